@@ -1,0 +1,20 @@
+# Everything is a Debian package (scripts/setup.sh installs them); docs/dependencies.md says why each one.
+find_package(OpenMP REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(PNG REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)
+pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
+pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
+pkg_check_modules(FMT REQUIRED IMPORTED_TARGET fmt)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
+
+# Header-only, included in few .cpp files: nlohmann-json, CLI11, toml++, nanoflann.
+find_package(nlohmann_json REQUIRED)
+
+set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
+set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
+    PkgConfig::FFMPEG PkgConfig::FMT ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)

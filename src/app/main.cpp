@@ -1,0 +1,6 @@
+#include <cstdio>
+
+int main() {
+  std::puts("eg4d");
+  return 0;
+}

@@ -1,0 +1,28 @@
+#pragma once
+
+// The CPU kernels behind SplatOps; each is in the file of its name. They may touch "device" memory freely.
+
+#include "backend/splat_ops.h"
+
+namespace eg4d::cpu {
+
+std::unique_ptr<RasterizeContext> create_rasterize_context();
+void rasterize_forward(const RasterizeForward&);
+void rasterize_backward(const RasterizeBackward&);
+void sh_color_forward(const ShColor&);
+void sh_color_backward(const ShColor&);
+void hexplane_forward(const HexPlane&);
+void hexplane_backward(const HexPlane&);
+void deformation_network_forward(const DeformationNetwork&);
+void deformation_network_backward(const DeformationNetwork&);
+void gaussian_activation_forward(const GaussianActivation&);
+void gaussian_activation_backward(const GaussianActivationBackward&);
+void image_loss(const ImageLoss&);
+void resize_picture(const ResizePicture&);
+void adam(const Adam&);
+void hexplane_adam(const HexPlaneAdam&);
+void hexplane_regularization(const HexPlaneRegularization&);
+void density_statistics(const DensityStatistics&);
+void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes);
+
+}  // namespace eg4d::cpu

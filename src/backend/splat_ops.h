@@ -1,0 +1,284 @@
+#pragma once
+
+// Device work of Stage II. All pointers are device memory, arrays are dense and row-major, floats are f32.
+// N = Gaussians, H×W = image, images are channels-last [H,W,3].
+// Names of gradients: d_x is the derivative of the loss with respect to x. Backward operations ADD to the gradients
+// they are given (the caller zero-fills once per iteration; several views may accumulate); a null gradient pointer
+// is skipped. N = 0 is allowed everywhere.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backend/stream.h"
+
+namespace eg4d {
+
+// ---------------------------------------------------------------- rasteriser
+
+// World → view → clip, row-vector convention as in 3D Gaussian splatting: p_view = [p 1]·world_to_view.
+struct RasterizeCamera {
+  int width = 0, height = 0;       // pixels
+  float tan_fov_x = 0, tan_fov_y = 0;  // tangent of half the field of view
+  float world_to_view[16] = {};    // row-major 4×4
+  float full_projection[16] = {};  // world_to_view · projection
+  float background[3] = {};
+  float scale_modifier = 1;
+};
+
+// What a forward pass leaves for its backward pass (tile lists, final transmittance, …). One context serves one
+// forward/backward pair at a time and keeps its memory between uses.
+class RasterizeContext {
+ public:
+  virtual ~RasterizeContext() = default;
+  // Gaussian-tile pairs of the last forward pass; waits for it.
+  virtual int64_t pair_count() const = 0;
+};
+
+struct RasterizeForward {
+  RasterizeCamera camera;
+  int64_t count = 0;                    // N
+  const float* means = nullptr;         // [N,3] world
+  const float* scales = nullptr;        // [N,3] > 0 (used when covariances is null)
+  const float* rotations = nullptr;     // [N,4] unit quaternions w,x,y,z; not normalised here
+  const float* covariances = nullptr;   // [N,6] xx,xy,xz,yy,yz,zz, or null
+  const float* opacities = nullptr;     // [N] in (0,1)
+  const float* colors = nullptr;        // [N,3]
+  float* image = nullptr;               // [H,W,3]
+  float* depth = nullptr;               // [H,W] sum of weight·view z, or null
+  float* alpha = nullptr;               // [H,W] 1 - final transmittance, or null
+  int32_t* radii = nullptr;             // [N] pixels, 0 = not visible; or null
+  RasterizeContext* context = nullptr;  // from create_rasterize_context
+};
+
+struct RasterizeBackward {
+  RasterizeForward forward;            // the arguments of the forward pass that filled the context
+  const float* d_image = nullptr;      // [H,W,3]
+  const float* d_alpha = nullptr;      // [H,W] or null
+  float* d_means = nullptr;            // [N,3]
+  float* d_scales = nullptr;           // [N,3]
+  float* d_rotations = nullptr;        // [N,4]
+  float* d_covariances = nullptr;      // [N,6]
+  float* d_opacities = nullptr;        // [N]
+  float* d_colors = nullptr;           // [N,3]
+  float* d_means_ndc = nullptr;        // [N,2] screen-space mean, normalised device coordinates (pixel × 0.5·W, 0.5·H)
+};
+
+// ---------------------------------------------------------------- colour
+
+// Real spherical harmonics to degree 3 at direction normalize(position - camera_center), then
+// color = max(sh·(1+gain) + bias + 0.5, 0); without gain_bias: color = max(sh + 0.5, 0).
+struct ShColor {
+  int64_t count = 0;
+  int degree = 0;                       // active degree, 0…3
+  const float* positions = nullptr;     // [N,3] canonical
+  float camera_center[3] = {};
+  const float* sh_dc = nullptr;         // [N,3]
+  const float* sh_rest = nullptr;       // [N,15,3]
+  const float* gain_bias = nullptr;     // [N,4] gain, bias rgb; or null
+  float* colors = nullptr;              // [N,3] written by forward, read by backward (0 = clamped)
+  const float* d_colors = nullptr;      // backward only, as are those below
+  float* d_positions = nullptr;         // [N,3]
+  float* d_sh_dc = nullptr;             // [N,3]
+  float* d_sh_rest = nullptr;           // [N,15,3]
+  float* d_gain_bias = nullptr;         // [N,4]
+};
+
+// ---------------------------------------------------------------- deformation field
+
+// Where each plane lies in one dense buffer: for level l and coordinate pair p (0..5 = xy,xz,xt,yz,yt,zt) a plane
+// of rows × columns texels of `channels` floats; the first coordinate of the pair runs along the columns.
+struct HexPlaneLayout {
+  int channels = 0;
+  struct Plane {
+    int64_t offset = 0;  // in floats
+    int rows = 0, columns = 0;
+  };
+  std::vector<Plane> planes;  // levels × 6
+  int levels() const { return static_cast<int>(planes.size() / 6); }
+  int feature_width() const { return levels() * channels; }
+  int64_t size() const {
+    return planes.empty() ? 0
+                          : planes.back().offset +
+                                int64_t{planes.back().rows} * planes.back().columns * channels;
+  }
+};
+
+// K-Planes / HexPlane features (bilinear, align-corners, border clamp; product over the six planes, concatenation
+// over levels). Space is normalised with the box: u = (p - box[0])·2/(box[1]-box[0]) - 1; time is used as it is.
+struct HexPlane {
+  const HexPlaneLayout* layout = nullptr;
+  int64_t count = 0;
+  const float* grid = nullptr;       // [layout->size()]
+  const float* box = nullptr;        // [2,3]
+  const float* points = nullptr;     // [N,3]
+  const float* times = nullptr;      // [N], or null: all points at `time`
+  float time = 0;
+  float* features = nullptr;         // [N, feature_width]; written by forward
+  const float* d_features = nullptr; // backward only, as are those below
+  float* d_grid = nullptr;
+  float* d_box = nullptr;            // [2,3]
+  float* d_points = nullptr;         // [N,3]
+  float* d_times = nullptr;          // [N] (only with times)
+};
+
+// One fully connected layer y = x·Wᵀ + b, weights [out,in].
+struct DenseLayer {
+  int in = 0, out = 0;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  float* d_weight = nullptr;  // backward only; null = frozen
+  float* d_bias = nullptr;
+};
+
+// The deformation network: trunk layers with ReLU between them; every head is ReLU, layer, ReLU, layer on the trunk's
+// output. Heads whose `output` is null are not evaluated.
+struct DeformationNetwork {
+  struct Head {
+    DenseLayer hidden, last;
+    float* output = nullptr;          // [N, last.out]
+    const float* d_output = nullptr;  // backward only
+  };
+  int64_t count = 0;
+  const float* features = nullptr;  // [N, trunk[0].in]
+  std::vector<DenseLayer> trunk;
+  std::vector<Head> heads;
+  float* activations = nullptr;     // [deformation_network_activations(...)] kept for backward, or null in inference
+  float* d_features = nullptr;      // [N, trunk[0].in], backward only
+};
+// Floats that `activations` must hold.
+int64_t deformation_network_activations(const DeformationNetwork& network);
+
+// Canonical parameters and the network's outputs become what the rasteriser takes:
+//   mean = position + Δposition, scale = exp(log_scale + Δlog_scale), rotation = normalize(quaternion + Δquaternion),
+//   opacity = sigmoid(opacity_logit + Δopacity), gain_bias = [CELU(raw gain), raw bias].
+// Every Δ may be null (= 0); the published renderer passes no Δopacity.
+struct GaussianActivation {
+  int64_t count = 0;
+  const float* positions = nullptr;       // [N,3]
+  const float* log_scales = nullptr;      // [N,3]
+  const float* quaternions = nullptr;     // [N,4]
+  const float* opacity_logits = nullptr;  // [N]
+  const float* delta_positions = nullptr;
+  const float* delta_log_scales = nullptr;
+  const float* delta_quaternions = nullptr;
+  const float* delta_opacities = nullptr;
+  const float* raw_gain = nullptr;        // [N] network output before CELU(alpha=1)
+  const float* raw_bias = nullptr;        // [N,3]
+  bool flat = false;                      // surfels: the third scale is 0 and has no gradient (gs2d)
+  float* means = nullptr;                 // [N,3]
+  float* scales = nullptr;                // [N,3]
+  float* rotations = nullptr;             // [N,4]
+  float* opacities = nullptr;             // [N]
+  float* gain_bias = nullptr;             // [N,4], null without raw_gain/raw_bias
+};
+struct GaussianActivationBackward {
+  GaussianActivation forward;
+  const float* d_means = nullptr;
+  const float* d_scales = nullptr;
+  const float* d_rotations = nullptr;
+  const float* d_opacities = nullptr;
+  const float* d_gain_bias = nullptr;
+  // The derivative with respect to a sum flows to both summands.
+  float *d_positions = nullptr, *d_log_scales = nullptr, *d_quaternions = nullptr, *d_opacity_logits = nullptr;
+  float *d_delta_positions = nullptr, *d_delta_log_scales = nullptr, *d_delta_quaternions = nullptr;
+  float *d_delta_opacities = nullptr, *d_raw_gain = nullptr, *d_raw_bias = nullptr;
+};
+
+// ---------------------------------------------------------------- images and losses
+
+// Weighted L1 + DSSIM between two images [H,W,3]: loss = l1_weight·mean|a-b| + dssim_weight·(1-SSIM(a,b)).
+// SSIM: 11×11 Gaussian window, sigma 1.5, zero padding, C1=0.01², C2=0.03², mean over everything.
+struct ImageLoss {
+  int width = 0, height = 0;
+  const float* image = nullptr;
+  const float* target = nullptr;
+  float l1_weight = 1, dssim_weight = 0;
+  float* d_image = nullptr;  // [H,W,3], OVERWRITTEN; or null
+  double* values = nullptr;  // device [4]: l1, ssim, mean squared error, loss; ssim is computed only when
+                             // dssim_weight != 0 or want_ssim
+  bool want_ssim = false;
+};
+
+// 8-bit picture [H,W,3] → float in [0,1] at size out_height × out_width: bilinear without antialiasing, align_corners
+// false (PyTorch's F.interpolate); a plain conversion when the sizes are equal.
+struct ResizePicture {
+  int width = 0, height = 0, out_width = 0, out_height = 0;
+  const uint8_t* picture = nullptr;
+  float* out = nullptr;  // [out_height,out_width,3]
+};
+
+// ---------------------------------------------------------------- optimiser and density control
+
+// Adam (Kingma & Ba 2015) as PyTorch computes it: bias-corrected, eps added after the square root.
+struct Adam {
+  int64_t count = 0;
+  float* parameter = nullptr;
+  float* gradient = nullptr;  // zero-filled on return
+  float* first_moment = nullptr;
+  float* second_moment = nullptr;
+  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-15f;
+  int64_t step = 1;  // 1 for the first
+};
+
+// Adam on the hexplane with the regularisers' gradients computed on the way (one pass over memory):
+//   plane_smoothness · Σ_levels mean((second difference along rows)²)   planes xy, xz, yz
+//   time_smoothness  · the same on planes xt, yt, zt (rows = time)
+//   time_l1          · Σ_levels mean |1 - texel| on planes xt, yt, zt
+struct HexPlaneAdam {
+  const HexPlaneLayout* layout = nullptr;
+  Adam adam;  // over the whole grid
+  float plane_smoothness = 0, time_smoothness = 0, time_l1 = 0;
+};
+// The values of the three regularisers, unweighted: device [3] plane, time, l1.
+struct HexPlaneRegularization {
+  const HexPlaneLayout* layout = nullptr;
+  const float* grid = nullptr;
+  double* values = nullptr;
+  // When not null: weighted gradients are added (weights as above).
+  float* d_grid = nullptr;
+  float plane_smoothness = 0, time_smoothness = 0, time_l1 = 0;
+};
+
+// Per visible Gaussian (radius > 0): gradient_sum += |d_means_ndc|, views += 1, max_radii = max(max_radii, radius).
+struct DensityStatistics {
+  int64_t count = 0;
+  const float* d_means_ndc = nullptr;  // [N,2]
+  const int32_t* radii = nullptr;      // [N]
+  float* gradient_sum = nullptr;       // [N]
+  float* views = nullptr;              // [N]
+  float* max_radii = nullptr;          // [N]
+};
+
+class SplatOps {
+ public:
+  virtual ~SplatOps() = default;
+
+  virtual std::unique_ptr<RasterizeContext> create_rasterize_context() = 0;
+  virtual void rasterize_forward(const RasterizeForward&, Stream = {}) = 0;
+  virtual void rasterize_backward(const RasterizeBackward&, Stream = {}) = 0;
+
+  virtual void sh_color_forward(const ShColor&, Stream = {}) = 0;
+  virtual void sh_color_backward(const ShColor&, Stream = {}) = 0;
+
+  virtual void hexplane_forward(const HexPlane&, Stream = {}) = 0;
+  virtual void hexplane_backward(const HexPlane&, Stream = {}) = 0;
+  virtual void deformation_network_forward(const DeformationNetwork&, Stream = {}) = 0;
+  virtual void deformation_network_backward(const DeformationNetwork&, Stream = {}) = 0;
+  virtual void gaussian_activation_forward(const GaussianActivation&, Stream = {}) = 0;
+  virtual void gaussian_activation_backward(const GaussianActivationBackward&, Stream = {}) = 0;
+
+  virtual void image_loss(const ImageLoss&, Stream = {}) = 0;
+  virtual void resize_picture(const ResizePicture&, Stream = {}) = 0;
+
+  virtual void adam(const Adam&, Stream = {}) = 0;
+  virtual void hexplane_adam(const HexPlaneAdam&, Stream = {}) = 0;
+  virtual void hexplane_regularization(const HexPlaneRegularization&, Stream = {}) = 0;
+  virtual void density_statistics(const DensityStatistics&, Stream = {}) = 0;
+
+  // to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros. index is device memory [count].
+  virtual void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes,
+                           Stream = {}) = 0;
+};
+
+}  // namespace eg4d

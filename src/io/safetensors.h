@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace eg4d {
+
+// A safetensors file, memory-mapped: an 8-byte little-endian header length, a JSON header, then the tensors' bytes.
+// Opening checks everything (bounds, overlaps, sizes against shapes) and throws Error with the file's name.
+class SafetensorsFile {
+ public:
+  struct Entry {
+    DType dtype = DType::f32;
+    Shape shape;
+    const std::byte* data = nullptr;  // into the mapping; valid while the file object lives
+    size_t bytes = 0;
+  };
+
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool contains(const std::string& name) const { return entries_.count(name) != 0; }
+  const Entry& at(const std::string& name) const;  // throws Error naming the file and the tensor
+
+  // The tensor as floats, converted from f16, bf16 or f64 when stored so.
+  std::vector<float> floats(const std::string& name) const;
+
+ private:
+  std::filesystem::path path_;
+  std::shared_ptr<const std::byte> mapping_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// What write_safetensors takes: host memory that it does not copy.
+struct SafetensorsTensor {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  const void* data = nullptr;
+};
+
+// Writes atomically (temporary file, fsync, rename). Tensors are stored in the given order.
+void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace eg4d

@@ -1,0 +1,61 @@
+#include "nn/tensor.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace eg4d {
+
+Tensor Tensor::empty(Backend& backend, Shape shape, DType type) {
+  Tensor tensor;
+  tensor.backend_ = &backend;
+  tensor.shape_ = std::move(shape);
+  tensor.type_ = type;
+  void* memory = backend.allocate(std::max<size_t>(tensor.bytes(), 1));
+  tensor.memory_ = std::shared_ptr<void>(memory, [&backend](void* p) { backend.release(p); });
+  return tensor;
+}
+
+Tensor Tensor::zeros(Backend& backend, Shape shape, DType type) {
+  Tensor tensor = empty(backend, std::move(shape), type);
+  tensor.fill_zero();
+  return tensor;
+}
+
+Tensor Tensor::from_bytes(Backend& backend, Shape shape, DType type, const void* host, size_t bytes) {
+  Tensor tensor = empty(backend, std::move(shape), type);
+  tensor.copy_from_host(host, bytes);
+  return tensor;
+}
+
+void Tensor::copy_from_host(const void* host, size_t bytes) {
+  if (bytes != this->bytes())
+    throw Error(fmt::format("a tensor of shape {} takes {} bytes, not {}", to_string(shape_), this->bytes(), bytes));
+  if (bytes) backend_->copy_to_device(raw(), host, bytes);
+}
+
+void Tensor::fill_zero() {
+  if (bytes()) backend_->fill_bytes(raw(), 0, bytes());
+}
+
+Tensor Tensor::clone() const {
+  if (!defined()) return {};
+  Tensor copy = empty(*backend_, shape_, type_);
+  if (bytes()) backend_->copy_on_device(copy.raw(), raw(), bytes());
+  return copy;
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+  if (element_count(shape) != count())
+    throw Error(fmt::format("cannot view a tensor of shape {} as {}", to_string(shape_), to_string(shape)));
+  Tensor view = *this;
+  view.shape_ = std::move(shape);
+  return view;
+}
+
+void Tensor::check(DType wanted) const {
+  if (wanted != type_)
+    throw Error(fmt::format("a tensor of {} was used as {}", name_of(type_), name_of(wanted)));
+}
+
+}  // namespace eg4d

@@ -1,0 +1,38 @@
+#include <gtest/gtest.h>
+
+#include "backend/backend.h"
+#include "nn/tensor.h"
+
+namespace eg4d {
+namespace {
+
+TEST(GuardedMemory, ReadingADeviceTensorDirectlyCrashes) {
+  auto backend = make_cpu_backend({.guard_memory = true});
+  const Tensor tensor = Tensor::from_host<float>(*backend, {3}, std::vector<float>{1, 2, 3});
+  EXPECT_EQ(tensor.to_host(), (std::vector<float>{1, 2, 3}));
+  EXPECT_DEATH(
+      {
+        volatile float value = *tensor.data();
+        (void)value;
+      },
+      "");
+}
+
+TEST(Tensor, EmptyTensorsAreFine) {
+  auto backend = make_cpu_backend({.guard_memory = true});
+  const Tensor tensor = Tensor::zeros(*backend, {0, 3});
+  EXPECT_TRUE(tensor.to_host().empty());
+  EXPECT_EQ(tensor.clone().count(), 0);
+}
+
+TEST(Backend, GatherRowsCopiesAndZeroFills) {
+  auto backend = make_cpu_backend({.guard_memory = true});
+  const Tensor from = Tensor::from_host<float>(*backend, {3, 2}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  const Tensor index = Tensor::from_host<int32_t>(*backend, {4}, std::vector<int32_t>{2, -1, 0, 2});
+  const Tensor to = Tensor::empty(*backend, {4, 2});
+  backend->splat().gather_rows(to.raw(), from.raw(), index.data<int32_t>(), 4, 8);
+  EXPECT_EQ(to.to_host(), (std::vector<float>{5, 6, 0, 0, 1, 2, 5, 6}));
+}
+
+}  // namespace
+}  // namespace eg4d

@@ -1,0 +1,50 @@
+#include "support/golden.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+
+namespace eg4d::test {
+
+std::filesystem::path golden_folder() {
+  const char* folder = std::getenv("EG4D_GOLDEN_DIR");
+  return folder && *folder ? std::filesystem::path(folder) : std::filesystem::path(EG4D_TEST_DATA) / "golden";
+}
+
+bool golden_has(const std::string& relative) { return std::filesystem::exists(golden_folder() / relative); }
+
+nlohmann::json golden_json(const std::string& relative) {
+  std::ifstream file(golden_folder() / relative);
+  return nlohmann::json::parse(file);
+}
+
+double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
+  double difference = 0, norm = 0, other = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = static_cast<double>(a[i]) - b[i];
+    difference += d * d;
+    norm += static_cast<double>(b[i]) * b[i];
+    other += static_cast<double>(a[i]) * a[i];
+  }
+  if (!std::isfinite(difference)) return std::numeric_limits<double>::infinity();
+  if (norm == 0) return std::sqrt(other);
+  return std::sqrt(difference / norm);
+}
+
+std::vector<float> hash_tensor(uint32_t k, size_t count, float s, float add) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t x = (static_cast<uint32_t>(i) + 1) * 0x9E3779B1u + k * 0x85EBCA77u;
+    x ^= x >> 15;
+    x *= 0x2C1B3C6Du;
+    x ^= x >> 12;
+    x *= 0x297A2D39u;
+    x ^= x >> 15;
+    values[i] = (static_cast<float>(x >> 8) * 0x1p-24f - 0.5f) * s + add;
+  }
+  return values;
+}
+
+}  // namespace eg4d::test
