@@ -2,10 +2,11 @@
 
 // The seam to devices: the one interface of device work.
 //
-// Everything above this file holds device memory as pointers it may not read or write: contents cross the seam only
-// through copy_to_device and copy_to_host. Work is enqueued on streams and may still be running when a call returns;
-// copy_to_host and synchronize wait. The CPU backend runs every call to its end before it returns, but code above the
-// seam must not rely on that. The guarded CPU backend (make_cpu_backend) enforces the memory rule with mprotect.
+// Everything above this file holds device memory as pointers it may not read or write: contents cross the
+// seam only through copy_to_device and copy_to_host. Work is enqueued on streams and may still be running
+// when a call returns; copy_to_host and synchronize wait. The CPU backend runs every call to its end before
+// it returns, but code above the seam must not rely on that. The guarded CPU backend (make_cpu_backend)
+// enforces the memory rule with mprotect.
 
 #include <cstddef>
 #include <cstdint>
@@ -24,14 +25,15 @@ class Backend {
 
   virtual std::string name() const = 0;  // "cpu (AVX-512, 2 threads)"
 
-  // Device memory, aligned to 64 bytes; throws Error when there is none left. release waits for nothing: the memory
-  // stays valid for work already enqueued.
+  // Device memory, aligned to 64 bytes; throws Error when there is none left. release waits for nothing: the
+  // memory stays valid for work already enqueued.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
   virtual size_t peak_allocated_bytes() const = 0;
 
-  // Streams order work; work on different streams may overlap. Stream{} is the default stream and always exists.
+  // Streams order work; work on different streams may overlap. Stream{} is the default stream and always
+  // exists.
   virtual Stream create_stream() = 0;
   virtual void destroy_stream(Stream stream) = 0;
   virtual void synchronize(Stream stream) = 0;
@@ -49,8 +51,9 @@ class Backend {
 };
 
 struct CpuBackendOptions {
-  // Makes device memory inaccessible outside backend operations, so that code above the seam that cheats crashes
-  // here rather than on a GPU. Slow; for tests. Also switched on by the environment variable EG4D_GUARD_MEMORY=1.
+  // Makes device memory inaccessible outside backend operations, so that code above the seam that cheats
+  // crashes here rather than on a GPU. Slow; for tests. Also switched on by the environment variable
+  // EG4D_GUARD_MEMORY=1.
   bool guard_memory = false;
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {});

@@ -2,9 +2,9 @@
 
 // Device work of Stage II. All pointers are device memory, arrays are dense and row-major, floats are f32.
 // N = Gaussians, H×W = image, images are channels-last [H,W,3].
-// Names of gradients: d_x is the derivative of the loss with respect to x. Backward operations ADD to the gradients
-// they are given (the caller zero-fills once per iteration; several views may accumulate); a null gradient pointer
-// is skipped. N = 0 is allowed everywhere.
+// Names of gradients: d_x is the derivative of the loss with respect to x. Backward operations ADD to the
+// gradients they are given (the caller zero-fills once per iteration; several views may accumulate); a null
+// gradient pointer is skipped. N = 0 is allowed everywhere.
 
 #include <cstdint>
 #include <memory>
@@ -18,16 +18,16 @@ namespace eg4d {
 
 // World → view → clip, row-vector convention as in 3D Gaussian splatting: p_view = [p 1]·world_to_view.
 struct RasterizeCamera {
-  int width = 0, height = 0;       // pixels
+  int width = 0, height = 0;           // pixels
   float tan_fov_x = 0, tan_fov_y = 0;  // tangent of half the field of view
-  float world_to_view[16] = {};    // row-major 4×4
-  float full_projection[16] = {};  // world_to_view · projection
+  float world_to_view[16] = {};        // row-major 4×4
+  float full_projection[16] = {};      // world_to_view · projection
   float background[3] = {};
   float scale_modifier = 1;
 };
 
-// What a forward pass leaves for its backward pass (tile lists, final transmittance, …). One context serves one
-// forward/backward pair at a time and keeps its memory between uses.
+// What a forward pass leaves for its backward pass (tile lists, final transmittance, …). One context serves
+// one forward/backward pair at a time and keeps its memory between uses.
 class RasterizeContext {
  public:
   virtual ~RasterizeContext() = default;
@@ -52,16 +52,17 @@ struct RasterizeForward {
 };
 
 struct RasterizeBackward {
-  RasterizeForward forward;            // the arguments of the forward pass that filled the context
-  const float* d_image = nullptr;      // [H,W,3]
-  const float* d_alpha = nullptr;      // [H,W] or null
-  float* d_means = nullptr;            // [N,3]
-  float* d_scales = nullptr;           // [N,3]
-  float* d_rotations = nullptr;        // [N,4]
-  float* d_covariances = nullptr;      // [N,6]
-  float* d_opacities = nullptr;        // [N]
-  float* d_colors = nullptr;           // [N,3]
-  float* d_means_ndc = nullptr;        // [N,2] screen-space mean, normalised device coordinates (pixel × 0.5·W, 0.5·H)
+  RasterizeForward forward;        // the arguments of the forward pass that filled the context
+  const float* d_image = nullptr;  // [H,W,3]
+  const float* d_alpha = nullptr;  // [H,W] or null
+  float* d_means = nullptr;        // [N,3]
+  float* d_scales = nullptr;       // [N,3]
+  float* d_rotations = nullptr;    // [N,4]
+  float* d_covariances = nullptr;  // [N,6]
+  float* d_opacities = nullptr;    // [N]
+  float* d_colors = nullptr;       // [N,3]
+  float* d_means_ndc =
+      nullptr;  // [N,2] screen-space mean, normalised device coordinates (pixel × 0.5·W, 0.5·H)
 };
 
 // ---------------------------------------------------------------- colour
@@ -70,24 +71,25 @@ struct RasterizeBackward {
 // color = max(sh·(1+gain) + bias + 0.5, 0); without gain_bias: color = max(sh + 0.5, 0).
 struct ShColor {
   int64_t count = 0;
-  int degree = 0;                       // active degree, 0…3
-  const float* positions = nullptr;     // [N,3] canonical
+  int degree = 0;                    // active degree, 0…3
+  const float* positions = nullptr;  // [N,3] canonical
   float camera_center[3] = {};
-  const float* sh_dc = nullptr;         // [N,3]
-  const float* sh_rest = nullptr;       // [N,15,3]
-  const float* gain_bias = nullptr;     // [N,4] gain, bias rgb; or null
-  float* colors = nullptr;              // [N,3] written by forward, read by backward (0 = clamped)
-  const float* d_colors = nullptr;      // backward only, as are those below
-  float* d_positions = nullptr;         // [N,3]
-  float* d_sh_dc = nullptr;             // [N,3]
-  float* d_sh_rest = nullptr;           // [N,15,3]
-  float* d_gain_bias = nullptr;         // [N,4]
+  const float* sh_dc = nullptr;      // [N,3]
+  const float* sh_rest = nullptr;    // [N,15,3]
+  const float* gain_bias = nullptr;  // [N,4] gain, bias rgb; or null
+  float* colors = nullptr;           // [N,3] written by forward, read by backward (0 = clamped)
+  const float* d_colors = nullptr;   // backward only, as are those below
+  float* d_positions = nullptr;      // [N,3]
+  float* d_sh_dc = nullptr;          // [N,3]
+  float* d_sh_rest = nullptr;        // [N,15,3]
+  float* d_gain_bias = nullptr;      // [N,4]
 };
 
 // ---------------------------------------------------------------- deformation field
 
-// Where each plane lies in one dense buffer: for level l and coordinate pair p (0..5 = xy,xz,xt,yz,yt,zt) a plane
-// of rows × columns texels of `channels` floats; the first coordinate of the pair runs along the columns.
+// Where each plane lies in one dense buffer: for level l and coordinate pair p (0..5 = xy,xz,xt,yz,yt,zt) a
+// plane of rows × columns texels of `channels` floats; the first coordinate of the pair runs along the
+// columns.
 struct HexPlaneLayout {
   int channels = 0;
   struct Plane {
@@ -98,28 +100,29 @@ struct HexPlaneLayout {
   int levels() const { return static_cast<int>(planes.size() / 6); }
   int feature_width() const { return levels() * channels; }
   int64_t size() const {
-    return planes.empty() ? 0
-                          : planes.back().offset +
-                                int64_t{planes.back().rows} * planes.back().columns * channels;
+    return planes.empty()
+               ? 0
+               : planes.back().offset + int64_t{planes.back().rows} * planes.back().columns * channels;
   }
 };
 
-// K-Planes / HexPlane features (bilinear, align-corners, border clamp; product over the six planes, concatenation
-// over levels). Space is normalised with the box: u = (p - box[0])·2/(box[1]-box[0]) - 1; time is used as it is.
+// K-Planes / HexPlane features (bilinear, align-corners, border clamp; product over the six planes,
+// concatenation over levels). Space is normalised with the box: u = (p - box[0])·2/(box[1]-box[0]) - 1; time
+// is used as it is.
 struct HexPlane {
   const HexPlaneLayout* layout = nullptr;
   int64_t count = 0;
-  const float* grid = nullptr;       // [layout->size()]
-  const float* box = nullptr;        // [2,3]
-  const float* points = nullptr;     // [N,3]
-  const float* times = nullptr;      // [N], or null: all points at `time`
+  const float* grid = nullptr;    // [layout->size()]
+  const float* box = nullptr;     // [2,3]
+  const float* points = nullptr;  // [N,3]
+  const float* times = nullptr;   // [N], or null: all points at `time`
   float time = 0;
-  float* features = nullptr;         // [N, feature_width]; written by forward
-  const float* d_features = nullptr; // backward only, as are those below
+  float* features = nullptr;          // [N, feature_width]; written by forward
+  const float* d_features = nullptr;  // backward only, as are those below
   float* d_grid = nullptr;
-  float* d_box = nullptr;            // [2,3]
-  float* d_points = nullptr;         // [N,3]
-  float* d_times = nullptr;          // [N] (only with times)
+  float* d_box = nullptr;     // [2,3]
+  float* d_points = nullptr;  // [N,3]
+  float* d_times = nullptr;   // [N] (only with times)
 };
 
 // One fully connected layer y = x·Wᵀ + b, weights [out,in].
@@ -131,8 +134,8 @@ struct DenseLayer {
   float* d_bias = nullptr;
 };
 
-// The deformation network: trunk layers with ReLU between them; every head is ReLU, layer, ReLU, layer on the trunk's
-// output. Heads whose `output` is null are not evaluated.
+// The deformation network: trunk layers with ReLU between them; every head is ReLU, layer, ReLU, layer on the
+// trunk's output. Heads whose `output` is null are not evaluated.
 struct DeformationNetwork {
   struct Head {
     DenseLayer hidden, last;
@@ -143,15 +146,16 @@ struct DeformationNetwork {
   const float* features = nullptr;  // [N, trunk[0].in]
   std::vector<DenseLayer> trunk;
   std::vector<Head> heads;
-  float* activations = nullptr;     // [deformation_network_activations(...)] kept for backward, or null in inference
-  float* d_features = nullptr;      // [N, trunk[0].in], backward only
+  float* activations =
+      nullptr;  // [deformation_network_activations(...)] kept for backward, or null in inference
+  float* d_features = nullptr;  // [N, trunk[0].in], backward only
 };
 // Floats that `activations` must hold.
 int64_t deformation_network_activations(const DeformationNetwork& network);
 
 // Canonical parameters and the network's outputs become what the rasteriser takes:
-//   mean = position + Δposition, scale = exp(log_scale + Δlog_scale), rotation = normalize(quaternion + Δquaternion),
-//   opacity = sigmoid(opacity_logit + Δopacity), gain_bias = [CELU(raw gain), raw bias].
+//   mean = position + Δposition, scale = exp(log_scale + Δlog_scale), rotation = normalize(quaternion +
+//   Δquaternion), opacity = sigmoid(opacity_logit + Δopacity), gain_bias = [CELU(raw gain), raw bias].
 // Every Δ may be null (= 0); the published renderer passes no Δopacity.
 struct GaussianActivation {
   int64_t count = 0;
@@ -163,14 +167,14 @@ struct GaussianActivation {
   const float* delta_log_scales = nullptr;
   const float* delta_quaternions = nullptr;
   const float* delta_opacities = nullptr;
-  const float* raw_gain = nullptr;        // [N] network output before CELU(alpha=1)
-  const float* raw_bias = nullptr;        // [N,3]
-  bool flat = false;                      // surfels: the third scale is 0 and has no gradient (gs2d)
-  float* means = nullptr;                 // [N,3]
-  float* scales = nullptr;                // [N,3]
-  float* rotations = nullptr;             // [N,4]
-  float* opacities = nullptr;             // [N]
-  float* gain_bias = nullptr;             // [N,4], null without raw_gain/raw_bias
+  const float* raw_gain = nullptr;  // [N] network output before CELU(alpha=1)
+  const float* raw_bias = nullptr;  // [N,3]
+  bool flat = false;                // surfels: the third scale is 0 and has no gradient (gs2d)
+  float* means = nullptr;           // [N,3]
+  float* scales = nullptr;          // [N,3]
+  float* rotations = nullptr;       // [N,4]
+  float* opacities = nullptr;       // [N]
+  float* gain_bias = nullptr;       // [N,4], null without raw_gain/raw_bias
 };
 struct GaussianActivationBackward {
   GaussianActivation forward;
@@ -180,7 +184,8 @@ struct GaussianActivationBackward {
   const float* d_opacities = nullptr;
   const float* d_gain_bias = nullptr;
   // The derivative with respect to a sum flows to both summands.
-  float *d_positions = nullptr, *d_log_scales = nullptr, *d_quaternions = nullptr, *d_opacity_logits = nullptr;
+  float *d_positions = nullptr, *d_log_scales = nullptr, *d_quaternions = nullptr,
+        *d_opacity_logits = nullptr;
   float *d_delta_positions = nullptr, *d_delta_log_scales = nullptr, *d_delta_quaternions = nullptr;
   float *d_delta_opacities = nullptr, *d_raw_gain = nullptr, *d_raw_bias = nullptr;
 };
@@ -200,8 +205,8 @@ struct ImageLoss {
   bool want_ssim = false;
 };
 
-// 8-bit picture [H,W,3] → float in [0,1] at size out_height × out_width: bilinear without antialiasing, align_corners
-// false (PyTorch's F.interpolate); a plain conversion when the sizes are equal.
+// 8-bit picture [H,W,3] → float in [0,1] at size out_height × out_width: bilinear without antialiasing,
+// align_corners false (PyTorch's F.interpolate); a plain conversion when the sizes are equal.
 struct ResizePicture {
   int width = 0, height = 0, out_width = 0, out_height = 0;
   const uint8_t* picture = nullptr;
@@ -240,7 +245,8 @@ struct HexPlaneRegularization {
   float plane_smoothness = 0, time_smoothness = 0, time_l1 = 0;
 };
 
-// Per visible Gaussian (radius > 0): gradient_sum += |d_means_ndc|, views += 1, max_radii = max(max_radii, radius).
+// Per visible Gaussian (radius > 0): gradient_sum += |d_means_ndc|, views += 1, max_radii = max(max_radii,
+// radius).
 struct DensityStatistics {
   int64_t count = 0;
   const float* d_means_ndc = nullptr;  // [N,2]

@@ -34,7 +34,9 @@ uint32_t Philox::next_u32() {
   return cache_[position_++ % 4];
 }
 
-float Philox::uniform() { return static_cast<float>(next_u32() >> 8) * 0x1p-24f; }
+float Philox::uniform() {
+  return static_cast<float>(next_u32() >> 8) * 0x1p-24f;
+}
 
 float Philox::normal() {
   const double u1 = (static_cast<double>(next_u32()) + 1.0) * 0x1p-32;  // (0, 1]

@@ -5,17 +5,17 @@
 
 namespace eg4d {
 
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): counter-based, so that a
-// stream is two integers in a checkpoint and the n-th number needs none of those before it.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): counter-based, so
+// that a stream is two integers in a checkpoint and the n-th number needs none of those before it.
 class Philox {
  public:
   // Streams of one seed with different numbers are independent.
   explicit Philox(uint64_t seed = 0, uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
   uint32_t next_u32();
-  float uniform();                      // [0, 1)
-  float normal();                       // mean 0, variance 1 (Box-Muller)
-  uint32_t below(uint32_t bound);       // uniform in [0, bound), bound > 0
+  float uniform();                        // [0, 1)
+  float normal();                         // mean 0, variance 1 (Box-Muller)
+  uint32_t below(uint32_t bound);         // uniform in [0, bound), bound > 0
   void shuffle(std::vector<int>& items);  // Fisher-Yates
 
   // State for checkpoints: numbers drawn so far.

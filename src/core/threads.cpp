@@ -4,8 +4,12 @@
 
 namespace eg4d {
 
-void set_thread_count(int count) { omp_set_num_threads(count > 0 ? count : omp_get_num_procs()); }
+void set_thread_count(int count) {
+  omp_set_num_threads(count > 0 ? count : omp_get_num_procs());
+}
 
-int thread_count() { return omp_get_max_threads(); }
+int thread_count() {
+  return omp_get_max_threads();
+}
 
 }  // namespace eg4d

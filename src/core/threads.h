@@ -10,8 +10,8 @@ void set_thread_count(int count);
 int thread_count();
 
 // Calls body(begin, end) for consecutive chunks of `grain` items that cover [0, count).
-// The partition depends on count and grain alone, never on the number of threads, so that a loop whose chunks are
-// independent (or that are reduced in chunk order afterwards) gives the same bits on any machine size.
+// The partition depends on count and grain alone, never on the number of threads, so that a loop whose chunks
+// are independent (or that are reduced in chunk order afterwards) gives the same bits on any machine size.
 // The body must not throw.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {

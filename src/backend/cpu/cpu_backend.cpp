@@ -19,7 +19,9 @@ class CpuSplatOps final : public SplatOps {
  public:
   explicit CpuSplatOps(Memory& memory) : memory_(memory) {}
 
-  std::unique_ptr<RasterizeContext> create_rasterize_context() override { return cpu::create_rasterize_context(); }
+  std::unique_ptr<RasterizeContext> create_rasterize_context() override {
+    return cpu::create_rasterize_context();
+  }
   void rasterize_forward(const RasterizeForward& a, Stream) override { run(cpu::rasterize_forward, a); }
   void rasterize_backward(const RasterizeBackward& a, Stream) override { run(cpu::rasterize_backward, a); }
   void sh_color_forward(const ShColor& a, Stream) override { run(cpu::sh_color_forward, a); }
@@ -129,7 +131,8 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
 std::unique_ptr<Backend> make_backend(const std::string& device) {
   if (device == "auto" || device == "cpu") return make_cpu_backend();
   if (device == "cuda" || device.starts_with("cuda:"))
-    throw Error(fmt::format("device '{}' is not available: this build has no CUDA backend; use --device cpu", device));
+    throw Error(fmt::format("device '{}' is not available: this build has no CUDA backend; use --device cpu",
+                            device));
   throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
 }
 

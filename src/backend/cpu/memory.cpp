@@ -15,11 +15,14 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kPage = 4096;
 constexpr size_t kReserved = size_t{1} << 38;  // address space only
 
-size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+size_t round_up(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 Error out_of_memory(size_t bytes) {
-  return Error(fmt::format("out of memory: could not allocate {} MiB; use a smaller model or fewer, smaller pictures",
-                           bytes >> 20));
+  return Error(
+      fmt::format("out of memory: could not allocate {} MiB; use a smaller model or fewer, smaller pictures",
+                  bytes >> 20));
 }
 
 }  // namespace
