@@ -1,0 +1,36 @@
+#include "core/normal_stream.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "core/torch_random.h"
+
+namespace eg4d {
+namespace {
+
+class PhiloxNormalStream : public NormalStream {
+ public:
+  explicit PhiloxNormalStream(uint64_t seed) : random_(seed) {}
+  void draw(std::span<float> values) override {
+    for (float& value : values) value = random_.normal();
+  }
+
+ private:
+  Philox random_;
+};
+
+}  // namespace
+
+std::unique_ptr<NormalStream> make_normal_stream(const std::string& name, uint64_t seed) {
+  if (name == "philox") return std::make_unique<PhiloxNormalStream>(seed);
+  if (name == "torch-cpu") return std::make_unique<TorchCpuStream>(seed);
+  const std::string cuda = "torch-cuda";
+  if (name == cuda) return std::make_unique<TorchCudaStream>(seed, TorchCudaDevice{});
+  if (name.rfind(cuda + ":", 0) == 0)
+    return std::make_unique<TorchCudaStream>(seed, torch_cuda_device(name.substr(cuda.size() + 1)));
+  throw UsageError(fmt::format(
+      "unknown random stream \"{}\": --rng takes philox, torch-cpu, torch-cuda or torch-cuda:GPU", name));
+}
+
+}  // namespace eg4d
