@@ -9,12 +9,13 @@ pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
 pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
 pkg_check_modules(FMT REQUIRED IMPORTED_TARGET fmt)
+pkg_check_modules(TOML REQUIRED IMPORTED_TARGET tomlplusplus)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
 find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 
-# Header-only, included in few .cpp files: nlohmann-json, CLI11, toml++, nanoflann.
+# Header-only, included in few .cpp files: nlohmann-json, CLI11, nanoflann.
 find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
 set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
-    PkgConfig::FFMPEG PkgConfig::FMT ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)
+    PkgConfig::FFMPEG PkgConfig::FMT PkgConfig::TOML ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)
