@@ -222,7 +222,7 @@ struct Adam {
   float* gradient = nullptr;  // zero-filled on return
   float* first_moment = nullptr;
   float* second_moment = nullptr;
-  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-15f;
+  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-15;
   int64_t step = 1;  // 1 for the first
 };
 
