@@ -1,0 +1,29 @@
+#include "diffusion/guidance.h"
+
+#include <cmath>
+
+#include "core/ramp.h"
+
+namespace eg4d {
+
+std::vector<float> guidance_scales(const Guidance& guidance, int frames) {
+  if (guidance.shape == GuidanceShape::linear) return linear_ramp(guidance.min, guidance.max, frames);
+  std::vector<float> scales = linear_ramp(0, 1, frames);
+  for (float& v : scales) {
+    const float wave = 2 * std::abs(v - std::floor(v + 0.5f));
+    v = wave * (guidance.max - guidance.min) + guidance.min;
+  }
+  return scales;
+}
+
+void apply_guidance(std::span<const float> both, std::span<const float> scales, std::span<float> guided) {
+  const size_t per_frame = scales.empty() ? 0 : guided.size() / scales.size();
+  for (size_t frame = 0; frame < scales.size(); ++frame) {
+    for (size_t i = frame * per_frame; i < (frame + 1) * per_frame; ++i) {
+      const float unconditional = both[i];
+      guided[i] = unconditional + scales[frame] * (both[i + guided.size()] - unconditional);
+    }
+  }
+}
+
+}  // namespace eg4d

@@ -1,0 +1,106 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <regex>
+
+#include "diffusion/conditioning.h"
+#include "diffusion/edm_sampler.h"
+#include "support/golden.h"
+
+namespace eg4d {
+namespace {
+
+using test::golden_folder;
+using test::golden_has;
+using test::relative_error;
+
+const char* kDefaults = "svd_sampling/real_defaults.safetensors";
+
+// Calls body(match) for every tensor whose name matches the pattern.
+template <class Body>
+void for_each_match(const SafetensorsFile& file, const std::string& pattern, Body body) {
+  const std::regex expression(pattern);
+  for (const auto& [name, entry] : file.entries()) {
+    std::smatch match;
+    if (!std::regex_match(name, match, expression)) continue;
+    SCOPED_TRACE(name);
+    body(match, file.floats(name));
+  }
+}
+
+void expect_close(const std::vector<float>& ours, const std::vector<float>& reference,
+                  double tolerance = 1e-6) {
+  EXPECT_LE(relative_error(ours, reference), tolerance);
+}
+
+TEST(SvdSamplingTables, SigmasAndNoiseLevels) {
+  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  const SafetensorsFile file(golden_folder() / kDefaults);
+  for_each_match(file, R"(sigmas(?:_gpu)?\.n(\d+))",
+                 [](const std::smatch& match, const std::vector<float>& values) {
+                   const auto sigmas = edm_sigmas({.steps = std::stoi(match[1])});
+                   ASSERT_EQ(sigmas.size(), values.size());
+                   for (size_t i = 0; i < sigmas.size(); ++i)
+                     EXPECT_NEAR(sigmas[i], values[i], 1e-6 * values[i]);
+                 });
+  for_each_match(file, R"(c_noise\.n(\d+))", [](const std::smatch& match, const std::vector<float>& values) {
+    auto sigmas = edm_sigmas({.steps = std::stoi(match[1])});
+    sigmas.pop_back();
+    for (float& sigma : sigmas) sigma = v_prediction_scaling(sigma).c_noise;
+    expect_close(sigmas, values);
+  });
+}
+
+TEST(SvdSamplingTables, GuidanceScales) {
+  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  const SafetensorsFile file(golden_folder() / kDefaults);
+  for_each_match(
+      file, R"(guider\.(sv3d|svd)\w*_T(\d+)_min([\d.]+)_max([\d.]+))",
+      [](const std::smatch& match, const std::vector<float>& values) {
+        const auto shape = match[1] == "sv3d" ? GuidanceShape::triangle : GuidanceShape::linear;
+        expect_close(guidance_scales({shape, std::stof(match[3]), std::stof(match[4])}, std::stoi(match[2])),
+                     values);
+      });
+}
+
+TEST(SvdSamplingTables, Embeddings) {
+  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  const SafetensorsFile file(golden_folder() / kDefaults);
+  if (file.contains("timestep_embedding.in")) {
+    const auto in = file.floats("timestep_embedding.in");
+    const std::vector<double> values(in.begin(), in.end());
+    for_each_match(file, R"(timestep_embedding\.dim(\d+))",
+                   [&](const std::smatch& match, const std::vector<float>& embedding) {
+                     expect_close(sinusoidal_embedding(values, std::stoi(match[1])), embedding, 1e-5);
+                   });
+  }
+  for_each_match(file, R"(vector\.(?:svd_xt_)?fps(\d+)_mb(\d+)_aug([\d.e-]+))",
+                 [](const std::smatch& match, const std::vector<float>& vector) {
+                   const SvdMotion motion{std::stod(match[1]), std::stod(match[2]), std::stod(match[3])};
+                   expect_close(svd_vector(motion, static_cast<int>(vector.size() / 768)), vector, 1e-5);
+                 });
+  for_each_match(file, R"(vector\.sv3d_u_aug([\d.e-]+))",
+                 [](const std::smatch& match, const std::vector<float>& vector) {
+                   expect_close(sv3d_u_vector(std::stod(match[1]), static_cast<int>(vector.size() / 256)),
+                                vector);
+                 });
+  for_each_match(file, R"(vector\.sv3d_p_T(\d+)_elev(-?[\d.]+))",
+                 [](const std::smatch& match, const std::vector<float>& vector) {
+                   const auto orbit = sv3d_orbit(std::stoi(match[1]), std::stod(match[2]));
+                   expect_close(sv3d_p_vector(kSv3dConditioningNoise, orbit), vector, 1e-5);
+                 });
+}
+
+TEST(SvdSamplingTables, Orbit) {
+  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  const SafetensorsFile file(golden_folder() / kDefaults);
+  if (!file.contains("sv3d_p.azimuths_rad_f64")) GTEST_SKIP() << "no orbit in " << kDefaults;
+  const auto azimuths = file.floats("sv3d_p.azimuths_rad_f64");
+  const auto polars = file.floats("sv3d_p.polars_rad_f64");
+  const auto orbit = sv3d_orbit(static_cast<int>(azimuths.size()), 0);
+  expect_close({orbit.azimuth.begin(), orbit.azimuth.end()}, azimuths);
+  expect_close({orbit.polar.begin(), orbit.polar.end()}, polars);
+}
+
+}  // namespace
+}  // namespace eg4d
