@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 
@@ -22,10 +24,18 @@ void sync_directory(const std::filesystem::path& directory) {
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
-  if (std::filesystem::is_directory(path_))
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const fs::path target = fs::is_symlink(path_, ignored) ? fs::canonical(path_, ignored) : path_;
+  if (!target.empty()) path_ = target;
+  const fs::file_status status = fs::status(path_, ignored);
+  if (fs::is_directory(status))
     throw Error(fmt::format("cannot write '{}': it is a directory", path_.string()));
   temporary_ = path_;
-  temporary_ += fmt::format(".tmp{}", getpid());
+  if (!fs::exists(status) || fs::is_regular_file(status)) {
+    static std::atomic<unsigned> number{0};  // two threads may write the same path
+    temporary_ += fmt::format(".tmp{}-{}", getpid(), number++);
+  }
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (!file_) throw Error(fmt::format("cannot write '{}': {}", path_.string(), std::strerror(errno)));
 }
@@ -33,8 +43,12 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
 AtomicFile::~AtomicFile() {
   if (!file_) return;
   std::fclose(file_);
+  remove_temporary();
+}
+
+void AtomicFile::remove_temporary() {
   std::error_code ignored;
-  std::filesystem::remove(temporary_, ignored);
+  if (temporary_ != path_) std::filesystem::remove(temporary_, ignored);
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
@@ -43,17 +57,23 @@ void AtomicFile::write(const void* data, size_t bytes) {
 }
 
 void AtomicFile::commit() {
-  const bool flushed = std::fflush(file_) == 0 && fsync(fileno(file_)) == 0;
-  const int error = errno;
-  const bool closed = std::fclose(file_) == 0;
-  file_ = nullptr;
-  if (!flushed || !closed || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const int reason = flushed ? errno : error;
-    std::error_code ignored;
-    std::filesystem::remove(temporary_, ignored);
+  const bool direct = temporary_ == path_;
+  // A pipe or a terminal cannot be synced; that is no failure.
+  bool done = std::fflush(file_) == 0 && (direct || fsync(fileno(file_)) == 0);
+  int reason = errno;
+  if (std::fclose(std::exchange(file_, nullptr)) != 0 && done) {
+    done = false;
+    reason = errno;
+  }
+  if (done && !direct && std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    done = false;
+    reason = errno;
+  }
+  if (!done) {
+    remove_temporary();
     throw Error(fmt::format("cannot write '{}': {}", path_.string(), std::strerror(reason)));
   }
-  sync_directory(path_.parent_path());
+  if (!direct) sync_directory(path_.parent_path());
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents) {

@@ -6,9 +6,10 @@
 
 namespace eg4d {
 
-// A file that appears under its name only when commit() returns: written to a temporary file beside it, fsynced and
-// renamed. Without commit (an exception, a crash) the old file stays as it was. Throws Error on a full disk, a missing
-// folder, or a path that is a directory.
+// A file that appears under its name only when commit() returns: written to a temporary file beside it,
+// fsynced and renamed. Without commit (an exception, a crash) the old file stays as it was. Symbolic links
+// are followed. A path that is no regular file (/dev/stdout, a FIFO) is written directly. Throws Error on a
+// full disk, a missing folder, or a path that is a directory.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -23,6 +24,8 @@ class AtomicFile {
   const std::filesystem::path& temporary_path() const { return temporary_; }
 
  private:
+  void remove_temporary();
+
   std::filesystem::path path_, temporary_;
   std::FILE* file_ = nullptr;
 };

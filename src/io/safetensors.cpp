@@ -28,9 +28,9 @@ struct NamedType {
   const char* name;
   DType type;
 };
-constexpr NamedType kTypes[] = {{"F64", DType::f64}, {"F32", DType::f32}, {"F16", DType::f16},
-                                {"BF16", DType::bf16}, {"I64", DType::i64}, {"I32", DType::i32},
-                                {"U8", DType::u8}, {"BOOL", DType::boolean}};
+constexpr NamedType kTypes[] = {{"F64", DType::f64},   {"F32", DType::f32},     {"F16", DType::f16},
+                                {"BF16", DType::bf16}, {"I64", DType::i64},     {"I32", DType::i32},
+                                {"U8", DType::u8},     {"BOOL", DType::boolean}};
 
 }  // namespace
 
@@ -52,10 +52,11 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   }
   void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   close(fd);
-  if (mapped == MAP_FAILED) throw Error(fmt::format("cannot map '{}': {}", path.string(), std::strerror(errno)));
-  mapping_ = std::shared_ptr<const std::byte>(static_cast<const std::byte*>(mapped), [size](const std::byte* p) {
-    munmap(const_cast<std::byte*>(p), size);
-  });
+  if (mapped == MAP_FAILED)
+    throw Error(fmt::format("cannot map '{}': {}", path.string(), std::strerror(errno)));
+  mapping_ = std::shared_ptr<const std::byte>(
+      static_cast<const std::byte*>(mapped),
+      [size](const std::byte* p) { munmap(const_cast<std::byte*>(p), size); });
 
   uint64_t header_size = 0;
   static_assert(std::endian::native == std::endian::little);
@@ -77,7 +78,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
       continue;
     }
     auto bad = [&](const char* what) { return fail(fmt::format("tensor '{}' {}", name, what)); };
-    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets"))
+    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
+        !value.contains("data_offsets"))
       throw bad("lacks dtype, shape or data_offsets");
     const json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
     Entry entry;
@@ -89,7 +91,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
     if (!shape.is_array() || shape.size() > 16) throw bad("has a bad shape");
     uint64_t bytes = size_of(entry.dtype);
     for (const json& extent : shape) {
-      if (!extent.is_number_unsigned() || extent.get<uint64_t>() > uint64_t{1} << 48) throw bad("has a bad shape");
+      if (!extent.is_number_unsigned() || extent.get<uint64_t>() > uint64_t{1} << 48)
+        throw bad("has a bad shape");
       entry.shape.push_back(static_cast<int64_t>(extent.get<uint64_t>()));
       if (__builtin_mul_overflow(bytes, extent.get<uint64_t>(), &bytes)) throw bad("has a bad shape");
     }
@@ -151,9 +154,10 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Safe
   uint64_t offset = 0;
   for (const SafetensorsTensor& tensor : tensors) {
     const uint64_t bytes = static_cast<uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype);
-    const auto* type =
-        std::find_if(std::begin(kTypes), std::end(kTypes), [&](const NamedType& t) { return t.type == tensor.dtype; });
-    header[tensor.name] = {{"dtype", type->name}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                    [&](const NamedType& t) { return t.type == tensor.dtype; });
+    header[tensor.name] = {
+        {"dtype", type->name}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();

@@ -11,8 +11,9 @@
 
 namespace eg4d {
 
-// A safetensors file, memory-mapped: an 8-byte little-endian header length, a JSON header, then the tensors' bytes.
-// Opening checks everything (bounds, overlaps, sizes against shapes) and throws Error with the file's name.
+// A safetensors file, memory-mapped: an 8-byte little-endian header length, a JSON header, then the tensors'
+// bytes. Opening checks everything (bounds, overlaps, sizes against shapes) and throws Error with the file's
+// name.
 class SafetensorsFile {
  public:
   struct Entry {
