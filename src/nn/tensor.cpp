@@ -30,7 +30,8 @@ Tensor Tensor::from_bytes(Backend& backend, Shape shape, DType type, const void*
 
 void Tensor::copy_from_host(const void* host, size_t bytes) {
   if (bytes != this->bytes())
-    throw Error(fmt::format("a tensor of shape {} takes {} bytes, not {}", to_string(shape_), this->bytes(), bytes));
+    throw Error(
+        fmt::format("a tensor of shape {} takes {} bytes, not {}", to_string(shape_), this->bytes(), bytes));
   if (bytes) backend_->copy_to_device(raw(), host, bytes);
 }
 

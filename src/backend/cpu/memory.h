@@ -25,10 +25,10 @@ class Memory {
   void close();
 
   const bool guarded_;
-  std::map<void*, size_t> sizes_;        // live blocks
-  std::multimap<size_t, void*> free_;    // guarded: released blocks by size
-  char* base_ = nullptr;                 // guarded: the reserved range
-  size_t used_ = 0;                      // guarded: bytes handed out from base_
+  std::map<void*, size_t> sizes_;      // live blocks
+  std::multimap<size_t, void*> free_;  // guarded: released blocks by size
+  char* base_ = nullptr;               // guarded: the reserved range
+  size_t used_ = 0;                    // guarded: bytes handed out from base_
   int depth_ = 0;
   size_t allocated_ = 0, peak_ = 0;
 };

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Everything a change must pass: packages, clean build without warnings, format and lint, all tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh
+cmake --preset release
+cmake --build --preset release
+scripts/lint.sh
+ctest --preset release --parallel "$(nproc)" "$@"
