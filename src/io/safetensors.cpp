@@ -77,7 +77,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
         metadata_[key] = item.is_string() ? item.get<std::string>() : item.dump();
       continue;
     }
-    auto bad = [&](const char* what) { return fail(fmt::format("tensor '{}' {}", name, what)); };
+    auto bad = [&, name = name](const char* what) { return fail(fmt::format("tensor '{}' {}", name, what)); };
     if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") ||
         !value.contains("data_offsets"))
       throw bad("lacks dtype, shape or data_offsets");

@@ -12,7 +12,9 @@ std::filesystem::path golden_folder() {
   return folder && *folder ? std::filesystem::path(folder) : std::filesystem::path(EG4D_TEST_DATA) / "golden";
 }
 
-bool golden_has(const std::string& relative) { return std::filesystem::exists(golden_folder() / relative); }
+bool golden_has(const std::string& relative) {
+  return std::filesystem::exists(golden_folder() / relative);
+}
 
 nlohmann::json golden_json(const std::string& relative) {
   std::ifstream file(golden_folder() / relative);

@@ -9,8 +9,9 @@
 
 namespace eg4d::test {
 
-// The folder of golden fixtures: $EG4D_GOLDEN_DIR, else tests/data/golden. Another set of the same form may have other
-// sizes and case names or lack parts: read everything from the fixture, GTEST_SKIP() what is not there.
+// The folder of golden fixtures: $EG4D_GOLDEN_DIR, else tests/data/golden. Another set of the same form may
+// have other sizes and case names or lack parts: read everything from the fixture, GTEST_SKIP() what is not
+// there.
 std::filesystem::path golden_folder();
 bool golden_has(const std::string& relative);
 nlohmann::json golden_json(const std::string& relative);
