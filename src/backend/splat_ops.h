@@ -282,6 +282,11 @@ class SplatOps {
   virtual void hexplane_regularization(const HexPlaneRegularization&, Stream = {}) = 0;
   virtual void density_statistics(const DensityStatistics&, Stream = {}) = 0;
 
+  // values[i] = min(max(values[i], 0), 1); NaN becomes 0.
+  virtual void clamp_unit(float* values, int64_t count, Stream = {}) = 0;
+  // to[i] += weight·(from[i] - to[i]): running means.
+  virtual void move_towards(float* to, const float* from, float weight, int64_t count, Stream = {}) = 0;
+
   // to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros. index is device memory [count].
   virtual void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes,
                            Stream = {}) = 0;

@@ -48,6 +48,14 @@ class CpuSplatOps final : public SplatOps {
     run(cpu::hexplane_regularization, a);
   }
   void density_statistics(const DensityStatistics& a, Stream) override { run(cpu::density_statistics, a); }
+  void clamp_unit(float* values, int64_t count, Stream) override {
+    MemoryAccess access(memory_);
+    cpu::clamp_unit(values, count);
+  }
+  void move_towards(float* to, const float* from, float weight, int64_t count, Stream) override {
+    MemoryAccess access(memory_);
+    cpu::move_towards(to, from, weight, count);
+  }
   void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes,
                    Stream) override {
     MemoryAccess access(memory_);

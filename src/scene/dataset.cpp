@@ -1,0 +1,187 @@
+#include "scene/dataset.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+#include "io/image.h"
+
+namespace eg4d {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr uintmax_t kMaxJson = 256u << 20;
+constexpr size_t kMaxFrames = 1000000;
+
+double number(const json& object, const char* key, double fallback, const std::string& where) {
+  if (!object.contains(key) || object[key].is_null()) return fallback;
+  if (!object[key].is_number()) throw Error(fmt::format("{}: '{}' is not a number", where, key));
+  const double value = object[key].get<double>();
+  if (!std::isfinite(value)) throw Error(fmt::format("{}: '{}' is not finite", where, key));
+  return value;
+}
+
+int index(const json& object, const char* key, const std::string& where) {
+  const double value = number(object, key, -1, where);
+  if (value < -1 || value > 1e9) throw Error(fmt::format("{}: '{}' is out of range", where, key));
+  return static_cast<int>(value);
+}
+
+// fov from camera_angle_x, or from focal lengths in pixels with the stated picture size.
+Intrinsics read_intrinsics(const json& object, const Intrinsics& fallback, const std::string& where) {
+  Intrinsics result = fallback;
+  const double width = number(object, "w", 0, where), height = number(object, "h", 0, where);
+  if (object.contains("camera_angle_x")) {
+    result.fov_x = number(object, "camera_angle_x", 0, where);
+    result.fov_y.reset();
+  }
+  const double angle_y = number(object, "camera_angle_y", 0, where);
+  if (angle_y != 0) result.fov_y = angle_y;
+  const double focal_x = number(object, "fl_x", 0, where), focal_y = number(object, "fl_y", 0, where);
+  if (focal_x > 0 && width > 0) result.fov_x = 2 * std::atan(width / (2 * focal_x));
+  if (focal_y > 0 && height > 0) result.fov_y = 2 * std::atan(height / (2 * focal_y));
+  if (object.contains("cx")) result.center_x = number(object, "cx", 0, where);
+  if (object.contains("cy")) result.center_y = number(object, "cy", 0, where);
+  return result;
+}
+
+Matrix4 read_matrix(const json& frame, const std::string& where) {
+  const auto bad = [&] {
+    return Error(fmt::format("{}: 'transform_matrix' is not a 4×4 matrix of numbers", where));
+  };
+  if (!frame.contains("transform_matrix")) throw Error(fmt::format("{} has no 'transform_matrix'", where));
+  const json& rows = frame["transform_matrix"];
+  if (!rows.is_array() || rows.size() != 4) throw bad();
+  Matrix4 matrix;
+  for (int i = 0; i < 4; ++i) {
+    const json& row = rows[static_cast<size_t>(i)];
+    if (!row.is_array() || row.size() != 4) throw bad();
+    for (int j = 0; j < 4; ++j) {
+      const json& value = row[static_cast<size_t>(j)];
+      if (!value.is_number()) throw bad();
+      matrix(i, j) = value.get<double>();
+    }
+  }
+  try {
+    inverse(matrix);
+  } catch (const Error&) {
+    throw Error(fmt::format("{}: 'transform_matrix' has no inverse, so it is not a camera pose", where));
+  }
+  return matrix;
+}
+
+fs::path find_picture(const fs::path& path) {
+  if (path.has_extension() && fs::is_regular_file(path)) return path;
+  for (const char* extension : {".png", ".webp", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"}) {
+    fs::path candidate = path;
+    candidate += extension;
+    if (fs::is_regular_file(candidate)) return candidate;
+  }
+  throw Error(fmt::format("the picture '{}' (.png, .webp, .jpg) does not exist; the dataset is incomplete",
+                          path.string()));
+}
+
+}  // namespace
+
+DatasetSplit parse_transforms(std::string_view text, const fs::path& folder, const std::string& name) {
+  const std::string where = fmt::format("transforms_{}.json in '{}'", name, folder.string());
+  const json root = json::parse(text, nullptr, false);
+  if (root.is_discarded()) throw Error(where + " is not valid JSON");
+  if (!root.is_object() || !root.contains("frames") || !root["frames"].is_array())
+    throw Error(where + " has no 'frames' list");
+  const json& frames = root["frames"];
+  if (frames.empty()) throw Error(where + " lists no frames");
+  if (frames.size() > kMaxFrames)
+    throw Error(fmt::format("{} lists {} frames; at most {} can be used", where, frames.size(), kMaxFrames));
+  const Intrinsics common = read_intrinsics(root, {}, where);
+  DatasetSplit split;
+  split.name = name;
+  for (size_t i = 0; i < frames.size(); ++i) {
+    const std::string here = fmt::format("{}, frame {}", where, i);
+    const json& entry = frames[i];
+    if (!entry.is_object() || !entry.contains("file_path") || !entry["file_path"].is_string())
+      throw Error(here + " has no 'file_path'");
+    DatasetFrame frame;
+    frame.file = folder / entry["file_path"].get<std::string>();
+    frame.camera_to_world = read_matrix(entry, here);
+    frame.time = number(entry, "time", 0, here);
+    if (frame.time < 0) throw Error(here + ": 'time' is negative");
+    frame.time_index = index(entry, "time_index", here);
+    frame.view_index = index(entry, "view_index", here);
+    frame.intrinsics = read_intrinsics(entry, common, here);
+    if (!(frame.intrinsics.fov_x > 0.001 && frame.intrinsics.fov_x < 3.1))
+      throw Error(here + ": no usable field of view (camera_angle_x, or fl_x with w)");
+    split.frames.push_back(std::move(frame));
+  }
+  return split;
+}
+
+Dataset::Dataset(fs::path folder) : folder_(std::move(folder)) {
+  if (!fs::exists(folder_))
+    throw Error(fmt::format("the dataset folder '{}' does not exist", folder_.string()));
+  if (!fs::is_directory(folder_))
+    throw Error(fmt::format("'{}' is not a folder; give the dataset's folder", folder_.string()));
+  if (split_names().empty())
+    throw Error(fmt::format("'{}' holds no transforms_train.json; a dataset in the D-NeRF layout is needed",
+                            folder_.string()));
+}
+
+std::vector<std::string> Dataset::split_names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string file = entry.path().filename().string();
+    if (file.starts_with("transforms_") && file.ends_with(".json"))
+      names.push_back(file.substr(11, file.size() - 16));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool Dataset::has_split(const std::string& name) const {
+  return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
+}
+
+DatasetSplit Dataset::read_split(const std::string& name) const {
+  const fs::path path = folder_ / fmt::format("transforms_{}.json", name);
+  if (!has_split(name))
+    throw Error(
+        fmt::format("the dataset has no split '{}'; it has: {}", name, fmt::join(split_names(), ", ")));
+  if (fs::file_size(path) > kMaxJson) throw Error(fmt::format("'{}' is larger than 256 MiB", path.string()));
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) throw Error(fmt::format("cannot read '{}'", path.string()));
+  DatasetSplit split = parse_transforms(text.str(), folder_, name);
+  for (DatasetFrame& frame : split.frames) {
+    frame.file = find_picture(frame.file);
+    const PictureSize size = picture_size(frame.file);
+    frame.width = size.width;
+    frame.height = size.height;
+    const DatasetFrame& first = split.frames.front();
+    if (frame.width != first.width || frame.height != first.height)
+      throw Error(fmt::format(
+          "the dataset's pictures differ in size: '{}' is {}×{}, '{}' is {}×{}; give them one size",
+          first.file.string(), first.width, first.height, frame.file.string(), frame.width, frame.height));
+  }
+  return split;
+}
+
+double Dataset::largest_time() const {
+  double largest = 0;
+  std::vector<std::string> names;
+  for (const char* name : {"train", "test"})
+    if (has_split(name)) names.emplace_back(name);
+  if (names.empty()) names = split_names();
+  for (const std::string& name : names)
+    for (const DatasetFrame& frame : read_split(name).frames) largest = std::max(largest, frame.time);
+  return largest > 0 ? largest : 1;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,77 @@
+#include "splat/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace eg4d {
+
+RenderOptions render_options(const ReconstructOptions& options) {
+  RenderOptions render;
+  render.use_opacity_change = options.deformation.opacity;
+  render.use_color_change = options.deformation.color;
+  render.flat = options.gaussian.flat;
+  std::fill_n(render.background, 3, options.data.background == Background::white ? 1.0f : 0.0f);
+  return render;
+}
+
+float color_time(const ReconstructOptions& options, float time) {
+  return options.deformation.color_time == ColorTime::own ? time : options.deformation.reference_time;
+}
+
+EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
+                           const ReconstructOptions& options, const TrainingViews& views,
+                           const std::function<void(size_t, const Tensor&)>& seen) {
+  EvaluationMetrics result;
+  result.views.resize(views.size());
+  if (views.empty()) return result;
+  // Views of one time share one evaluation of the field.
+  std::vector<size_t> order(views.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return views[a].time < views[b].time; });
+
+  SplatOps& ops = backend.splat();
+  Renderer renderer(backend, render_options(options));
+  const Tensor values = Tensor::zeros(backend, {4}, DType::f64);
+  Tensor target;
+  for (size_t k = 0; k < order.size(); ++k) {
+    const TrainingView& view = views[order[k]];
+    if (k == 0 || view.time != views[order[k - 1]].time)
+      renderer.deform(gaussians, field, view.time, color_time(options, view.time), false);
+    const int width = view.camera.width, height = view.camera.height;
+    const Tensor& image = renderer.render(view.camera).image;
+    ops.clamp_unit(image.data(), image.count());
+    if (!target.defined() || target.shape() != image.shape()) target = Tensor::empty(backend, image.shape());
+    ResizePicture convert;
+    convert.width = convert.out_width = width;
+    convert.height = convert.out_height = height;
+    convert.picture = view.picture.data<uint8_t>();
+    convert.out = target.data();
+    ops.resize_picture(convert);
+    ImageLoss loss;
+    loss.width = width;
+    loss.height = height;
+    loss.image = image.data();
+    loss.target = target.data();
+    loss.want_ssim = true;
+    loss.values = values.data<double>();
+    ops.image_loss(loss);
+    const std::vector<double> figures = values.to_host<double>();
+    ViewMetrics& metrics = result.views[order[k]];
+    metrics.name = view.name;
+    metrics.time = view.time;
+    metrics.l1 = figures[0];
+    metrics.ssim = figures[1];
+    metrics.psnr = -10 * std::log10(std::max(figures[2], 1e-10));
+    if (seen) seen(order[k], image);
+  }
+  for (const ViewMetrics& metrics : result.views) {
+    result.psnr += metrics.psnr / static_cast<double>(views.size());
+    result.ssim += metrics.ssim / static_cast<double>(views.size());
+    result.l1 += metrics.l1 / static_cast<double>(views.size());
+  }
+  return result;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace eg4d {
+
+class ConfigSchema;
+
+// Where the first Gaussians come from.
+enum class StartPoints {
+  automatic,   // points3d.ply when the dataset has one, otherwise random
+  random,      // uniform in a cube, grey
+  file,        // points3d.ply of the dataset
+  silhouette,  // points of the visual hull over all times, coloured by the pictures
+};
+
+enum class Background { white, black };
+
+// At which time the colour head (and the opacity head) is evaluated when a model is rendered for use.
+enum class ColorTime {
+  reference,  // always at deformation.reference_time: lighting flicker learned per frame is not replayed
+              // (published)
+  own,        // at the frame's own time: for consistent pictures, whose shading really changes
+};
+
+// Every hyper-parameter of Stage II. The defaults are the published ones (preset `paper`), quirks included;
+// docs/options.md lists them with their meaning, docs/presets.md what the other presets change and why.
+struct ReconstructOptions {
+  uint64_t seed = 0;
+
+  struct Data {
+    Background background = Background::white;
+    bool swapped_fov = true;  // quirk: vertical field of view with width and height exchanged
+    std::string test_split = "test";
+  } data;
+
+  struct Start {
+    StartPoints points = StartPoints::automatic;
+    int count = 2000;
+    float half_width = 1.3f;  // of the random cube and the hull's search volume, scene units
+    float opacity = 0.1f;
+    float scale = 1.0f;  // factor on the first scales
+  } start;
+
+  struct Gaussian {
+    int sh_degree = 3;
+    int sh_interval = 1000;  // iterations per degree
+    bool flat = false;       // two scales instead of three (gs2d)
+  } gaussian;
+
+  struct HexPlane {
+    int channels = 32;
+    int resolution = 64;                  // spatial texels of the first level
+    std::vector<int> levels{1, 2, 4, 8};  // multiples of it
+    int time_resolution = 25;             // of every level
+    bool full_time_axis =
+        false;  // quirk off: time [0,1] mapped to [-1,1]; published: only the upper half is used
+    bool train_box = true;
+  } hexplane;
+
+  struct Deformation {
+    int width = 256;
+    int depth = 2;         // linear layers of the trunk
+    bool opacity = false;  // use Δopacity; the published renderer computes and ignores it
+    bool color = true;     // per-Gaussian gain and bias
+    float reference_time = 0;
+    ColorTime color_time = ColorTime::reference;
+    bool zero_start =
+        false;  // heads' last layers start at 0: the fine stage begins where the coarse one ended
+  } deformation;
+
+  struct Schedule {
+    int coarse_iterations = 6000;  // without deformation
+    int fine_iterations = 30000;
+    int views = 1;                  // pictures per iteration, all of one time
+    bool random_resolution = true;  // 1/1, 1/2, 1/3 or 1/4 of the size at random
+    int full_resolution_from =
+        -1;  // fine iteration from which every picture has its full size; -1: never forced
+    int evaluate_interval = 500;
+    int average_from =
+        -1;  // fine iteration from which the Gaussians' and field's running mean is kept; -1: none
+  } schedule;
+
+  struct LearningRate {
+    float position = 1.6e-4f, position_final = 1.6e-6f;  // × extent
+    float network = 1.6e-4f, network_final = 1.6e-6f;    // × extent
+    float grid = 1.6e-3f, grid_final = 1.6e-5f;          // × extent; also the box
+    int steps = 20000;                                   // of the log-linear decay, per stage
+    float sh_dc = 2.5e-3f;
+    float sh_rest_divisor = 20;
+    float opacity = 0.05f;
+    float scale = 5e-3f;
+    float rotation = 1e-3f;
+    float final_factor =
+        1;  // colours, opacity, scale and rotation decay to this share of their rate over `steps`
+  } rate;
+
+  struct Loss {
+    float dssim = 0;  // weight of 1-SSIM
+  } loss;
+
+  // Effective weights: the published call swaps two of them, see docs/options.md.
+  struct Regularization {
+    float plane_smoothness = 0.001f;
+    float time_smoothness = 0.001f;
+    float time_l1 = 0.0002f;
+  } regularization;
+
+  struct Density {
+    int from = 500;
+    int until = 15000;
+    int interval = 100;
+    float gradient = 2e-4f;     // screen-space gradient that asks for more Gaussians, normalised device units
+    float dense_scale = 0.01f;  // × extent: clone below, split above
+    int max_gaussians = 360000;
+    int prune_interval = 8000;
+    float prune_opacity = 0.005f;
+    float prune_radius = 20;     // pixels
+    float prune_scale = 0.1f;    // × extent
+    int prune_size_from = 3000;  // iteration after which radius and scale count
+    int reset_interval = 3000;   // opacity reset; 0 = never
+    int reset_until = 15000;
+    bool reset_at_start = true;  // also at `from` on a white background
+    float reset_opacity = 0.01f;
+    bool after_update = false;  // quirk off: control after Adam's step, so that no step is lost
+  } density;
+
+  struct Checkpoint {
+    int interval = 0;     // iterations; 0: by time only
+    float seconds = 120;  // between two checkpoints
+  } checkpoint;
+
+  void bind(ConfigSchema& schema);
+};
+
+}  // namespace eg4d

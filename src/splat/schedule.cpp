@@ -1,0 +1,90 @@
+#include "splat/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/random.h"
+
+namespace eg4d {
+namespace {
+
+// Random streams of a run; each also takes the stage and a counter.
+constexpr uint64_t kShuffleStream = 1, kResolutionStream = 2;
+
+uint64_t stream(uint64_t purpose, Stage stage, uint64_t counter) {
+  return purpose << 56 | static_cast<uint64_t>(stage) << 48 | counter;
+}
+
+}  // namespace
+
+const char* name_of(Stage stage) {
+  return stage == Stage::coarse ? "coarse" : "fine";
+}
+
+float log_linear(float first, float last, int64_t iteration, int64_t steps) {
+  if (first <= 0 || last <= 0) return 0;
+  const double t = std::clamp(static_cast<double>(iteration) / static_cast<double>(steps), 0.0, 1.0);
+  return static_cast<float>(
+      std::exp(std::log(static_cast<double>(first)) * (1 - t) + std::log(static_cast<double>(last)) * t));
+}
+
+LearningRates learning_rates(const ReconstructOptions::LearningRate& r, int64_t iteration, double extent) {
+  const float scale = static_cast<float>(extent);
+  const float decay = log_linear(1, r.final_factor, iteration, r.steps);
+  LearningRates rates{};
+  rates.position = log_linear(r.position * scale, r.position_final * scale, iteration, r.steps);
+  rates.network = log_linear(r.network * scale, r.network_final * scale, iteration, r.steps);
+  rates.grid = log_linear(r.grid * scale, r.grid_final * scale, iteration, r.steps);
+  rates.sh_dc = r.sh_dc * decay;
+  rates.sh_rest = r.sh_dc / r.sh_rest_divisor * decay;
+  rates.opacity = r.opacity * decay;
+  rates.scale = r.scale * decay;
+  rates.rotation = r.rotation * decay;
+  return rates;
+}
+
+ViewSchedule::ViewSchedule(const TrainingViews& views, int views_per_iteration, uint64_t seed)
+    : group_size_(views_per_iteration), seed_(seed) {
+  std::map<float, std::vector<int>> times;
+  for (size_t i = 0; i < views.size(); ++i) times[views[i].time].push_back(static_cast<int>(i));
+  for (auto& [time, members] : times) {
+    groups_per_epoch_ +=
+        (members.size() + static_cast<size_t>(group_size_) - 1) / static_cast<size_t>(group_size_);
+    by_time_.push_back(std::move(members));
+  }
+}
+
+void ViewSchedule::prepare_epoch(Stage stage, int64_t epoch) {
+  const int64_t key = epoch * 2 + static_cast<int64_t>(stage);
+  if (key == prepared_) return;
+  prepared_ = key;
+  Philox random(seed_, stream(kShuffleStream, stage, static_cast<uint64_t>(epoch)));
+  std::vector<std::vector<int>> groups;
+  for (std::vector<int> members : by_time_) {
+    random.shuffle(members);
+    for (size_t begin = 0; begin < members.size(); begin += static_cast<size_t>(group_size_)) {
+      const size_t end = std::min(members.size(), begin + static_cast<size_t>(group_size_));
+      groups.emplace_back(members.begin() + static_cast<long>(begin),
+                          members.begin() + static_cast<long>(end));
+    }
+  }
+  std::vector<int> order(groups.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int>(i);
+  random.shuffle(order);
+  groups_.clear();
+  for (int i : order) groups_.push_back(std::move(groups[static_cast<size_t>(i)]));
+}
+
+const std::vector<int>& ViewSchedule::views(Stage stage, int64_t iteration) {
+  const int64_t per_epoch = static_cast<int64_t>(groups_per_epoch_);
+  prepare_epoch(stage, (iteration - 1) / per_epoch);
+  return groups_[static_cast<size_t>((iteration - 1) % per_epoch)];
+}
+
+int ViewSchedule::divisor(Stage stage, int64_t iteration) const {
+  Philox random(seed_, stream(kResolutionStream, stage, static_cast<uint64_t>(iteration)));
+  return 1 + static_cast<int>(random.below(4));
+}
+
+}  // namespace eg4d

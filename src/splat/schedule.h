@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "splat/options.h"
+#include "splat/training_data.h"
+
+namespace eg4d {
+
+enum class Stage { coarse, fine };
+const char* name_of(Stage stage);
+
+// exp(lerp(log first, log last, iteration/steps)), the last value from `steps` on; 0 when either is 0.
+float log_linear(float first, float last, int64_t iteration, int64_t steps);
+
+struct LearningRates {
+  float position, network, grid, sh_dc, sh_rest, opacity, scale, rotation;
+};
+LearningRates learning_rates(const ReconstructOptions::LearningRate& rates, int64_t iteration, double extent);
+
+// Which pictures an iteration sees: epochs over all views, shuffled; with several views per iteration they
+// share one time. A function of (seed, stage, iteration) alone, so that a resumed run sees what the
+// uninterrupted one would.
+class ViewSchedule {
+ public:
+  ViewSchedule(const TrainingViews& views, int views_per_iteration, uint64_t seed);
+
+  // Indices of the views of this iteration (1-based, per stage).
+  const std::vector<int>& views(Stage stage, int64_t iteration);
+  // 1, 2, 3 or 4: the picture size is divided by it.
+  int divisor(Stage stage, int64_t iteration) const;
+
+ private:
+  void prepare_epoch(Stage stage, int64_t epoch);
+  std::vector<std::vector<int>> by_time_;  // views of one time
+  size_t groups_per_epoch_ = 0;
+  int group_size_ = 1;
+  uint64_t seed_ = 0;
+  int64_t prepared_ = -1;  // epoch·2 + stage of groups_
+  std::vector<std::vector<int>> groups_;
+};
+
+}  // namespace eg4d

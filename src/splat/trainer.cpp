@@ -1,0 +1,256 @@
+#include "splat/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "splat/evaluation.h"
+
+namespace eg4d {
+namespace {
+
+constexpr uint64_t kFieldStream = 3, kSplitStream = 4;
+constexpr int kAverageInterval = 10;  // iterations between two samples of the running mean
+
+}  // namespace
+
+Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
+                 const PointCloud& start, double extent)
+    : backend_(backend),
+      options_(options),
+      views_(views),
+      extent_(extent),
+      schedule_(views, options.schedule.views, options.seed),
+      renderer_(backend, render_options(options)),
+      gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale)),
+      field_(backend, options),
+      loss_values_(Tensor::zeros(backend, {4}, DType::f64)) {
+  if (views.empty()) throw Error("there are no training pictures");
+  Philox random(options.seed, kFieldStream << 56);
+  field_.initialize(start.positions, random);
+  begin_stage(Stage::coarse);
+  if (options_.schedule.coarse_iterations == 0) begin_stage(Stage::fine);
+}
+
+int64_t Trainer::total_iterations() const {
+  return int64_t{options_.schedule.coarse_iterations} + options_.schedule.fine_iterations;
+}
+
+int64_t Trainer::total_done() const {
+  return iteration_ + (stage_ == Stage::fine ? options_.schedule.coarse_iterations : 0);
+}
+
+bool Trainer::finished() const {
+  return total_done() >= total_iterations();
+}
+
+// Every stage starts with fresh moments, statistics and iteration count; the SH degree stays.
+void Trainer::begin_stage(Stage stage) {
+  stage_ = stage;
+  iteration_ = 0;
+  gaussians_.first_moments = Gaussians::zeros(backend_, gaussians_.count());
+  gaussians_.second_moments = Gaussians::zeros(backend_, gaussians_.count());
+  gaussians_.steps.fill(0);
+  gaussians_.reset_statistics();
+  const bool fine = stage == Stage::fine;
+  auto fresh = [&](const Tensor& parameter) {
+    if (!fine) return Moments{};
+    return Moments{Tensor::zeros(backend_, parameter.shape()), Tensor::zeros(backend_, parameter.shape()), 0};
+  };
+  grid_moments_ = fresh(field_.grid);
+  box_moments_ = fresh(field_.box);
+  network_moments_ = fresh(field_.network);
+  gradients_ = Gradients::zeros_like(gaussians_.values, fine ? &field_ : nullptr);
+}
+
+void Trainer::step() {
+  ++iteration_;
+  Gaussians& values = gaussians_.values;
+  if (iteration_ % options_.gaussian.sh_interval == 0)
+    values.active_sh_degree = std::min(values.active_sh_degree + 1, options_.gaussian.sh_degree);
+
+  const std::vector<int>& chosen = schedule_.views(stage_, iteration_);
+  const bool full_size = !options_.schedule.random_resolution ||
+                         (stage_ == Stage::fine && options_.schedule.full_resolution_from >= 0 &&
+                          iteration_ >= options_.schedule.full_resolution_from);
+  const int divisor = full_size ? 1 : schedule_.divisor(stage_, iteration_);
+  const float time = views_[static_cast<size_t>(chosen.front())].time;
+  renderer_.deform(values, active_field(), time, time, true);
+  for (int view : chosen) accumulate_view(views_[static_cast<size_t>(view)], divisor);
+  renderer_.deform_backward(gradients_);
+
+  replaced_.fill(false);
+  if (options_.density.after_update) {
+    update_parameters();
+    control_density();
+  } else {
+    control_density();
+    update_parameters();
+  }
+  update_mean();
+  if (stage_ == Stage::coarse && iteration_ == options_.schedule.coarse_iterations &&
+      options_.schedule.fine_iterations > 0)
+    begin_stage(Stage::fine);
+}
+
+// Renders one picture, adds its gradients and measures what density control wants to know. Losses of several
+// pictures are summed: Adam does not see the scale, and the screen-space gradients keep that of one picture.
+void Trainer::accumulate_view(const TrainingView& view, int divisor) {
+  SplatOps& ops = backend_.splat();
+  const int width = std::max(view.camera.width / divisor, 1),
+            height = std::max(view.camera.height / divisor, 1);
+  const Shape shape{height, width, 3};
+  if (!target_.defined() || target_.shape() != shape) {
+    target_ = Tensor::empty(backend_, shape);
+    d_image_ = Tensor::empty(backend_, shape);
+  }
+  ResizePicture resize;
+  resize.width = view.camera.width;
+  resize.height = view.camera.height;
+  resize.out_width = width;
+  resize.out_height = height;
+  resize.picture = view.picture.data<uint8_t>();
+  resize.out = target_.data();
+  ops.resize_picture(resize);
+
+  const Renderer::View& rendered = renderer_.render(view.camera.resized(width, height));
+  ImageLoss loss;
+  loss.width = width;
+  loss.height = height;
+  loss.image = rendered.image.data();
+  loss.target = target_.data();
+  loss.l1_weight = 1;
+  loss.dssim_weight = options_.loss.dssim;
+  loss.d_image = d_image_.data();
+  loss.values = loss_values_.data<double>();
+  ops.image_loss(loss);
+  renderer_.render_backward(d_image_, gradients_);
+
+  if (iteration_ < options_.density.until) {
+    DensityStatistics statistics;
+    statistics.count = gaussians_.count();
+    statistics.d_means_ndc = renderer_.d_means_ndc().data();
+    statistics.radii = rendered.radii.data<int32_t>();
+    statistics.gradient_sum = gaussians_.gradient_sum.data();
+    statistics.views = gaussians_.views.data();
+    statistics.max_radii = gaussians_.max_radii.data();
+    ops.density_statistics(statistics);
+  }
+}
+
+void Trainer::control_density() {
+  const auto& rule = options_.density;
+  const int64_t before = gaussians_.count();
+  if (iteration_ < rule.until && iteration_ > rule.from) {
+    if (iteration_ % rule.interval == 0 && gaussians_.count() < rule.max_gaussians) {
+      const std::vector<float> gradients = gaussians_.mean_gradients();
+      const float limit = rule.dense_scale * static_cast<float>(extent_);
+      clone_gaussians(gaussians_, gradients, rule.gradient, limit);
+      Philox random(options_.seed, kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 |
+                                       static_cast<uint64_t>(iteration_));
+      split_gaussians(gaussians_, gradients, rule.gradient, limit, [&] { return random.normal(); });
+      replaced_.fill(true);
+    }
+    if (iteration_ % rule.prune_interval == 0) {
+      PruneRule prune;
+      prune.opacity = rule.prune_opacity;
+      prune.by_size = iteration_ > rule.prune_size_from;
+      prune.screen_radius = rule.prune_radius;
+      prune.scale = rule.prune_scale * static_cast<float>(extent_);
+      prune_gaussians(gaussians_, prune);
+      replaced_.fill(true);
+    }
+  }
+  const bool periodic = rule.reset_interval > 0 && iteration_ % rule.reset_interval == 0;
+  const bool at_start =
+      rule.reset_at_start && options_.data.background == Background::white && iteration_ == rule.from;
+  if ((periodic || at_start) && iteration_ <= rule.reset_until) {
+    reset_opacity(gaussians_, rule.reset_opacity);
+    replaced_[5] = true;
+  }
+  // New tensors have no gradient yet.
+  if (gaussians_.count() != before || replaced_[0])
+    gradients_.gaussians = Gaussians::zeros(backend_, gaussians_.count());
+  else if (replaced_[5])
+    gradients_.gaussians.opacity_logits.fill_zero();
+}
+
+Adam Trainer::adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments,
+                   float rate) const {
+  Adam adam;
+  adam.count = parameter.count();
+  adam.parameter = parameter.data();
+  adam.gradient = gradient.data();
+  adam.first_moment = moments.first.data();
+  adam.second_moment = moments.second.data();
+  adam.learning_rate = rate;
+  adam.step = moments.steps;
+  return adam;
+}
+
+void Trainer::update_parameters() {
+  SplatOps& ops = backend_.splat();
+  const LearningRates rates = learning_rates(options_.rate, iteration_, extent_);
+  const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
+                                   rates.scale,    rates.rotation, rates.opacity};
+  const auto parameters = gaussians_.values.tensors(), gradients = gradients_.gaussians.tensors();
+  const auto first = gaussians_.first_moments.tensors(), second = gaussians_.second_moments.tensors();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (replaced_[i]) continue;
+    const Moments moments{*first[i], *second[i], ++gaussians_.steps[i]};
+    ops.adam(adam(*parameters[i], *gradients[i], moments, gaussian_rates[i]));
+  }
+  if (stage_ != Stage::fine) return;
+
+  ++grid_moments_.steps;
+  ++network_moments_.steps;
+  HexPlaneAdam grid;
+  grid.layout = &field_.layout;
+  grid.adam = adam(field_.grid, gradients_.grid, grid_moments_, rates.grid);
+  const float views = static_cast<float>(options_.schedule.views);  // the pictures' losses are summed
+  grid.plane_smoothness = options_.regularization.plane_smoothness * views;
+  grid.time_smoothness = options_.regularization.time_smoothness * views;
+  grid.time_l1 = options_.regularization.time_l1 * views;
+  ops.hexplane_adam(grid);
+  ops.adam(adam(field_.network, gradients_.network, network_moments_, rates.network));
+  if (options_.hexplane.train_box) {
+    ++box_moments_.steps;
+    ops.adam(adam(field_.box, gradients_.box, box_moments_, rates.grid));
+  }
+}
+
+// The mean of every tenth state from schedule.average_from on: it evens out the noise that single pictures
+// leave.
+void Trainer::update_mean() {
+  const int from = options_.schedule.average_from;
+  if (from < 0 || stage_ != Stage::fine || iteration_ < from || iteration_ % kAverageInterval != 0) return;
+  const bool restart = averaged_ == 0 || mean_gaussians_.count() != gaussians_.count() || replaced_[0];
+  if (restart) {
+    mean_gaussians_ = gaussians_.values.clone();
+    mean_field_ = field_.clone();
+    averaged_ = 1;
+    return;
+  }
+  const float weight = 1.0f / static_cast<float>(++averaged_);
+  auto move = [&](const Tensor& mean, const Tensor& value) {
+    backend_.splat().move_towards(mean.data(), value.data(), weight, mean.count());
+  };
+  const auto means = mean_gaussians_.tensors(), values = gaussians_.values.tensors();
+  for (size_t i = 0; i < means.size(); ++i) move(*means[i], *values[i]);
+  mean_gaussians_.active_sh_degree = gaussians_.values.active_sh_degree;
+  move(mean_field_.grid, field_.grid);
+  move(mean_field_.box, field_.box);
+  move(mean_field_.network, field_.network);
+}
+
+Trainer::LossValues Trainer::last_loss() const {
+  const std::vector<double> values = loss_values_.to_host<double>();
+  LossValues loss;
+  loss.l1 = values[0];
+  loss.ssim = values[1];
+  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  return loss;
+}
+
+}  // namespace eg4d

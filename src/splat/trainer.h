@@ -1,0 +1,92 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "splat/deformation_field.h"
+#include "splat/density_control.h"
+#include "splat/options.h"
+#include "splat/renderer.h"
+#include "splat/schedule.h"
+#include "splat/training_data.h"
+
+namespace eg4d {
+
+// Stage II's training loop: one step() is one iteration, as the published code orders it (rates, picture,
+// loss, gradients, density control, Adam). All randomness is a function of the seed and the iteration, so
+// that a state saved after any iteration continues to the same bits.
+class Trainer {
+ public:
+  // `extent`: cameras_extent of the training cameras. The views must outlive the trainer.
+  Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
+          const PointCloud& start, double extent);
+
+  bool finished() const;
+  void step();
+
+  Stage stage() const { return stage_; }
+  int64_t iteration() const { return iteration_; }  // finished iterations of this stage
+  int64_t total_done() const;                       // of both stages
+  int64_t total_iterations() const;
+  int64_t gaussian_count() const { return gaussians_.count(); }
+
+  // The loss of the last iteration (waits for the device).
+  struct LossValues {
+    double l1 = 0, ssim = 0, psnr = 0;
+  };
+  LossValues last_loss() const;
+
+  const Gaussians& gaussians() const { return gaussians_.values; }
+  // Null in the coarse stage.
+  const DeformationField* active_field() const { return stage_ == Stage::fine ? &field_ : nullptr; }
+  const DeformationField& field() const { return field_; }
+
+  // What a model is made of: the parameters, or their running mean once schedule.average_from has passed.
+  const Gaussians& model_gaussians() const { return averaged_ > 0 ? mean_gaussians_ : gaussians_.values; }
+  const DeformationField& model_field() const { return averaged_ > 0 ? mean_field_ : field_; }
+
+  // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
+  // it.
+  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  // Returns `extra`. Throws Error when the file does not belong to these options.
+  std::string load_state(const std::filesystem::path& path);
+
+ private:
+  void begin_stage(Stage stage);
+  void accumulate_view(const TrainingView& view, int divisor);
+  void control_density();
+  void update_parameters();
+  void update_mean();
+
+  struct Moments {
+    Tensor first, second;
+    int64_t steps = 0;
+  };
+  Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, float rate) const;
+  std::vector<std::pair<std::string, Tensor*>> state_tensors();
+
+  Backend& backend_;
+  const ReconstructOptions options_;
+  const TrainingViews& views_;
+  const double extent_;
+  ViewSchedule schedule_;
+  Renderer renderer_;
+
+  Stage stage_ = Stage::coarse;
+  int64_t iteration_ = 0;
+  TrainedGaussians gaussians_;
+  DeformationField field_;
+  Moments grid_moments_, box_moments_, network_moments_;
+  Gradients gradients_;
+  std::array<bool, 6> replaced_{};  // parameter tensors that density control replaced in this iteration
+
+  int64_t averaged_ = 0;  // parameters in the mean
+  Gaussians mean_gaussians_;
+  DeformationField mean_field_;
+
+  Tensor target_, d_image_, loss_values_;
+};
+
+}  // namespace eg4d

@@ -1,0 +1,103 @@
+#include <gtest/gtest.h>
+
+#include "splat/density_control.h"
+#include "support/golden.h"
+
+namespace eg4d {
+namespace {
+
+using test::relative_error;
+
+constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", "rotation", "opacity"};
+
+class Densify : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!test::golden_has("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
+    config_ = test::golden_json("optim/config.json")["densify"];
+    file_ = std::make_unique<SafetensorsFile>(test::golden_folder() / "optim/densify.safetensors");
+    backend_ = make_cpu_backend({.guard_memory = true});
+  }
+
+  Tensor read(const std::string& name, const Shape& shape) {
+    return Tensor::from_host<float>(*backend_, shape, file_->floats(name));
+  }
+
+  TrainedGaussians read_state(const std::string& state) {
+    const int64_t count = file_->at(state + ".xyz").shape[0];
+    TrainedGaussians g(Gaussians::zeros(*backend_, count));
+    Gaussians* sets[3] = {&g.values, &g.first_moments, &g.second_moments};
+    const char* suffixes[3] = {"", ".exp_avg", ".exp_avg_sq"};
+    for (int s = 0; s < 3; ++s)
+      for (size_t i = 0; i < 6; ++i) {
+        Tensor* tensor = sets[s]->tensors()[i];
+        const std::string name = state + "." + kReferenceNames[i] + suffixes[s];
+        if (file_->contains(name)) *tensor = read(name, tensor->shape());
+      }
+    if (file_->contains(state + ".max_radii2D")) g.max_radii = read(state + ".max_radii2D", {count});
+    return g;
+  }
+
+  void expect_state(TrainedGaussians& g, const std::string& state) {
+    if (!file_->contains(state + ".xyz")) return;
+    TrainedGaussians wanted = read_state(state);
+    ASSERT_EQ(g.count(), wanted.count()) << state;
+    Gaussians* have[3] = {&g.values, &g.first_moments, &g.second_moments};
+    Gaussians* want[3] = {&wanted.values, &wanted.first_moments, &wanted.second_moments};
+    for (int s = 0; s < 3; ++s)
+      for (size_t i = 0; i < 6; ++i)
+        EXPECT_LE(relative_error(have[s]->tensors()[i]->to_host(), want[s]->tensors()[i]->to_host()), 1e-5)
+            << state << " set " << s << " " << kReferenceNames[i];
+    EXPECT_LE(relative_error(g.max_radii.to_host(), wanted.max_radii.to_host()), 0) << state;
+  }
+
+  nlohmann::json config_;
+  std::unique_ptr<SafetensorsFile> file_;
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_F(Densify, CloneSplitPruneAndReset) {
+  TrainedGaussians g = read_state("s0_before");
+  const std::vector<float> gradients = file_->floats("grads");
+  const float extent = config_["extent"], threshold = config_["grad_threshold"];
+  const float limit = config_["percent_dense"].get<float>() * extent;
+
+  clone_gaussians(g, gradients, threshold, limit);
+  expect_state(g, "s1_after_clone");
+
+  // The fixture's samples are already scaled by the standard deviation: divide it out again.
+  const std::vector<float> samples = file_->floats("split.normal_samples");
+  const std::vector<float> log_scales = g.values.log_scales.to_host();
+  std::vector<float> normals;
+  std::vector<size_t> selected;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    const float largest =
+        std::exp(std::max({log_scales[3 * i], log_scales[3 * i + 1], log_scales[3 * i + 2]}));
+    if (gradients[i] >= threshold && largest > limit) selected.push_back(i);
+  }
+  ASSERT_EQ(samples.size(), selected.size() * 6);
+  for (size_t k = 0; k < samples.size(); ++k)
+    normals.push_back(samples[k] / std::exp(log_scales[3 * selected[k / 3 % selected.size()] + k % 3]));
+  size_t next = 0;
+  split_gaussians(g, gradients, threshold, limit, [&] { return normals.at(next++); });
+  expect_state(g, "s2_after_split");
+
+  PruneRule rule;
+  rule.opacity = config_["opacity_threshold"];
+  TrainedGaussians by_opacity = read_state("s2_after_split");
+  by_opacity.max_radii = read("prune.max_radii2D", {g.count()});
+  prune_gaussians(by_opacity, rule);
+  expect_state(by_opacity, "s3_after_prune_nosize");
+
+  rule.by_size = true;
+  rule.screen_radius = config_["size_threshold"];
+  rule.scale = 0.1f * extent;
+  prune_gaussians(by_opacity, rule);
+  expect_state(by_opacity, "s4_after_prune_size20");
+
+  reset_opacity(by_opacity, 0.01f);
+  expect_state(by_opacity, "s5_after_reset_opacity");
+}
+
+}  // namespace
+}  // namespace eg4d
