@@ -1,0 +1,58 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "io/image.h"
+
+namespace eg4d {
+
+struct VideoOptions {
+  double fps = 10;
+  int quality = 18;  // constant rate factor: 0 is lossless or nearly so, 51 the worst
+  std::string encoder =
+      {};  // FFmpeg's name; empty takes the best there is: libx264, else libopenh264, else mpeg4
+};
+
+// An MP4 with 4:2:0 colour (BT.709, limited range) that browsers and players open. Odd sizes are padded to
+// even ones by repeating the last column or row. The same frames give the same file, whatever the number of
+// processors. The file appears when finish() returns; without it nothing is left. Throws Error (no encoder,
+// full disk, a frame of another size).
+class VideoWriter {
+ public:
+  VideoWriter(const std::filesystem::path& path, int width, int height, const VideoOptions& options = {});
+  ~VideoWriter();
+  VideoWriter(const VideoWriter&) = delete;
+  VideoWriter& operator=(const VideoWriter&) = delete;
+
+  void add(const Picture& frame);  // RGB, width × height
+  void finish();
+  const std::string& encoder() const;  // the one in use
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The frames of the first video stream of any local file that FFmpeg reads, one after the other, as RGB,
+// turned upright as the stream's display matrix tells (by quarter turns). Throws Error (no video in the file,
+// no frames, too large, damaged), one sentence naming the file.
+class VideoReader {
+ public:
+  explicit VideoReader(const std::filesystem::path& path, const PictureLimits& limits = {});
+  ~VideoReader();
+  VideoReader(const VideoReader&) = delete;
+  VideoReader& operator=(const VideoReader&) = delete;
+
+  std::optional<Picture> next();  // nothing after the last frame
+  double fps() const;             // 0 when the file does not tell
+  int64_t frame_count() const;    // as the header tells it; 0 when it does not
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace eg4d

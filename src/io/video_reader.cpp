@@ -1,0 +1,179 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <vector>
+
+#include "core/error.h"
+#include "io/ffmpeg.h"
+#include "io/image_codecs.h"
+#include "io/mapped_file.h"
+#include "io/video.h"
+
+namespace eg4d {
+namespace {
+
+struct Demuxer {
+  AVFormatContext* context = nullptr;
+  ~Demuxer() { avformat_close_input(&context); }
+};
+
+// The Exif orientation that undoes a display matrix (a rotation in degrees, counterclockwise when positive).
+int orientation_of(const AVStream& stream) {
+#if LIBAVCODEC_VERSION_MAJOR >= 61
+  const AVPacketSideData* found = av_packet_side_data_get(
+      stream.codecpar->coded_side_data, stream.codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+  const uint8_t* data = found && found->size >= 36 ? found->data : nullptr;
+#else
+  size_t size = 0;
+  const uint8_t* data = av_stream_get_side_data(&stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+  if (size < 36) data = nullptr;
+#endif
+  const double angle = data ? av_display_rotation_get(reinterpret_cast<const int32_t*>(data)) : 0;
+  if (!std::isfinite(angle)) return 1;
+  switch (static_cast<int>(std::lround(angle / 90)) & 3) {
+    case 1:
+      return 8;  // to be turned a quarter counterclockwise
+    case 2:
+      return 3;
+    case 3:
+      return 6;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace
+
+struct VideoReader::State {
+  std::string name;
+  PictureLimits limits;
+  Demuxer demuxer;
+  AVStream* stream = nullptr;
+  ffmpeg::Codec codec;
+  ffmpeg::Scaler scaler;
+  ffmpeg::Frame frame{av_frame_alloc()};
+  ffmpeg::Packet packet{av_packet_alloc()};
+  int orientation = 1;
+  int64_t frames = 0;
+  bool draining = false;
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("cannot read '{}': {}", name, what));
+  }
+  void open();
+  void feed();
+  Picture convert();
+};
+
+void VideoReader::State::open() {
+  // "file:" keeps names such as "http:a" or "concat:b" what they are; nothing but local files is opened.
+  AVDictionary* options = nullptr;
+  av_dict_set(&options, "protocol_whitelist", "file", 0);
+  int result = avformat_open_input(&demuxer.context, ("file:" + name).c_str(), nullptr, &options);
+  av_dict_free(&options);
+  if (result < 0) fail(fmt::format("it is not a video that FFmpeg reads ({})", ffmpeg::message(result)));
+  result = avformat_find_stream_info(demuxer.context, nullptr);
+  if (result < 0) fail(fmt::format("its streams cannot be made out ({})", ffmpeg::message(result)));
+  const AVCodec* decoder = nullptr;
+  const int index = av_find_best_stream(demuxer.context, AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
+  if (index == AVERROR_DECODER_NOT_FOUND)
+    fail("FFmpeg on this machine has no decoder for it; convert it to H.264");
+  if (index < 0) fail("it holds no video");
+  stream = demuxer.context->streams[index];
+  for (unsigned i = 0; i < demuxer.context->nb_streams; ++i)
+    if (static_cast<int>(i) != index) demuxer.context->streams[i]->discard = AVDISCARD_ALL;
+  codecs::check_picture_size(stream->codecpar->width, stream->codecpar->height, limits, name);
+  orientation = orientation_of(*stream);
+
+  codec.reset(avcodec_alloc_context3(decoder));
+  if (!codec || !frame || !packet) fail("out of memory");
+  codec->max_pixels = limits.max_pixels;
+  codec->thread_count = 0;  // as many as there are processors; decoding gives the same pixels
+  if (avcodec_parameters_to_context(codec.get(), stream->codecpar) < 0 ||
+      (result = avcodec_open2(codec.get(), decoder, nullptr)) < 0)
+    fail(fmt::format("its decoder does not start ({})", ffmpeg::message(result)));
+}
+
+void VideoReader::State::feed() {
+  int result;
+  do {
+    av_packet_unref(packet.get());
+    result = av_read_frame(demuxer.context, packet.get());
+  } while (result >= 0 && packet->stream_index != stream->index);
+  if (result < 0 && result != AVERROR_EOF)
+    fail(fmt::format("it is damaged after frame {} ({})", frames, ffmpeg::message(result)));
+  draining = result == AVERROR_EOF;
+  if (!draining && packet->flags & AV_PKT_FLAG_CORRUPT)
+    fail(fmt::format("it is truncated after frame {}", frames));
+  result = avcodec_send_packet(codec.get(), draining ? nullptr : packet.get());
+  if (result < 0 && result != AVERROR_EOF)
+    fail(fmt::format("it is damaged after frame {} ({})", frames, ffmpeg::message(result)));
+}
+
+Picture VideoReader::State::convert() {
+  codecs::check_picture_size(frame->width, frame->height, limits, name);
+  const AVPixelFormat format = static_cast<AVPixelFormat>(frame->format);
+  scaler.reset(sws_getCachedContext(
+      scaler.release(), frame->width, frame->height, format, frame->width, frame->height, AV_PIX_FMT_RGB24,
+      SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_BITEXACT, nullptr, nullptr, nullptr));
+  if (!scaler) fail("its pixel format is not supported; convert it to H.264 (yuv420p)");
+  int* ignored_table;
+  int source_range, target_range, brightness, contrast, saturation;
+  sws_getColorspaceDetails(scaler.get(), &ignored_table, &source_range, &ignored_table, &target_range,
+                           &brightness, &contrast, &saturation);
+  if (frame->color_range != AVCOL_RANGE_UNSPECIFIED) source_range = frame->color_range == AVCOL_RANGE_JPEG;
+  const int space =
+      frame->colorspace == AVCOL_SPC_UNSPECIFIED ? SWS_CS_DEFAULT : static_cast<int>(frame->colorspace);
+  sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(space), source_range,
+                           sws_getCoefficients(SWS_CS_DEFAULT), 1, brightness, contrast, saturation);
+  Picture picture(frame->width, frame->height, 3);
+  uint8_t* planes[] = {picture.data.data()};
+  const int strides[] = {picture.width * 3};
+  if (sws_scale(scaler.get(), frame->data, frame->linesize, 0, frame->height, planes, strides) !=
+      frame->height)
+    fail(fmt::format("frame {} cannot be converted to RGB", frames));
+  return codecs::turn_upright(std::move(picture), orientation);
+}
+
+VideoReader::VideoReader(const std::filesystem::path& path, const PictureLimits& limits)
+    : state_(std::make_unique<State>()) {
+  if (MappedFile(path).bytes().empty())
+    throw Error(fmt::format("cannot read '{}': the file is empty", path.string()));
+  ffmpeg::silence();
+  state_->name = path.string();
+  state_->limits = limits;
+  state_->open();
+}
+
+VideoReader::~VideoReader() = default;
+
+std::optional<Picture> VideoReader::next() {
+  State& s = *state_;
+  for (;;) {
+    const int result = avcodec_receive_frame(s.codec.get(), s.frame.get());
+    if (result == AVERROR(EAGAIN) && !s.draining) {
+      s.feed();
+      continue;
+    }
+    if (result == AVERROR_EOF || result == AVERROR(EAGAIN)) {
+      if (s.frames == 0) s.fail("its video has no frames");
+      return std::nullopt;
+    }
+    if (result < 0)
+      s.fail(fmt::format("it is damaged after frame {} ({})", s.frames, ffmpeg::message(result)));
+    Picture picture = s.convert();
+    ++s.frames;
+    return picture;
+  }
+}
+
+double VideoReader::fps() const {
+  const AVRational rate = av_guess_frame_rate(state_->demuxer.context, state_->stream, nullptr);
+  return rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
+}
+
+int64_t VideoReader::frame_count() const {
+  return std::max<int64_t>(state_->stream->nb_frames, 0);
+}
+
+}  // namespace eg4d

@@ -1,0 +1,198 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+#include "io/ffmpeg.h"
+#include "io/video.h"
+
+namespace eg4d {
+namespace {
+
+// x264's output depends on its number of threads: a fixed one gives the same file on every machine.
+constexpr int kThreads = 4;
+
+struct Muxer {
+  AVFormatContext* context = nullptr;
+  ~Muxer() {
+    if (!context) return;
+    avio_closep(&context->pb);
+    avformat_free_context(context);
+  }
+};
+
+}  // namespace
+
+struct VideoWriter::State {
+  std::filesystem::path path;
+  AtomicFile file;
+  int width, height;
+  Muxer muxer;
+  ffmpeg::Codec codec;
+  ffmpeg::Scaler scaler;
+  ffmpeg::Frame frame;
+  ffmpeg::Packet packet;
+  std::string encoder;
+  Picture padded;  // RGB of even size, only when the frames are odd
+  int64_t frames = 0;
+
+  State(const std::filesystem::path& path, int width, int height)
+      : path(path), file(path), width(width), height(height) {}
+
+  void check(int result, const char* what) const {
+    if (result < 0)
+      throw Error(fmt::format("cannot write '{}': {} ({})", path.string(), what, ffmpeg::message(result)));
+  }
+  bool open_encoder(const std::string& name, const VideoOptions& options);
+  void open_scaler();
+  void open_file();
+  void encode(const AVFrame* next);
+};
+
+bool VideoWriter::State::open_encoder(const std::string& name, const VideoOptions& options) {
+  const AVCodec* found = avcodec_find_encoder_by_name(name.c_str());
+  if (!found) return false;
+  codec.reset(avcodec_alloc_context3(found));
+  const AVRational rate = av_d2q(options.fps, 100000);
+  codec->width = width + width % 2;
+  codec->height = height + height % 2;
+  codec->pix_fmt = AV_PIX_FMT_YUV420P;
+  codec->framerate = rate;
+  codec->time_base = av_inv_q(rate);
+  codec->color_range = AVCOL_RANGE_MPEG;
+  codec->colorspace = AVCOL_SPC_BT709;
+  codec->color_primaries = AVCOL_PRI_BT709;
+  codec->color_trc = AVCOL_TRC_BT709;
+  codec->thread_count = kThreads;
+  codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;  // MP4 keeps the headers apart from the frames
+  if (name == "libx264") {
+    av_opt_set_int(codec->priv_data, "crf", options.quality, 0);
+  } else {
+    // MPEG-4's quantiser scale runs from 1 to 31.
+    codec->flags |= AV_CODEC_FLAG_QSCALE;
+    codec->global_quality = FF_QP2LAMBDA * (1 + options.quality * 30 / 51);
+    codec->bit_rate = int64_t{8} * codec->width * codec->height;  // for encoders that know no quality
+  }
+  if (avcodec_open2(codec.get(), found, nullptr) < 0) return false;
+  encoder = name;
+  return true;
+}
+
+void VideoWriter::State::open_scaler() {
+  const int w = codec->width, h = codec->height;
+  scaler.reset(sws_getContext(w, h, AV_PIX_FMT_RGB24, w, h, AV_PIX_FMT_YUV420P,
+                              SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, nullptr, nullptr, nullptr));
+  frame.reset(av_frame_alloc());
+  packet.reset(av_packet_alloc());
+  if (!scaler || !frame || !packet) check(AVERROR(ENOMEM), "cannot convert colours");
+  sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(SWS_CS_DEFAULT), 1,
+                           sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
+  frame->format = codec->pix_fmt;
+  frame->width = w;
+  frame->height = h;
+  check(av_frame_get_buffer(frame.get(), 0), "out of memory");
+  if (w != width || h != height) padded = Picture(w, h, 3);
+}
+
+void VideoWriter::State::open_file() {
+  check(avformat_alloc_output_context2(&muxer.context, nullptr, "mp4", nullptr),
+        "FFmpeg lacks its MP4 writer");
+  muxer.context->flags |= AVFMT_FLAG_BITEXACT;  // no version numbers in the file
+  AVStream* stream = avformat_new_stream(muxer.context, nullptr);
+  if (!stream) check(AVERROR(ENOMEM), "out of memory");
+  stream->time_base = codec->time_base;
+  stream->avg_frame_rate = codec->framerate;
+  check(avcodec_parameters_from_context(stream->codecpar, codec.get()),
+        "the encoder's settings do not fit MP4");
+  // The name is kept: moving the index to the front ("faststart") reads the file again.
+  const std::string url = "file:" + file.temporary_path().string();
+  muxer.context->url = av_strdup(url.c_str());
+  check(avio_open(&muxer.context->pb, url.c_str(), AVIO_FLAG_WRITE), "cannot open it");
+  AVDictionary* options = nullptr;
+  av_dict_set(&options, "movflags", "+faststart", 0);
+  const int result = avformat_write_header(muxer.context, &options);
+  av_dict_free(&options);
+  check(result, "writing its header failed");
+}
+
+void VideoWriter::State::encode(const AVFrame* next) {
+  check(avcodec_send_frame(codec.get(), next), "encoding failed");
+  for (;;) {
+    const int result = avcodec_receive_packet(codec.get(), packet.get());
+    if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) return;
+    check(result, "encoding failed");
+    av_packet_rescale_ts(packet.get(), codec->time_base, muxer.context->streams[0]->time_base);
+    packet->duration = av_rescale_q(1, codec->time_base, muxer.context->streams[0]->time_base);
+    check(av_interleaved_write_frame(muxer.context, packet.get()), "writing a frame failed");
+  }
+}
+
+VideoWriter::VideoWriter(const std::filesystem::path& path, int width, int height,
+                         const VideoOptions& options) {
+  if (width <= 0 || height <= 0 || width > 16384 || height > 16384)
+    throw Error(fmt::format("cannot write '{}': a video of {}x{} pixels is not possible", path.string(),
+                            width, height));
+  if (!(options.fps >= 0.01 && options.fps <= 1000))
+    throw Error(fmt::format("cannot write '{}': {} frames per second is not between 0.01 and 1000",
+                            path.string(), options.fps));
+  ffmpeg::silence();
+  state_ = std::make_unique<State>(path, width, height);
+  bool open = false;
+  if (!options.encoder.empty()) {
+    open = state_->open_encoder(options.encoder, options);
+  } else {
+    for (const char* name : {"libx264", "libopenh264", "mpeg4"})
+      if ((open = state_->open_encoder(name, options))) break;
+  }
+  if (!open)
+    throw Error(fmt::format(
+        "cannot write '{}': FFmpeg on this machine has no encoder {} that takes {}x{} pixels", path.string(),
+        options.encoder.empty() ? "for H.264 or MPEG-4" : options.encoder, width, height));
+  state_->open_scaler();
+  state_->open_file();
+}
+
+VideoWriter::~VideoWriter() = default;
+
+const std::string& VideoWriter::encoder() const {
+  return state_->encoder;
+}
+
+void VideoWriter::add(const Picture& picture) {
+  State& s = *state_;
+  if (picture.width != s.width || picture.height != s.height || picture.channels != 3)
+    throw Error(fmt::format(
+        "cannot write '{}': frame {} has {}x{} pixels and {} channels, the video {}x{} and 3",
+        s.path.string(), s.frames, picture.width, picture.height, picture.channels, s.width, s.height));
+  const Picture* source = &picture;
+  if (!s.padded.data.empty()) {
+    for (int y = 0; y < s.padded.height; ++y) {
+      const uint8_t* from = &picture.data[static_cast<size_t>(std::min(y, s.height - 1)) * s.width * 3];
+      uint8_t* to = &s.padded.data[static_cast<size_t>(y) * s.padded.width * 3];
+      std::memcpy(to, from, static_cast<size_t>(s.width) * 3);
+      if (s.padded.width > s.width) std::memcpy(to + s.width * 3, from + (s.width - 1) * 3, 3);
+    }
+    source = &s.padded;
+  }
+  s.check(av_frame_make_writable(s.frame.get()), "out of memory");
+  const uint8_t* planes[] = {source->data.data()};
+  const int strides[] = {source->width * 3};
+  sws_scale(s.scaler.get(), planes, strides, 0, source->height, s.frame->data, s.frame->linesize);
+  s.frame->pts = s.frames++;
+  s.frame->quality = s.codec->global_quality;
+  s.encode(s.frame.get());
+}
+
+void VideoWriter::finish() {
+  State& s = *state_;
+  if (s.frames == 0) throw Error(fmt::format("cannot write '{}': the video has no frames", s.path.string()));
+  s.encode(nullptr);
+  s.check(av_write_trailer(s.muxer.context), "writing its index failed");
+  s.check(s.muxer.context->pb->error, "writing failed");
+  s.check(avio_closep(&s.muxer.context->pb), "closing it failed");
+  s.file.commit();
+}
+
+}  // namespace eg4d

@@ -1,0 +1,167 @@
+#include "io/video.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/expect_error.h"
+#include "support/full_disk.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d {
+namespace {
+
+using test::TemporaryFolder;
+
+// A smooth picture whose colour moves with time.
+Picture moving(int width, int height, int time) {
+  Picture picture(width, height, 3);
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x) {
+      uint8_t* to = &picture.data[(static_cast<size_t>(y) * width + x) * 3];
+      to[0] = static_cast<uint8_t>(128 + 100 * std::sin(0.05 * x + 0.3 * time));
+      to[1] = static_cast<uint8_t>(128 + 100 * std::sin(0.05 * y));
+      to[2] = static_cast<uint8_t>(20 * time);
+    }
+  return picture;
+}
+
+double mean_difference(const Picture& a, const Picture& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.data.size(); ++i) sum += std::abs(a.data[i] - b.data[i]);
+  return sum / static_cast<double>(a.data.size());
+}
+
+void write_video(const std::filesystem::path& path, int width, int height, int frames,
+                 const VideoOptions& options = {}) {
+  VideoWriter writer(path, width, height, options);
+  for (int time = 0; time < frames; ++time) writer.add(moving(width, height, time));
+  writer.finish();
+}
+
+void expect_frames(const std::filesystem::path& path, int width, int height, int frames, double tolerance) {
+  VideoReader reader(path);
+  EXPECT_DOUBLE_EQ(reader.fps(), 10);
+  EXPECT_EQ(reader.frame_count(), frames);
+  for (int time = 0; time < frames; ++time) {
+    const auto frame = reader.next();
+    ASSERT_TRUE(frame.has_value()) << time;
+    ASSERT_EQ(frame->width, width);
+    ASSERT_EQ(frame->height, height);
+    EXPECT_LT(mean_difference(*frame, moving(width, height, time)), tolerance) << time;
+  }
+  EXPECT_FALSE(reader.next().has_value());
+  EXPECT_FALSE(reader.next().has_value());
+}
+
+TEST(Video, RoundTrip) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 96, 64, 7);
+  expect_frames(folder / "a.mp4", 96, 64, 7, 3);
+  EXPECT_EQ(folder.file_count(), 1u);
+}
+
+TEST(Video, TheOtherEncoderServesToo) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 96, 64, 5, {.encoder = "mpeg4"});
+  expect_frames(folder / "a.mp4", 96, 64, 5, 4);
+}
+
+TEST(Video, OddSizesArePadded) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 45, 31, 2);
+  VideoReader reader(folder / "a.mp4");
+  const Picture frame = reader.next().value();
+  EXPECT_EQ(frame.width, 46);
+  EXPECT_EQ(frame.height, 32);
+  write_video(folder / "b.mp4", 1, 1, 1);
+  EXPECT_EQ(VideoReader(folder / "b.mp4").next().value().width, 2);
+}
+
+TEST(Video, WritingIsRepeatable) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 64, 48, 5);
+  write_video(folder / "b.mp4", 64, 48, 5);
+  EXPECT_EQ(test::read_text(folder / "a.mp4"), test::read_text(folder / "b.mp4"));
+}
+
+TEST(Video, TheWriterSaysWhatIsWrong) {
+  TemporaryFolder folder;
+  {
+    VideoWriter writer(folder / "a.mp4", 16, 16);
+    EXPECT_ERROR(writer.add(moving(16, 18, 0)),
+                 "frame 0 has 16x18 pixels and 3 channels, the video 16x16 and 3");
+    EXPECT_ERROR(writer.finish(), "the video has no frames");
+  }
+  EXPECT_ERROR(VideoWriter(folder / "a.mp4", 0, 16), "a video of 0x16 pixels is not possible");
+  EXPECT_ERROR(VideoWriter(folder / "a.mp4", 16, 16, {.fps = NAN}), "frames per second");
+  EXPECT_ERROR(VideoWriter(folder / "a.mp4", 16, 16, {.encoder = "none"}), "no encoder none");
+  EXPECT_ERROR(VideoWriter(folder / "missing/a.mp4", 16, 16), "No such file or directory");
+  EXPECT_ERROR(VideoWriter(folder.path(), 16, 16), "it is a directory");
+  EXPECT_ERROR(write_video("/dev/full", 64, 64, 3), "cannot write '/dev/full'");
+  EXPECT_EQ(folder.file_count(), 0u);
+}
+
+TEST(Video, AFullDiskLeavesNothingBehind) {
+  TemporaryFolder folder;
+  {
+    const test::FullDisk disk(1000);
+    EXPECT_ERROR(write_video(folder / "a.mp4", 96, 64, 12), "cannot write");
+  }
+  EXPECT_EQ(folder.file_count(), 0u);
+}
+
+TEST(Video, BadFilesAreNamed) {
+  TemporaryFolder folder;
+  EXPECT_ERROR(VideoReader(folder / "missing.mp4"), "missing.mp4': No such file or directory");
+  EXPECT_ERROR(VideoReader(folder.path()), "it is a directory");
+  test::write_text(folder / "empty.mp4", "");
+  EXPECT_ERROR(VideoReader(folder / "empty.mp4"), "the file is empty");
+  test::write_text(folder / "text.mp4", "this is no video");
+  EXPECT_ERROR(VideoReader(folder / "text.mp4"), "text.mp4': it is not a video that FFmpeg reads");
+  std::string wave("RIFF\x34\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0data\x10\0\0\0",
+                   44);
+  test::write_text(folder / "sound.wav", wave + std::string(16, '\x80'));
+  EXPECT_ERROR(VideoReader(folder / "sound.wav"), "it holds no video");
+  write_video(folder / "a.mp4", 64, 48, 3);
+  EXPECT_ERROR(VideoReader(folder / "a.mp4", {.max_side = 63}),
+               "64x48 pixels is more than the limit of 63 a side");
+}
+
+TEST(Video, TruncationIsAnError) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 96, 64, 8);
+  const std::string file = test::read_text(folder / "a.mp4");
+  for (const double share : {0.02, 0.3, 0.6, 0.95}) {
+    test::write_text(folder / "cut.mp4",
+                     file.substr(0, static_cast<size_t>(share * static_cast<double>(file.size()))));
+    EXPECT_ERROR(
+        {
+          VideoReader reader(folder / "cut.mp4");
+          while (reader.next()) continue;
+        },
+        "cannot read '");
+  }
+}
+
+// An MP4 whose index lists no sample: the track stays, its frames are gone.
+TEST(Video, AVideoWithoutFramesIsAnError) {
+  TemporaryFolder folder;
+  write_video(folder / "a.mp4", 32, 32, 1);
+  std::string file = test::read_text(folder / "a.mp4");
+  for (const char* box : {"stsz", "stts", "stsc", "stco"}) {
+    const size_t at = file.find(box);
+    ASSERT_NE(at, std::string::npos);
+    file.replace(at + (std::string(box) == "stsz" ? 12 : 8), 4, 4, '\0');
+  }
+  test::write_text(folder / "a.mp4", file);
+  EXPECT_ERROR(
+      {
+        VideoReader reader(folder / "a.mp4");
+        reader.next();
+      },
+      "no frames");
+}
+
+}  // namespace
+}  // namespace eg4d
