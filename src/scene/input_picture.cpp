@@ -1,0 +1,112 @@
+#include "scene/input_picture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "scene/picture_resize.h"
+
+namespace eg4d {
+namespace {
+
+constexpr int kMultiple = 64;  // three halvings in the VAE, three in the UNet
+
+Picture on_white(const Picture& picture) {
+  return compose_on_background(picture, 255);
+}
+
+struct Box {
+  int left, top, right, bottom;  // right and bottom exclusive
+};
+
+Box visible_box(const Picture& rgba) {
+  Box box{rgba.width, rgba.height, 0, 0};
+  for (int y = 0; y < rgba.height; ++y) {
+    for (int x = 0; x < rgba.width; ++x) {
+      if (rgba.data[(size_t(y) * rgba.width + x) * 4 + 3] == 0) continue;
+      box = {std::min(box.left, x), std::min(box.top, y), std::max(box.right, x + 1),
+             std::max(box.bottom, y + 1)};
+    }
+  }
+  if (box.right == 0)
+    throw Error("the picture is wholly transparent: there is no object to recentre; give a picture with one");
+  return box;
+}
+
+// The part of `rgba` in `box`, centred in a transparent square; what does not fit is cut off.
+Picture centred_square(const Picture& rgba, const Box& box, int side) {
+  Picture square(side, side, 4);
+  const int width = box.right - box.left, height = box.bottom - box.top;
+  const int offset_x = side / 2 - width / 2 - box.left, offset_y = side / 2 - height / 2 - box.top;
+  for (int y = std::max(box.top, -offset_y); y < std::min(box.bottom, side - offset_y); ++y) {
+    const int first = std::max(box.left, -offset_x), last = std::min(box.right, side - offset_x);
+    if (first >= last) continue;
+    std::copy_n(&rgba.data[(size_t(y) * rgba.width + first) * 4], size_t(last - first) * 4,
+                &square.data[(size_t(y + offset_y) * side + first + offset_x) * 4]);
+  }
+  return square;
+}
+
+}  // namespace
+
+InputPicture animation_input(const Picture& picture, int square_side) {
+  Picture rgb = on_white(picture);
+  if (square_side > 0) return {resize_picture(rgb, square_side, square_side, ResizeFilter::lanczos), {}};
+  const int width = rgb.width - rgb.width % kMultiple, height = rgb.height - rgb.height % kMultiple;
+  if (width == 0 || height == 0)
+    throw Error(fmt::format(
+        "the picture has {}×{} pixels: a video needs at least {} on each side; enlarge it or let it "
+        "be resized to {}×{}",
+        rgb.width, rgb.height, kMultiple, kSquareSide, kSquareSide));
+  if (width == rgb.width && height == rgb.height) return {std::move(rgb), {}};
+  return {resize_picture(rgb, width, height, ResizeFilter::bicubic),
+          fmt::format("the picture's {}×{} pixels are no multiples of {}: it was resized to {}×{}", rgb.width,
+                      rgb.height, kMultiple, width, height)};
+}
+
+InputPicture multiview_input(const Picture& picture, int side) {
+  InputPicture input{resize_picture(on_white(picture), side, side, ResizeFilter::lanczos), {}};
+  if (picture.width != picture.height)
+    input.warning = fmt::format("the picture of {}×{} pixels is not square: it was stretched to {}×{}",
+                                picture.width, picture.height, side, side);
+  return input;
+}
+
+InputPicture recentred_input(const Picture& rgba, std::optional<double> image_frame_ratio, int side) {
+  if (image_frame_ratio && !(*image_frame_ratio > 0 && *image_frame_ratio <= 1))
+    throw UsageError(
+        fmt::format("image_frame_ratio {}: it must be above 0 and at most 1", *image_frame_ratio));
+  if (rgba.channels != 4)
+    throw Error("only a picture with an alpha channel can be recentred: remove its background");
+  const Box box = visible_box(rgba);
+  const int larger = std::max(box.right - box.left, box.bottom - box.top);
+  const double exact = image_frame_ratio ? larger / *image_frame_ratio : rgba.width;
+  constexpr int largest = 1 << 14;
+  if (exact > largest)
+    throw UsageError(fmt::format("image_frame_ratio {} asks for a square of {:.0f} pixels, more than {}",
+                                 *image_frame_ratio, exact, largest));
+  const Picture square = centred_square(rgba, box, static_cast<int>(exact));
+  return {on_white(resize_picture(square, side, side, ResizeFilter::lanczos)), {}};
+}
+
+std::vector<float> to_model_range(const Picture& rgb) {
+  std::vector<float> values(rgb.data.size());
+  std::transform(rgb.data.begin(), rgb.data.end(), values.begin(),
+                 [](uint8_t byte) { return static_cast<float>(byte) / 255 * 2 - 1; });
+  return values;
+}
+
+Picture from_model_range(std::span<const float> values, int width, int height) {
+  Picture picture(width, height, 3);
+  if (values.size() != picture.data.size())
+    throw Error(fmt::format("{} numbers are no picture of {}×{}", values.size(), width, height));
+  std::transform(values.begin(), values.end(), picture.data.begin(), [](float value) {
+    const float unit = (value + 1) / 2;
+    return static_cast<uint8_t>(std::lround((unit > 0 ? std::min(unit, 1.f) : 0) * 255));  // NaN becomes 0
+  });
+  return picture;
+}
+
+}  // namespace eg4d
