@@ -44,14 +44,24 @@ LearningRates learning_rates(const ReconstructOptions::LearningRate& r, int64_t 
   return rates;
 }
 
-ViewSchedule::ViewSchedule(const TrainingViews& views, int views_per_iteration, uint64_t seed)
-    : group_size_(views_per_iteration), seed_(seed) {
+ViewSchedule::ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options, uint64_t seed)
+    : group_size_(static_cast<size_t>(options.views)), seed_(seed) {
   std::map<float, std::vector<int>> times;
   for (size_t i = 0; i < views.size(); ++i) times[views[i].time].push_back(static_cast<int>(i));
-  for (auto& [time, members] : times) {
-    groups_per_epoch_ +=
-        (members.size() + static_cast<size_t>(group_size_) - 1) / static_cast<size_t>(group_size_);
-    by_time_.push_back(std::move(members));
+  float coarse_time = 0, nearest = 2;
+  for (const auto& [time, members] : times)
+    if (const float distance = std::abs(time - options.coarse_time); distance < nearest) {
+      nearest = distance;
+      coarse_time = time;
+    }
+  for (const auto& [time, members] : times) {
+    const size_t groups = (members.size() + group_size_ - 1) / group_size_;
+    for (const Stage stage : {Stage::coarse, Stage::fine}) {
+      if (stage == Stage::coarse && options.coarse_time >= 0 && time != coarse_time) continue;
+      Epochs& epochs = epochs_[static_cast<size_t>(stage)];
+      epochs.by_time.push_back(members);
+      epochs.groups += groups;
+    }
   }
 }
 
@@ -61,12 +71,11 @@ void ViewSchedule::prepare_epoch(Stage stage, int64_t epoch) {
   prepared_ = key;
   Philox random(seed_, stream(kShuffleStream, stage, static_cast<uint64_t>(epoch)));
   std::vector<std::vector<int>> groups;
-  for (std::vector<int> members : by_time_) {
+  for (std::vector<int> members : epochs_[static_cast<size_t>(stage)].by_time) {
     random.shuffle(members);
-    for (size_t begin = 0; begin < members.size(); begin += static_cast<size_t>(group_size_)) {
-      const size_t end = std::min(members.size(), begin + static_cast<size_t>(group_size_));
-      groups.emplace_back(members.begin() + static_cast<long>(begin),
-                          members.begin() + static_cast<long>(end));
+    for (size_t begin = 0; begin < members.size(); begin += group_size_) {
+      const size_t end = std::min(members.size(), begin + group_size_);
+      groups.emplace_back(members.begin() + static_cast<long>(begin), members.begin() + static_cast<long>(end));
     }
   }
   std::vector<int> order(groups.size());
@@ -77,7 +86,7 @@ void ViewSchedule::prepare_epoch(Stage stage, int64_t epoch) {
 }
 
 const std::vector<int>& ViewSchedule::views(Stage stage, int64_t iteration) {
-  const int64_t per_epoch = static_cast<int64_t>(groups_per_epoch_);
+  const int64_t per_epoch = static_cast<int64_t>(epochs_[static_cast<size_t>(stage)].groups);
   prepare_epoch(stage, (iteration - 1) / per_epoch);
   return groups_[static_cast<size_t>((iteration - 1) % per_epoch)];
 }

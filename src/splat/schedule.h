@@ -24,7 +24,7 @@ LearningRates learning_rates(const ReconstructOptions::LearningRate& rates, int6
 // uninterrupted one would.
 class ViewSchedule {
  public:
-  ViewSchedule(const TrainingViews& views, int views_per_iteration, uint64_t seed);
+  ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options, uint64_t seed);
 
   // Indices of the views of this iteration (1-based, per stage).
   const std::vector<int>& views(Stage stage, int64_t iteration);
@@ -32,11 +32,14 @@ class ViewSchedule {
   int divisor(Stage stage, int64_t iteration) const;
 
  private:
+  struct Epochs {
+    std::vector<std::vector<int>> by_time;  // views of one time
+    size_t groups = 0;                      // iterations per epoch
+  };
   void prepare_epoch(Stage stage, int64_t epoch);
-  std::vector<std::vector<int>> by_time_;  // views of one time
-  size_t groups_per_epoch_ = 0;
-  int group_size_ = 1;
-  uint64_t seed_ = 0;
+  size_t group_size_;
+  uint64_t seed_;
+  Epochs epochs_[2];       // coarse, fine
   int64_t prepared_ = -1;  // epoch·2 + stage of groups_
   std::vector<std::vector<int>> groups_;
 };

@@ -21,7 +21,7 @@ Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const Trai
       options_(options),
       views_(views),
       extent_(extent),
-      schedule_(views, options.schedule.views, options.seed),
+      schedule_(views, options.schedule, options.seed),
       renderer_(backend, render_options(options)),
       gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale)),
       field_(backend, options),
