@@ -173,6 +173,28 @@ DatasetSplit Dataset::read_split(const std::string& name) const {
   return split;
 }
 
+uint64_t Dataset::fingerprint() const {
+  uint64_t hash = 0xcbf29ce484222325;
+  const auto mix = [&](std::string_view bytes) {
+    for (const char byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  };
+  const auto mix_file = [&](const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::stringstream contents;
+    contents << file.rdbuf();
+    mix(contents.str());
+  };
+  for (const std::string& name : split_names()) {
+    mix(name);
+    mix_file(folder_ / fmt::format("transforms_{}.json", name));
+  }
+  for (const DatasetFrame& frame : read_split("train").frames) {
+    mix(frame.file.lexically_relative(folder_).generic_string());
+    mix_file(frame.file);
+  }
+  return hash;
+}
+
 double Dataset::largest_time() const {
   double largest = 0;
   std::vector<std::string> names;

@@ -1,0 +1,65 @@
+#include "pipeline/presets.h"
+
+namespace eg4d {
+
+const PresetTexts& reconstruct_presets() {
+  static const PresetTexts presets{
+      // The published hyper-parameters, quirks included: the defaults of ReconstructOptions.
+      {"paper", ""},
+      {"fast", R"(
+start.points = "silhouette"
+start.count = 6000
+start.scale = 0.7
+data.swapped_fov = false
+hexplane.resolution = 32
+hexplane.levels = [1, 2]
+hexplane.channels = 16
+hexplane.full_time_axis = true
+deformation.width = 64
+deformation.zero_start = true
+deformation.color_time = "own"
+schedule.coarse_iterations = 300
+schedule.coarse_time = 0
+schedule.fine_iterations = 2500
+schedule.views = 2
+schedule.random_resolution = false
+gaussian.sh_interval = 500
+rate.steps = 2500
+rate.final_factor = 0.1
+density.from = 200
+density.until = 1500
+density.prune_interval = 100
+density.prune_size_from = 1000000
+density.reset_interval = 0
+density.reset_at_start = false
+density.after_update = true
+loss.dssim = 0.2
+)"},
+      {"quality", R"(
+start.points = "silhouette"
+start.count = 10000
+start.scale = 0.7
+data.swapped_fov = false
+hexplane.full_time_axis = true
+deformation.zero_start = true
+deformation.color_time = "own"
+schedule.coarse_iterations = 1000
+schedule.coarse_time = 0
+schedule.fine_iterations = 10000
+schedule.views = 4
+schedule.random_resolution = false
+rate.steps = 10000
+rate.final_factor = 0.1
+density.from = 300
+density.until = 6000
+density.prune_interval = 100
+density.prune_size_from = 1000000
+density.reset_interval = 0
+density.reset_at_start = false
+density.after_update = true
+loss.dssim = 0.2
+)"}};
+  return presets;
+}
+
+}  // namespace eg4d
