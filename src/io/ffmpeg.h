@@ -3,6 +3,7 @@
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <libavutil/cpu.h>
 #include <libavutil/display.h>
 #include <libavutil/opt.h>
 #include <libswscale/swscale.h>
@@ -28,6 +29,17 @@ using Scaler = std::unique_ptr<SwsContext, Free>;
 // FFmpeg prints to stderr on its own; what matters is told in our errors instead.
 inline void silence() {
   av_log_set_level(AV_LOG_QUIET);
+}
+
+// A frame with memory of its own, padded as FFmpeg's SIMD code expects it; nothing when memory runs out.
+inline Frame new_frame(int width, int height, AVPixelFormat format) {
+  Frame frame(av_frame_alloc());
+  if (!frame) return nullptr;
+  frame->width = width;
+  frame->height = height;
+  frame->format = format;
+  if (av_frame_get_buffer(frame.get(), 0) < 0) return nullptr;
+  return frame;
 }
 
 inline std::string message(int error) {

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <vector>
+#include <cstring>
 
 #include "core/error.h"
 #include "io/ffmpeg.h"
@@ -126,12 +126,16 @@ Picture VideoReader::State::convert() {
       frame->colorspace == AVCOL_SPC_UNSPECIFIED ? SWS_CS_DEFAULT : static_cast<int>(frame->colorspace);
   sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(space), source_range,
                            sws_getCoefficients(SWS_CS_DEFAULT), 1, brightness, contrast, saturation);
-  Picture picture(frame->width, frame->height, 3);
-  uint8_t* planes[] = {picture.data.data()};
-  const int strides[] = {picture.width * 3};
-  if (sws_scale(scaler.get(), frame->data, frame->linesize, 0, frame->height, planes, strides) !=
+  // swscale writes past the ends of rows: into a buffer of FFmpeg's, then out of it.
+  const ffmpeg::Frame rgb = ffmpeg::new_frame(frame->width, frame->height, AV_PIX_FMT_RGB24);
+  if (!rgb) fail("out of memory");
+  if (sws_scale(scaler.get(), frame->data, frame->linesize, 0, frame->height, rgb->data, rgb->linesize) !=
       frame->height)
     fail(fmt::format("frame {} cannot be converted to RGB", frames));
+  Picture picture(frame->width, frame->height, 3);
+  const size_t row = static_cast<size_t>(picture.width) * 3;
+  for (int y = 0; y < picture.height; ++y)
+    std::memcpy(&picture.data[y * row], rgb->data[0] + static_cast<ptrdiff_t>(y) * rgb->linesize[0], row);
   return codecs::turn_upright(std::move(picture), orientation);
 }
 

@@ -35,7 +35,8 @@ struct VideoWriter::State {
   ffmpeg::Frame frame;
   ffmpeg::Packet packet;
   std::string encoder;
-  Picture padded;  // RGB of even size, only when the frames are odd
+  ffmpeg::Frame
+      rgb;  // the picture at even size; swscale reads past its rows, which FFmpeg's own buffers allow
   int64_t frames = 0;
 
   State(const std::filesystem::path& path, int width, int height)
@@ -69,6 +70,8 @@ bool VideoWriter::State::open_encoder(const std::string& name, const VideoOption
   codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;  // MP4 keeps the headers apart from the frames
   if (name == "libx264") {
     av_opt_set_int(codec->priv_data, "crf", options.quality, 0);
+    // With its AVX-512 code, x264 164 gives files that depend on where its buffers happen to lie.
+    if (av_get_cpu_flags() & AV_CPU_FLAG_AVX512) av_opt_set(codec->priv_data, "x264-params", "asm=avx2", 0);
   } else {
     // MPEG-4's quantiser scale runs from 1 to 31.
     codec->flags |= AV_CODEC_FLAG_QSCALE;
@@ -84,16 +87,12 @@ void VideoWriter::State::open_scaler() {
   const int w = codec->width, h = codec->height;
   scaler.reset(sws_getContext(w, h, AV_PIX_FMT_RGB24, w, h, AV_PIX_FMT_YUV420P,
                               SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, nullptr, nullptr, nullptr));
-  frame.reset(av_frame_alloc());
   packet.reset(av_packet_alloc());
-  if (!scaler || !frame || !packet) check(AVERROR(ENOMEM), "cannot convert colours");
+  frame = ffmpeg::new_frame(w, h, codec->pix_fmt);
+  rgb = ffmpeg::new_frame(w, h, AV_PIX_FMT_RGB24);
+  if (!scaler || !packet || !frame || !rgb) check(AVERROR(ENOMEM), "cannot convert colours");
   sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(SWS_CS_DEFAULT), 1,
                            sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
-  frame->format = codec->pix_fmt;
-  frame->width = w;
-  frame->height = h;
-  check(av_frame_get_buffer(frame.get(), 0), "out of memory");
-  if (w != width || h != height) padded = Picture(w, h, 3);
 }
 
 void VideoWriter::State::open_file() {
@@ -166,20 +165,14 @@ void VideoWriter::add(const Picture& picture) {
     throw Error(fmt::format(
         "cannot write '{}': frame {} has {}x{} pixels and {} channels, the video {}x{} and 3",
         s.path.string(), s.frames, picture.width, picture.height, picture.channels, s.width, s.height));
-  const Picture* source = &picture;
-  if (!s.padded.data.empty()) {
-    for (int y = 0; y < s.padded.height; ++y) {
-      const uint8_t* from = &picture.data[static_cast<size_t>(std::min(y, s.height - 1)) * s.width * 3];
-      uint8_t* to = &s.padded.data[static_cast<size_t>(y) * s.padded.width * 3];
-      std::memcpy(to, from, static_cast<size_t>(s.width) * 3);
-      if (s.padded.width > s.width) std::memcpy(to + s.width * 3, from + (s.width - 1) * 3, 3);
-    }
-    source = &s.padded;
+  for (int y = 0; y < s.rgb->height; ++y) {
+    const uint8_t* from = &picture.data[static_cast<size_t>(std::min(y, s.height - 1)) * s.width * 3];
+    uint8_t* to = s.rgb->data[0] + static_cast<ptrdiff_t>(y) * s.rgb->linesize[0];
+    std::memcpy(to, from, static_cast<size_t>(s.width) * 3);
+    if (s.rgb->width > s.width) std::memcpy(to + s.width * 3, from + (s.width - 1) * 3, 3);
   }
   s.check(av_frame_make_writable(s.frame.get()), "out of memory");
-  const uint8_t* planes[] = {source->data.data()};
-  const int strides[] = {source->width * 3};
-  sws_scale(s.scaler.get(), planes, strides, 0, source->height, s.frame->data, s.frame->linesize);
+  sws_scale(s.scaler.get(), s.rgb->data, s.rgb->linesize, 0, s.rgb->height, s.frame->data, s.frame->linesize);
   s.frame->pts = s.frames++;
   s.frame->quality = s.codec->global_quality;
   s.encode(s.frame.get());
