@@ -37,7 +37,9 @@ json manifest_of(const ReconstructJob& job, uint64_t fingerprint) {
   options.checkpoint = {};  // when to save does not change what is computed
   ConfigSchema schema;
   options.bind(schema);
-  return {{"stage", "reconstruct"}, {"version", 1}, {"options", schema.to_toml()},
+  return {{"stage", "reconstruct"},
+          {"version", 1},
+          {"options", schema.to_toml()},
           {"dataset", fmt::format("{:016x}", fingerprint)}};
 }
 
@@ -98,9 +100,10 @@ bool Reconstruction::prepare_folder(const json& manifest) {
   if (error) throw Error(fmt::format("cannot create the folder '{}': {}", folder_.string(), error.message()));
   if (fs::exists(manifest_path)) {
     if (read_json(manifest_path) != manifest)
-      throw Error(fmt::format("'{}' holds a run with other settings or another dataset; give another output folder with "
-                              "-o, or --overwrite to replace it",
-                              folder_.string()));
+      throw Error(fmt::format(
+          "'{}' holds a run with other settings or another dataset; give another output folder with "
+          "-o, or --overwrite to replace it",
+          folder_.string()));
     return fs::exists(folder_ / "metrics.json") && fs::exists(folder_ / "model.safetensors");
   }
   write_file_atomically(manifest_path, manifest.dump(2) + "\n");
@@ -140,7 +143,8 @@ ModelInfo Reconstruction::model_info() const {
   info.width = cameras.front().width;
   info.height = cameras.front().height;
   info.fov_x = cameras.front().fov_x;
-  info.provenance = {{"program", "eg4d"}, {"preset", job_.preset},
+  info.provenance = {{"program", "eg4d"},
+                     {"preset", job_.preset},
                      {"dataset", fs::absolute(dataset_.folder()).filename().string()}};
   return info;
 }
@@ -156,9 +160,9 @@ void Reconstruction::checkpoint() {
 
 void Reconstruction::evaluate_now() {
   if (test_.empty()) return;
-  const EvaluationMetrics metrics = evaluate(backend_, trainer_->model_gaussians(),
-                                             trainer_->active_field() ? &trainer_->model_field() : nullptr,
-                                             job_.options, test_);
+  const EvaluationMetrics metrics =
+      evaluate(backend_, trainer_->model_gaussians(),
+               trainer_->active_field() ? &trainer_->model_field() : nullptr, job_.options, test_);
   const Stage stage = trainer_->stage();
   evaluations_.push_back({{"stage", name_of(stage)},
                           {"iteration", trainer_->iteration()},
@@ -166,12 +170,14 @@ void Reconstruction::evaluate_now() {
                           {"ssim", metrics.ssim},
                           {"l1", metrics.l1},
                           {"gaussians", trainer_->gaussian_count()}});
-  log_->evaluation(trainer_->total_done(), evaluations_.back().dump(), metrics.psnr, metrics.ssim, metrics.l1);
+  log_->evaluation(trainer_->total_done(), evaluations_.back().dump(), metrics.psnr, metrics.ssim,
+                   metrics.l1);
   progress_.update(trainer_->total_done(), {{"test PSNR", metrics.psnr}});
   if (stage == Stage::fine && metrics.psnr > best_psnr_) {
     best_psnr_ = metrics.psnr;
     best_iteration_ = trainer_->total_done();
-    save_model(folder_ / "best.safetensors", model_info(), trainer_->model_gaussians(), &trainer_->model_field());
+    save_model(folder_ / "best.safetensors", model_info(), trainer_->model_gaussians(),
+               &trainer_->model_field());
   }
 }
 
@@ -187,7 +193,8 @@ void Reconstruction::train() {
       const Trainer::LossValues loss = trainer_->last_loss();
       smoothed_psnr = smoothed_psnr == 0 ? loss.psnr : 0.9 * smoothed_psnr + 0.1 * loss.psnr;
       log_->step(done, name_of(trainer_->stage()), loss.l1, loss.psnr, trainer_->gaussian_count());
-      progress_.update(done, {{"PSNR", smoothed_psnr}, {"Gaussians", static_cast<double>(trainer_->gaussian_count())}});
+      progress_.update(
+          done, {{"PSNR", smoothed_psnr}, {"Gaussians", static_cast<double>(trainer_->gaussian_count())}});
     }
     const int64_t stage_done = trainer_->iteration();
     if (stage_done > 0 ? stage_done % options.schedule.evaluate_interval == 0 : false) evaluate_now();
@@ -197,8 +204,8 @@ void Reconstruction::train() {
       checkpoint();
       last_checkpoint = std::chrono::steady_clock::now();
       if (interrupted)
-        throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there", done,
-                                      trainer_->total_iterations()));
+        throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there",
+                                      done, trainer_->total_iterations()));
     }
   }
   progress_.end();
@@ -214,22 +221,28 @@ void Reconstruction::finish() {
     const bool loaded = name == job_.options.data.test_split;
     progress_.begin(1, "evaluating " + name);
     const TrainingViews views =
-        loaded ? test_ : load_views(backend_, dataset_, dataset_.read_split(name), job_.options, largest_time_);
-    const EvaluationMetrics metrics = evaluate(backend_, trainer_->model_gaussians(), field, job_.options, views);
-    splits[name] = {{"psnr", metrics.psnr}, {"ssim", metrics.ssim}, {"l1", metrics.l1}, {"pictures", views.size()}};
-    progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({} pictures)", name, metrics.psnr, metrics.ssim, views.size()));
+        loaded ? test_
+               : load_views(backend_, dataset_, dataset_.read_split(name), job_.options, largest_time_);
+    const EvaluationMetrics metrics =
+        evaluate(backend_, trainer_->model_gaussians(), field, job_.options, views);
+    splits[name] = {
+        {"psnr", metrics.psnr}, {"ssim", metrics.ssim}, {"l1", metrics.l1}, {"pictures", views.size()}};
+    progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({} pictures)", name, metrics.psnr,
+                                  metrics.ssim, views.size()));
     progress_.end();
   }
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const json metrics = {
-      {"iterations", trainer_->total_done()},
-      {"gaussians", trainer_->gaussian_count()},
-      {"preset", job_.preset},
-      {"splits", splits},
-      {"best", {{"psnr", best_psnr_}, {"iteration", best_iteration_}}},
-      {"evaluations", evaluations_},
-      {"run", {{"seconds", earlier_seconds_ + seconds_since(start_)}, {"peak_memory_mib", usage.ru_maxrss / 1024}, {"backend", backend_.name()}}}};
+  const json metrics = {{"iterations", trainer_->total_done()},
+                        {"gaussians", trainer_->gaussian_count()},
+                        {"preset", job_.preset},
+                        {"splits", splits},
+                        {"best", {{"psnr", best_psnr_}, {"iteration", best_iteration_}}},
+                        {"evaluations", evaluations_},
+                        {"run",
+                         {{"seconds", earlier_seconds_ + seconds_since(start_)},
+                          {"peak_memory_mib", usage.ru_maxrss / 1024},
+                          {"backend", backend_.name()}}}};
   write_file_atomically(folder_ / "metrics.json", metrics.dump(2) + "\n");
   std::error_code ignored;
   fs::remove(folder_ / "checkpoint.safetensors", ignored);
@@ -267,7 +280,8 @@ ReconstructResult Reconstruction::run() {
 }  // namespace
 
 fs::path dataset_folder(const fs::path& named) {
-  if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json")) return named / "multiviews";
+  if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json"))
+    return named / "multiviews";
   return named;
 }
 

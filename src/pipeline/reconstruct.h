@@ -15,8 +15,8 @@ struct ReconstructJob {
   std::filesystem::path dataset;  // folder, or a run folder that holds multiviews/
   std::filesystem::path output;   // run folder; results go to <output>/coarse
   ReconstructOptions options;
-  std::string preset;             // for the record
-  bool overwrite = false;         // start anew although the folder holds another run
+  std::string preset;      // for the record
+  bool overwrite = false;  // start anew although the folder holds another run
 };
 
 struct ReconstructResult {
@@ -26,9 +26,9 @@ struct ReconstructResult {
 };
 
 // Writes coarse/{model,best}.safetensors, metrics.json, log.jsonl, events.out.tfevents.* and, while training,
-// checkpoint.safetensors. Killed at any moment, the same call continues from the last checkpoint and reaches the same bits.
-// Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the folder holds a run with other
-// settings or another dataset.
+// checkpoint.safetensors. Killed at any moment, the same call continues from the last checkpoint and reaches
+// the same bits. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the folder
+// holds a run with other settings or another dataset.
 ReconstructResult reconstruct(Backend& backend, const ReconstructJob& job, Progress& progress);
 
 // The dataset folder for what a user names: a dataset, or a run folder (its multiviews/).

@@ -33,20 +33,25 @@ PointCloud read_point_cloud(const std::filesystem::path& path) {
 }
 }  // namespace
 
-PointCloud start_points(const Dataset& dataset, const TrainingViews& views, const ReconstructOptions& options) {
+PointCloud start_points(const Dataset& dataset, const TrainingViews& views,
+                        const ReconstructOptions& options) {
   const std::filesystem::path file = dataset.folder() / "points3d.ply";
   const bool has_file = std::filesystem::exists(file);
   Philox random(options.seed, kStartStream);
   switch (options.start.points) {
     case StartPoints::file:
       if (!has_file)
-        throw Error(fmt::format("start.points = \"file\", but '{}' does not exist; use \"random\" or \"silhouette\"", file.string()));
+        throw Error(
+            fmt::format("start.points = \"file\", but '{}' does not exist; use \"random\" or \"silhouette\"",
+                        file.string()));
       return read_point_cloud(file);
     case StartPoints::automatic:
       if (has_file) return read_point_cloud(file);
       return random_points(options.start.count, options.start.half_width, random);
-    case StartPoints::random: return random_points(options.start.count, options.start.half_width, random);
-    case StartPoints::silhouette: return silhouette_points(views, options, random);
+    case StartPoints::random:
+      return random_points(options.start.count, options.start.half_width, random);
+    case StartPoints::silhouette:
+      return silhouette_points(views, options, random);
   }
   return {};
 }

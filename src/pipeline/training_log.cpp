@@ -22,7 +22,12 @@ TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) {
 }
 
 void TrainingLog::step(int64_t iteration, const char* stage, double l1, double psnr, int64_t gaussians) {
-  file_ << nlohmann::json{{"total", iteration}, {"stage", stage}, {"l1", l1}, {"psnr", psnr}, {"gaussians", gaussians}}.dump()
+  file_ << nlohmann::json{{"total", iteration},
+                          {"stage", stage},
+                          {"l1", l1},
+                          {"psnr", psnr},
+                          {"gaussians", gaussians}}
+               .dump()
         << '\n';
 }
 
@@ -31,6 +36,8 @@ void TrainingLog::evaluation(int64_t iteration, const std::string& record, doubl
   file_.flush();
 }
 
-void TrainingLog::flush() { file_.flush(); }
+void TrainingLog::flush() {
+  file_.flush();
+}
 
 }  // namespace eg4d

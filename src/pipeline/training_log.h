@@ -7,8 +7,8 @@
 
 namespace eg4d {
 
-// log.jsonl of a training run: one JSON object per line. A resumed run drops the lines behind its checkpoint, so that
-// the file reads as that of an uninterrupted run.
+// log.jsonl of a training run: one JSON object per line. A resumed run drops the lines behind its checkpoint,
+// so that the file reads as that of an uninterrupted run.
 class TrainingLog {
  public:
   // `done`: iterations that the checkpoint has; later lines are dropped.

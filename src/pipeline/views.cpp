@@ -11,7 +11,8 @@ namespace eg4d {
 TrainingViews load_views(Backend& backend, const Dataset& dataset, const DatasetSplit& split,
                          const ReconstructOptions& options, double largest_time) {
   const uint8_t background = options.data.background == Background::white ? 255 : 0;
-  const VerticalFov rule = options.data.swapped_fov ? VerticalFov::reference_swapped : VerticalFov::from_aspect;
+  const VerticalFov rule =
+      options.data.swapped_fov ? VerticalFov::reference_swapped : VerticalFov::from_aspect;
   TrainingViews views(split.frames.size());
   // Decoded in parallel, a block at a time, so that only a block of pictures is in host memory twice.
   constexpr size_t kBlock = 64;

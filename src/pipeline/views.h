@@ -6,8 +6,8 @@
 
 namespace eg4d {
 
-// Reads a split's pictures into device memory (composited on the background) with their cameras. `largest_time` is what
-// times are divided by.
+// Reads a split's pictures into device memory (composited on the background) with their cameras.
+// `largest_time` is what times are divided by.
 TrainingViews load_views(Backend& backend, const Dataset& dataset, const DatasetSplit& split,
                          const ReconstructOptions& options, double largest_time);
 

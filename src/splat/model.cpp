@@ -49,7 +49,8 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
     tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
   };
   const auto parameters = gaussians.tensors();
-  for (size_t i = 0; i < parameters.size(); ++i) add(std::string("gaussians.") + Gaussians::kNames[i], *parameters[i]);
+  for (size_t i = 0; i < parameters.size(); ++i)
+    add(std::string("gaussians.") + Gaussians::kNames[i], *parameters[i]);
   if (field) {
     add("field.grid", field->grid);
     add("field.box", field->box);
@@ -62,8 +63,9 @@ Model load_model(Backend& backend, const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   const auto format = file.metadata().find("format");
   if (format == file.metadata().end() || format->second != kFormat)
-    throw Error(fmt::format("'{}' is a safetensors file but not an eg4d model (its metadata says no format '{}')",
-                            path.string(), kFormat));
+    throw Error(
+        fmt::format("'{}' is a safetensors file but not an eg4d model (its metadata says no format '{}')",
+                    path.string(), kFormat));
   const auto damaged = [&](const std::string& what) {
     return Error(fmt::format("the model '{}' is damaged: {}", path.string(), what));
   };
@@ -73,7 +75,8 @@ Model load_model(Backend& backend, const std::filesystem::path& path) {
   try {
     const json header = json::parse(file.metadata().at("info"));
     if (header.at("version").get<int>() > kVersion)
-      throw Error(fmt::format("the model '{}' was written by a later version of eg4d; update the program", path.string()));
+      throw Error(fmt::format("the model '{}' was written by a later version of eg4d; update the program",
+                              path.string()));
     active_sh_degree = header.at("active_sh_degree");
     info.deforms = header.at("deforms");
     info.iterations = header.at("iterations");
@@ -98,7 +101,8 @@ Model load_model(Backend& backend, const std::filesystem::path& path) {
   auto fill = [&](const std::string& name, Tensor& tensor) {
     const auto& entry = file.at(name);
     if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
-      throw damaged(fmt::format("'{}' has shape {}, expected {}", name, to_string(entry.shape), to_string(tensor.shape())));
+      throw damaged(fmt::format("'{}' has shape {}, expected {}", name, to_string(entry.shape),
+                                to_string(tensor.shape())));
     for (float value : file.floats(name))
       if (!std::isfinite(value)) throw damaged(fmt::format("'{}' holds NaN or infinity", name));
     tensor.copy_from_host(entry.data, entry.bytes);
@@ -108,12 +112,15 @@ Model load_model(Backend& backend, const std::filesystem::path& path) {
   model.gaussians = Gaussians::empty(backend, positions[0]);
   model.gaussians.active_sh_degree = active_sh_degree;
   const auto parameters = model.gaussians.tensors();
-  for (size_t i = 0; i < parameters.size(); ++i) fill(std::string("gaussians.") + Gaussians::kNames[i], *parameters[i]);
+  for (size_t i = 0; i < parameters.size(); ++i)
+    fill(std::string("gaussians.") + Gaussians::kNames[i], *parameters[i]);
   if (info.deforms) {
     // The stated sizes must be those of the stored tensor before memory is taken for them.
     const auto& plane = info.options.hexplane;
-    const auto layout = hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution);
-    if (file.at("field.grid").shape != Shape{layout.size()}) throw damaged("'field.grid' does not fit its header");
+    const auto layout =
+        hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution);
+    if (file.at("field.grid").shape != Shape{layout.size()})
+      throw damaged("'field.grid' does not fit its header");
     model.field = DeformationField(backend, info.options);
     fill("field.grid", model.field.grid);
     fill("field.box", model.field.box);

@@ -61,7 +61,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("schedule.coarse_iterations", schedule.coarse_iterations, {0, kMany},
         "iterations without deformation");
   s.add("schedule.coarse_time", schedule.coarse_time, {-1, 1},
-        "the coarse stage sees only the pictures nearest to this time, which then is the canonical pose; -1: all times, "
+        "the coarse stage sees only the pictures nearest to this time, which then is the canonical pose; -1: "
+        "all times, "
         "as published");
   s.add("schedule.fine_iterations", schedule.fine_iterations, {0, kMany}, "iterations with deformation");
   s.add("schedule.views", schedule.views, {1, 1024}, "pictures per iteration, all of one time");

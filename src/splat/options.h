@@ -73,7 +73,8 @@ struct ReconstructOptions {
 
   struct Schedule {
     int coarse_iterations = 6000;  // without deformation
-    float coarse_time = -1;        // the coarse stage sees only pictures nearest to this time; -1: all, as published
+    float coarse_time =
+        -1;  // the coarse stage sees only pictures nearest to this time; -1: all, as published
     int fine_iterations = 30000;
     int views = 1;                  // pictures per iteration, all of one time
     bool random_resolution = true;  // 1/1, 1/2, 1/3 or 1/4 of the size at random

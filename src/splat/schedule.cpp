@@ -44,7 +44,8 @@ LearningRates learning_rates(const ReconstructOptions::LearningRate& r, int64_t 
   return rates;
 }
 
-ViewSchedule::ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options, uint64_t seed)
+ViewSchedule::ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options,
+                           uint64_t seed)
     : group_size_(static_cast<size_t>(options.views)), seed_(seed) {
   std::map<float, std::vector<int>> times;
   for (size_t i = 0; i < views.size(); ++i) times[views[i].time].push_back(static_cast<int>(i));
@@ -75,7 +76,8 @@ void ViewSchedule::prepare_epoch(Stage stage, int64_t epoch) {
     random.shuffle(members);
     for (size_t begin = 0; begin < members.size(); begin += group_size_) {
       const size_t end = std::min(members.size(), begin + group_size_);
-      groups.emplace_back(members.begin() + static_cast<long>(begin), members.begin() + static_cast<long>(end));
+      groups.emplace_back(members.begin() + static_cast<long>(begin),
+                          members.begin() + static_cast<long>(end));
     }
   }
   std::vector<int> order(groups.size());

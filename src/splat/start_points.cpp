@@ -10,8 +10,8 @@
 namespace eg4d {
 namespace {
 
-constexpr int kVoxels = 96;            // per axis
-constexpr int kForeground = 8;         // of 255: how unlike the background a pixel of the object is
+constexpr int kVoxels = 96;             // per axis
+constexpr int kForeground = 8;          // of 255: how unlike the background a pixel of the object is
 constexpr float kMissesAllowed = 0.1f;  // share of pictures in which a voxel may lie on the background
 
 struct HostView {
@@ -23,11 +23,13 @@ struct HostView {
 int64_t project(const Camera& camera, const float point[3]) {
   const float* m = camera.full_projection;
   float clip[4];
-  for (int j = 0; j < 4; ++j) clip[j] = point[0] * m[j] + point[1] * m[4 + j] + point[2] * m[8 + j] + m[12 + j];
+  for (int j = 0; j < 4; ++j)
+    clip[j] = point[0] * m[j] + point[1] * m[4 + j] + point[2] * m[8 + j] + m[12 + j];
   if (clip[3] <= 0.01f) return -1;
   const float x = (clip[0] / clip[3] + 1) * 0.5f * static_cast<float>(camera.width);
   const float y = (clip[1] / clip[3] + 1) * 0.5f * static_cast<float>(camera.height);
-  if (!(x >= 0 && y >= 0 && x < static_cast<float>(camera.width) && y < static_cast<float>(camera.height))) return -1;
+  if (!(x >= 0 && y >= 0 && x < static_cast<float>(camera.width) && y < static_cast<float>(camera.height)))
+    return -1;
   return static_cast<int64_t>(y) * camera.width + static_cast<int64_t>(x);
 }
 
@@ -42,7 +44,8 @@ size_t voxel_index(int x, int y, int z) {
 }
 
 // Adds 1 to every voxel that is inside the hull of these pictures.
-void carve(const std::vector<HostView>& views, float half_width, int background, std::vector<uint16_t>& inside) {
+void carve(const std::vector<HostView>& views, float half_width, int background,
+           std::vector<uint16_t>& inside) {
   const int allowed = static_cast<int>(kMissesAllowed * static_cast<float>(views.size()));
   const float cell = 2 * half_width / kVoxels;
   parallel_for(kVoxels, 1, [&](int64_t begin, int64_t) {
@@ -76,7 +79,8 @@ PointCloud silhouette_points(const TrainingViews& views, const ReconstructOption
   for (const TrainingView& view : views) times[view.time].push_back(&view);
   if (options.schedule.coarse_time >= 0) {
     const auto nearest = std::min_element(times.begin(), times.end(), [&](const auto& a, const auto& b) {
-      return std::abs(a.first - options.schedule.coarse_time) < std::abs(b.first - options.schedule.coarse_time);
+      return std::abs(a.first - options.schedule.coarse_time) <
+             std::abs(b.first - options.schedule.coarse_time);
     });
     times = {{nearest->first, nearest->second}};
   }
@@ -86,7 +90,8 @@ PointCloud silhouette_points(const TrainingViews& views, const ReconstructOption
   std::vector<HostView> host;
   for (const auto& [time, members] : times) {
     host.clear();
-    for (const TrainingView* view : members) host.push_back({&view->camera, view->picture.to_host<uint8_t>()});
+    for (const TrainingView* view : members)
+      host.push_back({&view->camera, view->picture.to_host<uint8_t>()});
     carve(host, half_width, background, inside);
   }
 
@@ -104,7 +109,8 @@ PointCloud silhouette_points(const TrainingViews& views, const ReconstructOption
           surface.push_back({x, y, z});
   if (surface.empty())
     throw Error(
-        "the pictures' silhouettes have no common volume inside the start cube; check the cameras and the background, "
+        "the pictures' silhouettes have no common volume inside the start cube; check the cameras and the "
+        "background, "
         "or use start.points = \"random\"");
 
   // The pictures of the last time carved give the colours.
