@@ -16,6 +16,15 @@ Tensor Tensor::empty(Backend& backend, Shape shape, DType type) {
   return tensor;
 }
 
+Tensor Tensor::from_memory(Backend& backend, std::shared_ptr<void> memory, Shape shape, DType type) {
+  Tensor tensor;
+  tensor.backend_ = &backend;
+  tensor.memory_ = std::move(memory);
+  tensor.shape_ = std::move(shape);
+  tensor.type_ = type;
+  return tensor;
+}
+
 Tensor Tensor::zeros(Backend& backend, Shape shape, DType type) {
   Tensor tensor = empty(backend, std::move(shape), type);
   tensor.fill_zero();

@@ -27,6 +27,9 @@ class Tensor {
     return from_host<T>(backend, std::move(shape), std::span<const T>(values));
   }
   static Tensor from_bytes(Backend& backend, Shape shape, DType type, const void* host, size_t bytes);
+  // Device memory that somebody else allocated, large enough for the shape.
+  static Tensor from_memory(Backend& backend, std::shared_ptr<void> memory, Shape shape,
+                            DType type = DType::f32);
 
   bool defined() const { return memory_ != nullptr; }
   const Shape& shape() const { return shape_; }

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/memory.h"
+#include "backend/cpu/neural.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/error.h"
 #include "core/threads.h"
@@ -71,17 +72,10 @@ class CpuSplatOps final : public SplatOps {
   Memory& memory_;
 };
 
-class CpuNeuralOps final : public NeuralOps {
- public:
-  explicit CpuNeuralOps(Memory& memory) : memory_(memory) {}
-
- private:
-  [[maybe_unused]] Memory& memory_;
-};
-
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(bool guard) : memory_(guard), splat_(memory_), neural_(memory_), guarded_(guard) {}
+  explicit CpuBackend(bool guard)
+      : memory_(guard), splat_(memory_), neural_(cpu::make_neural_ops(memory_)), guarded_(guard) {}
 
   std::string name() const override {
     return fmt::format("cpu ({} thread{}{})", thread_count(), thread_count() == 1 ? "" : "s",
@@ -118,12 +112,12 @@ class CpuBackend final : public Backend {
   }
 
   SplatOps& splat() override { return splat_; }
-  NeuralOps& neural() override { return neural_; }
+  NeuralOps& neural() override { return *neural_; }
 
  private:
   Memory memory_;
   CpuSplatOps splat_;
-  CpuNeuralOps neural_;
+  std::unique_ptr<NeuralOps> neural_;
   bool guarded_;
   uint64_t streams_ = 0;
 };

@@ -1,0 +1,23 @@
+#pragma once
+
+// The CPU kernels behind NeuralOps that oneDNN does not do; each is in the file of its name, norms.cpp and
+// neural_elementwise.cpp hold several. They may touch "device" memory freely.
+
+#include "backend/cpu/scratch.h"
+#include "backend/neural_ops.h"
+
+namespace eg4d::cpu {
+
+void group_norm(const GroupNorm&);
+void layer_norm(const LayerNorm&);
+void attention(const Attention&, Scratch& scratch);
+
+void geglu(const Geglu&);
+void scaled_sum(const ScaledSum&);
+void activate(const Activate&);
+void upsample(const Upsample&);
+void patches(const Patches&);
+void copy_rows(const CopyRows&);
+void to_bfloat16(const float* x, uint16_t* y, int64_t count);
+
+}  // namespace eg4d::cpu

@@ -1,0 +1,27 @@
+#pragma once
+
+// Linear layers and convolutions through oneDNN, whose header only onednn.cpp includes.
+
+#include <memory>
+
+#include "backend/cpu/memory.h"
+#include "backend/neural_ops.h"
+
+namespace eg4d::cpu {
+
+class OneDnn {
+ public:
+  explicit OneDnn(Memory& memory);
+  ~OneDnn();
+
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&);
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&);
+  void linear(const Linear&);
+  void convolution(const Convolution&);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace eg4d::cpu

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+
+#include "nn/tensor.h"
+
+namespace eg4d {
+
+// Memory for a network's activations: one device block. Its size is found by going through the network once
+// without computing (see Session); the same sequence of allocations then gets the same places.
+class Arena {
+ public:
+  explicit Arena(Backend& backend) : backend_(&backend) {}
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // While planning, tensors have addresses that no operation may touch. All tensors must be gone at begin and
+  // end.
+  void begin_plan();
+  void end_plan();  // gets the memory that was needed, unless the block is already large enough
+
+  // The smallest free gap that is large enough. The arena must outlive the tensor.
+  Tensor empty(Shape shape, DType type = DType::f32);
+
+  size_t capacity() const { return capacity_; }  // bytes of the block: the largest plan so far
+  Backend& backend() const { return *backend_; }
+
+ private:
+  size_t take(size_t bytes);
+  void give_back(size_t offset, size_t bytes);
+
+  Backend* backend_;
+  void* block_ = nullptr;
+  size_t capacity_ = 0;
+  bool planning_ = false;
+  size_t top_ = 0, needed_ = 0;    // end of what is used now, at most
+  std::map<size_t, size_t> gaps_;  // offset → bytes, below top_
+};
+
+}  // namespace eg4d

@@ -1,0 +1,200 @@
+#include "nn/layers.h"
+
+#include <algorithm>
+
+namespace eg4d {
+namespace {
+
+Shape with_last(const Tensor& x, int64_t extent) {
+  Shape shape = x.shape();
+  shape.back() = extent;
+  return shape;
+}
+
+int64_t rows_of(const Tensor& x) {
+  return x.shape().back() == 0 ? 0 : x.count() / x.shape().back();
+}
+
+}  // namespace
+
+Tensor LinearLayer::operator()(Session& session, const Tensor& x, Activation activation) const {
+  Tensor y = session.empty(with_last(x, out));
+  session.ops().linear(
+      {.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .activation = activation, .y = y.data()});
+  return y;
+}
+
+void LinearLayer::add_to(Session& session, const Tensor& x, const Tensor& y) const {
+  session.ops().linear(
+      {.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .residual = y.data(), .y = y.data()});
+}
+
+// ---------------------------------------------------------------- convolution
+
+Convolution ConvolutionLayer::describe(const Tensor& x) const {
+  Convolution a;
+  a.batch = x.dim(0);
+  a.height = x.dim(1);
+  a.width = x.dim(2);
+  a.pad_top = a.pad_bottom = kernel_height / 2;
+  a.pad_left = a.pad_right = kernel_width / 2;
+  a.x = x.data();
+  a.weight = weight.get();
+  return a;
+}
+
+Convolution ConvolutionLayer::describe_over_frames(const Tensor& x, int64_t frames) const {
+  Convolution a = describe(x);
+  a.width = x.dim(1) * x.dim(2);
+  a.batch = x.dim(0) / frames;
+  a.height = frames;
+  return a;
+}
+
+Tensor ConvolutionLayer::operator()(Session& session, const Tensor& x) const {
+  Tensor y = session.empty(with_last(x, out));
+  Convolution a = describe(x);
+  a.y = y.data();
+  session.ops().convolution(a);
+  return y;
+}
+
+void ConvolutionLayer::add(Session& session, const Tensor& x, const Tensor& residual, const Tensor& y) const {
+  Convolution a = describe(x);
+  a.residual = residual.data();
+  a.y = y.data();
+  session.ops().convolution(a);
+}
+
+Tensor ConvolutionLayer::halve(Session& session, const Tensor& x, Padding padding) const {
+  Convolution a = describe(x);
+  a.stride = 2;
+  if (padding == Padding::right_and_bottom) a.pad_top = a.pad_left = 0;
+  const int64_t height = convolution_extent(a.height, kernel_height, a.pad_top, a.pad_bottom, a.stride);
+  const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
+  Tensor y = session.empty({a.batch, height, width, out});
+  a.y = y.data();
+  session.ops().convolution(a);
+  return y;
+}
+
+Tensor ConvolutionLayer::over_frames(Session& session, const Tensor& x, int64_t frames) const {
+  Tensor y = session.empty(with_last(x, out));
+  Convolution a = describe_over_frames(x, frames);
+  a.y = y.data();
+  session.ops().convolution(a);
+  return y;
+}
+
+void ConvolutionLayer::add_over_frames(Session& session, const Tensor& x, const Tensor& y,
+                                       int64_t frames) const {
+  Convolution a = describe_over_frames(x, frames);
+  a.residual = y.data();
+  a.y = y.data();
+  session.ops().convolution(a);
+}
+
+// ---------------------------------------------------------------- norms
+
+void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& y,
+                const GroupNormUse& use) {
+  GroupNorm a;
+  const int64_t pixels = x.dim(1) * x.dim(2);
+  a.batch = x.dim(0) / use.pictures;
+  a.positions = pixels * use.pictures;
+  a.channels = x.dim(3);
+  a.groups = kGroups;
+  a.epsilon = layer.epsilon;
+  a.x = x.data();
+  a.scale = layer.scale.data();
+  a.shift = layer.shift.data();
+  if (use.add.defined()) a.add = use.add.data();
+  a.add_positions = pixels;
+  a.activation = use.activation;
+  a.y = y.data();
+  session.ops().group_norm(a);
+}
+
+Tensor group_norm(Session& session, const NormLayer& layer, const Tensor& x, const GroupNormUse& use) {
+  Tensor y = session.empty(x.shape());
+  group_norm(session, layer, x, y, use);
+  return y;
+}
+
+Tensor layer_norm(Session& session, const NormLayer& layer, const Tensor& x, const LayerNormUse& use) {
+  Tensor y = session.empty(x.shape());
+  LayerNorm a;
+  a.rows = rows_of(x);
+  a.width = x.shape().back();
+  a.epsilon = layer.epsilon;
+  a.x = x.data();
+  a.scale = layer.scale.data();
+  a.shift = layer.shift.data();
+  if (use.add.defined()) {
+    a.add = use.add.data();
+    a.rows_per_add = use.rows_per_add;
+    a.add_rows = use.add.dim(0);
+    a.sum = use.sum.data();
+  }
+  a.y = y.data();
+  session.ops().layer_norm(a);
+  return y;
+}
+
+// ---------------------------------------------------------------- the rest
+
+void FeedForward::add_to(Session& session, const Tensor& x, const Tensor& y) const {
+  constexpr int64_t kPieceFloats = int64_t{1} << 24;
+  const int64_t rows = rows_of(x), inner = narrow.in;
+  const int64_t piece = std::clamp<int64_t>(kPieceFloats / (3 * inner), std::min<int64_t>(rows, 256), rows);
+  const Tensor wide = session.empty({piece, 2 * inner}), gated = session.empty({piece, inner});
+  for (int64_t begin = 0; begin < rows; begin += piece) {
+    const int64_t count = std::min(piece, rows - begin);
+    session.ops().linear(
+        {.rows = count, .x = x.data() + begin * widen.in, .weight = widen.weight.get(), .y = wide.data()});
+    session.ops().geglu({.rows = count, .width = inner, .x = wide.data(), .y = gated.data()});
+    float* to = y.data() + begin * narrow.out;
+    session.ops().linear(
+        {.rows = count, .x = gated.data(), .weight = narrow.weight.get(), .residual = to, .y = to});
+  }
+}
+
+void blend(Session& session, const Tensor& a, const Tensor& b, float weight, const Tensor& to) {
+  session.ops().scaled_sum({.count = a.count(),
+                            .a = a.data(),
+                            .b = b.data(),
+                            .a_scale = weight,
+                            .b_scale = 1 - weight,
+                            .y = to.data()});
+}
+
+Tensor concatenate_channels(Session& session, const Tensor& a, const Tensor& b) {
+  const int64_t first = a.shape().back(), second = b.shape().back();
+  Tensor y = session.empty(with_last(a, first + second));
+  session.ops().copy_rows({.rows = rows_of(a),
+                           .width = first,
+                           .from = a.data(),
+                           .from_pitch = first,
+                           .to = y.data(),
+                           .to_pitch = first + second});
+  session.ops().copy_rows({.rows = rows_of(b),
+                           .width = second,
+                           .from = b.data(),
+                           .from_pitch = second,
+                           .to = y.data() + first,
+                           .to_pitch = first + second});
+  return y;
+}
+
+Tensor upsample(Session& session, const Tensor& x) {
+  Tensor y = session.empty({x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)});
+  session.ops().upsample({.batch = x.dim(0),
+                          .height = x.dim(1),
+                          .width = x.dim(2),
+                          .channels = x.dim(3),
+                          .x = x.data(),
+                          .y = y.data()});
+  return y;
+}
+
+}  // namespace eg4d

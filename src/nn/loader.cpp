@@ -1,0 +1,187 @@
+#include "nn/loader.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace eg4d {
+
+Loader::Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, Precision precision)
+    : backend_(backend),
+      weights_(&weights),
+      root_(prefix),
+      prefix_(prefix),
+      precision_(precision),
+      shared_(std::make_shared<Shared>()) {}
+
+Loader Loader::at(const std::string& name) const {
+  Loader part = *this;
+  part.path_ += name + ".";
+  part.prefix_ += name + ".";
+  return part;
+}
+
+int64_t Loader::children(const std::string& name) const {
+  // The last number that occurs, so that a gap is found as missing tensors.
+  const std::string begin = prefix_ + name + ".";
+  int64_t count = 0;
+  for (auto item = weights_->items().lower_bound(begin);
+       item != weights_->items().end() && item->first.starts_with(begin); ++item) {
+    int64_t number = 0;
+    size_t i = begin.size();
+    for (; i < item->first.size() && item->first[i] >= '0' && item->first[i] <= '9' && number < 10000; ++i)
+      number = 10 * number + (item->first[i] - '0');
+    if (i > begin.size() && i < item->first.size() && item->first[i] == '.')
+      count = std::max(count, number + 1);
+  }
+  if (count > 1000)
+    throw Error(fmt::format("'{}': '{}' has too many parts", weights_->path().string(), begin));
+  return count;
+}
+
+int64_t Loader::extent(std::initializer_list<Axis> axes) const {
+  std::map<int64_t, int> votes;
+  int64_t best = 0;
+  for (const Axis& axis : axes) {
+    const auto found = weights_->items().find(prefix_ + axis.name);
+    if (found == weights_->items().end() || found->second.shape.size() <= axis.axis) continue;
+    if (found->second.shape[axis.axis] % axis.multiple != 0) continue;
+    const int64_t value = found->second.shape[axis.axis] / axis.multiple;
+    if (++votes[value] > votes[best]) best = value;
+  }
+  if (best > 0) return best;
+  throw Error(fmt::format("'{}' lacks the tensor '{}{}': is it a checkpoint of another model?",
+                          weights_->path().string(), prefix_, axes.begin()->name));
+}
+
+void Loader::expect(const std::string& name, std::initializer_list<Shape> shapes) const {
+  const std::string full = prefix_ + name;
+  shared_->used.insert(full);
+  const auto found = weights_->items().find(full);
+  if (found == weights_->items().end()) {
+    complain(fmt::format("'{}' is missing", full));
+    return;
+  }
+  const WeightMap::Item& item = found->second;
+  if (std::find(shapes.begin(), shapes.end(), item.shape) == shapes.end()) {
+    complain(fmt::format("'{}' has shape {}, expected {}", full, to_string(item.shape),
+                         to_string(*shapes.begin())));
+    return;
+  }
+  for (const SafetensorsFile::Entry* part : item.parts)
+    if (part->dtype != DType::f32 && part->dtype != DType::f16 && part->dtype != DType::bf16 &&
+        part->dtype != DType::f64)
+      complain(fmt::format("'{}' holds {}, expected f32, f16 or bf16", full, name_of(part->dtype)));
+}
+
+void Loader::finish() const {
+  std::vector<std::string> problems = shared_->problems;
+  for (auto item = weights_->items().lower_bound(root_);
+       item != weights_->items().end() && item->first.starts_with(root_); ++item)
+    if (!shared_->used.count(item->first)) problems.push_back(fmt::format("'{}' is surplus", item->first));
+  if (problems.empty()) return;
+  constexpr size_t kShown = 5;
+  const std::string more =
+      problems.size() > kShown ? fmt::format(" and {} more problems", problems.size() - kShown) : "";
+  problems.resize(std::min(problems.size(), kShown));
+  throw Error(fmt::format("'{}' does not fit the network: {}{}", weights_->path().string(),
+                          fmt::join(problems, "; "), more));
+}
+
+std::vector<float> Loader::read(const std::string& name, float scale) const {
+  std::vector<float> values = weights_->floats(prefix_ + name);
+  if (scale != 1)
+    for (float& value : values) value *= scale;
+  return values;
+}
+
+// ---------------------------------------------------------------- layers
+
+LinearLayer Loader::linear(const std::string& name, int64_t in, int64_t out, const Options& options) const {
+  return stacked_linear({name.c_str()}, in, out, options);
+}
+
+LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int64_t in, int64_t out_each,
+                                   const Options& options) const {
+  std::vector<float> weight, bias;
+  for (const std::string name : names) {
+    // A 1×1 convolution is the same layer.
+    expect(name + ".weight", {{out_each, in}, {out_each, in, 1, 1}});
+    if (options.bias) expect(name + ".bias", {{out_each}});
+    if (checking()) continue;
+    const std::vector<float> rows = read(name + ".weight", options.scale);
+    weight.insert(weight.end(), rows.begin(), rows.end());
+    if (!options.bias) continue;
+    const std::vector<float> more = read(name + ".bias", options.scale);
+    bias.insert(bias.end(), more.begin(), more.end());
+  }
+  LinearLayer layer{in, out_each * static_cast<int64_t>(names.size()), nullptr};
+  if (!checking())
+    layer.weight = backend_->neural().pack_linear({.in = layer.in,
+                                                   .out = layer.out,
+                                                   .weight = weight.data(),
+                                                   .bias = options.bias ? bias.data() : nullptr,
+                                                   .precision = precision_});
+  return layer;
+}
+
+namespace {
+
+ConvolutionLayer make_convolution(Backend* backend, Precision precision, ConvolutionLayer layer,
+                                  const std::vector<float>& weight, const std::vector<float>& bias) {
+  layer.weight = backend->neural().pack_convolution({.in = layer.in,
+                                                     .out = layer.out,
+                                                     .kernel_height = layer.kernel_height,
+                                                     .kernel_width = layer.kernel_width,
+                                                     .weight = weight.data(),
+                                                     .bias = bias.data(),
+                                                     .precision = precision});
+  return layer;
+}
+
+}  // namespace
+
+ConvolutionLayer Loader::convolution(const std::string& name, int64_t in, int64_t out, int64_t kernel) const {
+  expect(name + ".weight", {{out, in, kernel, kernel}});
+  expect(name + ".bias", {{out}});
+  const ConvolutionLayer layer{in, out, kernel, kernel, nullptr};
+  if (checking()) return layer;
+  return make_convolution(backend_, precision_, layer, read(name + ".weight", 1), read(name + ".bias", 1));
+}
+
+ConvolutionLayer Loader::frame_convolution(const std::string& name, int64_t in, int64_t out,
+                                           float scale) const {
+  constexpr int64_t kernel = 3;
+  expect(name + ".weight", {{out, in, kernel, 1, 1}});
+  expect(name + ".bias", {{out}});
+  const ConvolutionLayer layer{in, out, kernel, 1, nullptr};
+  if (checking()) return layer;
+  return make_convolution(backend_, precision_, layer, read(name + ".weight", scale),
+                          read(name + ".bias", scale));
+}
+
+NormLayer Loader::norm(const std::string& name, int64_t channels, float epsilon) const {
+  NormLayer layer;
+  layer.epsilon = epsilon;
+  expect(name + ".weight", {{channels}});
+  expect(name + ".bias", {{channels}});
+  if (checking()) return layer;
+  layer.scale = Tensor::from_host<float>(*backend_, {channels}, read(name + ".weight", 1));
+  layer.shift = Tensor::from_host<float>(*backend_, {channels}, read(name + ".bias", 1));
+  return layer;
+}
+
+float Loader::scalar(const std::string& name) const {
+  expect(name, {{1}, {}});
+  return checking() ? 0 : read(name, 1).at(0);
+}
+
+std::vector<float> Loader::values(const std::string& name, const Shape& shape) const {
+  expect(name, {shape});
+  return checking() ? std::vector<float>() : read(name, 1);
+}
+
+}  // namespace eg4d

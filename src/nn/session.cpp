@@ -1,0 +1,29 @@
+#include "nn/session.h"
+
+namespace eg4d {
+namespace {
+
+class NothingOps final : public NeuralOps {
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) override { return nullptr; }
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) override { return nullptr; }
+  void linear(const Linear&, Stream) override {}
+  void convolution(const Convolution&, Stream) override {}
+  void group_norm(const GroupNorm&, Stream) override {}
+  void layer_norm(const LayerNorm&, Stream) override {}
+  void attention(const Attention&, Stream) override {}
+  void geglu(const Geglu&, Stream) override {}
+  void scaled_sum(const ScaledSum&, Stream) override {}
+  void activate(const Activate&, Stream) override {}
+  void upsample(const Upsample&, Stream) override {}
+  void patches(const Patches&, Stream) override {}
+  void copy_rows(const CopyRows&, Stream) override {}
+};
+
+}  // namespace
+
+NeuralOps& Session::nothing() {
+  static NothingOps operations;
+  return operations;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "nn/arena.h"
+
+namespace eg4d {
+
+// Sees intermediate results by the key path of the module that made them ("input_blocks.3"); for tests and
+// for looking into a network. The tensor is only valid during the call.
+using Observer = std::function<void(const std::string& name, const Tensor& value)>;
+
+// One call of a network: where its activations live and what runs its layers.
+class Session {
+ public:
+  // Goes through `body(session)` twice: first with operations that do nothing, to plan the arena, then for
+  // real.
+  template <class Body>
+  static void run(Arena& arena, const Observer& observer, Body&& body) {
+    arena.begin_plan();
+    {
+      Session plan(arena, nothing(), nullptr, true);
+      body(plan);
+    }
+    arena.end_plan();
+    Session session(arena, arena.backend().neural(), &observer, false);
+    body(session);
+  }
+
+  Tensor empty(Shape shape) { return arena_.empty(std::move(shape)); }
+  NeuralOps& ops() { return ops_; }
+  Backend& backend() { return arena_.backend(); }
+  bool planning() const { return planning_; }  // nothing outside the arena may change then
+  void observe(const std::string& name, const Tensor& value) const {
+    if (observer_ && *observer_) (*observer_)(name, value);
+  }
+
+ private:
+  Session(Arena& arena, NeuralOps& ops, const Observer* observer, bool planning)
+      : arena_(arena), ops_(ops), observer_(observer), planning_(planning) {}
+  static NeuralOps& nothing();
+
+  Arena& arena_;
+  NeuralOps& ops_;
+  const Observer* observer_;
+  bool planning_;
+};
+
+}  // namespace eg4d

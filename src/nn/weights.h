@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "io/safetensors.h"
+
+namespace eg4d {
+
+// The tensors of a checkpoint by name, in memory-mapped files. Names and forms are those of the single-file
+// checkpoints; a checkpoint in another layout is put together under these names.
+class WeightMap {
+ public:
+  struct Item {
+    Shape shape;
+    // One stored tensor, or several one after the other along the first axis.
+    std::vector<const SafetensorsFile::Entry*> parts;
+    bool transposed = false;  // stored as [shape[1], shape[0]]
+  };
+
+  WeightMap() = default;
+  explicit WeightMap(const std::filesystem::path& safetensors);
+
+  // What messages call the checkpoint: the file or folder.
+  const std::filesystem::path& path() const { return path_; }
+  const std::map<std::string, Item>& items() const { return items_; }
+  bool contains(const std::string& name) const { return items_.count(name) != 0; }
+  bool contains_prefix(const std::string& prefix) const;
+  // Of a file's own header; empty when it has no such entry.
+  std::string metadata(const std::string& key) const;
+
+  // As floats, whatever the stored type. The pages read are then dropped from memory (not from the file
+  // cache).
+  std::vector<float> floats(const std::string& name) const;
+
+  // For other layouts: keeps the file open and names some of its tensors.
+  void set_path(const std::filesystem::path& path) { path_ = path; }
+  std::shared_ptr<const SafetensorsFile> add_file(const std::filesystem::path& safetensors);
+  void add_item(const std::string& name, Item item) { items_[name] = std::move(item); }
+
+ private:
+  std::filesystem::path path_;
+  std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  std::map<std::string, Item> items_;
+};
+
+}  // namespace eg4d
