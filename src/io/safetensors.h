@@ -3,11 +3,12 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/dtype.h"
+#include "io/mapped_file.h"
 
 namespace eg4d {
 
@@ -19,11 +20,13 @@ class SafetensorsFile {
   struct Entry {
     DType dtype = DType::f32;
     Shape shape;
-    const std::byte* data = nullptr;  // into the mapping; valid while the file object lives
+    const std::byte* data =
+        nullptr;  // into the mapping, at any alignment; valid while the file object or a copy lives
     size_t bytes = 0;
   };
 
   explicit SafetensorsFile(const std::filesystem::path& path);
+  SafetensorsFile(Bytes file, const std::string& name);  // the bytes must outlive the object
 
   const std::filesystem::path& path() const { return path_; }
   const std::map<std::string, Entry>& entries() const { return entries_; }
@@ -35,8 +38,10 @@ class SafetensorsFile {
   std::vector<float> floats(const std::string& name) const;
 
  private:
+  void parse(Bytes file);
+
   std::filesystem::path path_;
-  std::shared_ptr<const std::byte> mapping_;
+  std::optional<MappedFile> mapping_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };
@@ -49,7 +54,8 @@ struct SafetensorsTensor {
   const void* data = nullptr;
 };
 
-// Writes atomically (temporary file, fsync, rename). Tensors are stored in the given order.
+// Writes atomically (temporary file, fsync, rename). Tensors are stored in the given order. Throws Error when
+// a name occurs twice or writing fails.
 void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
