@@ -11,6 +11,7 @@
 #include "scene/camera.h"
 #include "scene/frame_interpolation.h"
 #include "scene/frame_source.h"
+#include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
 
@@ -124,17 +125,6 @@ n=1; for f in "$in"/*.png; do for k in 1 2; do cp "$f" "$out/$(printf %06d $n).p
 [ ! -e "$0.fails" ] || { echo "no GPU" >&2; exit 3; }
 )";
 
-class WithPath {
- public:
-  explicit WithPath(const std::string& folder) : before_(std::getenv("PATH")) {
-    setenv("PATH", (folder + ":" + before_).c_str(), 1);
-  }
-  ~WithPath() { setenv("PATH", before_.c_str(), 1); }
-
- private:
-  const std::string before_;
-};
-
 TEST(FrameInterpolation, MakesADenserDataset) {
   const TemporaryFolder folder;
   const OrbitDataset dataset{.times = 2, .views = 2};
@@ -146,7 +136,7 @@ TEST(FrameInterpolation, MakesADenserDataset) {
 
   test::write_text(folder / "rife-ncnn-vulkan", kFakeProgram);
   chmod((folder / "rife-ncnn-vulkan").c_str(), 0755);
-  const WithPath path(folder.path().string());
+  const test::WithEnvironment path("PATH", folder.path().string() + ":" + std::getenv("PATH"));
   interpolate_dataset(folder / "data", folder / "denser", dataset, 2);
   const auto train = nlohmann::json::parse(test::read_text(folder / "denser/transforms_train.json"));
   EXPECT_EQ(train["frames"].size(), 4u);

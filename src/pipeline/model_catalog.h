@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace eg4d {
+
+// A published network that eg4d can run.
+struct ModelEntry {
+  std::string name;        // what commands call it: "svd_xt_1_1"
+  std::string purpose;     // "picture to video, 25 frames"
+  std::string repository;  // on the Hugging Face hub: "stabilityai/sv3d"
+  std::string file;        // single-file layout: "sv3d_p.safetensors"
+  int64_t parameters;      // numbers in the file
+  double gigabytes;        // of the published file, about
+  std::string license;     // name; its text is in the repository
+  bool gated;              // the licence must be accepted on the repository's page before anything is sent
+  std::string needed_by;   // commands that take it when nothing else is said
+};
+
+const std::vector<ModelEntry>& model_catalog();
+// Throws UsageError, with the nearest name, for one that is not there.
+const ModelEntry& find_model_entry(const std::string& name);
+
+}  // namespace eg4d

@@ -1,0 +1,101 @@
+#include "pipeline/model_fetch.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+#include "io/download.h"
+#include "io/safetensors.h"
+#include "pipeline/model_store.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+fs::path token_file() {
+  if (const std::string path = environment("HF_TOKEN_PATH"); !path.empty()) return path;
+  return hugging_face_home() / "token";
+}
+
+std::string endpoint() {
+  std::string address = environment("HF_ENDPOINT");
+  if (address.empty()) address = "https://huggingface.co";
+  while (address.ends_with('/')) address.pop_back();
+  return address;
+}
+
+// What the hub's refusal means for the user.
+std::string explain(const ModelEntry& entry, const HttpError& error, bool has_token) {
+  switch (error.status()) {
+    case 401:
+      return fmt::format(
+          "the hub does not let you at {}: {}. {}", entry.repository,
+          has_token ? "it does not know your token (is it revoked or mistyped?)" : "it needs a token",
+          gated_access_help(entry));
+    case 403:
+      return fmt::format("the hub does not let you at {}: your account has not been given access. {}",
+                         entry.repository, gated_access_help(entry));
+    case 404:
+      return fmt::format("{} is not (or no longer) in {}; if you have the file, give it with --model FILE",
+                         entry.file, entry.repository);
+    default:
+      return error.what();
+  }
+}
+
+}  // namespace
+
+std::string hugging_face_token() {
+  for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+    if (const std::string token = environment(name); !token.empty()) return token;
+  std::string token;
+  std::ifstream(token_file()) >> token;
+  return token;
+}
+
+std::string gated_access_help(const ModelEntry& entry) {
+  return fmt::format(
+      "Accept the {} on https://huggingface.co/{} with your account, make a read token on "
+      "https://huggingface.co/settings/tokens, and put it into the environment variable HF_TOKEN or the file "
+      "{}",
+      entry.license, entry.repository, token_file().string());
+}
+
+fs::path fetch_model(const ModelEntry& entry, const fs::path& folder, Progress& progress) {
+  const fs::path destination = folder / entry.file;
+  const std::string token = hugging_face_token();
+  DownloadRequest request{
+      .url = fmt::format("{}/{}/resolve/main/{}", endpoint(), entry.repository, entry.file),
+      .destination = destination,
+      .token = token,
+      .label = entry.file};
+  DownloadResult result;
+  try {
+    result = download(request, progress);
+  } catch (const HttpError& error) {
+    throw Error(explain(entry, error, !token.empty()));
+  }
+  try {
+    SafetensorsFile{destination};
+  } catch (const Error& error) {
+    std::error_code ignored;
+    fs::remove(destination, ignored);
+    throw Error(
+        fmt::format("what {} sent is no model file and was thrown away: {}", request.url, error.what()));
+  }
+  fs::path record = destination;
+  record += ".sha256";
+  write_file_atomically(record, fmt::format("{}  {}\n", result.sha256, entry.file));
+  return destination;
+}
+
+}  // namespace eg4d

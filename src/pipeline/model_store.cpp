@@ -1,0 +1,195 @@
+#include "pipeline/model_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <set>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/sha256.h"
+#include "io/safetensors.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<fs::path> environment_path(const char* name) {
+  const char* value = std::getenv(name);
+  if (!value || !*value) return {};
+  return fs::path(value);
+}
+
+fs::path cache_folder() {
+  if (const auto cache = environment_path("XDG_CACHE_HOME")) return *cache;
+  if (const auto home = environment_path("HOME")) return *home / ".cache";
+  return ".cache";
+}
+
+bool exists_as_file(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+bool has_diffusers_layout(const fs::path& folder) {
+  for (const char* name : {"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"})
+    if (exists_as_file(folder / "unet" / name)) return true;
+  return false;
+}
+
+bool looks_like_sha256(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+// From FILE.sha256 (as sha256sum writes it), or the name of the cache's blob that the link leads to.
+std::optional<std::string> recorded_sha256(const fs::path& file) {
+  fs::path record = file;
+  record += ".sha256";
+  std::string word;
+  if (std::ifstream(record) >> word && looks_like_sha256(word)) return word;
+  std::error_code error;
+  const std::string blob = fs::canonical(file, error).filename().string();
+  if (!error && looks_like_sha256(blob)) return blob;
+  return {};
+}
+
+std::optional<ModelLocation> locate(const fs::path& folder, const ModelEntry& entry) {
+  if (exists_as_file(folder / entry.file))
+    return ModelLocation{folder / entry.file, false, recorded_sha256(folder / entry.file)};
+  if (has_diffusers_layout(folder)) return ModelLocation{folder, true, {}};
+  return {};
+}
+
+// Snapshots of the repository in the hub's cache, the one that refs/main names first.
+std::vector<fs::path> snapshots(const ModelEntry& entry) {
+  std::string name = "models--" + entry.repository;
+  name.replace(name.find('/'), 1, "--");
+  const fs::path repository = hugging_face_cache() / name;
+  std::vector<fs::path> found;
+  std::string revision;
+  if (std::ifstream(repository / "refs" / "main") >> revision)
+    found.push_back(repository / "snapshots" / revision);
+  std::error_code error;
+  for (const auto& snapshot : fs::directory_iterator(repository / "snapshots", error))
+    found.push_back(snapshot.path());
+  if (found.size() > 1) std::sort(found.begin() + (revision.empty() ? 0 : 1), found.end());
+  return found;
+}
+
+}  // namespace
+
+fs::path model_store_folder() {
+  if (const auto folder = environment_path("EG4D_MODELS")) return *folder;
+  return cache_folder() / "eg4d" / "models";
+}
+
+fs::path hugging_face_home() {
+  if (const auto home = environment_path("HF_HOME")) return *home;
+  return cache_folder() / "huggingface";
+}
+
+fs::path hugging_face_cache() {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
+    if (const auto folder = environment_path(name)) return *folder;
+  return hugging_face_home() / "hub";
+}
+
+std::vector<fs::path> model_folders(const fs::path& folder) {
+  std::vector<fs::path> folders;
+  if (!folder.empty()) folders.push_back(folder);
+  if (const auto named = environment_path("EG4D_MODELS")) folders.push_back(*named);
+  folders.insert(folders.end(), {"models", "checkpoints", model_store_folder()});
+  return folders;
+}
+
+std::optional<ModelLocation> find_model(const ModelEntry& entry, const fs::path& folder) {
+  const fs::path repository_name = fs::path(entry.repository).filename();
+  for (const fs::path& candidate : model_folders(folder)) {
+    if (exists_as_file(candidate / entry.file)) return locate(candidate, entry);
+    if (has_diffusers_layout(candidate / repository_name))
+      return ModelLocation{candidate / repository_name, true, {}};
+  }
+  for (const fs::path& snapshot : snapshots(entry))
+    if (const auto location = locate(snapshot, entry)) return location;
+  return {};
+}
+
+ModelLocation require_model(const std::string& name_or_path, const fs::path& folder) {
+  const fs::path path = name_or_path;
+  if (exists_as_file(path)) return {path, false, recorded_sha256(path)};
+  if (fs::is_directory(path)) {
+    if (has_diffusers_layout(path)) return {path, true, {}};
+    throw Error(fmt::format(
+        "the folder {} holds no model in the diffusers layout (unet/diffusion_pytorch_model."
+        "safetensors); give a .safetensors file, such a folder, or a name from \"eg4d models list\"",
+        name_or_path));
+  }
+  if (path.has_parent_path() || path.extension() == ".safetensors")
+    throw Error(fmt::format("there is no model file {}", name_or_path));
+  const ModelEntry& entry = find_model_entry(name_or_path);
+  if (const auto location = find_model(entry, folder)) return *location;
+  throw Error(fmt::format(
+      "the model {} is not on this machine: \"eg4d models fetch {}\" gets it, or give its file with "
+      "--model (looked for {} in {} and in {})",
+      entry.name, entry.name, entry.file, model_store_folder().string(), hugging_face_cache().string()));
+}
+
+namespace {
+
+std::vector<fs::path> safetensors_files(const ModelLocation& location) {
+  if (!location.diffusers_layout) return {location.path};
+  std::vector<fs::path> files;
+  for (const auto& part :
+       fs::recursive_directory_iterator(location.path, fs::directory_options::follow_directory_symlink))
+    if (part.path().extension() == ".safetensors" && part.path().parent_path() != location.path)
+      files.push_back(part.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void verify_hash(const ModelLocation& location, ModelCheck& check, Progress& progress) {
+  progress.begin(static_cast<int64_t>(fs::file_size(location.path)),
+                 "SHA-256 of " + location.path.filename().string());
+  Sha256 hash;
+  hash_file(location.path, hash, [&](int64_t bytes) {
+    progress.update(bytes);
+    if (interrupt_requested()) throw Interrupted("interrupted; nothing was changed");
+  });
+  check.hash_verified = hash.hex() == *location.sha256;
+  if (!check.hash_verified)
+    check.problem = fmt::format("its SHA-256 is {} and should be {}: remove it and fetch it again",
+                                hash.hex(), *location.sha256);
+}
+
+}  // namespace
+
+ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, bool hash,
+                       Progress& progress) {
+  ModelCheck check;
+  std::set<std::string> types;
+  try {
+    for (const fs::path& file : safetensors_files(location)) {
+      const SafetensorsFile tensors(file);
+      for (const auto& [name, tensor] : tensors.entries()) {
+        ++check.tensors;
+        check.parameters += element_count(tensor.shape);
+        types.insert(name_of(tensor.dtype));
+      }
+    }
+    if (!location.diffusers_layout && check.parameters < entry.parameters)
+      check.problem = fmt::format("it holds {} parameters, {} are expected: another or a pruned network",
+                                  check.parameters, entry.parameters);
+    if (hash && location.sha256) verify_hash(location, check, progress);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    check.problem = error.what();
+  }
+  for (const std::string& type : types) check.stored_as += (check.stored_as.empty() ? "" : " and ") + type;
+  return check;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "pipeline/model_catalog.h"
+
+namespace eg4d {
+
+// Where a network's weights are.
+struct ModelLocation {
+  std::filesystem::path path;  // the file; for the diffusers layout its folder (unet/, vae/, image_encoder/)
+  bool diffusers_layout = false;
+  std::optional<std::string>
+      sha256;  // what the file should hash to, when a download or the hub's cache left word of it
+};
+
+// Folders that are searched, in order: `folder` when given; $EG4D_MODELS; models/ and checkpoints/ of the
+// working folder; the store (where fetch puts files: $EG4D_MODELS, else ~/.cache/eg4d/models).
+std::vector<std::filesystem::path> model_folders(const std::filesystem::path& folder = {});
+std::filesystem::path model_store_folder();
+// Hugging Face's own folder ($HF_HOME, $XDG_CACHE_HOME/huggingface, ~/.cache/huggingface) and the cache in it
+// ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, else hub/).
+std::filesystem::path hugging_face_home();
+std::filesystem::path hugging_face_cache();
+
+// Looks for the model's file, or its repository in the diffusers layout, in those folders and in Hugging
+// Face's cache.
+std::optional<ModelLocation> find_model(const ModelEntry& entry, const std::filesystem::path& folder = {});
+
+// The location of what a command was given as its model: a name of the catalogue, a file, or a folder in the
+// diffusers layout. Throws Error saying how to get it when it is not here.
+ModelLocation require_model(const std::string& name_or_path, const std::filesystem::path& folder = {});
+
+struct ModelCheck {
+  std::string problem;  // empty: all is well
+  int64_t tensors = 0, parameters = 0;
+  std::string stored_as;  // "f16", "f32", "f16 and f32"
+  bool hash_verified = false;
+};
+// Opens the file (or the files of the folder), checks its structure and the number of parameters, and with
+// `hash` compares the SHA-256 with the one on record.
+ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, bool hash, Progress& progress);
+
+}  // namespace eg4d

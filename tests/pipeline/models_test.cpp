@@ -1,0 +1,135 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "core/error.h"
+#include "core/sha256.h"
+#include "io/safetensors.h"
+#include "pipeline/model_fetch.h"
+#include "pipeline/model_store.h"
+#include "support/environment.h"
+#include "support/expect_error.h"
+#include "support/http_server.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+using test::http_response;
+using test::WithEnvironment;
+
+// A home of its own, so that nothing on the machine that runs the test is found.
+class Models : public testing::Test {
+ protected:
+  test::TemporaryFolder folder;
+  WithEnvironment home{"HOME", folder.path().string()}, xdg{"XDG_CACHE_HOME", {}}, hf_home{"HF_HOME", {}},
+      hub{"HF_HUB_CACHE", {}}, old_hub{"HUGGINGFACE_HUB_CACHE", {}}, models{"EG4D_MODELS", {}},
+      token{"HF_TOKEN", {}}, old_token{"HUGGING_FACE_HUB_TOKEN", {}}, token_path{"HF_TOKEN_PATH", {}};
+  const ModelEntry& entry = find_model_entry("sv3d_p");
+
+  fs::path write_model(const fs::path& path, int count = 8) {
+    fs::create_directories(path.parent_path());
+    const std::vector<float> values(static_cast<size_t>(count), 1);
+    write_safetensors(path, {{"model.weight", DType::f32, {count}, values.data()}});
+    return path;
+  }
+};
+
+std::string sha256_of(const std::string& text) {
+  Sha256 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
+}
+
+TEST_F(Models, AreFoundWhereverTheyAre) {
+  EXPECT_FALSE(find_model(entry));
+  EXPECT_ERROR(require_model("sv3d_p"), "eg4d models fetch sv3d_p");
+
+  const fs::path cache = folder / ".cache/huggingface/hub/models--stabilityai--sv3d";
+  const std::string blob(64, 'a');
+  write_model(cache / "blobs" / blob);
+  fs::create_directories(cache / "snapshots/r1");
+  fs::create_symlink("../../blobs/" + blob, cache / "snapshots/r1/sv3d_p.safetensors");
+  ASSERT_TRUE(find_model(entry));
+  EXPECT_EQ(find_model(entry)->path, cache / "snapshots/r1/sv3d_p.safetensors");
+  EXPECT_EQ(find_model(entry)->sha256, blob);
+
+  write_model(folder / ".cache/eg4d/models/sv3d_p.safetensors");
+  EXPECT_EQ(find_model(entry)->path, folder / ".cache/eg4d/models/sv3d_p.safetensors");
+  const WithEnvironment store("EG4D_MODELS", folder.path().string() + "/store");
+  write_model(folder / "store/sv3d_p.safetensors");
+  EXPECT_EQ(find_model(entry)->path, folder / "store/sv3d_p.safetensors");
+  write_model(folder / "mine/sv3d_p.safetensors");
+  EXPECT_EQ(find_model(entry, folder / "mine")->path, folder / "mine/sv3d_p.safetensors");
+}
+
+TEST_F(Models, AreTakenByPathOrName) {
+  write_model(folder / "any.safetensors");
+  EXPECT_FALSE(require_model((folder / "any.safetensors").string()).diffusers_layout);
+  write_model(folder / "pipe/unet/diffusion_pytorch_model.fp16.safetensors");
+  EXPECT_TRUE(require_model((folder / "pipe").string()).diffusers_layout);
+  EXPECT_ERROR(require_model(folder.path().string()), "diffusers layout");
+  EXPECT_ERROR(require_model("nowhere/x.safetensors"), "no model file");
+  EXPECT_ERROR(require_model("sv3dp"), "sv3d_p");
+}
+
+TEST_F(Models, AreChecked) {
+  Progress progress;
+  const fs::path file = write_model(folder / "m/sv3d_p.safetensors");
+  auto check = check_model(entry, *find_model(entry, folder / "m"), true, progress);
+  EXPECT_EQ(check.parameters, 8);
+  EXPECT_EQ(check.stored_as, "f32");
+  EXPECT_TRUE(test::contains(check.problem, "8 parameters"));
+
+  ModelEntry small = entry;
+  small.parameters = 8;
+  EXPECT_EQ(check_model(small, *find_model(entry, folder / "m"), true, progress).problem, "");
+  test::write_text(folder / "m/sv3d_p.safetensors.sha256",
+                   sha256_of(test::read_text(file)) + "  sv3d_p.safetensors\n");
+  EXPECT_TRUE(check_model(small, *find_model(entry, folder / "m"), true, progress).hash_verified);
+  test::write_text(folder / "m/sv3d_p.safetensors.sha256", sha256_of("other") + "  sv3d_p.safetensors\n");
+  EXPECT_TRUE(test::contains(check_model(small, *find_model(entry, folder / "m"), true, progress).problem,
+                             "SHA-256"));
+  fs::resize_file(file, 40);
+  EXPECT_NE(check_model(small, *find_model(entry, folder / "m"), false, progress).problem, "");
+}
+
+TEST_F(Models, AreFetchedWithTheToken) {
+  const std::string body = test::read_text(write_model(folder / "origin.safetensors"));
+  test::HttpServer server([&](const std::string& request) {
+    if (request.find("GET /stabilityai/sv3d/resolve/main/sv3d_p.safetensors ") != 0)
+      return http_response(404, "", "");
+    if (request.find("Bearer hf_good\r\n") == std::string::npos) return http_response(401, "", "");
+    return http_response(200, "X-Linked-ETag: \"" + sha256_of(body) + "\"\r\n", body);
+  });
+  const WithEnvironment endpoint("HF_ENDPOINT", server.url("/"));
+  Progress progress;
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "needs a token");
+  fs::create_directories(folder / ".cache/huggingface");
+  test::write_text(folder / ".cache/huggingface/token", "hf_bad\n");
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "does not know your token");
+  test::write_text(folder / ".cache/huggingface/token", "hf_good\n");
+  const fs::path file = fetch_model(entry, folder / "to", progress);
+  EXPECT_EQ(test::read_text(file), body);
+  EXPECT_EQ(find_model(entry, folder / "to")->sha256, sha256_of(body));
+}
+
+TEST_F(Models, RefusalsSayWhatToDo) {
+  const WithEnvironment with_token("HF_TOKEN", "hf_x");
+  int status = 403;
+  test::HttpServer server(
+      [&](const std::string&) { return http_response(status, "", "<html>a web page</html>"); });
+  const WithEnvironment endpoint("HF_ENDPOINT", server.url(""));
+  Progress progress;
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress),
+               "Accept the Stable Video 3D Community License on https://");
+  status = 404;
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "--model FILE");
+  status = 200;
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "no model file");
+  EXPECT_TRUE(fs::is_empty(folder / "to"));
+}
+
+}  // namespace
+}  // namespace eg4d
