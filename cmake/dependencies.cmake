@@ -4,6 +4,7 @@ find_package(PkgConfig REQUIRED)
 find_package(PNG REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(CURL REQUIRED)
 pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
@@ -17,5 +18,5 @@ find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
-set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
+set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
     PkgConfig::FFMPEG PkgConfig::FMT PkgConfig::TOML ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)

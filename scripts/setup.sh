@@ -11,6 +11,8 @@ packages=(
   # pictures, video, archives
   libpng-dev libjpeg-dev libwebp-dev zlib1g-dev libzip-dev
   libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
+  # downloads
+  libcurl4-openssl-dev
   # computing
   libdnnl-dev libhwy-dev libnanoflann-dev
   # texts and the command line

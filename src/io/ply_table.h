@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/mapped_file.h"
+
+namespace eg4d {
+
+// The vertices of a PLY file (Turk 1994) as a table of numbers. The constructor parses the header and checks
+// that the file is long enough for every row it promises; read() then walks over the rows. Throws Error
+// naming the file.
+class PlyTable {
+ public:
+  enum class Type { i8, u8, i16, u16, i32, u32, f32, f64 };
+  struct Property {
+    std::string name;
+    Type type = Type::f32;
+    std::optional<Type> list_count;  // set for lists: the type of the count before the values
+  };
+
+  PlyTable(Bytes file, std::string name);
+
+  int64_t rows() const { return vertices_.count; }
+  const std::vector<Property>& properties() const { return vertices_.properties; }
+  std::optional<size_t> find(std::string_view property) const;  // lists are not found
+  size_t at(std::string_view property) const;                   // throws when it is missing
+
+  // One property's way into an array: row i goes to to[i * stride], multiplied by scale.
+  struct Column {
+    size_t property = 0;
+    float* to = nullptr;
+    size_t stride = 1;
+    float scale = 1;
+  };
+  // Reads all rows. A value that is not finite, or too large for float, is an error naming its vertex.
+  void read(const std::vector<Column>& columns) const;
+
+ private:
+  struct Element {
+    std::string name;
+    int64_t count = 0;
+    std::vector<Property> properties;
+  };
+  [[noreturn]] void fail(const std::string& what) const;
+  void parse_header();
+  Property parse_property(std::string_view words) const;
+  void skip(const Element& element);
+  void check_room(const Element& element) const;
+  template <class Cursor>
+  void walk(Cursor& cursor, const Element& element, const std::vector<Column>& columns) const;
+
+  Bytes file_;
+  std::string name_;
+  bool ascii_ = false;
+  size_t body_ = 0;  // where the vertices begin
+  Element vertices_;
+};
+
+}  // namespace eg4d

@@ -1,0 +1,199 @@
+#include "io/download.h"
+
+#include <gtest/gtest.h>
+
+#include "core/interrupt.h"
+#include "core/sha256.h"
+#include "support/expect_error.h"
+#include "support/http_server.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d {
+namespace {
+
+using test::http_response;
+using test::HttpServer;
+using test::range_start;
+using test::TemporaryFolder;
+
+std::string sample(size_t size = 5000) {
+  std::string text;
+  for (size_t i = 0; i < size; ++i) text += static_cast<char>('a' + i * i % 26);
+  return text;
+}
+
+std::string hash_of(const std::string& text) {
+  Sha256 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
+}
+
+std::string partial_response(const std::string& body, size_t start, const std::string& headers, size_t sent) {
+  return http_response(206,
+                       headers + "Content-Range: bytes " + std::to_string(start) + "-" +
+                           std::to_string(body.size() - 1) + "/" + std::to_string(body.size()) +
+                           "\r\nContent-Length: " + std::to_string(body.size() - start) + "\r\n",
+                       body.substr(start, sent));
+}
+
+DownloadRequest request_to(const HttpServer& server, const TemporaryFolder& folder) {
+  return {.url = server.url("/file"),
+          .destination = folder / "models/file",
+          .token = {},
+          .sha256 = {},
+          .label = "file",
+          .attempts = 3,
+          .first_pause = 0.001};
+}
+
+TEST(Download, FetchesAndSendsTheToken) {
+  const TemporaryFolder folder;
+  HttpServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
+  auto request = request_to(server, folder);
+  request.token = "hf_secret";
+  Progress progress;
+  const auto result = download(request, progress);
+  EXPECT_EQ(test::read_text(folder / "models/file"), sample());
+  EXPECT_EQ(result.sha256, hash_of(sample()));
+  EXPECT_FALSE(result.verified);
+  EXPECT_NE(server.requests()[0].find("Authorization: Bearer hf_secret"), std::string::npos);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "models"), {}), 1);
+}
+
+TEST(Download, ContinuesWhatBreaksOff) {
+  const TemporaryFolder folder;
+  HttpServer server([](const std::string& request) {  // 700 bytes at a time
+    const size_t start = range_start(request);
+    if (start == 0)
+      return http_response(200, "ETag: \"v1\"\r\nContent-Length: 5000\r\n", sample().substr(0, 700));
+    return partial_response(sample(), start, "ETag: \"v1\"\r\n", 700);
+  });
+  auto request = request_to(server, folder);
+  request.sha256 = hash_of(sample());
+  Progress progress;
+  EXPECT_TRUE(download(request, progress).verified);
+  EXPECT_EQ(test::read_text(folder / "models/file"), sample());
+  EXPECT_EQ(server.requests().size(), 8u);
+}
+
+TEST(Download, ContinuesInALaterCall) {
+  const TemporaryFolder folder;
+  std::string tag = "v1";
+  bool works = false;
+  HttpServer server([&](const std::string& request) {
+    const size_t start = range_start(request);
+    const std::string headers = "ETag: \"" + tag + "\"\r\n";
+    if (start == 0)
+      return http_response(200, headers + "Content-Length: 5000\r\n",
+                           works ? sample() : sample().substr(0, 2000));
+    return works ? partial_response(sample(), start, headers, 5000) : std::string();
+  });
+  const auto request = request_to(server, folder);
+  Progress progress;
+  EXPECT_ERROR(download(request, progress), "2000 of 5000 bytes are kept");
+  EXPECT_FALSE(std::filesystem::exists(folder / "models/file"));
+  works = true;
+  EXPECT_TRUE(download(request, progress).resumed);
+  EXPECT_EQ(test::read_text(folder / "models/file"), sample());
+  EXPECT_EQ(range_start(server.requests().back()), 2000u);
+
+  // A part of another version is not continued.
+  works = false;
+  std::filesystem::remove(folder / "models/file");
+  EXPECT_ERROR(download(request, progress), "2000 of 5000");
+  works = true;
+  tag = "v2";
+  download(request, progress);
+  EXPECT_EQ(test::read_text(folder / "models/file"), sample());
+  EXPECT_EQ(range_start(server.requests().back()), 0u);
+}
+
+TEST(Download, StartsAnewWhenTheServerCannotContinue) {
+  const TemporaryFolder folder;
+  int call = 0;
+  HttpServer server([&](const std::string&) {
+    const std::string body = call++ == 0 ? sample().substr(0, 100) : sample();
+    return http_response(200, "ETag: \"v1\"\r\nContent-Length: 5000\r\n", body);
+  });
+  Progress progress;
+  download(request_to(server, folder), progress);
+  EXPECT_EQ(test::read_text(folder / "models/file"), sample());
+}
+
+TEST(Download, NoticesALieAboutTheLength) {
+  const TemporaryFolder folder;
+  Progress progress;
+  HttpServer longer([](const std::string& request) {
+    if (range_start(request)) return http_response(416, "", "");
+    return http_response(200, "ETag: \"v1\"\r\nContent-Length: 9000\r\n", sample());
+  });
+  EXPECT_ERROR(download(request_to(longer, folder), progress), "contradicts itself");
+  HttpServer contradicting(
+      [](const std::string&) { return http_response(200, "X-Linked-Size: 77\r\n", sample()); });
+  EXPECT_ERROR(download(request_to(contradicting, folder), progress), "77 bytes and then that it has 5000");
+  HttpServer shorter([](const std::string&) {
+    return http_response(200, "X-Linked-ETag: \"" + hash_of(sample()) + "\"\r\nContent-Length: 4000\r\n",
+                         sample());
+  });
+  EXPECT_ERROR(download(request_to(shorter, folder), progress), "SHA-256");
+  EXPECT_FALSE(std::filesystem::exists(folder / "models/file"));
+}
+
+TEST(Download, ThrowsWrongBytesAway) {
+  const TemporaryFolder folder;
+  HttpServer server([](const std::string& request) {
+    if (request.find("GET /file ") == 0)
+      return http_response(
+          302, "Location: /blob\r\nX-Linked-Size: 5000\r\nX-Linked-ETag: \"" + hash_of(sample()) + "\"\r\n",
+          "");
+    std::string wrong = sample();
+    wrong[1234] ^= 1;
+    return http_response(200, "ETag: \"cdn\"\r\n", wrong);
+  });
+  Progress progress;
+  EXPECT_ERROR(download(request_to(server, folder), progress), hash_of(sample()));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "models"), {}), 0);
+}
+
+TEST(Download, TellsRefusals) {
+  const TemporaryFolder folder;
+  Progress progress;
+  for (const int status : {401, 403, 404}) {
+    HttpServer server(
+        [&](const std::string&) { return http_response(status, "X-Error-Message: no\r\n", "no"); });
+    try {
+      download(request_to(server, folder), progress);
+      ADD_FAILURE();
+    } catch (const HttpError& error) {
+      EXPECT_EQ(error.status(), status);
+    }
+    EXPECT_EQ(server.requests().size(), 1u);
+  }
+  HttpServer broken([](const std::string&) { return http_response(500, "", "oops"); });
+  EXPECT_ERROR(download(request_to(broken, folder), progress), "500");
+  EXPECT_EQ(broken.requests().size(), 3u);
+  HttpServer silent([](const std::string&) { return std::string(); });
+  EXPECT_ERROR(download(request_to(silent, folder), progress), "cannot download");
+  EXPECT_ERROR(download({.url = "http://example.org/x", .destination = folder / "x"}, progress), "https");
+  EXPECT_ERROR(download({.url = "http://127.0.0.1.example.org/x", .destination = folder / "x"}, progress),
+               "https");
+  HttpServer away(
+      [](const std::string&) { return http_response(302, "Location: file:///etc/passwd\r\n", ""); });
+  EXPECT_ERROR(download(request_to(away, folder), progress), "cannot download");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "models"), {}), 0);
+}
+
+TEST(Download, KeepsThePartWhenInterrupted) {
+  const TemporaryFolder folder;
+  HttpServer server([](const std::string&) {
+    request_interrupt();
+    return http_response(200, "ETag: \"v1\"\r\nContent-Length: 900000\r\n", sample());
+  });
+  Progress progress;
+  EXPECT_THROW(download(request_to(server, folder), progress), Interrupted);
+  clear_interrupt();
+  EXPECT_FALSE(std::filesystem::exists(folder / "models/file"));
+}
+
+}  // namespace
+}  // namespace eg4d
