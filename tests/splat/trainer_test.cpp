@@ -1,0 +1,173 @@
+#include "splat/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/threads.h"
+#include "splat/evaluation.h"
+#include "splat/start_points.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_scene.h"
+
+namespace eg4d {
+namespace {
+
+ReconstructOptions tiny_options() {
+  ReconstructOptions options;
+  options.start.count = 60;
+  options.hexplane.channels = 8;
+  options.hexplane.resolution = 8;
+  options.hexplane.levels = {1, 2};
+  options.hexplane.time_resolution = 5;
+  options.deformation.width = 16;
+  options.schedule.coarse_iterations = 30;
+  options.schedule.fine_iterations = 60;
+  options.gaussian.sh_interval = 20;
+  options.density.from = 10;
+  options.density.interval = 10;
+  options.density.gradient = 1e-5f;
+  options.density.prune_interval = 20;
+  options.density.max_gaussians = 300;
+  options.density.reset_interval = 25;
+  return options;
+}
+
+struct TrainingRun {
+  explicit TrainingRun(const ReconstructOptions& options, bool guard = false)
+      : backend(make_cpu_backend({.guard_memory = guard})), views(test::tiny_scene(*backend, 5, 3, 33, 25)) {
+    std::vector<Camera> cameras;
+    for (const TrainingView& view : views) cameras.push_back(view.camera);
+    Philox random(1);
+    trainer = std::make_unique<Trainer>(*backend, options, views, random_points(options.start.count, 1.0f, random),
+                                        cameras_extent(cameras));
+  }
+  void steps(int count) {
+    for (int i = 0; i < count && !trainer->finished(); ++i) trainer->step();
+  }
+  std::vector<float> result() const {
+    std::vector<float> all;
+    for (const Tensor* tensor : trainer->gaussians().tensors()) {
+      const auto values = tensor->to_host();
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    for (const Tensor* tensor : {&trainer->field().grid, &trainer->field().box, &trainer->field().network}) {
+      const auto values = tensor->to_host();
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
+  }
+  std::unique_ptr<Backend> backend;
+  TrainingViews views;
+  std::unique_ptr<Trainer> trainer;
+};
+
+TEST(Trainer, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
+  const int threads = thread_count();
+  std::vector<std::vector<float>> results;
+  for (int count : {1, 2, 3}) {
+    set_thread_count(count);
+    TrainingRun run(tiny_options(), count == 2);
+    run.steps(1000);
+    EXPECT_TRUE(run.trainer->finished());
+    EXPECT_GT(run.trainer->gaussian_count(), 60);
+    results.push_back(run.result());
+  }
+  set_thread_count(threads);
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
+}
+
+TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
+  ReconstructOptions options = tiny_options();
+  options.schedule.average_from = 20;
+  TrainingRun whole(options);
+  whole.steps(1000);
+  const test::TemporaryFolder folder;
+  for (int stop : {7, 30, 31, 55, 89}) {
+    TrainingRun first(options);
+    first.steps(stop);
+    first.trainer->save_state(folder.path() / "state.safetensors", "kept");
+    TrainingRun second(options);
+    EXPECT_EQ(second.trainer->load_state(folder.path() / "state.safetensors"), "kept");
+    EXPECT_EQ(second.trainer->total_done(), stop);
+    second.steps(1000);
+    EXPECT_EQ(second.result(), whole.result()) << "stopped after " << stop;
+    EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(), whole.trainer->model_gaussians().positions.to_host());
+  }
+}
+
+TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
+  ReconstructOptions options = tiny_options();
+  options.schedule.views = 3;
+  options.schedule.coarse_time = 0;
+  options.hexplane.full_time_axis = true;
+  options.deformation.zero_start = true;
+  options.deformation.opacity = true;
+  options.density.after_update = true;
+  options.gaussian.flat = true;
+  options.loss.dssim = 0.2f;
+  TrainingRun run(options, true);
+  run.steps(1000);
+  EXPECT_TRUE(run.trainer->finished());
+  for (float value : run.result()) ASSERT_TRUE(std::isfinite(value));
+}
+
+TEST(Trainer, LearnsAMovingScene) {
+  ReconstructOptions options = tiny_options();
+  options.schedule.coarse_iterations = 100;
+  options.schedule.fine_iterations = 300;
+  options.density.reset_interval = 0;
+  options.density.reset_at_start = false;
+  options.density.gradient = 2e-4f;
+  TrainingRun run(options);
+  const auto psnr = [&] {
+    return evaluate(*run.backend, run.trainer->gaussians(), run.trainer->active_field(), options, run.views).psnr;
+  };
+  const double before = psnr();
+  run.steps(1000);
+  EXPECT_GT(psnr(), before + 5);
+  EXPECT_GT(psnr(), 22);
+}
+
+TEST(Trainer, AStateOfOtherSettingsIsRefused) {
+  const test::TemporaryFolder folder;
+  TrainingRun run(tiny_options());
+  run.steps(35);
+  run.trainer->save_state(folder.path() / "state.safetensors", "");
+  ReconstructOptions other = tiny_options();
+  other.deformation.width = 32;
+  TrainingRun wider(other);
+  EXPECT_THROW(wider.trainer->load_state(folder.path() / "state.safetensors"), std::runtime_error);
+}
+
+TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {
+  const auto backend = make_cpu_backend();
+  const TrainingViews views = test::tiny_scene(*backend, 5, 3, 4, 4);
+  ReconstructOptions::Schedule options;
+  for (int group : {1, 2, 5, 7}) {
+    options.views = group;
+    ViewSchedule schedule(views, options, 1);
+    std::vector<int> seen(views.size(), 0);
+    size_t covered = 0;
+    for (int64_t iteration = 1; covered < views.size(); ++iteration) {
+      const auto& chosen = schedule.views(Stage::fine, iteration);
+      for (int view : chosen) {
+        ++seen[static_cast<size_t>(view)];
+        EXPECT_EQ(views[static_cast<size_t>(view)].time, views[static_cast<size_t>(chosen.front())].time);
+      }
+      covered += chosen.size();
+    }
+    for (int count : seen) EXPECT_EQ(count, 1);
+  }
+}
+
+TEST(LogLinear, InterpolatesInTheLogarithmAndStays) {
+  EXPECT_FLOAT_EQ(log_linear(1e-2f, 1e-4f, 0, 100), 1e-2f);
+  EXPECT_NEAR(log_linear(1e-2f, 1e-4f, 50, 100), 1e-3f, 1e-8f);
+  EXPECT_NEAR(log_linear(1e-2f, 1e-4f, 500, 100), 1e-4f, 1e-9f);
+  EXPECT_EQ(log_linear(0, 1e-4f, 5, 10), 0);
+}
+
+}  // namespace
+}  // namespace eg4d
