@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "core/error.h"
@@ -158,14 +157,7 @@ class Builder {
 
 int64_t head_channels_of(const WeightMap& weights, int64_t wanted) {
   if (wanted > 0) return wanted;
-  const std::string text = weights.metadata("num_head_channels");
-  if (text.empty()) return kDefaultHeadChannels;
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value <= 0)
-    throw Error(fmt::format("'{}': the metadata num_head_channels is '{}', not a number",
-                            weights.path().string(), text));
-  return value;
+  return weights.metadata_number("num_head_channels", kDefaultHeadChannels);
 }
 
 }  // namespace

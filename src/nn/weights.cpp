@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <charconv>
 #include <cstring>
 
 #include "core/error.h"
@@ -50,10 +51,19 @@ bool WeightMap::contains_prefix(const std::string& prefix) const {
   return found != items_.end() && found->first.starts_with(prefix);
 }
 
-std::string WeightMap::metadata(const std::string& key) const {
-  for (const auto& file : files_)
-    if (const auto found = file->metadata().find(key); found != file->metadata().end()) return found->second;
-  return {};
+int64_t WeightMap::metadata_number(const std::string& key, int64_t otherwise) const {
+  for (const auto& file : files_) {
+    const auto found = file->metadata().find(key);
+    if (found == file->metadata().end()) continue;
+    const std::string& text = found->second;
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value <= 0)
+      throw Error(fmt::format("'{}': the metadata '{}' is '{}', not a positive number", file->path().string(),
+                              key, text));
+    return value;
+  }
+  return otherwise;
 }
 
 std::vector<float> WeightMap::floats(const std::string& name) const {

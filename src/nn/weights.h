@@ -30,8 +30,8 @@ class WeightMap {
   const std::map<std::string, Item>& items() const { return items_; }
   bool contains(const std::string& name) const { return items_.count(name) != 0; }
   bool contains_prefix(const std::string& prefix) const;
-  // Of a file's own header; empty when it has no such entry.
-  std::string metadata(const std::string& key) const;
+  // A positive whole number in a file's own header; `otherwise` when there is no such entry.
+  int64_t metadata_number(const std::string& key, int64_t otherwise) const;
 
   // As floats, whatever the stored type. The pages read are then dropped from memory (not from the file
   // cache).
@@ -41,6 +41,7 @@ class WeightMap {
   void set_path(const std::filesystem::path& path) { path_ = path; }
   std::shared_ptr<const SafetensorsFile> add_file(const std::filesystem::path& safetensors);
   void add_item(const std::string& name, Item item) { items_[name] = std::move(item); }
+  void remove(const std::string& name) { items_.erase(name); }
 
  private:
   std::filesystem::path path_;

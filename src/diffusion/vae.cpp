@@ -1,0 +1,275 @@
+#include "diffusion/vae.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "diffusion/vae_blocks.h"
+
+namespace eg4d {
+namespace {
+
+// A resolution: its blocks, then the change to the next one, where there is one.
+struct Level {
+  std::vector<AutoencoderBlock> blocks;
+  std::optional<ConvolutionLayer> resample;
+};
+
+// <prefix>quant_conv or <prefix>post_quant_conv, which not all checkpoints have.
+std::optional<LinearLayer> pointwise(Backend* backend, const WeightMap& weights, const std::string& name,
+                                     int64_t channels) {
+  if (!weights.contains_prefix(name + ".")) return {};
+  const auto build = [&](Loader& loader) { return loader.linear("", channels, channels); };
+  if (backend) return Loader::load(*backend, weights, name, Precision::f32, build);
+  Loader::check(weights, name, build);
+  return {};
+}
+
+void check_size(const Tensor& x, int64_t channels, int64_t multiple) {
+  if (x.shape().size() != 4 || x.dim(3) != channels || x.dim(1) % multiple != 0 || x.dim(2) % multiple != 0 ||
+      x.count() == 0)
+    throw Error(fmt::format("the autoencoder takes [N,H,W,{}] with H and W multiples of {}, not {}", channels,
+                            multiple, to_string(x.shape())));
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------- encoder
+
+namespace {
+
+struct EncoderLayers {
+  ConvolutionLayer in, out;
+  std::vector<Level> levels;
+  std::optional<AutoencoderMiddle> middle;
+  NormLayer norm;
+};
+
+EncoderLayers build_encoder(Loader& loader) {
+  EncoderLayers layers;
+  int64_t channels =
+      loader.extent({{"conv_in.bias", 0}, {"conv_in.weight", 0}, {"down.0.block.0.norm1.weight", 0}});
+  layers.in = loader.convolution("conv_in", loader.extent({{"conv_in.weight", 1}}), channels, 3);
+  const int64_t levels = loader.children("down");
+  for (int64_t i = 0; i < levels; ++i) {
+    const Loader part = loader.at(fmt::format("down.{}", i));
+    Level level;
+    for (int64_t j = 0, blocks = part.children("block"); j < blocks; ++j) {
+      const Loader block = part.at(fmt::format("block.{}", j));
+      const int64_t out = AutoencoderBlock::channels_of(block);
+      level.blocks.emplace_back(block, channels, out, false);
+      channels = out;
+    }
+    if (i + 1 < levels) level.resample = part.convolution("downsample.conv", channels, channels, 3);
+    layers.levels.push_back(std::move(level));
+  }
+  layers.middle.emplace(loader.at("mid"), channels, false);
+  layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
+  layers.out = loader.convolution("conv_out", channels,
+                                  loader.extent({{"conv_out.bias", 0}, {"conv_out.weight", 0}}), 3);
+  return layers;
+}
+
+}  // namespace
+
+struct AutoencoderEncoder::Network {
+  Network(Backend& backend, EncoderLayers l) : arena(backend), layers(std::move(l)) {}
+  Arena arena;
+  EncoderLayers layers;
+  std::optional<LinearLayer> quant;
+};
+
+AutoencoderEncoder::AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix)
+    : network_(std::make_unique<Network>(
+          backend, Loader::load(backend, weights, prefix + "encoder.", Precision::f32, build_encoder))) {
+  network_->quant = pointwise(&backend, weights, prefix + "quant_conv", network_->layers.out.out);
+}
+
+AutoencoderEncoder::~AutoencoderEncoder() = default;
+
+void AutoencoderEncoder::check(const WeightMap& weights, const std::string& prefix) {
+  int64_t channels = 0;
+  Loader::check(weights, prefix + "encoder.",
+                [&](Loader& loader) { channels = build_encoder(loader).out.out; });
+  pointwise(nullptr, weights, prefix + "quant_conv", channels);
+}
+
+int64_t AutoencoderEncoder::size_multiple() const {
+  return int64_t{1} << (network_->layers.levels.size() - 1);
+}
+size_t AutoencoderEncoder::activation_bytes() const {
+  return network_->arena.capacity();
+}
+
+Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
+  const EncoderLayers& layers = network_->layers;
+  const int64_t multiple = size_multiple();
+  check_size(pictures, layers.in.in, multiple);
+  Tensor result = Tensor::empty(pictures.backend(), {pictures.dim(0), pictures.dim(1) / multiple,
+                                                     pictures.dim(2) / multiple, layers.out.out});
+  Session::run(network_->arena, {}, [&](Session& session) {
+    Tensor h = layers.in(session, pictures);
+    for (const Level& level : layers.levels) {
+      for (const AutoencoderBlock& block : level.blocks) h = block(session, h, 1);
+      if (level.resample) h = level.resample->halve(session, h, ConvolutionLayer::Padding::right_and_bottom);
+    }
+    h = (*layers.middle)(session, h, 1);
+    group_norm(session, layers.norm, h, h, {.activation = Activation::silu});
+    h = layers.out(session, h);
+    if (network_->quant) h = (*network_->quant)(session, h);
+    session.ops().copy_rows({.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
+  });
+  return result;
+}
+
+Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
+  const Tensor both = moments(pictures);
+  const int64_t width = both.dim(3), channels = width / 2;
+  Tensor mean = Tensor::empty(pictures.backend(), {both.dim(0), both.dim(1), both.dim(2), channels});
+  pictures.backend().neural().copy_rows({.rows = both.count() / width,
+                                         .width = channels,
+                                         .from = both.data(),
+                                         .from_pitch = width,
+                                         .to = mean.data(),
+                                         .to_pitch = channels});
+  return mean;
+}
+
+std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
+                                  int64_t channels) {
+  std::vector<float> sample(noise.size());
+  const auto width = static_cast<size_t>(channels);
+  for (size_t i = 0; i < sample.size(); ++i) {
+    const float* pixel = moments.data() + i / width * 2 * width;
+    const size_t c = i % width;
+    sample[i] = pixel[c] + std::exp(0.5f * std::clamp(pixel[width + c], -30.0f, 20.0f)) * noise[i];
+  }
+  return sample;
+}
+
+// ---------------------------------------------------------------- decoder
+
+namespace {
+
+struct DecoderLayers {
+  bool temporal = false;
+  ConvolutionLayer in, out, out_over_frames;
+  std::optional<AutoencoderMiddle> middle;
+  std::vector<Level> levels;  // from the smallest
+  NormLayer norm;
+};
+
+DecoderLayers build_decoder(Loader& loader) {
+  DecoderLayers layers;
+  layers.temporal = loader.has_below("mid.block_1.time_stack") || loader.has_below("conv_out.time_mix_conv");
+  int64_t channels =
+      loader.extent({{"conv_in.bias", 0}, {"conv_in.weight", 0}, {"mid.block_1.norm1.weight", 0}});
+  layers.in = loader.convolution("conv_in", loader.extent({{"conv_in.weight", 1}}), channels, 3);
+  layers.middle.emplace(loader.at("mid"), channels, layers.temporal);
+  for (int64_t i = loader.children("up") - 1; i >= 0; --i) {
+    const Loader part = loader.at(fmt::format("up.{}", i));
+    Level level;
+    for (int64_t j = 0, blocks = part.children("block"); j < blocks; ++j) {
+      const Loader block = part.at(fmt::format("block.{}", j));
+      const int64_t out = AutoencoderBlock::channels_of(block);
+      level.blocks.emplace_back(block, channels, out, layers.temporal);
+      channels = out;
+    }
+    if (i > 0) level.resample = part.convolution("upsample.conv", channels, channels, 3);
+    layers.levels.push_back(std::move(level));
+  }
+  layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
+  const int64_t out = loader.extent({{"conv_out.bias", 0}, {"conv_out.weight", 0}});
+  layers.out = loader.convolution("conv_out", channels, out, 3);
+  if (layers.temporal) layers.out_over_frames = loader.frame_convolution("conv_out.time_mix_conv", out, out);
+  return layers;
+}
+
+}  // namespace
+
+struct AutoencoderDecoder::Network {
+  Network(Backend& backend, DecoderLayers l) : arena(backend), layers(std::move(l)) {}
+  Tensor body(Session& session, const Tensor& latents, float latent_scale) const;
+  Arena arena;
+  DecoderLayers layers;
+  std::optional<LinearLayer> post_quant;
+};
+
+AutoencoderDecoder::AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix)
+    : network_(std::make_unique<Network>(
+          backend, Loader::load(backend, weights, prefix + "decoder.", Precision::f32, build_decoder))) {
+  network_->post_quant = pointwise(&backend, weights, prefix + "post_quant_conv", network_->layers.in.in);
+}
+
+AutoencoderDecoder::~AutoencoderDecoder() = default;
+
+void AutoencoderDecoder::check(const WeightMap& weights, const std::string& prefix) {
+  int64_t channels = 0;
+  Loader::check(weights, prefix + "decoder.",
+                [&](Loader& loader) { channels = build_decoder(loader).in.in; });
+  pointwise(nullptr, weights, prefix + "post_quant_conv", channels);
+}
+
+bool AutoencoderDecoder::temporal() const {
+  return network_->layers.temporal;
+}
+int64_t AutoencoderDecoder::size_multiple() const {
+  return int64_t{1} << (network_->layers.levels.size() - 1);
+}
+size_t AutoencoderDecoder::activation_bytes() const {
+  return network_->arena.capacity();
+}
+
+// latents: the frames of one video.
+Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents, float latent_scale) const {
+  const int64_t frames = latents.dim(0);
+  Tensor h = session.empty(latents.shape());
+  session.ops().scaled_sum(
+      {.count = h.count(), .a = latents.data(), .a_scale = 1 / latent_scale, .y = h.data()});
+  if (post_quant) h = (*post_quant)(session, h);
+  h = layers.in(session, h);
+  session.observe("conv_in", h);
+  h = (*layers.middle)(session, h, frames);
+  for (const Level& level : layers.levels) {
+    for (const AutoencoderBlock& block : level.blocks) h = block(session, h, frames);
+    if (!level.resample) continue;
+    h = upsample(session, h);
+    h = (*level.resample)(session, h);
+  }
+  group_norm(session, layers.norm, h, h, {});
+  session.observe("norm_out", h);
+  session.ops().activate({.count = h.count(), .activation = Activation::silu, .x = h.data(), .y = h.data()});
+  h = layers.out(session, h);
+  return layers.temporal ? layers.out_over_frames.over_frames(session, h, frames) : h;
+}
+
+Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float latent_scale,
+                                  const Observer& observer) {
+  const DecoderLayers& layers = network_->layers;
+  check_size(latents, layers.in.in, 1);
+  const int64_t pictures = latents.dim(0), multiple = size_multiple();
+  const int64_t height = latents.dim(1) * multiple, width = latents.dim(2) * multiple;
+  const int64_t latent_floats = latents.count() / pictures, picture_floats = height * width * layers.out.out;
+  Tensor result = Tensor::empty(latents.backend(), {pictures, height, width, layers.out.out});
+  const int64_t piece = std::clamp<int64_t>(frames, 1, pictures);
+  for (int64_t begin = 0; begin < pictures; begin += piece) {
+    const int64_t count = std::min(piece, pictures - begin);
+    Session::run(network_->arena, observer, [&](Session& session) {
+      const Tensor part = session.empty({count, latents.dim(1), latents.dim(2), latents.dim(3)});
+      session.ops().copy_rows({.rows = 1,
+                               .width = count * latent_floats,
+                               .from = latents.data() + begin * latent_floats,
+                               .to = part.data()});
+      const Tensor decoded = network_->body(session, part, latent_scale);
+      session.ops().copy_rows({.rows = 1,
+                               .width = count * picture_floats,
+                               .from = decoded.data(),
+                               .to = result.data() + begin * picture_floats});
+    });
+  }
+  return result;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "nn/session.h"
+#include "nn/weights.h"
+
+namespace eg4d {
+
+// The variational autoencoder of Stable Diffusion (Rombach et al. 2022): pictures in [-1,1], latents of 1/8
+// the size with 4 channels. Sizes are read from the tensors. Both parts throw Error when tensors are missing,
+// surplus or have another shape, and always compute in f32. The backend must outlive them; the weights may
+// go.
+
+inline constexpr float kSvdLatentScale =
+    0.18215f;  // standard deviation of the samplers' latents is 1: times this
+
+class AutoencoderEncoder {
+ public:
+  // <prefix>encoder.* and, where the checkpoint has it, <prefix>quant_conv.*
+  AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix);
+  ~AutoencoderEncoder();
+  static void check(const WeightMap& weights, const std::string& prefix);
+
+  // [N,H,W,3] → [N,H/8,W/8,2·4]: mean and logarithm of the variance, not scaled. H and W are multiples of 8.
+  Tensor moments(const Tensor& pictures);
+  // The mode, which is the mean: [N,H/8,W/8,4].
+  Tensor mode(const Tensor& pictures);
+
+  int64_t size_multiple() const;
+  size_t activation_bytes() const;
+
+ private:
+  struct Network;
+  std::unique_ptr<Network> network_;
+};
+
+// mean + exp(clamp(log variance, -30, 20)/2)·noise on the host; moments: [pixels,2·channels], noise:
+// [pixels,channels].
+std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
+                                  int64_t channels);
+
+// The plain decoder, or the temporal one of SVD, whose residual blocks also convolve over the frames.
+class AutoencoderDecoder {
+ public:
+  // <prefix>decoder.* and, where the checkpoint has it, <prefix>post_quant_conv.*
+  AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix);
+  ~AutoencoderDecoder();
+  static void check(const WeightMap& weights, const std::string& prefix);
+
+  // [N,h,w,4] → [N,8h,8w,3], not clamped. `frames` pictures at a time (the last piece may be shorter), which
+  // the temporal decoder takes as the frames of one video: fewer frames need less memory, and mix less over
+  // time.
+  Tensor decode(const Tensor& latents, int64_t frames, float latent_scale = kSvdLatentScale,
+                const Observer& observer = {});
+
+  bool temporal() const;
+  int64_t size_multiple() const;
+  size_t activation_bytes() const;
+
+ private:
+  struct Network;
+  std::unique_ptr<Network> network_;
+};
+
+}  // namespace eg4d

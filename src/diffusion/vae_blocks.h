@@ -1,0 +1,48 @@
+#pragma once
+
+// The building blocks of the autoencoder.
+
+#include <optional>
+
+#include "nn/loader.h"
+
+namespace eg4d {
+
+// A residual block; in the temporal decoder followed by one over the frames on its result y, blended as
+// (1-a)·y + a·(y + h) = y + a·h: the other way round than in the UNet. a is folded into the last layer's
+// weights.
+class AutoencoderBlock {
+ public:
+  AutoencoderBlock(const Loader& loader, int64_t in, int64_t out, bool temporal);
+  // The number of channels that a block of the checkpoint puts out.
+  static int64_t channels_of(const Loader& loader);
+
+  Tensor operator()(Session& session, const Tensor& x, int64_t frames) const;
+
+ private:
+  struct Temporal {
+    NormLayer norm1, norm2;
+    ConvolutionLayer first, second;
+  };
+  NormLayer norm1_, norm2_;
+  ConvolutionLayer first_, second_;
+  std::optional<LinearLayer> shortcut_;
+  std::optional<Temporal> temporal_;
+};
+
+// Block, self-attention over the pixels with a single head, block.
+class AutoencoderMiddle {
+ public:
+  AutoencoderMiddle(const Loader& loader, int64_t channels, bool temporal);
+  Tensor operator()(Session& session, const Tensor& x, int64_t frames) const;
+
+ private:
+  Tensor attend(Session& session, const Tensor& x) const;
+  AutoencoderBlock first_, second_;
+  NormLayer norm_;
+  LinearLayer query_key_value_, out_;
+};
+
+inline constexpr float kAutoencoderEpsilon = 1e-6f;
+
+}  // namespace eg4d
