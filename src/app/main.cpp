@@ -1,6 +1,3 @@
-#include <cstdio>
+#include "app/command.h"
 
-int main() {
-  std::puts("eg4d");
-  return 0;
-}
+int main(int argc, char** argv) { return eg4d::run_program(argc, argv); }

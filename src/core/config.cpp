@@ -124,6 +124,11 @@ ConfigOption plain_option(std::string key, T& value, const char* type, std::stri
 
 }  // namespace
 
+std::string to_text(const ConfigValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  return text ? *text : to_toml(value);
+}
+
 std::string ConfigOption::expectation() const {
   if (allowed.empty()) return type;
   return type + (type == "one of" ? " " : ", ") + allowed;

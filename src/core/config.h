@@ -28,6 +28,9 @@ struct ConfigValue : std::variant<bool, int64_t, double, std::string, std::vecto
   using variant::variant;
 };
 
+// As TOML, but a text without its quotes: for people.
+std::string to_text(const ConfigValue& value);
+
 // One setting: a dotted key such as "deformation.width" that is bound to a member of an options structure.
 struct ConfigOption {
   std::string key;

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/config.h"
+
+namespace eg4d {
+
+// What one command takes on its command line. Values go through the same schema as settings, so that every error
+// names the option, the value and what is allowed.
+class Arguments {
+ public:
+  // `key` becomes --key (underscores as hyphens); a bool becomes the flag --key.
+  ConfigSchema options;
+  // "-o" for --output.
+  void short_name(char letter, const std::string& key) { short_names.emplace_back(letter, key); }
+
+  // An argument without a dash, named in upper case: "DATASET". Required ones come first.
+  void positional(const std::string& name, std::string& value, const std::string& help, bool required = true) {
+    positionals.push_back({name, help, &value, required});
+  }
+
+  // --preset, --config FILE, --set key=value, and --KEY for every setting; applied in this order, whatever their order
+  // on the command line. Without --preset and --config, `preset` is taken.
+  void settings(ConfigSchema& schema, const PresetTexts& texts, const std::string& preset) {
+    setting_schema = &schema;
+    presets = texts;
+    preset_name = preset;
+  }
+
+  // Whether the option or setting was on the command line.
+  bool given(const std::string& key) const;
+
+  // For the parser (program.cpp).
+  struct Positional {
+    std::string name, help;
+    std::string* value;
+    bool required;
+  };
+  std::vector<std::pair<char, std::string>> short_names;
+  std::vector<Positional> positionals;
+  ConfigSchema* setting_schema = nullptr;
+  PresetTexts presets;
+  std::string preset_name;
+  std::vector<std::string> given_keys;
+};
+
+}  // namespace eg4d
