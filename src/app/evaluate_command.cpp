@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "io/atomic_file.h"
+#include "pipeline/evaluate.h"
+
+namespace eg4d {
+namespace {
+
+class EvaluateCommand : public Command {
+ public:
+  const char* name() const override { return "evaluate"; }
+  const char* summary() const override { return "PSNR and SSIM against a dataset's pictures"; }
+  const char* examples() const override {
+    return "  eg4d evaluate run                                  the test split of the run's own dataset\n"
+           "  eg4d evaluate run examples/robot-192 --split novel --json novel.json\n"
+           "  eg4d evaluate run --pictures compare               render | truth, side by side";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
+    arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on", false);
+    arguments.options.add("split", job_.split, "which pictures: NAME of a transforms_NAME.json");
+    arguments.options.add("json", json_, "file for all figures, per picture too");
+    arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
+    arguments.options.add("views", views_, "print a line for every picture");
+  }
+
+  void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
+    require_existing(model_, "a run folder or a model file");
+    if (!dataset_.empty()) require_existing(dataset_, "a dataset folder");
+    if (!json_.empty()) require_writable_file(json_);
+    if (!pictures_.empty()) require_writable_folder(pictures_);
+    job_.model = model_;
+    job_.dataset = dataset_;
+    job_.pictures = pictures_;
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const EvaluateResult result = evaluate_model(*backend, job_, progress);
+    progress.end();
+    if (!json_.empty()) write_file_atomically(json_, to_json(result, job_.split) + "\n");
+    if (!common.log_json) print(result);
+    if (common.log_json) std::puts(to_json(result, job_.split).c_str());
+  }
+
+ private:
+  void print(const EvaluateResult& result) const {
+    const auto line = [](const std::string& name, const std::string& time, double psnr, double ssim) {
+      std::puts(fmt::format("{:<44} {:>6} {:>8.3f} {:>8.4f}", name, time, psnr, ssim).c_str());
+    };
+    std::puts(fmt::format("{:<44} {:>6} {:>8} {:>8}", "picture", "time", "PSNR", "SSIM").c_str());
+    if (views_) {
+      for (const ViewMetrics& view : result.metrics.views) {
+        line(view.name, fmt::format("{:.3f}", view.time), view.psnr, view.ssim);
+      }
+    }
+    line(fmt::format("mean of {} ({})", result.metrics.views.size(), job_.split), "", result.metrics.psnr,
+         result.metrics.ssim);
+    std::puts(fmt::format("{} iterations, {} Gaussians", result.iterations, result.gaussians).c_str());
+  }
+
+  std::string model_, dataset_, json_, pictures_;
+  bool views_ = false;
+  EvaluateJob job_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_evaluate_command() { return std::make_unique<EvaluateCommand>(); }
+
+}  // namespace eg4d

@@ -1,0 +1,79 @@
+#include <fmt/format.h>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "core/error.h"
+#include "pipeline/export.h"
+
+namespace eg4d {
+namespace {
+
+class ExportCommand : public Command {
+ public:
+  const char* name() const override { return "export"; }
+  const char* summary() const override { return "a model becomes PLY files, or a model folder of the Python EG4D"; }
+  const char* examples() const override {
+    return "  eg4d export run -o object.ply --time 0.5      one moment, for SuperSplat, Blender, Unity, …\n"
+           "  eg4d export run -o sequence --frames 25       sequence/frame_0000.ply, …\n"
+           "  eg4d export run -o folder --format python     point_cloud.ply, deformation.pth, deformation_table.pth";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
+    ConfigSchema& options = arguments.options;
+    options.add("output", output_, "a .ply file for one moment, or a folder; needed");
+    arguments.short_name('o', "output");
+    options.add("format", job_.format, {{"ply", ExportFormat::ply}, {"python", ExportFormat::python}},
+                "what to write");
+    options.add("time", job_.time, {0, 1}, "the moment that one file shows");
+    options.add("frames", job_.frames, {0, 1e6}, "moments of a sequence; 0: as many as the training video has");
+  }
+
+  void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
+    check(arguments);
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const auto files = export_model(*backend, job_, progress);
+    progress.end();
+    progress.message(files.size() == 1 ? files.front().string()
+                                       : fmt::format("{}: {} files", output_, files.size()));
+  }
+
+ private:
+  void check(const Arguments& arguments) {
+    if (output_.empty()) throw UsageError("where should it go? Add -o FILE.ply, or -o FOLDER");
+    require_existing(model_, "a run folder or a model file");
+    job_.model = model_;
+    job_.output = output_;
+    const std::string extension = job_.output.extension().string();
+    const bool one_file = extension == ".ply";
+    if (!one_file && !extension.empty()) {
+      throw UsageError(fmt::format("'{}' is no kind of file this command writes; give a name that ends in .ply, or a "
+                                   "folder (a name without extension)",
+                                   output_));
+    }
+    if (one_file && job_.format == ExportFormat::python) {
+      throw UsageError("--format python writes a folder; give -o a name without extension");
+    }
+    if (one_file && arguments.given("frames")) {
+      throw UsageError("--frames asks for a sequence; give -o a folder (a name without extension)");
+    }
+    if (!one_file && arguments.given("time")) {
+      throw UsageError("--time asks for one moment; give -o a name that ends in .ply");
+    }
+    if (one_file) {
+      require_writable_file(job_.output);
+    } else {
+      require_writable_folder(job_.output);
+    }
+  }
+
+  std::string model_, output_;
+  ExportJob job_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_export_command() { return std::make_unique<ExportCommand>(); }
+
+}  // namespace eg4d

@@ -1,0 +1,104 @@
+#include <fmt/format.h>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "core/error.h"
+#include "pipeline/render.h"
+
+namespace eg4d {
+namespace {
+
+class RenderCommand : public Command {
+ public:
+  const char* name() const override { return "render"; }
+  const char* summary() const override { return "a model becomes a video or pictures, along any camera path"; }
+  const char* examples() const override {
+    return "  eg4d render run -o orbit.mp4                            one turn while time runs forward and back\n"
+           "  eg4d render run -o front.mp4 --azimuth 0 --time 0,1 --no-back --frames 25 --fps 10\n"
+           "  eg4d render run -o pictures --azimuth -45,45 --elevation 10,20 --width 576 --height 576\n"
+           "  eg4d render run -o depth --depth --frames 20            PNG frames, near is bright\n"
+           "  eg4d render run -o test.mp4 --split test --truth        the dataset's cameras, truth beside";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
+    ConfigSchema& options = arguments.options;
+    options.add("output", output_, "a video (.mp4) or a folder for PNG frames; needed");
+    arguments.short_name('o', "output");
+    options.add("frames", job_.orbit.frames, {1, 1e6}, "pictures of the orbit");
+    options.add("azimuth", azimuth_, {-36000, 36000}, "degrees, or from,to");
+    options.add("elevation", elevation_, {-90, 90}, "degrees, or from,to");
+    options.add("radius", job_.orbit.radius, {0, 1e4}, "distance of the camera; 0: as the training cameras");
+    options.add("time", time_, {0, 1}, "moment of the object, or from,to");
+    options.add("back", job_.orbit.back, "time runs forward and back; --no-back: forward only");
+    options.add("width", job_.width, {0, 16384}, "pixels; 0: as the training pictures");
+    options.add("height", job_.height, {0, 16384}, "pixels; 0: as the training pictures");
+    options.add("split", job_.split, "cameras and times of transforms_TEXT.json instead of an orbit");
+    options.add("dataset", dataset_, "dataset of --split; default: the one the model was trained on");
+    options.add("truth", job_.truth, "with --split: the dataset's picture beside the rendered one");
+    options.add("depth", job_.depth, "depth instead of colour: grey, near is bright");
+    options.add("fps", job_.fps, {0.1, 240}, "frames per second of a video");
+  }
+
+  void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
+    check(arguments);
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const RenderResult result = render_model(*backend, job_, progress);
+    progress.end();
+    progress.message(
+        fmt::format("{}: {} frames of {}x{}", output_, result.frames, result.width, result.height));
+  }
+
+ private:
+  void check(const Arguments& arguments) {
+    if (output_.empty()) throw UsageError("where should the pictures go? Add -o FILE.mp4, or -o FOLDER for PNG frames");
+    require_existing(model_, "a run folder or a model file");
+    job_.model = model_;
+    job_.output = output_;
+    job_.dataset = dataset_;
+    const std::string extension = job_.output.extension().string();
+    if (extension == ".mp4") {
+      require_writable_file(job_.output);
+    } else if (extension.empty()) {
+      require_writable_folder(job_.output);
+    } else {
+      throw UsageError(fmt::format("'{}' is no kind of output this command writes; give a name that ends in .mp4, or a "
+                                   "folder (a name without extension) for PNG frames",
+                                   output_));
+    }
+    if (job_.split.empty()) {
+      if (job_.truth || !dataset_.empty()) {
+        throw UsageError(fmt::format("--{} needs --split NAME (test, train, …)", job_.truth ? "truth" : "dataset"));
+      }
+    } else {
+      for (const char* key : {"frames", "azimuth", "elevation", "radius", "time", "back", "width", "height"}) {
+        if (arguments.given(key)) {
+          throw UsageError(fmt::format("--{} does not go with --split: its cameras and times are the dataset's", key));
+        }
+      }
+    }
+    if (job_.truth && job_.depth) throw UsageError("--truth does not go with --depth: the truth has no depth");
+    take_range("azimuth", azimuth_, job_.orbit.azimuth_from, job_.orbit.azimuth_to);
+    take_range("elevation", elevation_, job_.orbit.elevation_from, job_.orbit.elevation_to);
+    take_range("time", time_, job_.orbit.time_from, job_.orbit.time_to);
+  }
+
+  static void take_range(const char* key, const std::vector<float>& values, double& from, double& to) {
+    if (values.empty() || values.size() > 2) {
+      throw UsageError(fmt::format("--{} takes one number or two (from,to), not {}", key, values.size()));
+    }
+    from = values.front();
+    to = values.back();
+  }
+
+  std::string model_, output_, dataset_;
+  std::vector<float> azimuth_{0, 360}, elevation_{0}, time_{0, 1};
+  RenderJob job_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_render_command() { return std::make_unique<RenderCommand>(); }
+
+}  // namespace eg4d

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "core/progress.h"
+#include "splat/evaluation.h"
+
+namespace eg4d {
+
+class Backend;
+
+struct EvaluateJob {
+  std::filesystem::path model;    // what open_model takes
+  std::filesystem::path dataset;  // empty: the one the model was trained on
+  std::string split = "test";     // transforms_<split>.json
+  std::filesystem::path pictures;  // when not empty: folder for picture | truth, side by side
+};
+
+struct EvaluateResult {
+  EvaluationMetrics metrics;
+  std::filesystem::path dataset;
+  int64_t iterations = 0, gaussians = 0;
+};
+
+// Compares the model's pictures with those of a split. Throws Error when the dataset or the split is not there.
+EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress);
+
+// {"psnr":…, "ssim":…, "l1":…, "iterations":…, "gaussians":…, "split":…, "per_view":[{"file","time","psnr","ssim"},…]}
+std::string to_json(const EvaluateResult& result, const std::string& split);
+
+}  // namespace eg4d

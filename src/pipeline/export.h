@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "core/progress.h"
+
+namespace eg4d {
+
+class Backend;
+
+enum class ExportFormat {
+  ply,     // 3D Gaussians as every viewer reads them, one file per moment
+  python,  // the model folder of the Python EG4D
+};
+
+struct ExportJob {
+  std::filesystem::path model;   // what open_model takes
+  std::filesystem::path output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …, or the Python layout
+  ExportFormat format = ExportFormat::ply;
+  double time = 0;  // in [0,1], for one file
+  int frames = 0;   // of a sequence, times evenly in [0,1]; 0: as many as the training video has
+};
+
+// Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH degree 3; the
+// deformation of that moment is applied and the colour affine (gain and bias) is baked into the SH coefficients, which is
+// exact except where a colour is clamped at zero before the affine's bias. Returns the files written. Throws Error.
+std::vector<std::filesystem::path> export_model(Backend& backend, const ExportJob& job, Progress& progress);
+
+}  // namespace eg4d
