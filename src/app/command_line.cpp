@@ -84,17 +84,30 @@ class CommandParser {
     return names;
   }
 
+  // A flag that is on by default is turned off by --no-KEY.
+  std::string flag_names(const ConfigOption& option) const {
+    std::string names = option_names(option.key);
+    if (option.default_value == ConfigValue(true)) names += ",!--no-" + hyphenated(option.key);
+    return names;
+  }
+
   void add(const ConfigOption& option, const std::string& group) {
     known_names_.push_back("--" + hyphenated(option.key));
     if (is_flag(option)) {
-      app_->add_flag(option_names(option.key), help_of(option))->group(group)->multi_option_policy(
-          CLI::MultiOptionPolicy::TakeLast);
+      app_->add_flag(flag_names(option), option.help)
+          ->group(group)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
       return;
     }
-    app_->add_option(option_names(option.key), help_of(option))
-        ->group(group)
-        ->option_text(placeholder(option))
+    add_text(option_names(option.key), help_of(option), group, placeholder(option))
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+
+  // An option with one value, kept as it was typed: the schema reads it.
+  CLI::Option* add_text(const std::string& names, const std::string& help, const std::string& group,
+                        const std::string& placeholder) {
+    const CLI::callback_t keep = [](const CLI::results_t&) { return true; };
+    return app_->add_option(names, keep, help)->group(group)->option_text(placeholder);
   }
 
   void declare_common() {
@@ -108,7 +121,7 @@ class CommandParser {
 
   void add_positionals() {
     for (const Arguments::Positional& positional : arguments_.positionals) {
-      app_->add_option(positional.name, positional.help)->option_text(positional.required ? " " : "(optional)");
+      add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)");
     }
   }
 
@@ -117,22 +130,17 @@ class CommandParser {
     for (const auto& [name, text] : arguments_.presets) names.push_back(name);
     const std::string group = "Settings";
     known_names_.insert(known_names_.end(), {"--preset", "--config", "--set"});
-    app_->add_option("--preset", fmt::format("named settings: {} [{}]", fmt::join(names, ", "), arguments_.preset_name))
-        ->group(group)->option_text("NAME")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    app_->add_option("--config", "settings from a TOML file")->group(group)->option_text("FILE")->type_size(1)->allow_extra_args(false);
-    app_->add_option("--set", "one setting; `eg4d options` lists them. Each is also an option: --schedule.views 4")
-        ->group(group)->option_text("KEY=VALUE")->type_size(1)->allow_extra_args(false);
+    add_text("--preset", fmt::format("named settings: {} [{}]", fmt::join(names, ", "), arguments_.preset_name), group, "NAME")
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    add_text("--config", "settings from a TOML file", group, "FILE")
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    add_text("--set", "one setting (`eg4d options` lists them); each is also an option: --schedule.views 4", group,
+             "KEY=VALUE")
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     for (const ConfigOption& option : arguments_.setting_schema->options()) {
       // Settings without a section, such as the seed, are common enough to be shown.
       const bool shown = option.key.find('.') == std::string::npos;
-      if (is_flag(option)) {
-        // --key and --key=false
-        app_->add_flag(option_names(option.key), option.help)->group(shown ? group : "");
-        known_names_.push_back("--" + option.key);
-      } else {
-        add(option, shown ? group : "");
-        known_names_.push_back("--" + option.key);
-      }
+      add(option, shown ? group : "");
     }
   }
 

@@ -23,8 +23,9 @@ struct ExportJob {
 };
 
 // Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH degree 3; the
-// deformation of that moment is applied and the colour affine (gain and bias) is baked into the SH coefficients, which is
-// exact except where a colour is clamped at zero before the affine's bias. Returns the files written. Throws Error.
+// deformation of that moment is applied and the colour affine (gain and bias) is baked into the SH coefficients. Viewers
+// then show the same picture, except that they look up the SH from the deformed instead of the canonical position.
+// Returns the files written. Throws Error, Interrupted.
 std::vector<std::filesystem::path> export_model(Backend& backend, const ExportJob& job, Progress& progress);
 
 }  // namespace eg4d

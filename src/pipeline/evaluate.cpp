@@ -1,0 +1,71 @@
+#include "pipeline/evaluate.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "backend/backend.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "io/folder.h"
+#include "pipeline/open_model.h"
+#include "pipeline/pictures.h"
+#include "pipeline/views.h"
+
+namespace eg4d {
+namespace {
+
+nlohmann::json metrics_json(double psnr, double ssim, double l1) { return {{"psnr", psnr}, {"ssim", ssim}, {"l1", l1}}; }
+
+// "views/00000001/images/00000003.png" -> "views_00000001_images_00000003.png"
+std::string flat_name(const std::string& name) {
+  std::string flat = std::filesystem::path(name).replace_extension(".png").generic_string();
+  for (char& letter : flat) {
+    if (letter == '/') letter = '_';
+  }
+  return flat;
+}
+
+}  // namespace
+
+EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress) {
+  EvaluateResult result;
+  const Dataset dataset(dataset_of_model(job.model, job.dataset));
+  const DatasetSplit split = dataset.read_split(job.split);
+  const Model model = open_model(backend, job.model);
+  if (!job.pictures.empty()) make_folder(job.pictures);
+  const TrainingViews views = load_views(backend, dataset, split, model.info.options, model.info.largest_time);
+  int64_t done = 0;
+  progress.begin(static_cast<int64_t>(views.size()), "evaluating " + job.split);
+  result.metrics = evaluate(backend, model.gaussians, model.active_field(), model.info.options, views,
+                            [&](size_t index, const Tensor& image) {
+                              if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
+                              if (!job.pictures.empty()) {
+                                write_png(job.pictures / flat_name(views[index].name),
+                                          side_by_side(to_picture(image), view_picture(views[index].picture)));
+                              }
+                              progress.update(++done);
+                            });
+  result.dataset = dataset.folder();
+  result.iterations = model.info.iterations;
+  result.gaussians = model.gaussians.count();
+  return result;
+}
+
+std::string to_json(const EvaluateResult& result, const std::string& split) {
+  nlohmann::json json = metrics_json(result.metrics.psnr, result.metrics.ssim, result.metrics.l1);
+  json["split"] = split;
+  json["dataset"] = result.dataset.generic_string();
+  json["iterations"] = result.iterations;
+  json["gaussians"] = result.gaussians;
+  json["per_view"] = nlohmann::json::array();
+  for (const ViewMetrics& view : result.metrics.views) {
+    nlohmann::json entry = metrics_json(view.psnr, view.ssim, view.l1);
+    entry["file"] = view.name;
+    entry["time"] = view.time;
+    json["per_view"].push_back(std::move(entry));
+  }
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace eg4d

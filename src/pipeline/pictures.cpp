@@ -1,0 +1,35 @@
+#include "pipeline/pictures.h"
+
+#include <algorithm>
+
+namespace eg4d {
+
+Picture to_picture(const Tensor& image) {
+  const std::vector<float> values = image.to_host();
+  Picture picture(static_cast<int>(image.dim(1)), static_cast<int>(image.dim(0)), 3);
+  std::transform(values.begin(), values.end(), picture.data.begin(),
+                 [](float value) { return static_cast<uint8_t>(value * 255 + 0.5f); });
+  return picture;
+}
+
+Picture view_picture(const Tensor& picture) {
+  Picture result(static_cast<int>(picture.dim(1)), static_cast<int>(picture.dim(0)), 3);
+  result.data = picture.to_host<uint8_t>();
+  return result;
+}
+
+Picture side_by_side(const Picture& left, const Picture& right) {
+  Picture both(left.width + right.width, left.height, 3);
+  const auto copy_rows = [&both](const Picture& from, int offset) {
+    const size_t row = static_cast<size_t>(from.width) * 3;
+    for (int y = 0; y < from.height; ++y) {
+      std::copy_n(from.data.begin() + static_cast<ptrdiff_t>(y * row), row,
+                  both.data.begin() + (static_cast<ptrdiff_t>(y) * both.width + offset) * 3);
+    }
+  };
+  copy_rows(left, 0);
+  copy_rows(right, left.width);
+  return both;
+}
+
+}  // namespace eg4d

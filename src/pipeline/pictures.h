@@ -1,0 +1,17 @@
+#pragma once
+
+#include "io/image.h"
+#include "nn/tensor.h"
+
+namespace eg4d {
+
+// A rendered image [H,W,3] with values in [0,1] as an 8-bit picture, rounded to nearest.
+Picture to_picture(const Tensor& image);
+
+// The 8-bit RGB [H,W,3] of a training view.
+Picture view_picture(const Tensor& picture);
+
+// Two RGB pictures of one height, left and right.
+Picture side_by_side(const Picture& left, const Picture& right);
+
+}  // namespace eg4d

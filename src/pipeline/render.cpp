@@ -1,0 +1,199 @@
+#include "pipeline/render.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "backend/backend.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "io/folder.h"
+#include "io/video.h"
+#include "pipeline/open_model.h"
+#include "pipeline/pictures.h"
+#include "scene/dataset.h"
+#include "splat/evaluation.h"
+#include "splat/renderer.h"
+
+namespace eg4d {
+namespace {
+
+// One frame to render.
+struct Shot {
+  Camera camera;
+  float time = 0;
+  std::filesystem::path truth;  // the dataset's picture, when it has to stand beside
+};
+
+double mix(double from, double to, double share) { return from + (to - from) * share; }
+
+// The share of a linear movement that frame `index` of `count` has made: the last frame reaches the end, unless the
+// movement is a full turn, whose end is its start.
+double share_of(int index, int count, double from, double to) {
+  const bool turns = std::fmod(std::abs(to - from), 360) == 0 && to != from;
+  const int steps = turns ? count : count - 1;
+  return steps > 0 ? static_cast<double>(index) / steps : 0;
+}
+
+// Forward and back: 0, …, 1, …, 0 without repeating an end.
+double there_and_back(int index, int count) {
+  const double share = static_cast<double>(index) / count;
+  return share <= 0.5 ? 2 * share : 2 - 2 * share;
+}
+
+std::vector<Shot> orbit_shots(const RenderJob& job, const ModelInfo& info) {
+  const OrbitPath& orbit = job.orbit;
+  const int width = job.width > 0 ? job.width : info.width;
+  const int height = job.height > 0 ? job.height : info.height;
+  const double radius = orbit.radius > 0 ? orbit.radius : info.camera_radius;
+  Intrinsics intrinsics;
+  intrinsics.fov_x = info.fov_x;
+  std::vector<Shot> shots(static_cast<size_t>(orbit.frames));
+  for (int i = 0; i < orbit.frames; ++i) {
+    const double turn = share_of(i, orbit.frames, orbit.azimuth_from, orbit.azimuth_to);
+    const double elevation = mix(orbit.elevation_from, orbit.elevation_to, share_of(i, orbit.frames, 0, 1));
+    const double passed = orbit.back ? there_and_back(i, orbit.frames) : share_of(i, orbit.frames, 0, 1);
+    Shot& shot = shots[static_cast<size_t>(i)];
+    shot.camera = make_camera(
+        orbit_camera_to_world(mix(orbit.azimuth_from, orbit.azimuth_to, turn), elevation, radius), width, height,
+        intrinsics);
+    shot.time = static_cast<float>(mix(orbit.time_from, orbit.time_to, passed));
+  }
+  return shots;
+}
+
+std::vector<Shot> dataset_shots(const RenderJob& job, const ModelInfo& info) {
+  const Dataset dataset(dataset_of_model(job.model, job.dataset));
+  const VerticalFov rule =
+      info.options.data.swapped_fov ? VerticalFov::reference_swapped : VerticalFov::from_aspect;
+  std::vector<Shot> shots;
+  for (const DatasetFrame& frame : dataset.read_split(job.split).frames) {
+    Shot shot;
+    shot.camera = make_camera(frame.camera_to_world, frame.width, frame.height, frame.intrinsics, rule);
+    shot.time = static_cast<float>(std::clamp(frame.time / info.largest_time, 0.0, 1.0));
+    if (job.truth) shot.truth = frame.file;
+    shots.push_back(std::move(shot));
+  }
+  return shots;
+}
+
+// Where frames go: a video, or numbered PNGs in a folder.
+class FrameOutput {
+ public:
+  FrameOutput(const RenderJob& job, int width, int height) : folder_(job.output) {
+    if (job.output.extension() == ".mp4") {
+      VideoOptions options;
+      options.fps = job.fps;
+      video_ = std::make_unique<VideoWriter>(job.output, width, height, options);
+    } else {
+      make_folder(folder_);
+    }
+  }
+  void add(const Picture& frame) {
+    if (video_) {
+      video_->add(frame);
+    } else {
+      write_png(folder_ / fmt::format("frame_{:04}.png", count_), frame);
+    }
+    ++count_;
+  }
+  void finish() {
+    if (video_) video_->finish();
+  }
+
+ private:
+  std::filesystem::path folder_;
+  std::unique_ptr<VideoWriter> video_;
+  int count_ = 0;
+};
+
+// Distances between which depth is shown: the cameras' distances from the middle of the Gaussians, give or take the
+// radius around it that holds nearly all of them.
+struct DepthRange {
+  float near = 0, far = 1;
+};
+
+DepthRange depth_range(const std::vector<Shot>& shots, const Gaussians& gaussians) {
+  const std::vector<float> positions = gaussians.positions.to_host();
+  const auto length = [](const float* p, const double* from) {
+    return std::hypot(p[0] - from[0], p[1] - from[1], p[2] - from[2]);
+  };
+  double center[3] = {};
+  const double count = std::max(1.0, static_cast<double>(positions.size() / 3));
+  for (size_t i = 0; i < positions.size(); ++i) center[i % 3] += positions[i] / count;
+  std::vector<double> radii;
+  for (size_t i = 0; i + 2 < positions.size(); i += 3) radii.push_back(length(&positions[i], center));
+  double radius = 1;
+  if (!radii.empty()) {
+    const auto most = radii.begin() + static_cast<ptrdiff_t>(radii.size() * 98 / 100);
+    std::nth_element(radii.begin(), most, radii.end());
+    radius = *most;
+  }
+  double nearest = INFINITY, farthest = 0;
+  for (const Shot& shot : shots) {
+    const double distance = length(shot.camera.center, center);
+    nearest = std::min(nearest, distance);
+    farthest = std::max(farthest, distance);
+  }
+  return {static_cast<float>(std::max(0.2, nearest - radius)), static_cast<float>(farthest + radius)};
+}
+
+// Grey: white at the near end, dark at the far end, black where nothing is. The rasteriser's depth is a sum weighted by
+// what each Gaussian covers; divided by the covered share it is a distance.
+Picture depth_picture(const Renderer::View& view, DepthRange range) {
+  const std::vector<float> depth = view.depth.to_host(), alpha = view.alpha.to_host();
+  Picture picture(static_cast<int>(view.depth.dim(1)), static_cast<int>(view.depth.dim(0)), 3);
+  for (size_t i = 0; i < depth.size(); ++i) {
+    if (alpha[i] < 0.5f) continue;
+    const float share = (range.far - depth[i] / alpha[i]) / std::max(range.far - range.near, 1e-6f);
+    const auto grey = static_cast<uint8_t>(std::clamp(25 + 230 * share, 1.0f, 255.0f));
+    std::fill_n(picture.data.begin() + static_cast<ptrdiff_t>(3 * i), 3, grey);
+  }
+  return picture;
+}
+
+Picture truth_picture(const Shot& shot, const ReconstructOptions& options) {
+  return compose_on_background(read_picture(shot.truth), options.data.background == Background::white ? 255 : 0);
+}
+
+}  // namespace
+
+RenderResult render_model(Backend& backend, const RenderJob& job, Progress& progress) {
+  const Model model = open_model(backend, job.model);
+  const ReconstructOptions& options = model.info.options;
+  const std::vector<Shot> shots = job.split.empty() ? orbit_shots(job, model.info) : dataset_shots(job, model.info);
+  RenderResult result;
+  result.frames = static_cast<int>(shots.size());
+  result.width = shots.front().camera.width * (job.truth ? 2 : 1);
+  result.height = shots.front().camera.height;
+  const DepthRange range = job.depth ? depth_range(shots, model.gaussians) : DepthRange{};
+
+  FrameOutput output(job, result.width, result.height);
+  Renderer renderer(backend, render_options(options));
+  progress.begin(result.frames, "rendering");
+  std::optional<float> deformed_at;
+  for (size_t i = 0; i < shots.size(); ++i) {
+    if (interrupt_requested()) throw Interrupted(fmt::format("stopped after {} of {} frames", i, shots.size()));
+    const Shot& shot = shots[i];
+    if (deformed_at != shot.time) {
+      renderer.deform(model.gaussians, model.active_field(), shot.time, color_time(options, shot.time), false);
+      deformed_at = shot.time;
+    }
+    const Renderer::View& view = renderer.render(shot.camera);
+    if (job.depth) {
+      output.add(depth_picture(view, range));
+    } else {
+      backend.splat().clamp_unit(view.image.data(), view.image.count());
+      const Picture picture = to_picture(view.image);
+      output.add(job.truth ? side_by_side(picture, truth_picture(shot, options)) : picture);
+    }
+    progress.update(static_cast<int64_t>(i) + 1);
+  }
+  output.finish();
+  return result;
+}
+
+}  // namespace eg4d
