@@ -8,8 +8,8 @@
 
 namespace eg4d {
 
-// What one command takes on its command line. Values go through the same schema as settings, so that every error
-// names the option, the value and what is allowed.
+// What one command takes on its command line. Values go through the same schema as settings, so that every
+// error names the option, the value and what is allowed.
 class Arguments {
  public:
   // `key` becomes --key (underscores as hyphens); a bool becomes the flag --key.
@@ -18,12 +18,13 @@ class Arguments {
   void short_name(char letter, const std::string& key) { short_names.emplace_back(letter, key); }
 
   // An argument without a dash, named in upper case: "DATASET". Required ones come first.
-  void positional(const std::string& name, std::string& value, const std::string& help, bool required = true) {
+  void positional(const std::string& name, std::string& value, const std::string& help,
+                  bool required = true) {
     positionals.push_back({name, help, &value, required});
   }
 
-  // --preset, --config FILE, --set key=value, and --KEY for every setting; applied in this order, whatever their order
-  // on the command line. Without --preset and --config, `preset` is taken.
+  // --preset, --config FILE, --set key=value, and --KEY for every setting; applied in this order, whatever
+  // their order on the command line. Without --preset and --config, `preset` is taken.
   void settings(ConfigSchema& schema, const PresetTexts& texts, const std::string& preset) {
     setting_schema = &schema;
     presets = texts;

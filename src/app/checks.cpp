@@ -23,7 +23,8 @@ void require_writable_folder(const fs::path& folder) {
   fs::path nearest = fs::absolute(folder);
   while (!fs::exists(nearest, error) && nearest.has_relative_path()) nearest = nearest.parent_path();
   if (!fs::is_directory(nearest, error)) {
-    throw Error(fmt::format("cannot make the folder '{}': '{}' is a file", folder.string(), nearest.string()));
+    throw Error(
+        fmt::format("cannot make the folder '{}': '{}' is a file", folder.string(), nearest.string()));
   }
   if (access(nearest.c_str(), W_OK | X_OK) != 0) {
     throw Error(fmt::format("cannot write into '{}'; choose another output folder", nearest.string()));

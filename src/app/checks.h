@@ -3,7 +3,8 @@
 #include <filesystem>
 #include <string>
 
-// Checks of what a command line names, made before work starts. All throw Error, one sentence that says what to do.
+// Checks of what a command line names, made before work starts. All throw Error, one sentence that says what
+// to do.
 namespace eg4d {
 
 // `path` exists; `what` tells what should be there ("a dataset folder or a run folder").

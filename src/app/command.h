@@ -17,7 +17,8 @@ struct CommonOptions {
   bool quiet = false;
 };
 
-// One command of the program: `eg4d NAME …`. Thin: it checks what it was given and calls one function of the pipeline.
+// One command of the program: `eg4d NAME …`. Thin: it checks what it was given and calls one function of the
+// pipeline.
 class Command {
  public:
   virtual ~Command() = default;
@@ -37,7 +38,8 @@ std::unique_ptr<Command> make_evaluate_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_options_command();
 
-// The whole program: parses, runs, tells errors. Returns the exit code (0; 1 failure; 2 usage; 130 interrupted).
+// The whole program: parses, runs, tells errors. Returns the exit code (0; 1 failure; 2 usage; 130
+// interrupted).
 int run_program(int argc, char** argv);
 
 }  // namespace eg4d

@@ -33,7 +33,9 @@ const char* placeholder(const ConfigOption& option) {
   return option.type.starts_with("a list") ? "X,Y,…" : "TEXT";
 }
 
-bool is_flag(const ConfigOption& option) { return option.type == "true or false"; }
+bool is_flag(const ConfigOption& option) {
+  return option.type == "true or false";
+}
 
 std::string help_of(const ConfigOption& option) {
   if (is_flag(option)) return option.help;
@@ -63,6 +65,16 @@ class CommandParser {
   bool chosen() const { return app_->parsed(); }
   Command& command() const { return command_; }
 
+  // Throws UsageError for a missing positional of the chosen command.
+  void require_positionals() const {
+    if (!chosen()) return;
+    for (const Arguments::Positional& positional : arguments_.positionals) {
+      if (positional.required && app_->get_option(positional.name)->empty()) {
+        throw UsageError(fmt::format("{} is missing: {}", positional.name, positional.help));
+      }
+    }
+  }
+
   void take(ParsedCommand& parsed) {
     reject_unknown();
     take_positionals();
@@ -77,7 +89,8 @@ class CommandParser {
  private:
   std::string option_names(const std::string& key) const {
     std::string names = "--" + hyphenated(key);
-    if (hyphenated(key) != key) names += ",--" + key;
+    // Settings may also be typed as the TOML key; in the help of plain options that would be noise.
+    if (key.find('.') != std::string::npos && hyphenated(key) != key) names += ",--" + key;
     for (const auto& [letter, owner] : arguments_.short_names) {
       if (owner == key) names = fmt::format("-{},{}", letter, names);
     }
@@ -113,15 +126,18 @@ class CommandParser {
   void declare_common() {
     if (command_.computes()) {
       common_schema_.add("device", common_.device, "where to compute: auto, cpu, cuda or cuda:N");
-      common_schema_.add("threads", common_.threads, {0, 4096}, "processor threads; 0 takes all; results do not depend on it");
-      common_schema_.add("log_json", common_.log_json, "progress and messages as JSON lines on standard output");
+      common_schema_.add("threads", common_.threads, {0, 4096},
+                         "processor threads; 0 takes all; results do not depend on it");
+      common_schema_.add("log_json", common_.log_json,
+                         "progress and messages as JSON lines on standard output");
       common_schema_.add("quiet", common_.quiet, "no progress display, only warnings and errors");
     }
   }
 
   void add_positionals() {
     for (const Arguments::Positional& positional : arguments_.positionals) {
-      add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)");
+      add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)")
+          ->required(positional.required);
     }
   }
 
@@ -130,12 +146,14 @@ class CommandParser {
     for (const auto& [name, text] : arguments_.presets) names.push_back(name);
     const std::string group = "Settings";
     known_names_.insert(known_names_.end(), {"--preset", "--config", "--set"});
-    add_text("--preset", fmt::format("named settings: {} [{}]", fmt::join(names, ", "), arguments_.preset_name), group, "NAME")
+    add_text("--preset",
+             fmt::format("named settings: {} [{}]", fmt::join(names, ", "), arguments_.preset_name), group,
+             "NAME")
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_text("--config", "settings from a TOML file", group, "FILE")
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    add_text("--set", "one setting (`eg4d options` lists them); each is also an option: --schedule.views 4", group,
-             "KEY=VALUE")
+    add_text("--set", "one setting (`eg4d options` lists them); each is also an option: --schedule.views 4",
+             group, "KEY=VALUE")
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     for (const ConfigOption& option : arguments_.setting_schema->options()) {
       // Settings without a section, such as the seed, are common enough to be shown.
@@ -157,9 +175,6 @@ class CommandParser {
   void take_positionals() {
     for (const Arguments::Positional& positional : arguments_.positionals) {
       const std::vector<std::string> results = app_->get_option(positional.name)->results();
-      if (results.empty() && positional.required) {
-        throw UsageError(fmt::format("{} is missing: {}", positional.name, positional.help));
-      }
       if (!results.empty()) *positional.value = results.back();
     }
   }
@@ -188,7 +203,8 @@ class CommandParser {
     for (const std::string& assignment : app_->get_option("--set")->results()) {
       const size_t equals = assignment.find('=');
       if (equals == std::string::npos) {
-        throw UsageError(fmt::format("--set takes key=value, such as --set schedule.views=4, not '{}'", assignment));
+        throw UsageError(
+            fmt::format("--set takes key=value, such as --set schedule.views=4, not '{}'", assignment));
       }
       arguments_.given_keys.push_back(assignment.substr(0, equals));
       schema.set(assignment.substr(0, equals), assignment.substr(equals + 1), "--set");
@@ -237,7 +253,8 @@ void parse_command_line(int argc, char** argv, const std::vector<std::unique_ptr
     require_command(argc, argv, commands);
     std::vector<std::unique_ptr<CommandParser>> parsers;
     for (const auto& command : commands) {
-      if (argc > 1 && argv[1] == std::string(command->name())) help = fmt::format("eg4d {} --help", command->name());
+      if (argc > 1 && argv[1] == std::string(command->name()))
+        help = fmt::format("eg4d {} --help", command->name());
       parsers.push_back(std::make_unique<CommandParser>(program, *command));
     }
     try {
@@ -245,6 +262,9 @@ void parse_command_line(int argc, char** argv, const std::vector<std::unique_ptr
     } catch (const CLI::Success& request) {  // --help, --version
       program.exit(request);
       return;
+    } catch (const CLI::RequiredError&) {
+      for (const auto& parser : parsers) parser->require_positionals();
+      throw;
     } catch (const CLI::ParseError& error) {
       throw UsageError(error.what());
     }

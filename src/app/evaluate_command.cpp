@@ -23,7 +23,8 @@ class EvaluateCommand : public Command {
 
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
-    arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on", false);
+    arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on",
+                         false);
     arguments.options.add("split", job_.split, "which pictures: NAME of a transforms_NAME.json");
     arguments.options.add("json", json_, "file for all figures, per picture too");
     arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
@@ -69,6 +70,8 @@ class EvaluateCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_evaluate_command() { return std::make_unique<EvaluateCommand>(); }
+std::unique_ptr<Command> make_evaluate_command() {
+  return std::make_unique<EvaluateCommand>();
+}
 
 }  // namespace eg4d

@@ -12,11 +12,12 @@ namespace {
 class ExportCommand : public Command {
  public:
   const char* name() const override { return "export"; }
-  const char* summary() const override { return "a model becomes PLY files, or a model folder of the Python EG4D"; }
+  const char* summary() const override {
+    return "a model becomes PLY files that every viewer of Gaussians opens";
+  }
   const char* examples() const override {
     return "  eg4d export run -o object.ply --time 0.5      one moment, for SuperSplat, Blender, Unity, …\n"
-           "  eg4d export run -o sequence --frames 25       sequence/frame_0000.ply, …\n"
-           "  eg4d export run -o folder --format python     point_cloud.ply, deformation.pth, deformation_table.pth";
+           "  eg4d export run -o sequence --frames 25       sequence/frame_0000.ply, …";
   }
 
   void declare(Arguments& arguments) override {
@@ -24,10 +25,9 @@ class ExportCommand : public Command {
     ConfigSchema& options = arguments.options;
     options.add("output", output_, "a .ply file for one moment, or a folder; needed");
     arguments.short_name('o', "output");
-    options.add("format", job_.format, {{"ply", ExportFormat::ply}, {"python", ExportFormat::python}},
-                "what to write");
     options.add("time", job_.time, {0, 1}, "the moment that one file shows");
-    options.add("frames", job_.frames, {0, 1e6}, "moments of a sequence; 0: as many as the training video has");
+    options.add("frames", job_.frames, {0, 1e6},
+                "moments of a sequence; 0: as many as the training video has");
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
@@ -48,12 +48,10 @@ class ExportCommand : public Command {
     const std::string extension = job_.output.extension().string();
     const bool one_file = extension == ".ply";
     if (!one_file && !extension.empty()) {
-      throw UsageError(fmt::format("'{}' is no kind of file this command writes; give a name that ends in .ply, or a "
-                                   "folder (a name without extension)",
-                                   output_));
-    }
-    if (one_file && job_.format == ExportFormat::python) {
-      throw UsageError("--format python writes a folder; give -o a name without extension");
+      throw UsageError(
+          fmt::format("'{}' is no kind of file this command writes; give a name that ends in .ply, or a "
+                      "folder (a name without extension)",
+                      output_));
     }
     if (one_file && arguments.given("frames")) {
       throw UsageError("--frames asks for a sequence; give -o a folder (a name without extension)");
@@ -74,6 +72,8 @@ class ExportCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_export_command() { return std::make_unique<ExportCommand>(); }
+std::unique_ptr<Command> make_export_command() {
+  return std::make_unique<ExportCommand>();
+}
 
 }  // namespace eg4d

@@ -20,7 +20,8 @@ class InfoCommand : public Command {
   bool computes() const override { return false; }
 
   void declare(Arguments& arguments) override {
-    arguments.positional("FILE", path_, "a model, checkpoint (.pth), PLY or safetensors file, a dataset or run folder");
+    arguments.positional("FILE", path_,
+                         "a model, checkpoint (.pth), PLY or safetensors file, a dataset or run folder");
     arguments.options.add("json", json_, "as JSON");
   }
 
@@ -36,6 +37,8 @@ class InfoCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_info_command() { return std::make_unique<InfoCommand>(); }
+std::unique_ptr<Command> make_info_command() {
+  return std::make_unique<InfoCommand>();
+}
 
 }  // namespace eg4d

@@ -11,19 +11,24 @@ namespace {
 
 constexpr const char* kMarkdownHead =
     "# Settings\n\n"
-    "Every setting of `eg4d reconstruct`. This page is written by `eg4d options --markdown`; a test holds it up to date.\n"
+    "Every setting of `eg4d reconstruct`. This page is written by `eg4d options --markdown`; a test holds it "
+    "up to date.\n"
     "The defaults are the published hyper-parameters (preset `paper`). A setting is changed by a preset\n"
     "(`--preset fast`), in a TOML file (`--config mine.toml`), by `--set key=value` or as an option\n"
-    "(`--schedule.views 4`); the later in this list wins. A TOML file may begin with `inherits = \"fast\"`.\n\n";
+    "(`--schedule.views 4`); the later in this list wins. A TOML file may begin with `inherits = "
+    "\"fast\"`.\n\n";
 
 class OptionsCommand : public Command {
  public:
   const char* name() const override { return "options"; }
-  const char* summary() const override { return "every setting with its default and range; the settings in force"; }
+  const char* summary() const override {
+    return "every setting with its default and range; the settings in force";
+  }
   const char* examples() const override {
     return "  eg4d options                          what each setting means\n"
            "  eg4d options --toml --preset fast     a preset as a TOML file to start from:\n"
-           "      eg4d options --toml --preset fast > mine.toml; eg4d reconstruct dataset -o run --config mine.toml";
+           "      eg4d options --toml --preset fast > mine.toml; eg4d reconstruct dataset -o run --config "
+           "mine.toml";
   }
   bool computes() const override { return false; }
 
@@ -35,9 +40,7 @@ class OptionsCommand : public Command {
     arguments.settings(schema_, reconstruct_presets(), "paper");
   }
 
-  void run(const Arguments&, const CommonOptions&, Progress&) override {
-    std::fputs(text().c_str(), stdout);
-  }
+  void run(const Arguments&, const CommonOptions&, Progress&) override { std::fputs(text().c_str(), stdout); }
 
  private:
   std::string text() const {
@@ -46,8 +49,8 @@ class OptionsCommand : public Command {
     if (toml_) return schema_.to_toml();
     std::string lines;
     for (const ConfigOption& option : schema_.options()) {
-      lines += fmt::format("{} = {}    ({})\n    {}\n", option.key, to_text(option.get()), option.expectation(),
-                           option.help);
+      lines += fmt::format("{} = {}    ({})\n    {}\n", option.key, to_text(option.get()),
+                           option.expectation(), option.help);
     }
     return lines;
   }
@@ -59,6 +62,8 @@ class OptionsCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_options_command() { return std::make_unique<OptionsCommand>(); }
+std::unique_ptr<Command> make_options_command() {
+  return std::make_unique<OptionsCommand>();
+}
 
 }  // namespace eg4d

@@ -55,7 +55,8 @@ int run_program(int argc, char** argv) {
   } catch (const Error& error) {
     code = fail(error.what(), kFailure);
   } catch (const std::bad_alloc&) {
-    code = fail("there is not enough memory; smaller pictures, fewer Gaussians or fewer frames need less", kFailure);
+    code = fail("there is not enough memory; smaller pictures, fewer Gaussians or fewer frames need less",
+                kFailure);
   } catch (const std::exception& error) {
     code = fail(error.what(), kFailure);
   }

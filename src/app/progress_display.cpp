@@ -191,7 +191,8 @@ double ProgressState::seconds_left() const {
 std::string format_duration(double seconds) {
   const auto whole = static_cast<int64_t>(std::clamp(std::ceil(seconds), 0.0, 1e12));
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60, rest = whole % 60;
-  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, rest) : fmt::format("{}:{:02}", minutes, rest);
+  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, rest)
+                   : fmt::format("{}:{:02}", minutes, rest);
 }
 
 std::string format_figure(double value) {
@@ -201,7 +202,8 @@ std::string format_figure(double value) {
 
 std::string progress_bar_line(const ProgressState& state, int width) {
   const std::string head = state.label + " ";
-  const std::string tail = fmt::format(" {}/{}", state.step, state.total) + pace_text(state, "  ") + figures_text(state, "  ");
+  const std::string tail =
+      fmt::format(" {}/{}", state.step, state.total) + pace_text(state, "  ") + figures_text(state, "  ");
   const int room = width - static_cast<int>(head.size() + tail.size()) - 2;
   std::string line = head;
   if (room >= 5) {
@@ -218,12 +220,14 @@ std::string progress_bar_line(const ProgressState& state, int width) {
 }
 
 std::string progress_plain_line(const ProgressState& state) {
-  return fmt::format("{} {}/{} ({:.0f} %)", state.label, state.step, state.total, 100 * fraction_done(state)) +
+  return fmt::format("{} {}/{} ({:.0f} %)", state.label, state.step, state.total,
+                     100 * fraction_done(state)) +
          pace_text(state, ", ") + figures_text(state, ", ");
 }
 
 std::string progress_json_line(const ProgressState& state) {
-  nlohmann::json line = {{"event", "progress"}, {"label", state.label}, {"step", state.step}, {"total", state.total}};
+  nlohmann::json line = {
+      {"event", "progress"}, {"label", state.label}, {"step", state.step}, {"total", state.total}};
   if (state.rate > 0) {
     line["rate"] = state.rate;
     line["seconds_left"] = state.seconds_left();

@@ -27,11 +27,11 @@ std::string progress_plain_line(const ProgressState& state);
 // {"event":"progress","label":"coarse","step":1234,…}; figures that are not finite are null.
 std::string progress_json_line(const ProgressState& state);
 
-std::string format_duration(double seconds);      // "1:45", "2:03:10"
-std::string format_figure(double value);          // four significant digits; "12345" for large whole numbers
+std::string format_duration(double seconds);  // "1:45", "2:03:10"
+std::string format_figure(double value);      // four significant digits; "12345" for large whole numbers
 
-// The display that the options and the terminal ask for: a bar or plain lines on stderr, JSON lines on stdout, or
-// nothing. Warnings go through it while it lives.
+// The display that the options and the terminal ask for: a bar or plain lines on stderr, JSON lines on
+// stdout, or nothing. Warnings go through it while it lives.
 std::unique_ptr<Progress> make_progress_display(const CommonOptions& common);
 
 }  // namespace eg4d

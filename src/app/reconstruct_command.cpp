@@ -16,10 +16,12 @@ class ReconstructCommand : public Command {
   const char* summary() const override { return "a multi-view video becomes 4D Gaussians (Stage II)"; }
   const char* examples() const override {
     return "  eg4d reconstruct examples/robot-192 -o run --preset fast\n"
-           "      train; results go to run/coarse. Ctrl-C stops after a checkpoint, the same command continues\n"
+           "      train; results go to run/coarse. Ctrl-C stops after a checkpoint, the same command "
+           "continues\n"
            "  eg4d reconstruct dataset -o run --preset quality --set gaussian.sh_degree=2\n"
            "  eg4d reconstruct dataset -o run --config mine.toml --threads 4\n"
-           "A dataset is a folder with transforms_train.json and transforms_test.json (D-NeRF layout, docs/formats.md).\n"
+           "A dataset is a folder with transforms_train.json and transforms_test.json (D-NeRF layout, "
+           "docs/formats.md).\n"
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run; eg4d export run -o object.ply";
   }
 
@@ -61,6 +63,8 @@ class ReconstructCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_reconstruct_command() { return std::make_unique<ReconstructCommand>(); }
+std::unique_ptr<Command> make_reconstruct_command() {
+  return std::make_unique<ReconstructCommand>();
+}
 
 }  // namespace eg4d

@@ -12,9 +12,12 @@ namespace {
 class RenderCommand : public Command {
  public:
   const char* name() const override { return "render"; }
-  const char* summary() const override { return "a model becomes a video or pictures, along any camera path"; }
+  const char* summary() const override {
+    return "a model becomes a video or pictures, along any camera path";
+  }
   const char* examples() const override {
-    return "  eg4d render run -o orbit.mp4                            one turn while time runs forward and back\n"
+    return "  eg4d render run -o orbit.mp4                            one turn while time runs forward and "
+           "back\n"
            "  eg4d render run -o front.mp4 --azimuth 0 --time 0,1 --no-back --frames 25 --fps 10\n"
            "  eg4d render run -o pictures --azimuth -45,45 --elevation 10,20 --width 576 --height 576\n"
            "  eg4d render run -o depth --depth --frames 20            PNG frames, near is bright\n"
@@ -52,7 +55,8 @@ class RenderCommand : public Command {
 
  private:
   void check(const Arguments& arguments) {
-    if (output_.empty()) throw UsageError("where should the pictures go? Add -o FILE.mp4, or -o FOLDER for PNG frames");
+    if (output_.empty())
+      throw UsageError("where should the pictures go? Add -o FILE.mp4, or -o FOLDER for PNG frames");
     require_existing(model_, "a run folder or a model file");
     job_.model = model_;
     job_.output = output_;
@@ -63,22 +67,27 @@ class RenderCommand : public Command {
     } else if (extension.empty()) {
       require_writable_folder(job_.output);
     } else {
-      throw UsageError(fmt::format("'{}' is no kind of output this command writes; give a name that ends in .mp4, or a "
-                                   "folder (a name without extension) for PNG frames",
-                                   output_));
+      throw UsageError(
+          fmt::format("'{}' is no kind of output this command writes; give a name that ends in .mp4, or a "
+                      "folder (a name without extension) for PNG frames",
+                      output_));
     }
     if (job_.split.empty()) {
       if (job_.truth || !dataset_.empty()) {
-        throw UsageError(fmt::format("--{} needs --split NAME (test, train, …)", job_.truth ? "truth" : "dataset"));
+        throw UsageError(
+            fmt::format("--{} needs --split NAME (test, train, …)", job_.truth ? "truth" : "dataset"));
       }
     } else {
-      for (const char* key : {"frames", "azimuth", "elevation", "radius", "time", "back", "width", "height"}) {
+      for (const char* key :
+           {"frames", "azimuth", "elevation", "radius", "time", "back", "width", "height"}) {
         if (arguments.given(key)) {
-          throw UsageError(fmt::format("--{} does not go with --split: its cameras and times are the dataset's", key));
+          throw UsageError(
+              fmt::format("--{} does not go with --split: its cameras and times are the dataset's", key));
         }
       }
     }
-    if (job_.truth && job_.depth) throw UsageError("--truth does not go with --depth: the truth has no depth");
+    if (job_.truth && job_.depth)
+      throw UsageError("--truth does not go with --depth: the truth has no depth");
     take_range("azimuth", azimuth_, job_.orbit.azimuth_from, job_.orbit.azimuth_to);
     take_range("elevation", elevation_, job_.orbit.elevation_from, job_.orbit.elevation_to);
     take_range("time", time_, job_.orbit.time_from, job_.orbit.time_to);
@@ -99,6 +108,8 @@ class RenderCommand : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_render_command() { return std::make_unique<RenderCommand>(); }
+std::unique_ptr<Command> make_render_command() {
+  return std::make_unique<RenderCommand>();
+}
 
 }  // namespace eg4d

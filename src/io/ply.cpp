@@ -151,7 +151,7 @@ PointCloud decode_point_ply(Bytes file, const std::string& name) {
     for (size_t i = 0; i < 3; ++i) {
       const size_t property = table.at(names[i]);
       columns.push_back(
-          {property, cloud.colours.data() + i, 3, colour_scale(table.properties()[property].type)});
+          {property, cloud.colors.data() + i, 3, colour_scale(table.properties()[property].type)});
     }
   }
   table.read(columns);
@@ -165,7 +165,7 @@ PointCloud read_point_ply(const std::filesystem::path& path) {
 void write_point_ply(const std::filesystem::path& path, const PointCloud& cloud) {
   const size_t count = cloud.positions.size() / 3;
   check_shape(path, "positions", cloud.positions.size(), count * 3);
-  check_shape(path, "colours", cloud.colours.size(), count * 3);
+  check_shape(path, "colours", cloud.colors.size(), count * 3);
   AtomicFile file(path);
   file.write(fmt::format(
       "ply\nformat binary_little_endian 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty "
@@ -179,7 +179,7 @@ void write_point_ply(const std::filesystem::path& path, const PointCloud& cloud)
     for (size_t c = 0; c < 3; ++c) {
       numbers[c] = cloud.positions[i * 3 + c];
       // The order of the comparisons turns NaN into 0.
-      const float clamped = std::min(1.f, std::max(0.f, cloud.colours[i * 3 + c]));
+      const float clamped = std::min(1.f, std::max(0.f, cloud.colors[i * 3 + c]));
       colour[c] = static_cast<uint8_t>(std::lround(clamped * 255));
     }
     file.write(numbers, sizeof numbers);

@@ -39,7 +39,7 @@ void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& 
 
 struct PointCloud {
   std::vector<float> positions;  // [N,3]
-  std::vector<float> colours;    // [N,3] in [0,1]; 0.5 when the file has none
+  std::vector<float> colors;    // [N,3] in [0,1]; 0.5 when the file has none
 
   int64_t count() const { return static_cast<int64_t>(positions.size() / 3); }
 };
@@ -48,7 +48,7 @@ struct PointCloud {
 // is.
 PointCloud read_point_ply(const std::filesystem::path& path);
 PointCloud decode_point_ply(Bytes file, const std::string& name);
-// Binary: float positions, zero normals, uchar colours, as points3d.ply of the D-NeRF datasets. Atomic.
+// Binary: float positions, zero normals, uchar colors, as points3d.ply of the D-NeRF datasets. Atomic.
 void write_point_ply(const std::filesystem::path& path, const PointCloud& cloud);
 
 }  // namespace eg4d

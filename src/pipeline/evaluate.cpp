@@ -15,7 +15,9 @@
 namespace eg4d {
 namespace {
 
-nlohmann::json metrics_json(double psnr, double ssim, double l1) { return {{"psnr", psnr}, {"ssim", ssim}, {"l1", l1}}; }
+nlohmann::json metrics_json(double psnr, double ssim, double l1) {
+  return {{"psnr", psnr}, {"ssim", ssim}, {"l1", l1}};
+}
 
 // "views/00000001/images/00000003.png" -> "views_00000001_images_00000003.png"
 std::string flat_name(const std::string& name) {
@@ -34,18 +36,20 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
   const DatasetSplit split = dataset.read_split(job.split);
   const Model model = open_model(backend, job.model);
   if (!job.pictures.empty()) make_folder(job.pictures);
-  const TrainingViews views = load_views(backend, dataset, split, model.info.options, model.info.largest_time);
+  const TrainingViews views =
+      load_views(backend, dataset, split, model.info.options, model.info.largest_time);
   int64_t done = 0;
   progress.begin(static_cast<int64_t>(views.size()), "evaluating " + job.split);
-  result.metrics = evaluate(backend, model.gaussians, model.active_field(), model.info.options, views,
-                            [&](size_t index, const Tensor& image) {
-                              if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
-                              if (!job.pictures.empty()) {
-                                write_png(job.pictures / flat_name(views[index].name),
-                                          side_by_side(to_picture(image), view_picture(views[index].picture)));
-                              }
-                              progress.update(++done);
-                            });
+  result.metrics =
+      evaluate(backend, model.gaussians, model.active_field(), model.info.options, views,
+               [&](size_t index, const Tensor& image) {
+                 if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
+                 if (!job.pictures.empty()) {
+                   write_png(job.pictures / flat_name(views[index].name),
+                             side_by_side(to_picture(image), view_picture(views[index].picture)));
+                 }
+                 progress.update(++done);
+               });
   result.dataset = dataset.folder();
   result.iterations = model.info.iterations;
   result.gaussians = model.gaussians.count();

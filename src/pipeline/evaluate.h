@@ -11,9 +11,9 @@ namespace eg4d {
 class Backend;
 
 struct EvaluateJob {
-  std::filesystem::path model;    // what open_model takes
-  std::filesystem::path dataset;  // empty: the one the model was trained on
-  std::string split = "test";     // transforms_<split>.json
+  std::filesystem::path model;     // what open_model takes
+  std::filesystem::path dataset;   // empty: the one the model was trained on
+  std::string split = "test";      // transforms_<split>.json
   std::filesystem::path pictures;  // when not empty: folder for picture | truth, side by side
 };
 
@@ -23,10 +23,12 @@ struct EvaluateResult {
   int64_t iterations = 0, gaussians = 0;
 };
 
-// Compares the model's pictures with those of a split. Throws Error when the dataset or the split is not there.
+// Compares the model's pictures with those of a split. Throws Error when the dataset or the split is not
+// there.
 EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress);
 
-// {"psnr":…, "ssim":…, "l1":…, "iterations":…, "gaussians":…, "split":…, "per_view":[{"file","time","psnr","ssim"},…]}
+// {"psnr":…, "ssim":…, "l1":…, "iterations":…, "gaussians":…, "split":…,
+// "per_view":[{"file","time","psnr","ssim"},…]}
 std::string to_json(const EvaluateResult& result, const std::string& split);
 
 }  // namespace eg4d

@@ -9,23 +9,17 @@ namespace eg4d {
 
 class Backend;
 
-enum class ExportFormat {
-  ply,     // 3D Gaussians as every viewer reads them, one file per moment
-  python,  // the model folder of the Python EG4D
-};
-
 struct ExportJob {
   std::filesystem::path model;   // what open_model takes
-  std::filesystem::path output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …, or the Python layout
-  ExportFormat format = ExportFormat::ply;
-  double time = 0;  // in [0,1], for one file
-  int frames = 0;   // of a sequence, times evenly in [0,1]; 0: as many as the training video has
+  std::filesystem::path output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …
+  double time = 0;               // in [0,1], for one file
+  int frames = 0;                // of a sequence, times evenly in [0,1]; 0: as many as the training video has
 };
 
-// Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH degree 3; the
-// deformation of that moment is applied and the colour affine (gain and bias) is baked into the SH coefficients. Viewers
-// then show the same picture, except that they look up the SH from the deformed instead of the canonical position.
-// Returns the files written. Throws Error, Interrupted.
+// Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH
+// degree 3; the deformation of that moment is applied and the colour affine (gain and bias) is baked into the
+// SH coefficients. Viewers then show the same picture, except that they look up the SH from the deformed
+// instead of the canonical position. Returns the files written. Throws Error, Interrupted.
 std::vector<std::filesystem::path> export_model(Backend& backend, const ExportJob& job, Progress& progress);
 
 }  // namespace eg4d

@@ -33,7 +33,8 @@ fs::path recorded_dataset(const fs::path& run) {
 }  // namespace
 
 fs::path run_model_file(const fs::path& run) {
-  for (const char* name : {"refined/model.safetensors", "coarse/model.safetensors", "coarse/best.safetensors"}) {
+  for (const char* name :
+       {"refined/model.safetensors", "coarse/model.safetensors", "coarse/best.safetensors"}) {
     if (fs::is_regular_file(run / name)) return run / name;
   }
   return {};
@@ -48,12 +49,14 @@ Model open_model(Backend& backend, const fs::path& named) {
     if (!file.empty()) return load_model(backend, file);
   }
   if (fs::is_regular_file(named / "coarse" / "manifest.json")) {
-    throw Error(fmt::format("the run '{}' has no model yet; `eg4d reconstruct` with the same arguments continues it",
-                            named.string()));
+    throw Error(
+        fmt::format("the run '{}' has no model yet; `eg4d reconstruct` with the same arguments continues it",
+                    named.string()));
   }
-  throw Error(fmt::format("'{}' holds no model (no coarse/model.safetensors and no point_cloud.ply); "
-                          "`eg4d reconstruct DATASET -o RUN` makes one",
-                          named.string()));
+  throw Error(
+      fmt::format("'{}' holds no model (no coarse/model.safetensors and no point_cloud.ply); "
+                  "`eg4d reconstruct DATASET -o RUN` makes one",
+                  named.string()));
 }
 
 fs::path dataset_of_model(const fs::path& model, const fs::path& given) {
@@ -64,11 +67,12 @@ fs::path dataset_of_model(const fs::path& model, const fs::path& given) {
     const fs::path recorded = recorded_dataset(run);
     if (!recorded.empty() && fs::is_directory(recorded)) return recorded;
     if (!recorded.empty()) {
-      throw Error(fmt::format("the dataset that '{}' was trained on is no longer at '{}'; name the dataset", run.string(),
-                              recorded.string()));
+      throw Error(fmt::format("the dataset that '{}' was trained on is no longer at '{}'; name the dataset",
+                              run.string(), recorded.string()));
     }
   }
-  throw Error(fmt::format("it is not known which dataset '{}' was trained on; name the dataset", model.string()));
+  throw Error(
+      fmt::format("it is not known which dataset '{}' was trained on; name the dataset", model.string()));
 }
 
 }  // namespace eg4d

@@ -242,7 +242,8 @@ void Reconstruction::finish() {
                         {"run",
                          {{"seconds", earlier_seconds_ + seconds_since(start_)},
                           {"peak_memory_mib", usage.ru_maxrss / 1024},
-                          {"backend", backend_.name()}}}};
+                          {"backend", backend_.name()},
+                          {"dataset", fs::absolute(dataset_.folder()).lexically_normal().string()}}}};
   write_file_atomically(folder_ / "metrics.json", metrics.dump(2) + "\n");
   std::error_code ignored;
   fs::remove(folder_ / "checkpoint.safetensors", ignored);

@@ -28,10 +28,12 @@ struct Shot {
   std::filesystem::path truth;  // the dataset's picture, when it has to stand beside
 };
 
-double mix(double from, double to, double share) { return from + (to - from) * share; }
+double mix(double from, double to, double share) {
+  return from + (to - from) * share;
+}
 
-// The share of a linear movement that frame `index` of `count` has made: the last frame reaches the end, unless the
-// movement is a full turn, whose end is its start.
+// The share of a linear movement that frame `index` of `count` has made: the last frame reaches the end,
+// unless the movement is a full turn, whose end is its start.
 double share_of(int index, int count, double from, double to) {
   const bool turns = std::fmod(std::abs(to - from), 360) == 0 && to != from;
   const int steps = turns ? count : count - 1;
@@ -57,9 +59,9 @@ std::vector<Shot> orbit_shots(const RenderJob& job, const ModelInfo& info) {
     const double elevation = mix(orbit.elevation_from, orbit.elevation_to, share_of(i, orbit.frames, 0, 1));
     const double passed = orbit.back ? there_and_back(i, orbit.frames) : share_of(i, orbit.frames, 0, 1);
     Shot& shot = shots[static_cast<size_t>(i)];
-    shot.camera = make_camera(
-        orbit_camera_to_world(mix(orbit.azimuth_from, orbit.azimuth_to, turn), elevation, radius), width, height,
-        intrinsics);
+    shot.camera =
+        make_camera(orbit_camera_to_world(mix(orbit.azimuth_from, orbit.azimuth_to, turn), elevation, radius),
+                    width, height, intrinsics);
     shot.time = static_cast<float>(mix(orbit.time_from, orbit.time_to, passed));
   }
   return shots;
@@ -110,8 +112,8 @@ class FrameOutput {
   int count_ = 0;
 };
 
-// Distances between which depth is shown: the cameras' distances from the middle of the Gaussians, give or take the
-// radius around it that holds nearly all of them.
+// Distances between which depth is shown: the cameras' distances from the middle of the Gaussians, give or
+// take the radius around it that holds nearly all of them.
 struct DepthRange {
   float near = 0, far = 1;
 };
@@ -141,8 +143,8 @@ DepthRange depth_range(const std::vector<Shot>& shots, const Gaussians& gaussian
   return {static_cast<float>(std::max(0.2, nearest - radius)), static_cast<float>(farthest + radius)};
 }
 
-// Grey: white at the near end, dark at the far end, black where nothing is. The rasteriser's depth is a sum weighted by
-// what each Gaussian covers; divided by the covered share it is a distance.
+// Grey: white at the near end, dark at the far end, black where nothing is. The rasteriser's depth is a sum
+// weighted by what each Gaussian covers; divided by the covered share it is a distance.
 Picture depth_picture(const Renderer::View& view, DepthRange range) {
   const std::vector<float> depth = view.depth.to_host(), alpha = view.alpha.to_host();
   Picture picture(static_cast<int>(view.depth.dim(1)), static_cast<int>(view.depth.dim(0)), 3);
@@ -156,7 +158,8 @@ Picture depth_picture(const Renderer::View& view, DepthRange range) {
 }
 
 Picture truth_picture(const Shot& shot, const ReconstructOptions& options) {
-  return compose_on_background(read_picture(shot.truth), options.data.background == Background::white ? 255 : 0);
+  return compose_on_background(read_picture(shot.truth),
+                               options.data.background == Background::white ? 255 : 0);
 }
 
 }  // namespace
@@ -164,7 +167,8 @@ Picture truth_picture(const Shot& shot, const ReconstructOptions& options) {
 RenderResult render_model(Backend& backend, const RenderJob& job, Progress& progress) {
   const Model model = open_model(backend, job.model);
   const ReconstructOptions& options = model.info.options;
-  const std::vector<Shot> shots = job.split.empty() ? orbit_shots(job, model.info) : dataset_shots(job, model.info);
+  const std::vector<Shot> shots =
+      job.split.empty() ? orbit_shots(job, model.info) : dataset_shots(job, model.info);
   RenderResult result;
   result.frames = static_cast<int>(shots.size());
   result.width = shots.front().camera.width * (job.truth ? 2 : 1);
@@ -176,10 +180,12 @@ RenderResult render_model(Backend& backend, const RenderJob& job, Progress& prog
   progress.begin(result.frames, "rendering");
   std::optional<float> deformed_at;
   for (size_t i = 0; i < shots.size(); ++i) {
-    if (interrupt_requested()) throw Interrupted(fmt::format("stopped after {} of {} frames", i, shots.size()));
+    if (interrupt_requested())
+      throw Interrupted(fmt::format("stopped after {} of {} frames", i, shots.size()));
     const Shot& shot = shots[i];
     if (deformed_at != shot.time) {
-      renderer.deform(model.gaussians, model.active_field(), shot.time, color_time(options, shot.time), false);
+      renderer.deform(model.gaussians, model.active_field(), shot.time, color_time(options, shot.time),
+                      false);
       deformed_at = shot.time;
     }
     const Renderer::View& view = renderer.render(shot.camera);

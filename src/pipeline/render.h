@@ -9,8 +9,8 @@ namespace eg4d {
 
 class Backend;
 
-// A camera that circles the origin while time passes; everything runs linearly from its first to its last value over the
-// frames. A full turn ends one step before its start, so that the video can loop.
+// A camera that circles the origin while time passes; everything runs linearly from its first to its last
+// value over the frames. A full turn ends one step before its start, so that the video can loop.
 struct OrbitPath {
   double azimuth_from = 0, azimuth_to = 360;    // degrees
   double elevation_from = 0, elevation_to = 0;  // degrees
@@ -24,7 +24,7 @@ struct RenderJob {
   std::filesystem::path model;   // what open_model takes
   std::filesystem::path output;  // *.mp4, or a folder for frame_0000.png, …
   OrbitPath orbit;
-  std::string split;              // not empty: the cameras and times of this split of the dataset instead of the orbit
+  std::string split;  // not empty: the cameras and times of this split of the dataset instead of the orbit
   std::filesystem::path dataset;  // empty: the one the model was trained on
   bool truth = false;             // with a split: the dataset's picture beside the rendered one
   bool depth = false;             // depth instead of colour: grey, near is bright

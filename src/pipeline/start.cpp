@@ -4,33 +4,22 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "io/ply.h"
 #include "splat/start_points.h"
-
-#include <cstring>
-#include <fstream>
 
 namespace eg4d {
 namespace {
 constexpr uint64_t kStartStream = uint64_t{5} << 56;
 
-// TEMPORARY until io/ply.h
-PointCloud read_point_cloud(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string line;
-  size_t count = 0;
-  while (std::getline(file, line) && line != "end_header")
-    if (line.starts_with("element vertex ")) count = std::stoul(line.substr(15));
-  PointCloud points;
-  for (size_t i = 0; i < count; ++i) {
-    float v[6];
-    uint8_t rgb[3];
-    file.read(reinterpret_cast<char*>(v), 24);
-    file.read(reinterpret_cast<char*>(rgb), 3);
-    points.positions.insert(points.positions.end(), v, v + 3);
-    for (uint8_t c : rgb) points.colors.push_back(c / 255.0f);
+PointCloud read_start_points(const std::filesystem::path& path) {
+  PointCloud points = read_point_ply(path);
+  if (points.count() == 0) {
+    throw Error(
+        fmt::format("'{}' holds no points; use start.points = \"random\" or \"silhouette\"", path.string()));
   }
   return points;
 }
+
 }  // namespace
 
 PointCloud start_points(const Dataset& dataset, const TrainingViews& views,
@@ -44,9 +33,9 @@ PointCloud start_points(const Dataset& dataset, const TrainingViews& views,
         throw Error(
             fmt::format("start.points = \"file\", but '{}' does not exist; use \"random\" or \"silhouette\"",
                         file.string()));
-      return read_point_cloud(file);
+      return read_start_points(file);
     case StartPoints::automatic:
-      if (has_file) return read_point_cloud(file);
+      if (has_file) return read_start_points(file);
       return random_points(options.start.count, options.start.half_width, random);
     case StartPoints::random:
       return random_points(options.start.count, options.start.half_width, random);

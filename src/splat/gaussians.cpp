@@ -74,7 +74,7 @@ std::vector<float> mean_squared_neighbor_distance(const std::vector<float>& posi
 
 Gaussians gaussians_from_points(Backend& backend, const PointCloud& points, float opacity,
                                 float scale_factor) {
-  const size_t count = points.size();
+  const auto count = static_cast<size_t>(points.count());
   const std::vector<float> squared = mean_squared_neighbor_distance(points.positions);
   std::vector<float> dc(count * 3), scales(count * 3), quaternions(count * 4, 0.0f);
   for (size_t i = 0; i < count; ++i) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <vector>
 
+#include "io/ply.h"
 #include "nn/tensor.h"
 
 namespace eg4d {
@@ -31,13 +32,6 @@ struct Gaussians {
   static Gaussians empty(Backend& backend, int64_t count);
   static Gaussians zeros(Backend& backend, int64_t count);
   Gaussians clone() const;
-};
-
-// A point cloud in host memory: what Gaussians start from.
-struct PointCloud {
-  std::vector<float> positions;  // [N,3]
-  std::vector<float> colors;     // [N,3] in [0,1]
-  size_t size() const { return positions.size() / 3; }
 };
 
 // Gaussians at the points: SH dc from the colour, scale = scale_factor · root mean squared distance to the

@@ -228,7 +228,7 @@ TEST(PointPly, RoundTrip) {
   const PointCloud read = read_point_ply(folder / "a.ply");
   EXPECT_EQ(read.count(), 2);
   EXPECT_EQ(read.positions, cloud.positions);
-  for (size_t i = 0; i < 6; ++i) EXPECT_NEAR(read.colours[i], cloud.colours[i], 1e-6);
+  for (size_t i = 0; i < 6; ++i) EXPECT_NEAR(read.colors[i], cloud.colors[i], 1e-6);
 }
 
 TEST(PointPly, FloatColoursAndNone) {
@@ -238,11 +238,11 @@ TEST(PointPly, FloatColoursAndNone) {
       "property double x\nproperty double y\nproperty double z\nend_header\n0.25 0.5 1 7 8 9";
   const PointCloud cloud = decode_point_ply(bytes_of(coloured), "a.ply");
   EXPECT_EQ(cloud.positions, (std::vector<float>{7, 8, 9}));
-  EXPECT_EQ(cloud.colours, (std::vector<float>{1, 0.5f, 0.25f}));
+  EXPECT_EQ(cloud.colors, (std::vector<float>{1, 0.5f, 0.25f}));
   const std::string plain =
       "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float "
       "z\nend_header\n1 2 3\n";
-  EXPECT_EQ(decode_point_ply(bytes_of(plain), "a.ply").colours, (std::vector<float>{0.5f, 0.5f, 0.5f}));
+  EXPECT_EQ(decode_point_ply(bytes_of(plain), "a.ply").colors, (std::vector<float>{0.5f, 0.5f, 0.5f}));
 }
 
 }  // namespace

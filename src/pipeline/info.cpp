@@ -1,0 +1,234 @@
+#include "pipeline/info.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "core/error.h"
+#include "io/image.h"
+#include "io/mapped_file.h"
+#include "io/ply_table.h"
+#include "io/safetensors.h"
+#include "io/video.h"
+#include "pipeline/open_model.h"
+#include "pipeline/reconstruct.h"
+#include "scene/dataset.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+using json = nlohmann::ordered_json;
+
+json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  return json::parse(file, nullptr, false);
+}
+
+bool starts_with(const fs::path& path, std::string_view start) {
+  const MappedFile file(path);
+  const Bytes bytes = file.bytes();
+  return bytes.size() >= start.size() &&
+         std::equal(start.begin(), start.end(), bytes.begin(),
+                    [](char wanted, std::byte found) { return static_cast<std::byte>(wanted) == found; });
+}
+
+// ---------------------------------------------------------------- files
+
+json describe_safetensors(const fs::path& path) {
+  const SafetensorsFile file(path);
+  json description = {{"kind", "safetensors"}};
+  int64_t numbers = 0;
+  json tensors = json::object();
+  for (const auto& [name, entry] : file.entries()) {
+    tensors[name] = fmt::format("{} {}", name_of(entry.dtype), to_string(entry.shape));
+    numbers += element_count(entry.shape);
+  }
+  for (const auto& [key, text] : file.metadata()) {
+    const json value = json::parse(text, nullptr, false);
+    description[key == "format" && text == "eg4d-model" ? "kind" : key] =
+        key == "format" && text == "eg4d-model" ? json("model")
+        : value.is_object()                     ? value
+                                                : json(text);
+  }
+  description["parameters"] = numbers;
+  description["tensors"] = std::move(tensors);
+  return description;
+}
+
+json describe_ply(const fs::path& path) {
+  const MappedFile file(path);
+  const PlyTable table(file.bytes(), path.string());
+  json names = json::array();
+  for (const PlyTable::Property& property : table.properties()) names.push_back(property.name);
+  const bool gaussians =
+      table.find("f_dc_0") && table.find("opacity") && table.find("scale_0") && table.find("rot_0");
+  return {{"kind", gaussians ? "Gaussians (PLY)" : "points (PLY)"},
+          {"vertices", table.rows()},
+          {"properties", names}};
+}
+
+json describe_picture(const fs::path& path) {
+  const PictureSize size = picture_size(path);
+  return {{"kind", "picture"}, {"width", size.width}, {"height", size.height}, {"channels", size.channels}};
+}
+
+json describe_video(const fs::path& path) {
+  VideoReader video(path);
+  const std::optional<Picture> first = video.next();
+  json description = {{"kind", "video"}, {"frames", video.frame_count()}, {"fps", video.fps()}};
+  if (first) {
+    description["width"] = first->width;
+    description["height"] = first->height;
+  }
+  return description;
+}
+
+json describe_file(const fs::path& path) {
+  if (starts_with(path, "ply\n") || starts_with(path, "ply\r")) return describe_ply(path);
+  if (starts_with(path, "\x89PNG") || starts_with(path, "\xff\xd8\xff") || starts_with(path, "RIFF")) {
+    return describe_picture(path);
+  }
+  if (path.extension() == ".safetensors") return describe_safetensors(path);
+  for (const char* extension : {".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"}) {
+    if (path.extension() == extension) return describe_video(path);
+  }
+  throw Error(
+      fmt::format("'{}' is nothing that eg4d knows: no model, checkpoint, PLY, safetensors, picture or video",
+                  path.string()));
+}
+
+// ---------------------------------------------------------------- folders
+
+json describe_dataset(const fs::path& path) {
+  const Dataset dataset(path);
+  json splits = json::object();
+  for (const std::string& name : dataset.split_names()) {
+    const DatasetSplit split = dataset.read_split(name);
+    std::set<double> times;
+    std::set<int> views;
+    for (const DatasetFrame& frame : split.frames) {
+      times.insert(frame.time);
+      views.insert(frame.view_index);
+    }
+    json entry = {{"pictures", split.frames.size()}, {"times", times.size()}};
+    if (!views.empty() && *views.begin() >= 0) entry["views"] = views.size();
+    if (!split.frames.empty()) {
+      entry["width"] = split.frames.front().width;
+      entry["height"] = split.frames.front().height;
+    }
+    splits[name] = std::move(entry);
+  }
+  json description = {{"kind", "dataset"}, {"splits", splits}};
+  const fs::path points = path / "points3d.ply";
+  if (fs::exists(points)) description["points3d.ply"] = describe_ply(points)["vertices"];
+  return description;
+}
+
+bool is_dataset(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return false;
+  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) {
+                       const std::string name = entry.path().filename().string();
+                       return name.starts_with("transforms_") && name.ends_with(".json");
+                     });
+}
+
+json describe_stage(const fs::path& folder) {
+  const json metrics = read_json(folder / "metrics.json");
+  if (metrics.is_object()) {
+    json description = {{"state", "finished"}};
+    for (const char* key : {"preset", "iterations", "gaussians", "splits", "best"}) {
+      if (metrics.contains(key)) description[key] = metrics[key];
+    }
+    return description;
+  }
+  json description = {{"state", fs::exists(folder / "checkpoint.safetensors")
+                                    ? "not finished; the same command continues it"
+                                    : "started, no checkpoint yet"}};
+  return description;
+}
+
+json describe_run(const fs::path& path) {
+  json description = {{"kind", "run"}};
+  if (is_dataset(path / "multiviews"))
+    description["multiviews"] = describe_dataset(path / "multiviews")["splits"];
+  for (const char* stage : {"coarse", "refined"}) {
+    if (fs::exists(path / stage / "manifest.json")) description[stage] = describe_stage(path / stage);
+  }
+  const fs::path model = run_model_file(path);
+  if (!model.empty()) description["model"] = model.lexically_relative(path).generic_string();
+  return description;
+}
+
+json describe(const fs::path& path) {
+  if (!fs::exists(path)) throw Error(fmt::format("there is no '{}'", path.string()));
+  if (!fs::is_directory(path)) return describe_file(path);
+  if (is_dataset(path)) return describe_dataset(path);
+  if (fs::exists(path / "coarse" / "manifest.json") || is_dataset(path / "multiviews"))
+    return describe_run(path);
+  if (fs::exists(path / "manifest.json")) return describe_run(path.parent_path());
+  throw Error(fmt::format(
+      "the folder '{}' is neither a dataset (no transforms_train.json), nor a run (no coarse/ and no "
+      "multiviews/), nor a model folder (no point_cloud.ply)",
+      path.string()));
+}
+
+// ---------------------------------------------------------------- text
+
+bool is_plain(const json& value) {
+  return !value.is_object() && !value.is_array();
+}
+
+std::string plain_text(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float()) return fmt::format("{:.6g}", value.get<double>());
+  return value.dump();
+}
+
+void append_text(std::string& text, const json& object, size_t indent) {
+  size_t width = 0;
+  for (const auto& item : object.items()) {
+    if (is_plain(item.value())) width = std::max(width, item.key().size());
+  }
+  for (const auto& item : object.items()) {
+    const std::string& key = item.key();
+    const json& value = item.value();
+    text += std::string(indent, ' ');
+    if (value.is_object()) {
+      text += key + ":\n";
+      append_text(text, value, indent + 2);
+    } else if (value.is_array()) {
+      text += key + ":";
+      for (const json& element : value) text += " " + plain_text(element);
+      text += "\n";
+    } else if (value.is_string() && value.get_ref<const std::string&>().find('\n') != std::string::npos) {
+      std::istringstream lines(value.get<std::string>());
+      text += key + ":\n";
+      for (std::string line; std::getline(lines, line);) {
+        if (!line.empty()) text += std::string(indent + 2, ' ') + line + "\n";
+      }
+    } else {
+      text += fmt::format("{:<{}}  {}\n", key, width, plain_text(value));
+    }
+  }
+}
+
+}  // namespace
+
+std::string describe_as_text(const fs::path& path) {
+  std::string text;
+  append_text(text, describe(path), 0);
+  text.pop_back();
+  return text;
+}
+
+std::string describe_as_json(const fs::path& path) {
+  return describe(path).dump(2, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace eg4d
