@@ -5,7 +5,9 @@
 
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
+#include "diffusion/unet_network.h"
 #include "support/golden.h"
+#include "support/sampling_fixture.h"
 
 namespace eg4d {
 namespace {
@@ -100,6 +102,42 @@ TEST(SvdSamplingTables, Orbit) {
   const auto orbit = sv3d_orbit(static_cast<int>(azimuths.size()), 0);
   expect_close({orbit.azimuth.begin(), orbit.azimuth.end()}, azimuths);
   expect_close({orbit.polar.begin(), orbit.polar.end()}, polars);
+}
+
+// A whole run with the small UNet: every step's latent, both halves and the guided prediction.
+TEST(SvdSampling, WholeRun) {
+  if (!golden_has("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
+  const test::SamplingFixture fixture("svd_sampling");
+  const auto backend = make_cpu_backend();
+  const auto unet = fixture.network(*backend);
+  UNetNetwork network(*backend, *unet);
+  EulerSampler sampler(fixture.schedule, fixture.scales, std::ref(network));
+  expect_close(fixture.scales, fixture.io.floats("guidance_scale"));
+
+  const VideoCondition condition = fixture.condition("");
+  std::vector<float> latent = fixture.latent("noise");
+  sampler.start(latent);
+  for (int step = 0; step < sampler.steps(); ++step) {
+    sampler.advance(step, 0, condition, latent);
+    const std::string prefix = "step" + std::to_string(step) + ".";
+    SCOPED_TRACE(prefix);
+    if (!fixture.io.contains(prefix + "latent")) continue;
+    expect_close(latent, fixture.latent(prefix + "latent"), 1e-4);
+    expect_close(sampler.denoised_halves(), fixture.latent(prefix + "denoised_both_uc_then_c"), 1e-4);
+    expect_close(sampler.denoised(), fixture.latent(prefix + "denoised_guided"), 1e-4);
+  }
+  expect_close(latent, fixture.latent("final_latent"), 1e-4);
+
+  // The unconditional half that the product makes is the stored one.
+  const size_t half = condition.context.size() / 2, concat = condition.concat.size() / 2,
+               vector = condition.vector.size() / 2;
+  const auto made = with_unconditional_half(condition.frames, condition.height, condition.width,
+                                            {condition.context.begin() + half, condition.context.end()},
+                                            {condition.concat.begin() + concat, condition.concat.end()},
+                                            {condition.vector.begin() + vector, condition.vector.end()});
+  EXPECT_EQ(made.context, condition.context);
+  EXPECT_EQ(made.concat, condition.concat);
+  EXPECT_EQ(made.vector, condition.vector);
 }
 
 }  // namespace
