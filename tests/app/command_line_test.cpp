@@ -1,0 +1,122 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+
+#include "support/expect_error.h"
+#include "support/run_program.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d::test {
+namespace {
+
+void expect_usage_error(const std::vector<std::string>& arguments, const std::vector<std::string>& parts) {
+  const ProgramResult result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 2) << result.errors;
+  EXPECT_EQ(result.output, "");
+  EXPECT_EQ(result.errors.find("error: "), 0u) << result.errors;
+  EXPECT_TRUE(contains(result.errors, "\nTry: eg4d ")) << result.errors;
+  for (const std::string& part : parts) EXPECT_TRUE(contains(result.errors, part)) << result.errors;
+}
+
+TEST(CommandLine, HelpNamesEveryCommandAndTheFirstSteps) {
+  const ProgramResult result = run_program({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* part :
+       {"reconstruct", "render", "export", "evaluate", "info", "options", "First steps:"}) {
+    EXPECT_TRUE(contains(result.output, part)) << part;
+  }
+  EXPECT_EQ(run_program({"-h"}).output, result.output);
+}
+
+TEST(CommandLine, EveryCommandHasHelpThatEndsWithExamples) {
+  for (const char* command : {"reconstruct", "render", "export", "evaluate", "info", "options"}) {
+    const ProgramResult result = run_program({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_TRUE(contains(result.output, "Examples:")) << command;
+    EXPECT_TRUE(contains(result.output, std::string("  eg4d ") + command)) << command;
+    EXPECT_EQ(result.errors, "");
+    std::istringstream lines(result.output);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 160u) << line;
+  }
+}
+
+TEST(CommandLine, VersionIsOneLine) {
+  const ProgramResult result = run_program({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.output.find("eg4d "), 0u);
+  EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1);
+}
+
+TEST(CommandLine, MistakesAreNamedWithWhatToDo) {
+  expect_usage_error({}, {"which command?", "reconstruct"});
+  expect_usage_error({"recontruct"}, {"no command 'recontruct'", "did you mean 'reconstruct'?"});
+  expect_usage_error({"--nonsense"}, {"--nonsense"});
+  expect_usage_error({"reconstruct"}, {"DATASET is missing", "Try: eg4d reconstruct --help"});
+  expect_usage_error({"reconstruct", ".", "--prest", "fast"},
+                     {"no option '--prest'", "did you mean '--preset'?"});
+  expect_usage_error({"info", "a", "b"}, {"'b' is one argument too many"});
+  expect_usage_error({"reconstruct", ".", "--threads", "many"}, {"--threads", "\"many\"", "an integer"});
+  expect_usage_error({"reconstruct", ".", "--threads", "-1"}, {"0 to 4096"});
+  expect_usage_error({"reconstruct", ".", "--threads"}, {"--threads"});
+  expect_usage_error({"render", ".", "--frames", "0"}, {"--frames", "1 to"});
+  expect_usage_error({"info", ".", "--json=perhaps"}, {"--json", "perhaps"});
+}
+
+TEST(CommandLine, SettingsAreCheckedWhereverTheyComeFrom) {
+  expect_usage_error({"reconstruct", ".", "--preset", "papr"}, {"no preset 'papr'", "did you mean 'paper'?"});
+  expect_usage_error({"reconstruct", ".", "--set", "schedule.views"}, {"key=value"});
+  expect_usage_error({"reconstruct", ".", "--set", "schedule.vews=2"}, {"did you mean 'schedule.views'?"});
+  expect_usage_error({"reconstruct", ".", "--schedule.views", "0"}, {"schedule.views = 0", "1 to 1024"});
+  expect_usage_error({"reconstruct", ".", "--schedule.vews", "1"}, {"did you mean '--schedule.views'?"});
+  expect_usage_error({"reconstruct", ".", "--config", "/no/such/file.toml"}, {"/no/such/file.toml"});
+  const TemporaryFolder folder;
+  write_text(folder / "bad.toml", "[schedule]\nviews = 2\nlearning = 3\n");
+  expect_usage_error({"reconstruct", ".", "--config", folder / "bad.toml"},
+                     {"bad.toml line 3", "schedule.learning"});
+  write_text(folder / "broken.toml", "[schedule\n");
+  expect_usage_error({"reconstruct", ".", "--config", folder / "broken.toml"},
+                     {"broken.toml line 1", "TOML"});
+}
+
+TEST(CommandLine, LaterSourcesOfSettingsWin) {
+  const TemporaryFolder folder;
+  write_text(folder / "mine.toml",
+             "inherits = \"fast\"\nseed = 3\n[schedule]\nviews = 3\ncoarse_iterations = 33\n");
+  const std::string file = folder / "mine.toml";
+  const auto settings = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"options", "--toml"});
+    const ProgramResult result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result.output;
+  };
+  EXPECT_TRUE(contains(settings({"--schedule.views", "5", "--set", "schedule.views=4", "--config", file}),
+                       "\nviews = 5\n"));
+  EXPECT_TRUE(contains(settings({"--set", "schedule.views=4", "--config", file}), "\nviews = 4\n"));
+  EXPECT_TRUE(contains(settings({"--config", file, "--preset", "paper"}), "\ncoarse_iterations = 33\n"));
+  EXPECT_TRUE(contains(settings({"--config", file, "--seed", "9"}), "seed = 9\n"));
+  EXPECT_TRUE(contains(settings({"--gaussian.flat", "--no-hexplane.train-box"}), "\nflat = true\n"));
+  EXPECT_TRUE(contains(settings({"--schedule.coarse-iterations=7"}), "\ncoarse_iterations = 7\n"));
+}
+
+TEST(CommandLine, TheDumpedSettingsAreAConfigurationFile) {
+  const TemporaryFolder folder;
+  const std::string dump = run_program({"options", "--toml", "--preset", "quality"}).output;
+  write_text(folder / "dump.toml", dump);
+  EXPECT_EQ(run_program({"options", "--toml", "--config", folder / "dump.toml"}).output, dump);
+}
+
+TEST(CommandLine, TheOptionsPageIsUpToDate) {
+  EXPECT_EQ(read_text(EG4D_DOCS "/options.md"), run_program({"options", "--markdown"}).output)
+      << "run: build/release/eg4d options --markdown > docs/options.md";
+}
+
+TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
+  const ProgramResult result = run_program({"options", "--json"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_NE(std::system(EG4D_PROGRAM " options > /dev/full"), 0);
+}
+
+}  // namespace
+}  // namespace eg4d::test
