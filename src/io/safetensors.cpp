@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/element_conversion.h"
 #include "core/error.h"
-#include "core/half.h"
 #include "io/atomic_file.h"
 #include "io/safetensors_header.h"
 
@@ -105,31 +105,10 @@ const SafetensorsFile::Entry& SafetensorsFile::at(const std::string& name) const
 
 std::vector<float> SafetensorsFile::floats(const std::string& name) const {
   const Entry& entry = at(name);
-  const size_t count = static_cast<size_t>(element_count(entry.shape));
-  std::vector<float> values(count);
-  auto element = [&]<class T>(size_t i, T) {
-    T value;
-    std::memcpy(&value, entry.data + i * sizeof(T), sizeof(T));
-    return value;
-  };
-  switch (entry.dtype) {
-    case DType::f32:
-      if (count) std::memcpy(values.data(), entry.data, entry.bytes);
-      break;
-    case DType::f64:
-      for (size_t i = 0; i < count; ++i) values[i] = static_cast<float>(element(i, double{}));
-      break;
-    case DType::f16:
-      for (size_t i = 0; i < count; ++i) values[i] = half_to_float(element(i, uint16_t{}));
-      break;
-    case DType::bf16:
-      for (size_t i = 0; i < count; ++i) values[i] = bfloat16_to_float(element(i, uint16_t{}));
-      break;
-    default:
-      throw Error(fmt::format("'{}': tensor '{}' holds {}, not floating point", path_.string(), name,
-                              name_of(entry.dtype)));
-  }
-  return values;
+  if (!is_floating_point(entry.dtype))
+    throw Error(fmt::format("'{}': tensor '{}' holds {}, not floating point", path_.string(), name,
+                            name_of(entry.dtype)));
+  return floats_from(entry.dtype, entry.data, static_cast<size_t>(element_count(entry.shape)));
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
