@@ -1,0 +1,115 @@
+// The program from a dataset to every output, as a person uses it.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "support/expect_error.h"
+#include "support/run_program.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_scene.h"
+
+namespace eg4d::test {
+namespace {
+
+class WholeProgram : public testing::Test {
+ protected:
+  WholeProgram() { write_tiny_dataset(dataset_, 4, 3, 24, 20); }
+
+  std::vector<std::string> reconstruct(int fine_iterations, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {"reconstruct",
+                                          dataset_,
+                                          "-o",
+                                          run_,
+                                          "--schedule.coarse-iterations",
+                                          "20",
+                                          "--schedule.fine-iterations",
+                                          std::to_string(fine_iterations),
+                                          "--hexplane.channels",
+                                          "4",
+                                          "--hexplane.resolution",
+                                          "8",
+                                          "--hexplane.levels",
+                                          "1,2",
+                                          "--deformation.width",
+                                          "8",
+                                          "--start.count",
+                                          "50"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  ProgramResult run(const std::vector<std::string>& arguments) const {
+    ProgramResult result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return result;
+  }
+
+  TemporaryFolder folder_;
+  const std::string dataset_ = folder_ / "dataset", run_ = folder_ / "run";
+};
+
+TEST_F(WholeProgram, FromADatasetToEveryOutput) {
+  run(reconstruct(30));
+  EXPECT_TRUE(contains(run(reconstruct(30)).errors, "was finished before"));
+  EXPECT_EQ(run_program(reconstruct(31)).exit_code, 1) << "other settings in the same folder";
+
+  run({"render", run_, "-o", folder_ / "orbit.mp4", "--frames", "4"});
+  EXPECT_GT(std::filesystem::file_size(folder_ / "orbit.mp4"), 100u);
+  run({"render", run_, "-o", folder_ / "beside", "--split", "test", "--truth"});
+  run({"export", run_, "-o", folder_ / "object.ply", "--time", "1"});
+
+  const ProgramResult table = run({"evaluate", run_, "--json", folder_ / "test.json", "--views"});
+  EXPECT_TRUE(contains(table.output, "mean of 3 (test)")) << table.output;
+  const auto figures = nlohmann::json::parse(read_text(folder_ / "test.json"));
+  EXPECT_EQ(figures["iterations"], 50);
+  EXPECT_EQ(figures["per_view"].size(), 3u);
+  const auto metrics = nlohmann::json::parse(read_text(run_ + "/coarse/metrics.json"));
+  EXPECT_NEAR(figures["psnr"].get<double>(), metrics["splits"]["test"]["psnr"].get<double>(), 1e-9);
+  EXPECT_NEAR(figures["ssim"].get<double>(), metrics["splits"]["test"]["ssim"].get<double>(), 1e-9);
+
+  const auto info = nlohmann::json::parse(run({"info", run_, "--json"}).output);
+  EXPECT_EQ(info["coarse"]["iterations"], 50);
+  EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.ply", "--json"}).output)["vertices"],
+            info["coarse"]["gaussians"]);
+}
+
+TEST_F(WholeProgram, CtrlCStopsWithACheckpointAndTheSameCommandContinues) {
+  const std::string checkpoint = run_ + "/coarse/checkpoint.safetensors";
+  // More iterations than the time until the signal allows.
+  const auto arguments = reconstruct(1000000, {"--checkpoint.interval", "10"});
+  const auto expect_clean_stop = [&](RunningProgram& program, int signal_number) {
+    program.signal(signal_number);
+    const ProgramResult stopped = program.wait();
+    EXPECT_EQ(stopped.exit_code, 130) << stopped.errors;
+    EXPECT_TRUE(contains(stopped.errors, "the same command continues from there")) << stopped.errors;
+    EXPECT_TRUE(std::filesystem::exists(checkpoint));
+  };
+  RunningProgram first(arguments);
+  while (!std::filesystem::exists(checkpoint)) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  expect_clean_stop(first, SIGINT);
+  RunningProgram second(arguments);
+  while (!contains(second.errors_so_far(), "continuing from iteration")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  expect_clean_stop(second, SIGTERM);
+  EXPECT_TRUE(contains(run({"info", run_}).output, "not finished"));
+}
+
+TEST_F(WholeProgram, JsonLinesAreJsonAndQuietIsQuiet) {
+  const ProgramResult lines = run(reconstruct(10, {"--log-json"}));
+  std::istringstream stream(lines.output);
+  int count = 0;
+  for (std::string line; std::getline(stream, line); ++count) {
+    EXPECT_TRUE(nlohmann::json::parse(line).contains("event")) << line;
+  }
+  EXPECT_GT(count, 2);
+  EXPECT_EQ(lines.errors, "");
+  const ProgramResult quiet = run(reconstruct(10, {"--overwrite", "--quiet"}));
+  EXPECT_EQ(quiet.errors + quiet.output, "");
+}
+
+}  // namespace
+}  // namespace eg4d::test
