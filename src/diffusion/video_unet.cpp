@@ -13,6 +13,7 @@ namespace eg4d {
 namespace {
 
 constexpr int64_t kDefaultHeadChannels = 64;
+constexpr int kTensorsOfATransformer = 3;  // at least: fewer are surplus, or a convolution's
 
 // One entry of input_blocks or output_blocks, or the middle.
 struct Stage {
@@ -80,6 +81,7 @@ class Builder {
     layers_.in_convolution = loader_.convolution("input_blocks.0.0", layers_.in, layers_.model_channels, 3);
     channels_ = layers_.model_channels;
     skips_.push_back(channels_);
+    // The first one is the convolution alone, which is too little to count as a part.
     const int64_t inputs = loader_.children("input_blocks");
     for (int64_t i = 1; i < inputs; ++i) input(i);
     middle();
@@ -116,11 +118,11 @@ class Builder {
   void input(int64_t i) {
     const Loader block = loader_.at(fmt::format("input_blocks.{}", i));
     Stage stage{fmt::format("input_blocks.{}", i), {}, {}, {}};
-    if (block.has_below("0.op")) {
+    if (block.has_below("0.op") && !block.has_below("0.in_layers")) {
       stage.resample = block.convolution("0.op", channels_, channels_, 3);
     } else {
       stage.residual = residual(block.at("0"), channels_);
-      if (block.has_below("1")) stage.transformer = transformer(block.at("1"));
+      if (block.has_below("1", kTensorsOfATransformer)) stage.transformer = transformer(block.at("1"));
     }
     skips_.push_back(channels_);
     layers_.input.push_back(std::move(stage));
@@ -139,11 +141,11 @@ class Builder {
     stage.residual = residual(block.at("0"), channels_ + skips_.back());
     skips_.pop_back();
     int64_t next = 1;
-    if (block.has_below("1") && !block.has_below("1.conv")) {
+    if (block.has_below("1", kTensorsOfATransformer)) {
       stage.transformer = transformer(block.at("1"));
       next = 2;
     }
-    if (const std::string name = std::to_string(next); block.has_below(name))
+    if (const std::string name = std::to_string(next); block.has_below(name + ".conv"))
       stage.resample = block.at(name).convolution("conv", channels_, channels_, 3);
     layers_.output.push_back(std::move(stage));
   }

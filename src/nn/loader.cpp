@@ -24,21 +24,24 @@ Loader Loader::at(const std::string& name) const {
   return part;
 }
 
-int64_t Loader::children(const std::string& name) const {
-  // The last number that occurs, so that a gap is found as missing tensors.
+namespace {
+constexpr int kTensorsOfAPart = 3;
+}
+
+bool Loader::has_below(const std::string& name, int at_least) const {
   const std::string begin = prefix_ + name + ".";
-  int64_t count = 0;
+  int count = 0;
   for (auto item = weights_->items().lower_bound(begin);
-       item != weights_->items().end() && item->first.starts_with(begin); ++item) {
-    int64_t number = 0;
-    size_t i = begin.size();
-    for (; i < item->first.size() && item->first[i] >= '0' && item->first[i] <= '9' && number < 10000; ++i)
-      number = 10 * number + (item->first[i] - '0');
-    if (i > begin.size() && i < item->first.size() && item->first[i] == '.')
-      count = std::max(count, number + 1);
-  }
-  if (count > 1000)
-    throw Error(fmt::format("'{}': '{}' has too many parts", weights_->path().string(), begin));
+       count < at_least && item != weights_->items().end() && item->first.starts_with(begin); ++item)
+    ++count;
+  return count >= at_least;
+}
+
+int64_t Loader::children(const std::string& name) const {
+  int64_t count = 0;
+  // One missing number does not end the row, so that a gap is found as missing tensors.
+  const auto there = [&](int64_t number) { return has_below(fmt::format("{}.{}", name, number), kTensorsOfAPart); };
+  while (there(count) || there(count + 1)) ++count;
   return count;
 }
 

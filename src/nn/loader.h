@@ -37,7 +37,8 @@ class Loader {
   const std::string& path() const { return path_; }  // below the network's own prefix, with its dot
 
   bool has(const std::string& name) const { return weights_->contains(prefix_ + name); }
-  bool has_below(const std::string& name) const { return weights_->contains_prefix(prefix_ + name + "."); }
+  // A part is there when several tensors say so: a stray one makes no part but is surplus.
+  bool has_below(const std::string& name, int at_least = 1) const;
   int64_t children(const std::string& name) const;  // name.0, name.1, …
 
   // An extent of the architecture as most of these tensors' shapes tell it, so that one wrong tensor is found

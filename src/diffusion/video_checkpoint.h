@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "diffusion/clip_image.h"
+#include "diffusion/vae.h"
+#include "diffusion/video_unet.h"
+
+namespace eg4d {
+
+// A checkpoint of Stable Video Diffusion or SV3D: the single file as Stability AI publishes it (svd, svd_xt,
+// svd_xt_1_1, their image-decoder variants, sv3d_u, sv3d_p), any small sibling, or SVD in the folder layout
+// of diffusers. Opening it compares every tensor's name and shape with the architecture, without reading the
+// data; an Error names what is missing, surplus or misshaped.
+class VideoCheckpoint {
+ public:
+  enum class Kind { svd, sv3d_u, sv3d_p };
+
+  explicit VideoCheckpoint(const std::filesystem::path& file_or_folder);
+
+  Kind kind() const { return kind_; }
+  const WeightMap& weights() const { return weights_; }
+
+  // The networks; each takes the memory of its weights only while it lives.
+  std::unique_ptr<VideoUNet> unet(Backend& backend, Precision precision = Precision::f32) const;
+  std::unique_ptr<ClipImageEncoder> image_encoder(Backend& backend,
+                                                  Precision precision = Precision::f32) const;
+  // Of the conditioning picture. Its latents are not scaled.
+  std::unique_ptr<AutoencoderEncoder> condition_encoder(Backend& backend) const;
+  std::unique_ptr<AutoencoderDecoder> decoder(Backend& backend) const;
+
+ private:
+  void find_kind();
+  void check() const;
+  std::string condition_prefix() const;
+
+  WeightMap weights_;
+  Kind kind_ = Kind::svd;
+};
+
+const char* name_of(VideoCheckpoint::Kind kind);  // "svd", "sv3d_u", "sv3d_p"
+
+}  // namespace eg4d
