@@ -11,6 +11,8 @@
 namespace eg4d {
 namespace {
 
+constexpr int64_t kColors = 3, kLatents = 4;  // channels
+
 // A resolution: its blocks, then the change to the next one, where there is one.
 struct Level {
   std::vector<AutoencoderBlock> blocks;
@@ -51,7 +53,7 @@ EncoderLayers build_encoder(Loader& loader) {
   EncoderLayers layers;
   int64_t channels =
       loader.extent({{"conv_in.bias", 0}, {"conv_in.weight", 0}, {"down.0.block.0.norm1.weight", 0}});
-  layers.in = loader.convolution("conv_in", loader.extent({{"conv_in.weight", 1}}), channels, 3);
+  layers.in = loader.convolution("conv_in", kColors, channels, 3);
   const int64_t levels = loader.children("down");
   for (int64_t i = 0; i < levels; ++i) {
     const Loader part = loader.at(fmt::format("down.{}", i));
@@ -67,8 +69,7 @@ EncoderLayers build_encoder(Loader& loader) {
   }
   layers.middle.emplace(loader.at("mid"), channels, false);
   layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
-  layers.out = loader.convolution("conv_out", channels,
-                                  loader.extent({{"conv_out.bias", 0}, {"conv_out.weight", 0}}), 3);
+  layers.out = loader.convolution("conv_out", channels, 2 * kLatents, 3);
   return layers;
 }
 
@@ -166,7 +167,7 @@ DecoderLayers build_decoder(Loader& loader) {
   layers.temporal = loader.has_below("mid.block_1.time_stack") || loader.has_below("conv_out.time_mix_conv");
   int64_t channels =
       loader.extent({{"conv_in.bias", 0}, {"conv_in.weight", 0}, {"mid.block_1.norm1.weight", 0}});
-  layers.in = loader.convolution("conv_in", loader.extent({{"conv_in.weight", 1}}), channels, 3);
+  layers.in = loader.convolution("conv_in", kLatents, channels, 3);
   layers.middle.emplace(loader.at("mid"), channels, layers.temporal);
   for (int64_t i = loader.children("up") - 1; i >= 0; --i) {
     const Loader part = loader.at(fmt::format("up.{}", i));
@@ -181,9 +182,9 @@ DecoderLayers build_decoder(Loader& loader) {
     layers.levels.push_back(std::move(level));
   }
   layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
-  const int64_t out = loader.extent({{"conv_out.bias", 0}, {"conv_out.weight", 0}});
-  layers.out = loader.convolution("conv_out", channels, out, 3);
-  if (layers.temporal) layers.out_over_frames = loader.frame_convolution("conv_out.time_mix_conv", out, out);
+  layers.out = loader.convolution("conv_out", channels, kColors, 3);
+  if (layers.temporal)
+    layers.out_over_frames = loader.frame_convolution("conv_out.time_mix_conv", kColors, kColors);
   return layers;
 }
 

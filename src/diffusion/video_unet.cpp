@@ -70,8 +70,9 @@ class Builder {
                                         {"label_emb.0.2.bias", 0},
                                         {"label_emb.0.0.bias", 0}});
     layers_.vector = loader_.extent({{"label_emb.0.0.weight", 1}});
-    layers_.in = loader_.extent({{"input_blocks.0.0.weight", 1}});
-    layers_.out = loader_.extent({{"out.2.bias", 0}, {"out.2.weight", 0}});
+    // The latents and, behind them, as many channels of the condition.
+    layers_.out = loader_.extent({{"out.2.bias", 0}, {"out.2.weight", 0}, {"input_blocks.0.0.weight", 1, 2}});
+    layers_.in = 2 * layers_.out;
     layers_.context = context_width();
     layers_.time_first = loader_.linear("time_embed.0", layers_.model_channels, layers_.embedding);
     layers_.time_second = loader_.linear("time_embed.2", layers_.embedding, layers_.embedding);

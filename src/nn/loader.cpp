@@ -40,7 +40,9 @@ bool Loader::has_below(const std::string& name, int at_least) const {
 int64_t Loader::children(const std::string& name) const {
   int64_t count = 0;
   // One missing number does not end the row, so that a gap is found as missing tensors.
-  const auto there = [&](int64_t number) { return has_below(fmt::format("{}.{}", name, number), kTensorsOfAPart); };
+  const auto there = [&](int64_t number) {
+    return has_below(fmt::format("{}.{}", name, number), kTensorsOfAPart);
+  };
   while (there(count) || there(count + 1)) ++count;
   return count;
 }
