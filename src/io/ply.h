@@ -39,7 +39,7 @@ void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& 
 
 struct PointCloud {
   std::vector<float> positions;  // [N,3]
-  std::vector<float> colors;    // [N,3] in [0,1]; 0.5 when the file has none
+  std::vector<float> colors;     // [N,3] in [0,1]; 0.5 when the file has none
 
   int64_t count() const { return static_cast<int64_t>(positions.size() / 3); }
 };
