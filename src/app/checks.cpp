@@ -31,6 +31,11 @@ void require_writable_folder(const fs::path& folder) {
   }
 }
 
+void require_output(const fs::path& folder) {
+  if (folder.empty()) throw UsageError("where should the results go? Add -o RUN, a folder that will be made");
+  require_writable_folder(folder);
+}
+
 void require_writable_file(const fs::path& file) {
   std::error_code error;
   if (fs::is_directory(file, error)) {

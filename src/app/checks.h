@@ -13,6 +13,9 @@ void require_existing(const std::filesystem::path& path, const std::string& what
 // A folder that can be made or written into.
 void require_writable_folder(const std::filesystem::path& folder);
 
+// The same for what -o names; throws UsageError when it names nothing.
+void require_output(const std::filesystem::path& folder);
+
 // A file that can be made or replaced: its folder is there and writable, and it is no folder itself.
 void require_writable_file(const std::filesystem::path& file);
 

@@ -15,10 +15,13 @@ enum ExitCode { kSuccess = 0, kFailure = 1, kUsage = 2, kInterrupted = 130 };
 
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_animate_command());
+  commands.push_back(make_multiview_command());
   commands.push_back(make_reconstruct_command());
   commands.push_back(make_render_command());
   commands.push_back(make_export_command());
   commands.push_back(make_evaluate_command());
+  commands.push_back(make_models_command());
   commands.push_back(make_info_command());
   commands.push_back(make_options_command());
   return commands;

@@ -3,7 +3,6 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "backend/backend.h"
-#include "core/error.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
 
@@ -40,13 +39,8 @@ class ReconstructCommand : public Command {
     job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name;
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
-    if (output_.empty()) {
-      if (dataset_folder(job_.dataset) == job_.dataset) {
-        throw UsageError("where should the results go? Add -o RUN, a folder that will be made");
-      }
-      job_.output = job_.dataset;
-    }
-    require_writable_folder(job_.output);
+    if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
+    require_output(job_.output);
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();

@@ -23,15 +23,16 @@ void expect_usage_error(const std::vector<std::string>& arguments, const std::ve
 TEST(CommandLine, HelpNamesEveryCommandAndTheFirstSteps) {
   const ProgramResult result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* part :
-       {"reconstruct", "render", "export", "evaluate", "info", "options", "First steps:"}) {
+  for (const char* part : {"animate", "multiview", "reconstruct", "render", "export", "evaluate", "models",
+                           "info", "options", "First steps:"}) {
     EXPECT_TRUE(contains(result.output, part)) << part;
   }
   EXPECT_EQ(run_program({"-h"}).output, result.output);
 }
 
 TEST(CommandLine, EveryCommandHasHelpThatEndsWithExamples) {
-  for (const char* command : {"reconstruct", "render", "export", "evaluate", "info", "options"}) {
+  for (const char* command :
+       {"animate", "multiview", "reconstruct", "render", "export", "evaluate", "models", "info", "options"}) {
     const ProgramResult result = run_program({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_TRUE(contains(result.output, "Examples:")) << command;

@@ -1,0 +1,65 @@
+#include <fmt/format.h>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "pipeline/animate.h"
+
+namespace eg4d {
+namespace {
+
+class AnimateCommand : public Command {
+ public:
+  const char* name() const override { return "animate"; }
+  const char* summary() const override {
+    return "a picture becomes a video (Stage I-a, Stable Video Diffusion)";
+  }
+  const char* examples() const override {
+    return "  eg4d models fetch svd_xt_1_1            once: the weights (about 5 GB)\n"
+           "  eg4d animate photo.png -o run           frames go to run/video. Ctrl-C stops, the same command "
+           "continues\n"
+           "  eg4d animate photo.png -o run --model svd --preset svd\n"
+           "  eg4d animate photo.png -o run --side 0 --decode-frames 5 --seed 7\n"
+           "Then: eg4d multiview run";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("PICTURE", picture_, "PNG, JPEG or WebP; transparency becomes white");
+    arguments.options.add("output", output_, "run folder");
+    arguments.short_name('o', "output");
+    arguments.options.add("model", model_,
+                          "a name from `eg4d models list`, a .safetensors file, or a diffusers folder");
+    arguments.options.add("models_folder", models_folder_, "where to look for weights first");
+    arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another video");
+    job_.options.bind(schema_);
+    arguments.settings(schema_, animate_presets(), "paper");
+  }
+
+  void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
+    job_.picture = picture_;
+    job_.output = output_;
+    job_.overwrite = overwrite_;
+    require_existing(job_.picture, "a picture (PNG, JPEG or WebP)");
+    require_output(output_);
+    job_.model = require_model(model_, models_folder_);
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const AnimateResult result = animate(*backend, job_, progress);
+    progress.end();
+    if (result.already_done) progress.message("this video was finished before; --overwrite starts it anew");
+    progress.message(fmt::format("frames: {}\nvideo: {}", result.frames.string(), result.video.string()));
+  }
+
+ private:
+  std::string picture_, output_, model_ = "svd_xt_1_1", models_folder_;
+  bool overwrite_ = false;
+  AnimateJob job_;
+  ConfigSchema schema_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_animate_command() {
+  return std::make_unique<AnimateCommand>();
+}
+
+}  // namespace eg4d

@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "pipeline/multiview.h"
+
+namespace eg4d {
+namespace {
+
+class MultiviewCommand : public Command {
+ public:
+  const char* name() const override { return "multiview"; }
+  const char* summary() const override {
+    return "every frame of a video is painted from all sides (Stage I-b, SV3D)";
+  }
+  const char* examples() const override {
+    return "  eg4d models fetch sv3d_p                once: the weights (about 9 GB)\n"
+           "  eg4d multiview run                      the video of `eg4d animate`; the dataset goes to "
+           "run/multiviews\n"
+           "  eg4d multiview clip.mp4 -o run --elevation 10\n"
+           "  eg4d multiview frames/ -o run --injection.strength 0.3\n"
+           "Then: eg4d reconstruct run";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("VIDEO", video_, "a run folder, a folder of frames, or a video file");
+    arguments.options.add("output", output_, "run folder; default: VIDEO when that is a run folder");
+    arguments.short_name('o', "output");
+    arguments.options.add("model", model_, "a name from `eg4d models list`, or a .safetensors file");
+    arguments.options.add("models_folder", models_folder_, "where to look for weights first");
+    arguments.options.add("overwrite", overwrite_, "start anew although the folder holds other views");
+    job_.options.bind(schema_);
+    arguments.settings(schema_, multiview_presets(), "paper");
+  }
+
+  void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
+    job_.video = video_;
+    job_.overwrite = overwrite_;
+    require_existing(job_.video, "a run folder, a folder of frames, or a video");
+    const bool is_run = std::filesystem::is_directory(job_.video / "video");
+    job_.output = output_.empty() && is_run ? video_ : output_;
+    require_output(job_.output);
+    job_.model = require_model(model_, models_folder_);
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const MultiviewResult result = multiview(*backend, job_, progress);
+    progress.end();
+    if (result.already_done)
+      progress.message("these views were finished before; --overwrite starts them anew");
+    progress.message(fmt::format("dataset: {} ({} frames)", result.dataset.string(), result.frames));
+  }
+
+ private:
+  std::string video_, output_, model_ = "sv3d_p", models_folder_;
+  bool overwrite_ = false;
+  MultiviewJob job_;
+  ConfigSchema schema_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_multiview_command() {
+  return std::make_unique<MultiviewCommand>();
+}
+
+}  // namespace eg4d

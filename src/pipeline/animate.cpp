@@ -1,0 +1,71 @@
+#include "pipeline/animate.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/sha256.h"
+#include "io/video.h"
+#include "pipeline/stage_folder.h"
+#include "pipeline/video_painter.h"
+#include "scene/input_picture.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path frame_path(const fs::path& folder, int frame) {
+  return folder / fmt::format("frame_{:03}.png", frame);
+}
+
+StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
+  AnimateOptions options = job.options;
+  ConfigSchema schema;
+  options.bind(schema);
+  Sha256 hash;
+  hash.update(input.data.data(), input.data.size());
+  return {"animate", schema.to_json(), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
+          model_identity(job.model.path)};
+}
+
+void write_video(const fs::path& path, const fs::path& frames, int count, double fps) {
+  const Picture first = read_picture(frame_path(frames, 0));
+  VideoWriter writer(path, first.width, first.height, {.fps = fps});
+  for (int frame = 0; frame < count; ++frame) writer.add(read_picture(frame_path(frames, frame)));
+  writer.finish();
+}
+
+}  // namespace
+
+AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
+  const AnimateOptions& options = job.options;
+  InputPicture input = animation_input(read_picture(job.picture), options.side);
+  if (input.warning) warn(*input.warning);
+  const VideoCheckpoint checkpoint(job.model.path);
+  if (checkpoint.kind() != VideoCheckpoint::Kind::svd)
+    throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",
+                            job.model.path.string(), name_of(checkpoint.kind())));
+  StageFolder folder(job.output / "video", manifest_of(job, input.picture), job.overwrite);
+  const AnimateResult result{folder.path(), job.output / "video.mp4", folder.finished()};
+  if (result.already_done) return result;
+
+  PaintJob paint{.inputs = {input.picture},
+                 .frames = options.frames,
+                 .cond_aug = options.motion.cond_aug,
+                 .vector = svd_vector(options.motion, options.frames),
+                 .guidance = GuidanceShape::linear,
+                 .sampling = options.sampling,
+                 .injection = {},
+                 .last_is_input = false,
+                 .state_folder = folder.path()};
+  const PictureSink sink{
+      [&](int, int frame) { return fs::exists(frame_path(folder.path(), frame)); },
+      [&](int, int frame, const Picture& picture) { write_png(frame_path(folder.path(), frame), picture); }};
+  paint_videos(backend, checkpoint, paint, sink, progress);
+  write_video(result.video, folder.path(), options.frames, options.fps);
+  folder.finish();
+  return result;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <filesystem>
+
+#include "core/progress.h"
+#include "pipeline/model_store.h"
+#include "pipeline/sampling_options.h"
+
+namespace eg4d {
+
+class Backend;
+
+// Stage I-a as a resumable job: a picture becomes a video.
+struct AnimateJob {
+  std::filesystem::path picture;
+  std::filesystem::path output;  // run folder; frames go to <output>/video
+  ModelLocation model;           // svd, svd_xt, svd_xt_1_1 or a sibling
+  AnimateOptions options;
+  bool overwrite = false;
+};
+
+struct AnimateResult {
+  std::filesystem::path frames;  // video/, with frame_000.png …
+  std::filesystem::path video;   // video.mp4
+  bool already_done = false;
+};
+
+// Killed at any moment, the same call continues. Throws Interrupted on Ctrl-C, Error when the picture or the
+// weights do not fit, or when the folder holds a video of other settings.
+AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress);
+
+}  // namespace eg4d

@@ -1,0 +1,98 @@
+#include "pipeline/multiview.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/sha256.h"
+#include "pipeline/stage_folder.h"
+#include "pipeline/video_painter.h"
+#include "scene/dataset_writer.h"
+#include "scene/frame_interpolation.h"
+#include "scene/frame_source.h"
+#include "scene/input_picture.h"
+
+namespace eg4d {
+namespace {
+
+std::vector<Picture> read_inputs(const MultiviewJob& job) {
+  std::optional<std::string> warning;
+  auto inputs = read_frames(job.video, job.options.max_frames, [&](const Picture& frame) {
+    InputPicture input = multiview_input(frame, job.options.side);
+    if (input.warning) warning = input.warning;
+    return std::move(input.picture);
+  });
+  if (warning) warn(*warning);
+  return inputs;
+}
+
+StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
+  MultiviewOptions options = job.options;
+  ConfigSchema schema;
+  options.bind(schema);
+  Sha256 hash;
+  for (const Picture& input : inputs) hash.update(input.data.data(), input.data.size());
+  return {"multiview", schema.to_json(), fmt::format("{} frames {}", inputs.size(), hash.hex()),
+          model_identity(job.model.path)};
+}
+
+void check_options(const MultiviewOptions& options) {
+  if (!options.keep_bg)
+    throw UsageError(
+        "the object cannot be cut out yet: give frames on a white background (or with transparency) and "
+        "leave keep_bg on");
+  if (options.side % 64 != 0)
+    throw UsageError(fmt::format("side is {}: it must be a multiple of 64", options.side));
+  if (options.interpolate > 1) require_frame_interpolation();
+}
+
+std::vector<float> condition_vector(const VideoCheckpoint& checkpoint, const MultiviewJob& job) {
+  const MultiviewOptions& options = job.options;
+  switch (checkpoint.kind()) {
+    case VideoCheckpoint::Kind::sv3d_p:
+      return sv3d_p_vector(options.cond_aug, sv3d_orbit(options.views, options.elevation));
+    case VideoCheckpoint::Kind::sv3d_u:
+      if (options.elevation != 0)
+        warn("sv3d_u is not told an elevation: the views will be where it thinks right; sv3d_p is");
+      return sv3d_u_vector(options.cond_aug, options.views);
+    default:
+      throw Error(fmt::format("{} holds SVD, which animates: multiview needs an SV3D model",
+                              job.model.path.string()));
+  }
+}
+
+}  // namespace
+
+MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
+  const MultiviewOptions& options = job.options;
+  check_options(options);
+  const VideoCheckpoint checkpoint(job.model.path);
+  PaintJob paint;
+  paint.vector = condition_vector(checkpoint, job);
+  paint.inputs = read_inputs(job);
+  StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
+  const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
+  if (result.already_done) return result;
+
+  const OrbitDataset dataset{result.frames, options.views, options.elevation};
+  DatasetWriter writer(folder.path(), dataset);
+  paint.frames = options.views;
+  paint.cond_aug = options.cond_aug;
+  paint.guidance = GuidanceShape::triangle;
+  paint.sampling = options.sampling;
+  if (options.injection) paint.injection = options.injection_options;
+  paint.last_is_input = true;
+  paint.state_folder = folder.path();
+  const PictureSink sink{
+      [&](int video, int frame) { return writer.has(video, frame); },
+      [&](int video, int frame, const Picture& picture) { writer.write(video, frame, picture); }};
+  paint_videos(backend, checkpoint, paint, sink, progress);
+  writer.finish(options.fps);
+  if (options.interpolate > 1)
+    interpolate_dataset(folder.path(), job.output / fmt::format("multiviews_x{}", options.interpolate),
+                        dataset, options.interpolate, options.fps);
+  folder.finish();
+  return result;
+}
+
+}  // namespace eg4d

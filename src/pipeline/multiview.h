@@ -1,0 +1,32 @@
+#pragma once
+
+#include <filesystem>
+
+#include "core/progress.h"
+#include "pipeline/model_store.h"
+#include "pipeline/sampling_options.h"
+
+namespace eg4d {
+
+class Backend;
+
+// Stage I-b as a resumable job: every frame of a video is painted from all sides of an orbit.
+struct MultiviewJob {
+  std::filesystem::path video;   // run folder, folder of frames, or video file
+  std::filesystem::path output;  // run folder; the dataset goes to <output>/multiviews
+  ModelLocation model;           // sv3d_p, sv3d_u or a sibling
+  MultiviewOptions options;
+  bool overwrite = false;
+};
+
+struct MultiviewResult {
+  std::filesystem::path dataset;  // multiviews/, in the D-NeRF layout
+  int frames = 0;
+  bool already_done = false;
+};
+
+// Killed at any moment, the same call continues. Throws Interrupted on Ctrl-C, Error when the video or the
+// weights do not fit, or when the folder holds views of other settings.
+MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress);
+
+}  // namespace eg4d

@@ -1,0 +1,65 @@
+#include "pipeline/sampling_options.h"
+
+namespace eg4d {
+
+void SamplingOptions::bind(ConfigSchema& s) {
+  s.add("seed", seed, {0, 1e15}, "random seed; the same seed gives the same pictures");
+  s.add("rng", rng,
+        "random numbers: philox, or PyTorch's: torch-cpu, torch-cuda:GPU (a100, h100, 108x2048, …)");
+  s.add("precision", precision, {{"f32", Precision::f32}, {"bf16", Precision::bf16}},
+        "of the UNet's weights and products; bf16 halves its memory");
+  s.add("sampler.steps", schedule.steps, {1, 1000}, "denoising steps");
+  s.add("sampler.sigma_min", schedule.sigma_min, {1e-6, 1e6}, "last noise level before 0");
+  s.add("sampler.sigma_max", schedule.sigma_max, {1e-6, 1e6}, "first noise level");
+  s.add("sampler.rho", schedule.rho, {0.1, 100}, "how the levels crowd towards the last");
+  s.add("guidance.min", guidance_min, {0, 100}, "smallest classifier-free guidance scale over the frames");
+  s.add("guidance.max", guidance_max, {0, 100}, "largest classifier-free guidance scale over the frames");
+  s.add("decode_frames", decode_frames, {1, 1024},
+        "frames decoded at a time: more need more memory, and SVD's temporal decoder then mixes them");
+}
+
+void AnimateOptions::bind(ConfigSchema& s) {
+  sampling.bind(s);
+  s.add("frames", frames, {1, 1024}, "frames of the video; SVD-XT was trained on 25, SVD on 14");
+  s.add("side", side, {0, 4096},
+        "resize the picture to side × side pixels; 0: keep its size, cut down to multiples of 64");
+  s.add("motion.fps_id", motion.fps_id, {0, 1000}, "frame rate that the model is told");
+  s.add("motion.bucket_id", motion.motion_bucket_id, {0, 1023}, "amount of motion that the model is told");
+  s.add("motion.cond_aug", motion.cond_aug, {0, 10}, "noise on the conditioning picture");
+  s.add("fps", fps, {0.1, 240}, "frame rate of video.mp4");
+}
+
+const PresetTexts& animate_presets() {
+  static const PresetTexts presets{
+      {"paper", ""},
+      {"svd", "frames = 14\nsampler.steps = 25\nguidance.min = 1.0\nguidance.max = 2.5\n"},
+  };
+  return presets;
+}
+
+void MultiviewOptions::bind(ConfigSchema& s) {
+  sampling.bind(s);
+  s.add("views", views, {2, 1024}, "views on the orbit; SV3D was trained on 21");
+  s.add("side", side, {64, 4096}, "frames are resized to side × side pixels, a multiple of 64");
+  s.add("elevation", elevation, {-90, 90}, "of the orbit, degrees; sv3d_p alone is told it");
+  s.add("cond_aug", cond_aug, {0, 10}, "noise on the conditioning picture");
+  s.add("keep_bg", keep_bg,
+        "take the frames as they are; otherwise the object is cut out first (not available yet)");
+  s.add("injection.enabled", injection,
+        "attention injection: views of later frames are made consistent with those of the frames before");
+  s.add("injection.strength", injection_options.strength, {0, 1},
+        "share of the reference in keys and values");
+  s.add("injection.ema", injection_options.ema,
+        "the reference follows the frames; otherwise it stays that of the first frame");
+  s.add("max_frames", max_frames, {1, 100000}, "longest video that is accepted");
+  s.add("interpolate", interpolate, {1, 16},
+        "2 or more: also write multiviews_xN with N times the time steps, made by rife-ncnn-vulkan");
+  s.add("fps", fps, {0.1, 240}, "frame rate of the previews");
+}
+
+const PresetTexts& multiview_presets() {
+  static const PresetTexts presets{{"paper", ""}};
+  return presets;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backend/neural_ops.h"
+#include "core/config.h"
+#include "diffusion/attention_injection.h"
+#include "diffusion/conditioning.h"
+#include "diffusion/edm_sampler.h"
+
+namespace eg4d {
+
+// What both video models are sampled with. The defaults are those of SVD-XT in EG4D.
+struct SamplingOptions {
+  uint64_t seed = 23;
+  std::string rng = "philox";
+  Precision precision = Precision::f32;
+  EdmSchedule schedule{.steps = 30};
+  float guidance_min = 1.5f, guidance_max = 3;
+  int decode_frames = 1;
+
+  void bind(ConfigSchema& schema);
+};
+
+// Stage I-a, picture to video (SVD).
+struct AnimateOptions {
+  SamplingOptions sampling;
+  int frames = 25;
+  int side = 576;  // the picture is resized to side × side; 0 keeps its size, cut down to multiples of 64
+  SvdMotion motion;
+  double fps = 10;  // of video.mp4
+
+  void bind(ConfigSchema& schema);
+};
+// paper (SVD-XT), svd (the 14-frame model's own settings)
+const PresetTexts& animate_presets();
+
+// Stage I-b, every video frame to an orbit of views (SV3D with attention injection).
+struct MultiviewOptions {
+  MultiviewOptions() {
+    sampling.schedule.steps = 50;
+    sampling.guidance_min = 1;
+    sampling.guidance_max = 2.5f;
+  }
+
+  SamplingOptions sampling;
+  int views = 21;
+  int side = 576;
+  double elevation = 0;  // degrees
+  double cond_aug = kSv3dConditioningNoise;
+  bool keep_bg = true;
+  bool injection = true;
+  AttentionInjection::Options injection_options;
+  int max_frames = 200;
+  int interpolate = 1;  // 2 or more: a second dataset with that many times the time steps
+  double fps = 10;      // of the previews
+
+  void bind(ConfigSchema& schema);
+};
+const PresetTexts& multiview_presets();
+
+}  // namespace eg4d

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/progress.h"
+#include "diffusion/guidance.h"
+#include "diffusion/video_checkpoint.h"
+#include "io/image.h"
+#include "pipeline/sampling_options.h"
+
+namespace eg4d {
+
+// Videos of `frames` pictures, each painted by SVD or SV3D from one input picture.
+struct PaintJob {
+  std::vector<Picture> inputs;  // RGB, all of one size: one video each
+  int frames = 0;
+  double cond_aug = 0;
+  std::vector<float> vector;  // condition, [frames, vector width]
+  GuidanceShape guidance = GuidanceShape::linear;
+  SamplingOptions sampling;
+  std::optional<AttentionInjection::Options> injection;  // of the first video into the later ones
+  bool last_is_input = false;                            // SV3D: the last frame is the input picture itself
+  // For conditions.safetensors and latents.safetensors, which a later call continues from; removed at the
+  // end.
+  std::filesystem::path state_folder;
+};
+
+// Where the pictures go. Pictures that are there already (of an earlier call) are not decoded again.
+struct PictureSink {
+  std::function<bool(int video, int frame)> has;
+  std::function<void(int video, int frame, const Picture& picture)> write;
+};
+
+// Conditions of all videos, then all denoising steps in step-major order with the latents written to the
+// state folder after each, then decoding; each network is in memory only while it is used. Noise is drawn up
+// front, video by video: first for the conditioning picture, then for the latents, both in PyTorch's order of
+// axes (channels first). Throws Interrupted when the user asked to stop; a later call with the same job then
+// continues, to the same bits.
+void paint_videos(Backend& backend, const VideoCheckpoint& checkpoint, const PaintJob& job,
+                  const PictureSink& sink, Progress& progress);
+
+}  // namespace eg4d
