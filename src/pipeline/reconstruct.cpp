@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "io/atomic_file.h"
+#include "pipeline/pictures.h"
 #include "pipeline/start.h"
 #include "pipeline/training_log.h"
 #include "pipeline/views.h"
@@ -160,9 +161,13 @@ void Reconstruction::checkpoint() {
 
 void Reconstruction::evaluate_now() {
   if (test_.empty()) return;
-  const EvaluationMetrics metrics =
-      evaluate(backend_, trainer_->model_gaussians(),
-               trainer_->active_field() ? &trainer_->model_field() : nullptr, job_.options, test_);
+  const size_t shown = test_.size() / 2;  // the picture that the log keeps
+  Picture picture;
+  const EvaluationMetrics metrics = evaluate(
+      backend_, trainer_->model_gaussians(), trainer_->active_field() ? &trainer_->model_field() : nullptr,
+      job_.options, test_, [&](size_t view, const Tensor& image) {
+        if (view == shown) picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
+      });
   const Stage stage = trainer_->stage();
   evaluations_.push_back({{"stage", name_of(stage)},
                           {"iteration", trainer_->iteration()},
@@ -170,8 +175,7 @@ void Reconstruction::evaluate_now() {
                           {"ssim", metrics.ssim},
                           {"l1", metrics.l1},
                           {"gaussians", trainer_->gaussian_count()}});
-  log_->evaluation(trainer_->total_done(), evaluations_.back().dump(), metrics.psnr, metrics.ssim,
-                   metrics.l1);
+  log_->evaluation(trainer_->total_done(), evaluations_.back().dump(), metrics, picture);
   progress_.update(trainer_->total_done(), {{"test PSNR", metrics.psnr}});
   if (stage == Stage::fine && metrics.psnr > best_psnr_) {
     best_psnr_ = metrics.psnr;
@@ -192,7 +196,7 @@ void Reconstruction::train() {
     if (done % 10 == 0 || trainer_->finished()) {
       const Trainer::LossValues loss = trainer_->last_loss();
       smoothed_psnr = smoothed_psnr == 0 ? loss.psnr : 0.9 * smoothed_psnr + 0.1 * loss.psnr;
-      log_->step(done, name_of(trainer_->stage()), loss.l1, loss.psnr, trainer_->gaussian_count());
+      log_->step(done, trainer_->stage(), loss, trainer_->gaussian_count());
       progress_.update(
           done, {{"PSNR", smoothed_psnr}, {"Gaussians", static_cast<double>(trainer_->gaussian_count())}});
     }

@@ -9,11 +9,13 @@
 
 namespace eg4d {
 
-TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) {
+using nlohmann::json;
+
+TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) : events_(folder, done) {
   const std::filesystem::path path = folder / "log.jsonl";
   std::string kept, line;
   for (std::ifstream old(path); std::getline(old, line);) {
-    const auto record = nlohmann::json::parse(line, nullptr, false);
+    const json record = json::parse(line, nullptr, false);
     if (record.is_object() && record.value("total", int64_t{-1}) <= done) kept += line + "\n";
   }
   write_file_atomically(path, kept);
@@ -21,23 +23,33 @@ TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) {
   if (!file_) throw Error(fmt::format("cannot write '{}'", path.string()));
 }
 
-void TrainingLog::step(int64_t iteration, const char* stage, double l1, double psnr, int64_t gaussians) {
-  file_ << nlohmann::json{{"total", iteration},
-                          {"stage", stage},
-                          {"l1", l1},
-                          {"psnr", psnr},
-                          {"gaussians", gaussians}}
+void TrainingLog::step(int64_t iteration, Stage stage, const Trainer::LossValues& loss, int64_t gaussians) {
+  file_ << json{{"total", iteration},
+                {"stage", name_of(stage)},
+                {"l1", loss.l1},
+                {"psnr", loss.psnr},
+                {"gaussians", gaussians}}
                .dump()
         << '\n';
+  events_.add_scalar("train/l1", loss.l1, iteration);
+  events_.add_scalar("train/psnr", loss.psnr, iteration);
+  events_.add_scalar("gaussians", static_cast<double>(gaussians), iteration);
 }
 
-void TrainingLog::evaluation(int64_t iteration, const std::string& record, double, double, double) {
-  file_ << nlohmann::json{{"total", iteration}, {"test", nlohmann::json::parse(record)}}.dump() << '\n';
-  file_.flush();
+void TrainingLog::evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
+                             const Picture& picture) {
+  file_ << json{{"total", iteration}, {"test", json::parse(record)}}.dump() << '\n';
+  events_.add_scalar("test/psnr", metrics.psnr, iteration);
+  events_.add_scalar("test/ssim", metrics.ssim, iteration);
+  events_.add_scalar("test/l1", metrics.l1, iteration);
+  events_.add_picture("test/rendered beside truth", picture, iteration);
+  flush();
 }
 
 void TrainingLog::flush() {
   file_.flush();
+  if (!file_) throw Error("cannot write log.jsonl; is the disk full?");
+  events_.flush();
 }
 
 }  // namespace eg4d

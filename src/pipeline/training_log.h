@@ -5,22 +5,29 @@
 #include <fstream>
 #include <string>
 
+#include "io/tfevents.h"
+#include "splat/evaluation.h"
+#include "splat/trainer.h"
+
 namespace eg4d {
 
-// log.jsonl of a training run: one JSON object per line. A resumed run drops the lines behind its checkpoint,
-// so that the file reads as that of an uninterrupted run.
+// What a training run writes down: log.jsonl (one JSON object per line) and TensorBoard events in the same
+// folder. A resumed run drops what lies behind its checkpoint, so that both read as those of an uninterrupted
+// run.
 class TrainingLog {
  public:
-  // `done`: iterations that the checkpoint has; later lines are dropped.
+  // `done`: iterations that the checkpoint has; later records are dropped.
   TrainingLog(const std::filesystem::path& folder, int64_t done);
 
-  void step(int64_t iteration, const char* stage, double l1, double psnr, int64_t gaussians);
-  // `record`: a JSON object.
-  void evaluation(int64_t iteration, const std::string& record, double psnr, double ssim, double l1);
+  void step(int64_t iteration, Stage stage, const Trainer::LossValues& loss, int64_t gaussians);
+  // `record`: the evaluation as a JSON object; `picture`: rendered beside truth.
+  void evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
+                  const Picture& picture);
   void flush();
 
  private:
   std::ofstream file_;
+  EventWriter events_;
 };
 
 }  // namespace eg4d
