@@ -7,7 +7,7 @@
 namespace eg4d::cpu {
 
 // The scalars of one Adam step as PyTorch forms them: in double, then rounded once.
-//   m += (g-m)·(1-β₁);  v = v·β₂ + g²·(1-β₂);  p -= step_size · m / (√v·root_scale + ε)
+//   m += (g-m)·first_decay;  v = v·second_keep + g²·second_decay;  p -= step_size · m / (√v·root_scale + ε)
 struct AdamStep {
   float first_decay, second_keep, second_decay, step_size, root_scale, epsilon;
   explicit AdamStep(const Adam& adam)
@@ -17,12 +17,6 @@ struct AdamStep {
         step_size(static_cast<float>(adam.learning_rate / (1 - std::pow(adam.beta1, adam.step)))),
         root_scale(static_cast<float>(1 / std::sqrt(1 - std::pow(adam.beta2, adam.step)))),
         epsilon(static_cast<float>(adam.epsilon)) {}
-
-  void apply(float gradient, float& parameter, float& first, float& second) const {
-    first += (gradient - first) * first_decay;
-    second = second * second_keep + gradient * gradient * second_decay;
-    parameter -= step_size * first / (std::sqrt(second) * root_scale + epsilon);
-  }
 };
 
 }  // namespace eg4d::cpu

@@ -2,71 +2,112 @@
 #include <vector>
 
 #include "backend/cpu/deformation_network.h"
+#include "backend/cpu/dense_kernels.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/threads.h"
 
 namespace eg4d::cpu {
 namespace {
 
-// Where a layer's gradients lie in a part's private accumulator.
+// The first two are the calling thread's, which also uses the others.
+enum ScratchUse { kActive, kPartSums, kInput, kShared, kDerivative, kOtherDerivative, kOutput };
+
+// Where a layer's weight gradient lies in a part's sums, its bias gradient behind it.
 struct LayerGradient {
   const DenseLayer* layer = nullptr;
   int64_t offset = 0;
 };
 
 // The rows are divided into parts, whatever the number of threads; each part sums its weight gradients
-// privately, and the parts are added in order.
+// privately, and the parts are added in order. Rows whose outputs have no derivative (Gaussians that no pixel
+// saw) are left out when they are many.
 class NetworkBackward {
  public:
   explicit NetworkBackward(const DeformationNetwork& network)
       : network_(network), layout_(network_activations(network)) {
     for (const DenseLayer& layer : network.trunk) add_layer(layer);
-    for (const DeformationNetwork::Head& head : network.heads) {
-      if (!head.output || !head.d_output) continue;
-      add_layer(head.hidden);
-      add_layer(head.last);
+    for (size_t i = 0; i < network.heads.size(); ++i) {
+      if (!network.heads[i].output || !network.heads[i].d_output) continue;
+      heads_.push_back({&network.heads[i], layout_.heads[i]});
+      add_layer(network.heads[i].hidden);
+      add_layer(network.heads[i].last);
     }
-    constexpr int64_t kMostParts = 32;
-    rows_per_part_ = std::max<int64_t>(512, (network.count + kMostParts - 1) / kMostParts);
   }
 
   void run() {
-    const int64_t parts = (network_.count + rows_per_part_ - 1) / rows_per_part_;
-    accumulators_.resize(static_cast<size_t>(parts));
-    parallel_for(network_.count, rows_per_part_, [&](int64_t begin, int64_t end) {
-      std::vector<float>& sums = accumulators_[static_cast<size_t>(begin / rows_per_part_)];
-      sums.assign(static_cast<size_t>(gradient_size_), 0.0f);
+    find_active_rows();
+    constexpr int64_t kMostParts = 16, kFewestRows = 2 * kNetworkRows;
+    const int64_t rows_per_part = std::max(kFewestRows, (count_ + kMostParts - 1) / kMostParts);
+    parts_ = (count_ + rows_per_part - 1) / rows_per_part;
+    float* sums = scratch(kPartSums, parts_ * sums_size_);
+    parallel_for(count_, rows_per_part, [&](int64_t begin, int64_t end) {
+      float* part = sums + begin / rows_per_part * sums_size_;
+      std::fill_n(part, sums_size_, 0.0f);
       for (int64_t row = begin; row < end; row += kNetworkRows)
-        rows(row, std::min(end, row + kNetworkRows), sums.data());
+        rows(row, std::min(end, row + kNetworkRows), part);
     });
     for (const LayerGradient& gradient : gradients_) {
-      const DenseLayer& layer = *gradient.layer;
-      reduce(gradient.offset, int64_t{layer.in} * layer.out, layer.d_weight);
-      reduce(gradient.offset + int64_t{layer.in} * layer.out, layer.out, layer.d_bias);
+      const int64_t weights = int64_t{gradient.layer->in} * gradient.layer->out;
+      add_parts(sums + gradient.offset, weights, gradient.layer->d_weight);
+      add_parts(sums + gradient.offset + weights, gradient.layer->out, gradient.layer->d_bias);
     }
   }
 
  private:
+  struct ActiveHead {
+    const DeformationNetwork::Head* head;
+    int64_t offset;  // of its hidden layer in the activations
+  };
+
   void add_layer(const DenseLayer& layer) {
-    gradients_.push_back({&layer, gradient_size_});
-    gradient_size_ += int64_t{layer.out} * (layer.in + 1);
+    gradients_.push_back({&layer, sums_size_});
+    sums_size_ += int64_t{layer.out} * (layer.in + 1);
   }
 
-  void reduce(int64_t offset, int64_t count, float* to) {
+  void find_active_rows() {
+    int32_t* active = scratch<int32_t>(kActive, network_.count);
+    count_ = 0;
+    for (int64_t row = 0; row < network_.count; ++row) {
+      const bool any = std::any_of(heads_.begin(), heads_.end(), [&](const ActiveHead& h) {
+        const int out = h.head->last.out;
+        const float* d = h.head->d_output + row * out;
+        return std::any_of(d, d + out, [](float v) { return !(v == 0); });
+      });
+      if (any) active[count_++] = static_cast<int32_t>(row);
+    }
+    if (count_ * 10 > network_.count * 9) {
+      count_ = network_.count;  // not worth copying rows together
+    } else {
+      active_ = active;
+    }
+  }
+
+  // Rows [begin, end) of the active rows of an array [N,width], contiguous.
+  const float* take(const float* array, int64_t width, int64_t begin, int64_t end, ScratchUse slot) const {
+    if (!active_) return array + begin * width;
+    float* rows = scratch(slot, (end - begin) * width);
+    for (int64_t i = begin; i < end; ++i)
+      std::copy_n(array + active_[i] * width, width, rows + (i - begin) * width);
+    return rows;
+  }
+  const float* take_activation(int64_t offset, int64_t width, int64_t begin, int64_t end,
+                               ScratchUse slot) const {
+    return take(network_.activations + offset * network_.count, width, begin, end, slot);
+  }
+
+  void add_parts(const float* sums, int64_t count, float* to) const {
     if (!to) return;
-    parallel_for(count, 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        float sum = 0;
-        for (const std::vector<float>& part : accumulators_) sum += part[static_cast<size_t>(offset + i)];
-        to[i] += sum;
-      }
+    parallel_for(count, 8192, [&](int64_t begin, int64_t end) {
+      for (int64_t part = 0; part < parts_; ++part)
+        for (int64_t i = begin; i < end; ++i) to[i] += sums[part * sums_size_ + i];
     });
   }
 
-  // d_y [rows,out] → weight and bias gradients.
-  void layer_gradients(const LayerGradient& gradient, const float* x, const float* d_y, int64_t rows,
-                       float* sums) {
+  // Weight and bias gradients of a layer from its input x and d_y.
+  static void layer_gradient(const LayerGradient& gradient, const float* x, const float* d_y, int64_t rows,
+                             float* sums) {
     const DenseLayer& layer = *gradient.layer;
     float* d_weight = sums + gradient.offset;
     if (layer.d_weight) {
@@ -82,13 +123,10 @@ class NetworkBackward {
             .ldc = layer.in,
             .beta = 1});
     }
-    if (!layer.d_bias) return;
-    float* d_bias = d_weight + int64_t{layer.in} * layer.out;
-    for (int64_t row = 0; row < rows; ++row)
-      for (int o = 0; o < layer.out; ++o) d_bias[o] += d_y[row * layer.out + o];
+    if (layer.d_bias) add_column_sums(d_y, rows, layer.out, d_weight + int64_t{layer.in} * layer.out);
   }
 
-  // d_x [rows,in] = d_y·W + beta·d_x.
+  // d_x[rows,in] = d_y·W + beta·d_x
   static void input_gradient(const DenseLayer& layer, const float* d_y, int64_t rows, float* d_x,
                              float beta) {
     gemm({.m = rows,
@@ -103,55 +141,70 @@ class NetworkBackward {
           .beta = beta});
   }
 
-  // Through the ReLU whose result is `activation`.
-  static void relu_gradient(const float* activation, int64_t count, float* d) {
-    for (int64_t i = 0; i < count; ++i) d[i] = activation[i] > 0 ? d[i] : 0;
-  }
-
-  const float* activation(int64_t offset, int out, int64_t row) const {
-    return network_.activations + offset * network_.count + row * out;
-  }
-
-  void rows(int64_t begin, int64_t end, float* sums) {
+  // Heads: returns the derivative with respect to the trunk's output (before its ReLU's mask).
+  float* head_rows(const float* shared, int64_t begin, int64_t end, float* sums) const {
     const int64_t rows = end - begin;
-    const DenseLayer& last_trunk = network_.trunk.back();
-    const float* trunk_out = activation(layout_.trunk.back(), last_trunk.out, begin);
-    std::vector<float> d_y(static_cast<size_t>(rows * last_trunk.out)), d_x;
-    size_t gradient = network_.trunk.size();
-    for (size_t i = 0; i < network_.heads.size(); ++i) {
-      const DeformationNetwork::Head& head = network_.heads[i];
-      if (!head.output || !head.d_output) continue;
-      const float* hidden = activation(layout_.heads[i], head.hidden.out, begin);
-      const float* d_output = head.d_output + begin * head.last.out;
-      d_x.resize(static_cast<size_t>(rows * head.hidden.out));
-      layer_gradients(gradients_[gradient + 1], hidden, d_output, rows, sums);
-      input_gradient(head.last, d_output, rows, d_x.data(), 0);
-      relu_gradient(hidden, rows * head.hidden.out, d_x.data());
-      layer_gradients(gradients_[gradient], trunk_out, d_x.data(), rows, sums);
-      input_gradient(head.hidden, d_x.data(), rows, d_y.data(), 1);
-      gradient += 2;
+    float* d_shared = scratch(kDerivative, rows * network_.trunk.back().out);
+    if (heads_.empty()) std::fill_n(d_shared, rows * network_.trunk.back().out, 0.0f);
+    for (size_t i = 0; i < heads_.size(); ++i) {
+      const DeformationNetwork::Head& head = *heads_[i].head;
+      const LayerGradient& hidden_gradient = gradients_[network_.trunk.size() + 2 * i];
+      const LayerGradient& last_gradient = gradients_[network_.trunk.size() + 2 * i + 1];
+      const float* hidden = take_activation(heads_[i].offset, head.hidden.out, begin, end, kInput);
+      const float* d_output = take(head.d_output, head.last.out, begin, end, kOutput);
+      float* d_hidden = scratch(kOtherDerivative, rows * head.hidden.out);
+      float* d_weight = sums + last_gradient.offset;
+      float* d_bias = d_weight + int64_t{head.last.in} * head.last.out;
+      narrow_layer_backward(head.last, hidden, d_output, rows, d_hidden,
+                            head.last.d_weight ? d_weight : nullptr, head.last.d_bias ? d_bias : nullptr);
+      layer_gradient(hidden_gradient, shared, d_hidden, rows, sums);
+      input_gradient(head.hidden, d_hidden, rows, d_shared, i == 0 ? 0 : 1);
     }
-    for (size_t i = network_.trunk.size(); i-- > 0;) {
+    return d_shared;
+  }
+
+  void rows(int64_t begin, int64_t end, float* sums) const {
+    const int64_t rows = end - begin;
+    const size_t last = network_.trunk.size() - 1;
+    const float* y = take_activation(layout_.trunk[last], network_.trunk[last].out, begin, end, kShared);
+    float* d_y = head_rows(y, begin, end, sums);
+    for (size_t i = last + 1; i-- > 0;) {
       const DenseLayer& layer = network_.trunk[i];
-      relu_gradient(activation(layout_.trunk[i], layer.out, begin), rows * layer.out, d_y.data());
-      const float* x =
-          i > 0 ? activation(layout_.trunk[i - 1], layer.in, begin) : network_.features + begin * layer.in;
-      layer_gradients(gradients_[i], x, d_y.data(), rows, sums);
+      relu_backward(y, rows * layer.out, d_y);
+      const ScratchUse slot = (last - i) % 2 == 0 ? kInput : kShared;
+      const float* x = i > 0 ? take_activation(layout_.trunk[i - 1], layer.in, begin, end, slot)
+                             : take(network_.features, layer.in, begin, end, slot);
+      layer_gradient(gradients_[i], x, d_y, rows, sums);
       if (i == 0) break;
-      d_x.resize(static_cast<size_t>(rows * layer.in));
-      input_gradient(layer, d_y.data(), rows, d_x.data(), 0);
-      d_y.swap(d_x);
+      float* d_x = scratch((last - i) % 2 == 0 ? kOtherDerivative : kDerivative, rows * layer.in);
+      input_gradient(layer, d_y, rows, d_x, 0);
+      d_y = d_x;
+      y = x;
     }
-    if (network_.d_features)
-      input_gradient(network_.trunk.front(), d_y.data(), rows,
-                     network_.d_features + begin * network_.trunk.front().in, 1);
+    if (network_.d_features) feature_gradient(d_y, begin, end);
+  }
+
+  void feature_gradient(const float* d_y, int64_t begin, int64_t end) const {
+    const DenseLayer& first = network_.trunk.front();
+    if (!active_) {
+      input_gradient(first, d_y, end - begin, network_.d_features + begin * first.in, 1);
+      return;
+    }
+    float* d_x = scratch(kOutput, (end - begin) * first.in);
+    input_gradient(first, d_y, end - begin, d_x, 0);
+    for (int64_t i = begin; i < end; ++i) {
+      float* to = network_.d_features + active_[i] * first.in;
+      for (int64_t k = 0; k < first.in; ++k) to[k] += d_x[(i - begin) * first.in + k];
+    }
   }
 
   const DeformationNetwork& network_;
   const NetworkActivations layout_;
-  std::vector<LayerGradient> gradients_;  // trunk layers, then hidden and last of every head with a gradient
-  int64_t gradient_size_ = 0, rows_per_part_ = 0;
-  std::vector<std::vector<float>> accumulators_;
+  std::vector<ActiveHead> heads_;         // those with a derivative
+  std::vector<LayerGradient> gradients_;  // trunk layers, then hidden and last of these heads
+  int64_t sums_size_ = 0, parts_ = 0;
+  int64_t count_ = 0;                // rows handled
+  const int32_t* active_ = nullptr;  // their indices; null = all
 };
 
 }  // namespace

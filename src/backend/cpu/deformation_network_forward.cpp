@@ -1,13 +1,13 @@
 #include <algorithm>
-#include <vector>
 
 #include "backend/cpu/deformation_network.h"
+#include "backend/cpu/dense_kernels.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/threads.h"
 
 namespace eg4d {
-
 namespace cpu {
 
 NetworkActivations network_activations(const DeformationNetwork& network) {
@@ -25,9 +25,10 @@ NetworkActivations network_activations(const DeformationNetwork& network) {
 
 namespace {
 
-// y[rows,out] = x[rows,in]·Wᵀ + b, then max(·,0) when relu.
-void dense(const DenseLayer& layer, const float* x, int64_t rows, float* y, bool relu) {
-  for (int64_t row = 0; row < rows; ++row) std::copy_n(layer.bias, layer.out, y + row * layer.out);
+enum ScratchUse { kTrunkEven, kTrunkOdd, kHidden };
+
+// y[rows,out] = max(x·Wᵀ + b, 0)
+void dense_relu(const DenseLayer& layer, const float* x, int64_t rows, float* y) {
   gemm({.m = rows,
         .n = layer.out,
         .k = layer.in,
@@ -37,37 +38,39 @@ void dense(const DenseLayer& layer, const float* x, int64_t rows, float* y, bool
         .ldb = layer.in,
         .transpose_b = true,
         .c = y,
-        .ldc = layer.out,
-        .beta = 1});
-  if (!relu) return;
-  for (int64_t i = 0; i < rows * layer.out; ++i) y[i] = y[i] > 0 ? y[i] : 0;
+        .ldc = layer.out});
+  add_bias_relu(layer.bias, rows, layer.out, y);
+}
+
+void forward_rows(const DeformationNetwork& network, const NetworkActivations& layout, int64_t begin,
+                  int64_t end) {
+  const int64_t rows = end - begin;
+  // Kept for the backward pass, else passing.
+  const auto activation = [&](int64_t offset, int out, ScratchUse slot) {
+    return network.activations ? network.activations + offset * network.count + begin * out
+                               : scratch(slot, rows * out);
+  };
+  const float* x = network.features + begin * network.trunk.front().in;
+  for (size_t i = 0; i < network.trunk.size(); ++i) {
+    float* y = activation(layout.trunk[i], network.trunk[i].out, i % 2 == 0 ? kTrunkEven : kTrunkOdd);
+    dense_relu(network.trunk[i], x, rows, y);
+    x = y;
+  }
+  for (size_t i = 0; i < network.heads.size(); ++i) {
+    const DeformationNetwork::Head& head = network.heads[i];
+    if (!head.output) continue;
+    float* hidden = activation(layout.heads[i], head.hidden.out, kHidden);
+    dense_relu(head.hidden, x, rows, hidden);
+    narrow_layer_forward(head.last, hidden, rows, head.output + begin * head.last.out);
+  }
 }
 
 }  // namespace
 
 void deformation_network_forward(const DeformationNetwork& network) {
   const NetworkActivations layout = network_activations(network);
-  parallel_for(network.count, kNetworkRows, [&](int64_t begin, int64_t end) {
-    const int64_t rows = end - begin;
-    std::vector<float> scratch(network.activations ? 0 : static_cast<size_t>(rows * layout.width));
-    const auto activation = [&](int64_t offset, int out) {
-      return network.activations ? network.activations + offset * network.count + begin * out
-                                 : scratch.data() + offset * rows;
-    };
-    const float* x = network.features + begin * network.trunk.front().in;
-    for (size_t i = 0; i < network.trunk.size(); ++i) {
-      float* y = activation(layout.trunk[i], network.trunk[i].out);
-      dense(network.trunk[i], x, rows, y, true);
-      x = y;
-    }
-    for (size_t i = 0; i < network.heads.size(); ++i) {
-      const DeformationNetwork::Head& head = network.heads[i];
-      if (!head.output) continue;
-      float* hidden = activation(layout.heads[i], head.hidden.out);
-      dense(head.hidden, x, rows, hidden, true);
-      dense(head.last, hidden, rows, head.output + begin * head.last.out, false);
-    }
-  });
+  parallel_for(network.count, kNetworkRows,
+               [&](int64_t begin, int64_t end) { forward_rows(network, layout, begin, end); });
 }
 
 }  // namespace cpu

@@ -1,65 +1,85 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/gaussian_activation_backward.cpp"
+#include "hwy/foreach_target.h"
+
 #include <algorithm>
 #include <cmath>
 
+#include "backend/cpu/gaussian_activation-inl.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/threads.h"
 
-namespace eg4d::cpu {
-namespace {
+HWY_BEFORE_NAMESPACE();
+namespace eg4d::cpu::HWY_NAMESPACE {
 
-// The derivative of a sum goes to both summands.
-void add(float* canonical, float* delta, int64_t i, float gradient) {
-  if (canonical) canonical[i] += gradient;
-  if (delta) delta[i] += gradient;
+// The derivative with respect to a sum goes to both summands.
+template <class D>
+HWY_INLINE void add_at(D d, float* canonical, float* delta, int64_t i, hn::Vec<D> gradient) {
+  if (canonical) hn::StoreU(hn::Add(hn::LoadU(d, canonical + i), gradient), d, canonical + i);
+  if (delta) hn::StoreU(hn::Add(hn::LoadU(d, delta + i), gradient), d, delta + i);
 }
 
 // r = q/|q|: d_q = (d_r - r·(r·d_r))/|q|.
 void rotation_gradient(const GaussianActivationBackward& b, int64_t i) {
+  const hn::CappedTag<float, 1> one;
   const GaussianActivation& a = b.forward;
-  float q[4], norm = 0, dot = 0;
+  float q[4], square = 0, dot = 0;
   for (int k = 0; k < 4; ++k) {
     q[k] = a.quaternions[i * 4 + k] + (a.delta_quaternions ? a.delta_quaternions[i * 4 + k] : 0);
-    norm += q[k] * q[k];
+    square += q[k] * q[k];
   }
-  norm = std::max(std::sqrt(norm), 1e-12f);
+  const float norm = std::max(std::sqrt(square), 1e-12f);
   for (int k = 0; k < 4; ++k) dot += q[k] / norm * b.d_rotations[i * 4 + k];
   for (int k = 0; k < 4; ++k) {
-    const float d = (b.d_rotations[i * 4 + k] - q[k] / norm * dot) / norm;
-    add(b.d_quaternions, b.d_delta_quaternions, i * 4 + k, d);
+    const float gradient = (b.d_rotations[i * 4 + k] - q[k] / norm * dot) / norm;
+    add_at(one, b.d_quaternions, b.d_delta_quaternions, i * 4 + k, hn::Set(one, gradient));
   }
 }
 
-void activate_backward(const GaussianActivationBackward& b, int64_t i) {
+void activate_backward(const GaussianActivationBackward& b, int64_t begin, int64_t end) {
   const GaussianActivation& a = b.forward;
-  for (int k = 0; k < 3; ++k) {
-    const int64_t j = i * 3 + k;
-    if (b.d_means) add(b.d_positions, b.d_delta_positions, j, b.d_means[j]);
-    if (b.d_scales && !(a.flat && k == 2)) {
-      const float scale = std::exp(a.log_scales[j] + (a.delta_log_scales ? a.delta_log_scales[j] : 0));
-      add(b.d_log_scales, b.d_delta_log_scales, j, b.d_scales[j] * scale);
+  for_lanes((end - begin) * 3, [&](auto d, int64_t offset) HWY_ATTR {
+    const int64_t i = begin * 3 + offset;
+    if (b.d_means) add_at(d, b.d_positions, b.d_delta_positions, i, hn::LoadU(d, b.d_means + i));
+    if (b.d_scales && !a.flat) {
+      const auto scale = hn::Exp(d, sum_at(d, a.log_scales, a.delta_log_scales, i));
+      add_at(d, b.d_log_scales, b.d_delta_log_scales, i, hn::Mul(hn::LoadU(d, b.d_scales + i), scale));
     }
-  }
-  if (b.d_rotations) rotation_gradient(b, i);
+  });
   if (b.d_opacities) {
-    const float logit = a.opacity_logits[i] + (a.delta_opacities ? a.delta_opacities[i] : 0);
-    const float opacity = 1 / (1 + std::exp(-logit));
-    add(b.d_opacity_logits, b.d_delta_opacities, i, b.d_opacities[i] * opacity * (1 - opacity));
+    for_lanes(end - begin, [&](auto d, int64_t offset) HWY_ATTR {
+      const int64_t i = begin + offset;
+      const auto opacity = sigmoid(d, sum_at(d, a.opacity_logits, a.delta_opacities, i));
+      const auto slope = hn::NegMulAdd(opacity, opacity, opacity);
+      add_at(d, b.d_opacity_logits, b.d_delta_opacities, i, hn::Mul(hn::LoadU(d, b.d_opacities + i), slope));
+    });
   }
-  if (b.d_gain_bias) {
-    if (b.d_raw_gain) {
-      const float gain = a.raw_gain[i];
-      b.d_raw_gain[i] += b.d_gain_bias[i * 4] * (gain > 0 ? 1 : std::exp(gain));
+  const hn::CappedTag<float, 1> one;
+  for (int64_t i = begin; i < end; ++i) {
+    if (b.d_rotations) rotation_gradient(b, i);
+    for (int64_t k = i * 3; k < i * 3 + 2 && b.d_scales && a.flat; ++k) {
+      const auto scale = hn::Exp(one, sum_at(one, a.log_scales, a.delta_log_scales, k));
+      add_at(one, b.d_log_scales, b.d_delta_log_scales, k, hn::Mul(hn::Set(one, b.d_scales[k]), scale));
     }
+    if (!b.d_gain_bias) continue;
+    if (b.d_raw_gain) b.d_raw_gain[i] += b.d_gain_bias[i * 4] * std::exp(std::min(a.raw_gain[i], 0.0f));
     for (int k = 0; k < 3 && b.d_raw_bias; ++k) b.d_raw_bias[i * 3 + k] += b.d_gain_bias[i * 4 + 1 + k];
   }
 }
 
-}  // namespace
+}  // namespace eg4d::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eg4d::cpu {
+
+HWY_EXPORT(activate_backward);
 
 void gaussian_activation_backward(const GaussianActivationBackward& b) {
-  parallel_for(b.forward.count, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) activate_backward(b, i);
+  parallel_for(b.forward.count, 2048, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(activate_backward)(b, begin, end);
   });
 }
 
 }  // namespace eg4d::cpu
+#endif

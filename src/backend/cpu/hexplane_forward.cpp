@@ -1,35 +1,68 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/hexplane_forward.cpp"
+#include "backend/cpu/simd_targets.h"
+#include "hwy/foreach_target.h"
+
+#include <numeric>
+
+#include "backend/cpu/hexplane_order.h"
 #include "backend/cpu/hexplane_sampling.h"
+#include "backend/cpu/hexplane_texels-inl.h"
+#include "backend/cpu/thread_scratch.h"
+#include "backend/cpu/simd-inl.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/threads.h"
 
-namespace eg4d::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace eg4d::cpu::HWY_NAMESPACE {
+namespace {
 
-void hexplane_forward(const HexPlane& field) {
+// At most kHexPlaneChunk points on one level.
+void forward_level(const HexPlane& field, int level_index, const int32_t* points, int64_t count,
+                   const HexPlaneCoordinates* coordinates) {
   const HexPlaneLayout& layout = *field.layout;
   const int channels = layout.channels;
-  parallel_for(field.count, 256, [&](int64_t begin, int64_t end) {
-    for (int64_t point = begin; point < end; ++point) {
-      const HexPlaneCoordinates coordinates = hexplane_coordinates(field, point);
-      for (int level = 0; level < layout.levels(); ++level) {
-        float* feature = field.features + (point * layout.levels() + level) * channels;
-        for (int p = 0; p < 6; ++p) {
-          const HexPlaneLayout::Plane& plane = layout.planes[static_cast<size_t>(level) * 6 + p];
-          const AxisSample x = sample_axis(coordinates.value[kHexPlanePairs[p][0]], plane.columns);
-          const AxisSample y = sample_axis(coordinates.value[kHexPlanePairs[p][1]], plane.rows);
-          const int64_t down = int64_t{y.step} * plane.columns * channels;
-          const float* texel =
-              field.grid + plane.offset + (int64_t{y.low} * plane.columns + x.low) * channels;
-          for (int c = 0; c < channels; ++c) {
-            const float* t = texel + c;
-            const float top = t[0] * (1 - x.weight) + t[x.step * channels] * x.weight;
-            const float bottom = t[down] * (1 - x.weight) + t[down + x.step * channels] * x.weight;
-            const float value = top * (1 - y.weight) + bottom * y.weight;
-            feature[c] = p == 0 ? value : feature[c] * value;
-          }
-        }
-      }
-    }
+  const HexPlaneLevel level = hexplane_level(layout, level_index);
+  PointSample samples[kHexPlaneChunk];
+  for (int64_t i = 0; i < count; ++i) samples[i] = sample_point(coordinates[i], level);
+  for (int64_t i = 0; i < count; ++i) {
+    if (i + kPrefetchDistance < count)
+      prefetch_texels(field.grid, samples[i + kPrefetchDistance], level, channels);
+    const PointTexels texels = point_texels(field.grid, samples[i], level, channels);
+    float* feature = field.features + (points[i] * int64_t{layout.levels()} + level_index) * channels;
+    for_lanes(channels, [&](auto d, int64_t c) HWY_ATTR {
+      auto product = texels.plane[0].value(d, c);
+      HWY_UNROLL(5)
+      for (int p = 1; p < 6; ++p) product = hn::Mul(product, texels.plane[p].value(d, c));
+      hn::StoreU(product, d, feature + c);
+    });
+  }
+}
+
+void forward_chunk(const HexPlane& field, const int32_t* points, int64_t count) {
+  HexPlaneCoordinates coordinates[kHexPlaneChunk];
+  for (int64_t i = 0; i < count; ++i) coordinates[i] = hexplane_coordinates(field, points[i]);
+  for (int level = 0; level < field.layout->levels(); ++level)
+    forward_level(field, level, points, count, coordinates);
+}
+
+}  // namespace
+}  // namespace eg4d::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eg4d::cpu {
+
+HWY_EXPORT(forward_chunk);
+
+void hexplane_forward(const HexPlane& field) {
+  int32_t* points = scratch<int32_t>(0, field.count);
+  std::iota(points, points + field.count, 0);
+  sort_along_curve(field, field.count, points, scratch<int32_t>(1, field.count));
+  parallel_for(field.count, kHexPlaneChunk, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(forward_chunk)(field, points + begin, end - begin);
   });
 }
 
 }  // namespace eg4d::cpu
+#endif

@@ -1,55 +1,54 @@
-#include <cmath>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/hexplane_regularization.cpp"
+#include "backend/cpu/simd_targets.h"
+#include "hwy/foreach_target.h"
 
-#include "backend/cpu/hexplane_sampling.h"
+#include "backend/cpu/hexplane_stripes-inl.h"
+#include "backend/cpu/simd-inl.h"
 #include "backend/cpu/splat_kernels.h"
+#include "core/threads.h"
 
-namespace eg4d::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace eg4d::cpu::HWY_NAMESPACE {
 namespace {
 
-// mean(e²) with e[r] = p[r] - 2·p[r+1] + p[r+2] along the rows; weighted gradient added to d.
-double smoothness(const HexPlaneLayout::Plane& plane, int channels, const float* p, float weight, float* d) {
-  const int64_t row = int64_t{plane.columns} * channels, count = (plane.rows - 2) * row;
-  if (count <= 0) return 0;
-  double sum = 0;
-  const float scale = 2 * weight / static_cast<float>(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const float e = p[i] - 2 * p[i + row] + p[i + 2 * row];
-    sum += static_cast<double>(e) * e;
-    if (!d) continue;
-    d[i] += scale * e;
-    d[i + row] -= 2 * scale * e;
-    d[i + 2 * row] += scale * e;
-  }
-  return sum / static_cast<double>(count);
-}
-
-// mean |1-p|.
-double distance_to_one(int64_t count, const float* p, float weight, float* d) {
-  double sum = 0;
-  const float scale = weight / static_cast<float>(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const float difference = p[i] - 1;
-    sum += std::abs(difference);
-    if (d) d[i] += difference > 0 ? scale : difference < 0 ? -scale : 0;
-  }
-  return count > 0 ? sum / static_cast<double>(count) : 0;
+// Sums of the squared second differences and of |1-value|; the weighted gradient is added to d_grid unless
+// null.
+void regularize_stripe(const HexPlaneStripe& stripe, const float* grid, float* d_grid, double sums[2]) {
+  double squares = 0, distances = 0;
+  walk_stripe(stripe, grid, [&](auto d, int64_t i, auto value, auto difference, auto gradient) HWY_ATTR {
+    squares += hn::GetLane(hn::SumOfLanes(d, hn::Mul(difference, difference)));
+    if (stripe.time) distances += hn::GetLane(hn::SumOfLanes(d, hn::Abs(hn::Sub(value, hn::Set(d, 1.0f)))));
+    if (d_grid) hn::StoreU(hn::Add(hn::LoadU(d, d_grid + i), gradient), d, d_grid + i);
+  });
+  sums[0] = squares;
+  sums[1] = distances;
 }
 
 }  // namespace
+}  // namespace eg4d::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eg4d::cpu {
+
+HWY_EXPORT(regularize_stripe);
 
 void hexplane_regularization(const HexPlaneRegularization& r) {
-  double values[3] = {};
-  for (size_t i = 0; i < r.layout->planes.size(); ++i) {
-    const HexPlaneLayout::Plane& plane = r.layout->planes[i];
-    const bool time = is_time_plane(static_cast<int>(i % 6));
-    const float* p = r.grid + plane.offset;
-    float* d = r.d_grid ? r.d_grid + plane.offset : nullptr;
-    values[time ? 1 : 0] +=
-        smoothness(plane, r.layout->channels, p, time ? r.time_smoothness : r.plane_smoothness, d);
-    if (time)
-      values[2] += distance_to_one(int64_t{plane.rows} * plane.columns * r.layout->channels, p, r.time_l1, d);
+  const std::vector<HexPlaneStripe> stripes =
+      hexplane_stripes(*r.layout, r.plane_smoothness, r.time_smoothness, r.time_l1);
+  std::vector<double> sums(stripes.size() * 2);
+  parallel_for(static_cast<int64_t>(stripes.size()), 1, [&](int64_t begin, int64_t) {
+    HWY_DYNAMIC_DISPATCH(regularize_stripe)
+    (stripes[static_cast<size_t>(begin)], r.grid, r.d_grid, &sums[static_cast<size_t>(begin) * 2]);
+  });
+  if (!r.values) return;
+  std::fill_n(r.values, 3, 0.0);
+  for (size_t i = 0; i < stripes.size(); ++i) {
+    r.values[stripes[i].time ? 1 : 0] += sums[i * 2] * stripes[i].smoothness_share;
+    r.values[2] += sums[i * 2 + 1] * stripes[i].l1_share;
   }
-  for (int i = 0; i < 3 && r.values; ++i) r.values[i] = values[i];
 }
 
 }  // namespace eg4d::cpu
+#endif

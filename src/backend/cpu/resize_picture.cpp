@@ -1,12 +1,48 @@
-#include <algorithm>
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/resize_picture.cpp"
+#include "backend/cpu/simd_targets.h"
+#include "hwy/foreach_target.h"
 
+#include <algorithm>
+#include <vector>
+
+#include "backend/cpu/thread_scratch.h"
+#include "backend/cpu/simd-inl.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/threads.h"
 
-namespace eg4d::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace eg4d::cpu::HWY_NAMESPACE {
 namespace {
 
-// Bilinear sample position of output pixel `at`: pixel centres are aligned, outside is clamped.
+template <class D>
+HWY_INLINE hn::Vec<D> load_bytes(D d, const uint8_t* bytes) {
+  const hn::Rebind<int32_t, D> di;
+  const hn::Rebind<uint8_t, D> du;
+  return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(du, bytes)));
+}
+
+// out = (upper·(1-weight) + lower·weight)/255
+void blend_rows(const uint8_t* upper, const uint8_t* lower, float weight, int64_t count, float* out) {
+  for_lanes(count, [&](auto d, int64_t i) HWY_ATTR {
+    const auto top = load_bytes(d, upper + i), bottom = load_bytes(d, lower + i);
+    const auto blended = hn::MulAdd(hn::Set(d, weight), hn::Sub(bottom, top), top);
+    hn::StoreU(hn::Div(blended, hn::Set(d, 255.0f)), d, out + i);
+  });
+}
+
+}  // namespace
+}  // namespace eg4d::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eg4d::cpu {
+
+HWY_EXPORT(blend_rows);
+
+namespace {
+
+// Where output pixel `at` falls between two input pixels: centres are aligned, outside is clamped.
 struct Tap {
   int low, high;
   float weight;  // of high
@@ -21,28 +57,25 @@ Tap tap(int at, int size, int out_size) {
 }  // namespace
 
 void resize_picture(const ResizePicture& r) {
-  constexpr float kScale = 1.0f / 255;
+  const int64_t row = int64_t{r.width} * 3, out_row = int64_t{r.out_width} * 3;
+  std::vector<Tap> columns;
+  for (int x = 0; x < r.out_width && r.width != r.out_width; ++x)
+    columns.push_back(tap(x, r.width, r.out_width));
   parallel_for(r.out_height, 16, [&](int64_t begin, int64_t end) {
     for (int64_t y = begin; y < end; ++y) {
-      float* out = r.out + y * r.out_width * 3;
-      if (r.width == r.out_width && r.height == r.out_height) {
-        const uint8_t* row = r.picture + y * r.width * 3;
-        for (int i = 0; i < r.width * 3; ++i) out[i] = static_cast<float>(row[i]) / 255;
-        continue;
-      }
       const Tap v = tap(static_cast<int>(y), r.height, r.out_height);
-      const uint8_t* upper = r.picture + int64_t{v.low} * r.width * 3;
-      const uint8_t* lower = r.picture + int64_t{v.high} * r.width * 3;
-      for (int x = 0; x < r.out_width; ++x) {
-        const Tap h = tap(x, r.width, r.out_width);
+      float* out = r.out + y * out_row;
+      float* blended = columns.empty() ? out : scratch(0, row);
+      HWY_DYNAMIC_DISPATCH(blend_rows)
+      (r.picture + v.low * row, r.picture + v.high * row, v.weight, row, blended);
+      for (const Tap& h : columns)
         for (int c = 0; c < 3; ++c) {
-          const float top = upper[h.low * 3 + c] * (1 - h.weight) + upper[h.high * 3 + c] * h.weight;
-          const float bottom = lower[h.low * 3 + c] * (1 - h.weight) + lower[h.high * 3 + c] * h.weight;
-          out[x * 3 + c] = (top * (1 - v.weight) + bottom * v.weight) * kScale;
+          const float left = blended[h.low * 3 + c];
+          *out++ = left + (blended[h.high * 3 + c] - left) * h.weight;
         }
-      }
     }
   });
 }
 
 }  // namespace eg4d::cpu
+#endif
