@@ -3,8 +3,8 @@
 #include "backend/cpu/deformation_network.h"
 #include "backend/cpu/dense_kernels.h"
 #include "backend/cpu/gemm.h"
-#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/splat_kernels.h"
+#include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
 namespace eg4d {

@@ -1,5 +1,6 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/gaussian_activation_backward.cpp"
+#include "backend/cpu/simd_targets.h"
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace eg4d::cpu::HWY_NAMESPACE {
+namespace {
 
 // The derivative with respect to a sum goes to both summands.
 template <class D>
@@ -67,6 +69,7 @@ void activate_backward(const GaussianActivationBackward& b, int64_t begin, int64
   }
 }
 
+}  // namespace
 }  // namespace eg4d::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -1,5 +1,6 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/gaussian_activation_forward.cpp"
+#include "backend/cpu/simd_targets.h"
 #include "hwy/foreach_target.h"
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace eg4d::cpu::HWY_NAMESPACE {
+namespace {
 
 void activate_rotation(const GaussianActivation& a, int64_t i) {
   float q[4];
@@ -42,6 +44,7 @@ void activate(const GaussianActivation& a, int64_t begin, int64_t end) {
   }
 }
 
+}  // namespace
 }  // namespace eg4d::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

@@ -14,9 +14,9 @@
 #include "backend/cpu/hexplane_order.h"
 #include "backend/cpu/hexplane_sampling.h"
 #include "backend/cpu/hexplane_texels-inl.h"
-#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/simd-inl.h"
 #include "backend/cpu/splat_kernels.h"
+#include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
 #ifndef EG4D_HEXPLANE_BACKWARD_ONCE

@@ -25,7 +25,8 @@ struct HexPlaneStripe {
   static constexpr int64_t kWidth = 8192;
 };
 
-// All planes, largest stripes first so that threads finish together; weights of the regularisers as in HexPlaneAdam.
+// All planes, largest stripes first so that threads finish together; weights of the regularisers as in
+// HexPlaneAdam.
 std::vector<HexPlaneStripe> hexplane_stripes(const HexPlaneLayout& layout, float plane_smoothness,
                                              float time_smoothness, float time_l1);
 

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/simd-inl.h"
 #include "backend/cpu/splat_kernels.h"
+#include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
 HWY_BEFORE_NAMESPACE();

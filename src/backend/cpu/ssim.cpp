@@ -14,8 +14,8 @@
 #include <cmath>
 #include <vector>
 
-#include "backend/cpu/thread_scratch.h"
 #include "backend/cpu/simd-inl.h"
+#include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
 #ifndef EG4D_SSIM_ONCE
