@@ -4,6 +4,7 @@
 
 #include "app/command.h"
 #include "pipeline/presets.h"
+#include "pipeline/sampling_options.h"
 #include "splat/options.h"
 
 namespace eg4d {
@@ -11,7 +12,8 @@ namespace {
 
 constexpr const char* kMarkdownHead =
     "# Settings\n\n"
-    "Every setting of `eg4d reconstruct`. This page is written by `eg4d options --markdown`; a test holds it "
+    "Every setting of `eg4d reconstruct`, `eg4d animate` and `eg4d multiview`. This page is written by `eg4d "
+    "options --markdown`; a test holds it "
     "up to date.\n"
     "The defaults are the published hyper-parameters (preset `paper`). A setting is changed by a preset\n"
     "(`--preset fast`), in a TOML file (`--config mine.toml`), by `--set key=value` or as an option\n"
@@ -44,7 +46,7 @@ class OptionsCommand : public Command {
 
  private:
   std::string text() const {
-    if (markdown_) return kMarkdownHead + schema_.to_markdown();
+    if (markdown_) return page();
     if (json_) return schema_.to_json() + "\n";
     if (toml_) return schema_.to_toml();
     std::string lines;
@@ -53,6 +55,18 @@ class OptionsCommand : public Command {
                            option.expectation(), option.help);
     }
     return lines;
+  }
+
+  // docs/options.md: the settings of all stages.
+  std::string page() const {
+    AnimateOptions animate;
+    MultiviewOptions multiview;
+    ConfigSchema animate_schema, multiview_schema;
+    animate.bind(animate_schema);
+    multiview.bind(multiview_schema);
+    return kMarkdownHead + std::string("# reconstruct\n\n") + schema_.to_markdown() +
+           "\n# animate\n\nPresets: `paper`, `svd` (the 14-frame model).\n\n" + animate_schema.to_markdown() +
+           "\n# multiview\n\n" + multiview_schema.to_markdown();
   }
 
   bool toml_ = false, json_ = false, markdown_ = false;

@@ -45,7 +45,7 @@ std::string read_tail(int pipe) {
 
 }  // namespace
 
-ProcessResult run_program(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
+ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
   std::string name = program.string();

@@ -17,6 +17,6 @@ struct ProcessResult {
 
 // Runs a program to its end, without a shell and without standard input. Throws Error when it cannot be
 // started.
-ProcessResult run_program(const std::filesystem::path& program, const std::vector<std::string>& arguments);
+ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments);
 
 }  // namespace eg4d

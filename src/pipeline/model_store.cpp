@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/sha256.h"
+#include "diffusion/video_checkpoint.h"
 #include "io/safetensors.h"
 
 namespace eg4d {
@@ -179,9 +180,11 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
         types.insert(name_of(tensor.dtype));
       }
     }
+    VideoCheckpoint{location.path};  // names and shapes
     if (!location.diffusers_layout && check.parameters < entry.parameters)
-      check.problem = fmt::format("it holds {} parameters, {} are expected: another or a pruned network",
-                                  check.parameters, entry.parameters);
+      check.problem =
+          fmt::format("it holds {} parameters, {} are expected: a smaller network of the same family",
+                      check.parameters, entry.parameters);
     if (hash && location.sha256) verify_hash(location, check, progress);
   } catch (const Interrupted&) {
     throw;

@@ -55,7 +55,7 @@ void interpolate_dataset(const fs::path& from, const fs::path& to, const OrbitDa
   for (int view = 0; view < dataset.views; ++view) {
     const ScratchFolder scratch(to / ".interpolating");
     const fs::path images = from / fmt::format("views/{:08}/images", view + 1);
-    const ProcessResult result = run_program(program, {"-i", images.string(), "-o", scratch.path().string(),
+    const ProcessResult result = run_process(program, {"-i", images.string(), "-o", scratch.path().string(),
                                                        "-n", std::to_string(denser.times), "-f", "%06d.png"});
     const auto made = result.exit_code == 0 ? picture_files(scratch.path()) : std::vector<fs::path>{};
     if (made.size() != static_cast<size_t>(denser.times))

@@ -10,7 +10,9 @@
 #include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/http_server.h"
+#include "support/run_program.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_video_model.h"
 
 namespace eg4d {
 namespace {
@@ -76,23 +78,50 @@ TEST_F(Models, AreTakenByPathOrName) {
 
 TEST_F(Models, AreChecked) {
   Progress progress;
-  const fs::path file = write_model(folder / "m/sv3d_p.safetensors");
-  auto check = check_model(entry, *find_model(entry, folder / "m"), true, progress);
-  EXPECT_EQ(check.parameters, 8);
-  EXPECT_EQ(check.stored_as, "f32");
-  EXPECT_TRUE(test::contains(check.problem, "8 parameters"));
-
+  const fs::path file = folder / "m/sv3d_p.safetensors";
+  fs::create_directories(folder / "m");
+  test::write_tiny_model(test::TinyModel::sv3d_p, file);
   ModelEntry small = entry;
-  small.parameters = 8;
-  EXPECT_EQ(check_model(small, *find_model(entry, folder / "m"), true, progress).problem, "");
+  small.parameters = 1;
+  const auto check = [&](bool hash) {
+    return check_model(small, *find_model(entry, folder / "m"), hash, progress);
+  };
+  EXPECT_EQ(check(true).problem, "");
+  EXPECT_EQ(check(true).stored_as, "f32");
+  EXPECT_FALSE(check(true).hash_verified);
+  EXPECT_TRUE(test::contains(check_model(entry, *find_model(entry, folder / "m"), false, progress).problem,
+                             "smaller"));
+
   test::write_text(folder / "m/sv3d_p.safetensors.sha256",
                    sha256_of(test::read_text(file)) + "  sv3d_p.safetensors\n");
-  EXPECT_TRUE(check_model(small, *find_model(entry, folder / "m"), true, progress).hash_verified);
+  EXPECT_TRUE(check(true).hash_verified);
   test::write_text(folder / "m/sv3d_p.safetensors.sha256", sha256_of("other") + "  sv3d_p.safetensors\n");
-  EXPECT_TRUE(test::contains(check_model(small, *find_model(entry, folder / "m"), true, progress).problem,
-                             "SHA-256"));
-  fs::resize_file(file, 40);
-  EXPECT_NE(check_model(small, *find_model(entry, folder / "m"), false, progress).problem, "");
+  EXPECT_TRUE(test::contains(check(true).problem, "SHA-256"));
+  EXPECT_EQ(check(false).problem, "");
+  fs::resize_file(file, fs::file_size(file) - 1);
+  EXPECT_NE(check(false).problem, "");
+  write_model(file);
+  EXPECT_TRUE(test::contains(check(false).problem, "sv3d_p.safetensors"));
+}
+
+TEST_F(Models, OnTheCommandLine) {
+  const auto list = test::run_program({"models", "list"});
+  EXPECT_EQ(list.exit_code, 0);
+  for (const ModelEntry& one : model_catalog())
+    EXPECT_TRUE(test::contains(list.output, one.repository)) << one.name;
+  const auto check = test::run_program({"models", "check"});
+  EXPECT_EQ(check.exit_code, 1);
+  EXPECT_TRUE(test::contains(check.output, "eg4d models fetch sv3d_p"));
+  EXPECT_TRUE(test::contains(check.output, "HF_TOKEN"));
+  EXPECT_EQ(test::run_program({"models", "fetch"}).exit_code, 2);
+  EXPECT_EQ(test::run_program({"models", "drop"}).exit_code, 2);
+  EXPECT_TRUE(
+      test::contains(test::run_program({"models", "check", "sv3dp"}).errors, "did you mean 'sv3d_p'?"));
+
+  test::HttpServer server([&](const std::string&) { return http_response(403, "", ""); });
+  const auto refused = test::run_program({"models", "fetch", "sv3d_p"}, {"HF_ENDPOINT=" + server.url("")});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(test::contains(refused.errors, "https://huggingface.co/stabilityai/sv3d"));
 }
 
 TEST_F(Models, AreFetchedWithTheToken) {

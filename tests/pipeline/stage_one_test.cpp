@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "core/interrupt.h"
+#include "core/process.h"
 #include "io/video.h"
 #include "pipeline/animate.h"
 #include "pipeline/multiview.h"
@@ -216,6 +217,55 @@ TEST_F(StageOne, FromAPictureToAModelOnTheCommandLine) {
        "schedule.fine_iterations=5", "--set", "start.count=50", "--set", "start.points=random"});
   ASSERT_EQ(trained.exit_code, 0) << trained.errors;
   EXPECT_TRUE(fs::exists(folder / "run/coarse/model.safetensors"));
+}
+
+// kill -9 at any moment.
+TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
+  std::vector<std::string> arguments = {
+      "animate", folder / "photo.png", "--model", folder / "svd.safetensors", "--side",
+      "64",      "--frames",           "3",       "--sampler.steps",          "12",
+      "-o"};
+  auto whole = arguments;
+  whole.push_back(folder / "whole");
+  ASSERT_EQ(test::run_program(whole).exit_code, 0);
+  std::vector<std::string> killed = {"-s", "KILL", "0", EG4D_PROGRAM};
+  killed.insert(killed.end(), arguments.begin(), arguments.end());
+  killed.push_back(folder / "killed");
+  int kills = 0;
+  for (int attempt = 1; attempt < 60; ++attempt) {
+    killed[2] = std::to_string(0.1 * attempt);
+    if (run_process(*find_program("timeout"), killed).exit_code == 0) break;
+    ++kills;
+  }
+  EXPECT_GT(kills, 0);
+  EXPECT_EQ(bytes_of(folder / "killed/video"), bytes_of(folder / "whole/video"));
+}
+
+TEST_F(StageOne, BadInputIsOneSentence) {
+  const auto fails = [&](std::vector<std::string> arguments, const std::string& part) {
+    arguments.insert(arguments.end(), {"-o", folder / "out"});
+    const auto result = test::run_program(arguments);
+    EXPECT_EQ(result.exit_code, 1) << result.errors;
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+    EXPECT_TRUE(test::contains(result.errors, part)) << result.errors;
+    EXPECT_FALSE(fs::exists(folder / "out/video/manifest.json"));
+  };
+  const std::string svd = folder / "svd.safetensors", sv3d = folder / "sv3d.safetensors";
+  test::write_text(folder / "text.png", "no picture");
+  test::write_text(folder / "text.mp4", "no video");
+  test::write_text(folder / "text.safetensors", "no weights at all");
+  fs::create_directories(folder / "empty");
+  fs::copy_file(svd, folder / "short.safetensors");
+  fs::resize_file(folder / "short.safetensors", fs::file_size(svd) - 8);
+  write_png(folder / "small.png", gradient(40));
+  fails({"animate", folder / "nowhere.png", "--model", svd}, "nowhere.png");
+  fails({"animate", folder / "text.png", "--model", svd}, "text.png");
+  fails({"animate", folder / "small.png", "--model", svd, "--side", "0"}, "40×40");
+  fails({"animate", folder / "photo.png", "--model", folder / "text.safetensors"}, "text.safetensors");
+  fails({"animate", folder / "photo.png", "--model", folder / "short.safetensors"}, "short.safetensors");
+  fails({"animate", folder / "photo.png", "--model", folder / "empty"}, "empty");
+  fails({"multiview", folder / "text.mp4", "--model", sv3d}, "text.mp4");
+  fails({"multiview", folder / "empty", "--model", sv3d}, "no pictures");
 }
 
 }  // namespace
