@@ -13,11 +13,13 @@ class ExportCommand : public Command {
  public:
   const char* name() const override { return "export"; }
   const char* summary() const override {
-    return "a model becomes PLY files that every viewer of Gaussians opens";
+    return "a model becomes PLY files, or a model folder of the Python EG4D";
   }
   const char* examples() const override {
     return "  eg4d export run -o object.ply --time 0.5      one moment, for SuperSplat, Blender, Unity, …\n"
-           "  eg4d export run -o sequence --frames 25       sequence/frame_0000.ply, …";
+           "  eg4d export run -o sequence --frames 25       sequence/frame_0000.ply, …\n"
+           "  eg4d export run -o folder --format python     folder/point_cloud/iteration_N/, for the Python "
+           "EG4D";
   }
 
   void declare(Arguments& arguments) override {
@@ -25,6 +27,8 @@ class ExportCommand : public Command {
     ConfigSchema& options = arguments.options;
     options.add("output", output_, "a .ply file for one moment, or a folder; needed");
     arguments.short_name('o', "output");
+    options.add("format", job_.format, {{"ply", ExportFormat::ply}, {"python", ExportFormat::python}},
+                "what to write");
     options.add("time", job_.time, {0, 1}, "the moment that one file shows");
     options.add("frames", job_.frames, {0, 1e6},
                 "moments of a sequence; 0: as many as the training video has");
@@ -52,6 +56,9 @@ class ExportCommand : public Command {
           fmt::format("'{}' is no kind of file this command writes; give a name that ends in .ply, or a "
                       "folder (a name without extension)",
                       output_));
+    }
+    if (one_file && job_.format == ExportFormat::python) {
+      throw UsageError("--format python writes a folder; give -o a name without extension");
     }
     if (one_file && arguments.given("frames")) {
       throw UsageError("--frames asks for a sequence; give -o a folder (a name without extension)");

@@ -10,6 +10,7 @@
 #include "io/folder.h"
 #include "io/ply.h"
 #include "pipeline/open_model.h"
+#include "pipeline/python_model.h"
 #include "splat/gaussian_cloud.h"
 
 namespace eg4d {
@@ -36,6 +37,7 @@ Paths export_sequence(Backend& backend, const ExportJob& job, const Model& model
 
 Paths export_model(Backend& backend, const ExportJob& job, Progress& progress) {
   const Model model = open_model(backend, job.model);
+  if (job.format == ExportFormat::python) return write_python_model(model, job.output);
   if (job.output.extension() != ".ply") return export_sequence(backend, job, model, progress);
   write_gaussian_ply(job.output, cloud_at(backend, model, static_cast<float>(job.time)));
   return {job.output};

@@ -9,11 +9,18 @@ namespace eg4d {
 
 class Backend;
 
+enum class ExportFormat {
+  ply,     // 3D Gaussians as every viewer reads them, one file per moment
+  python,  // the model folder of the Python EG4D
+};
+
 struct ExportJob {
-  std::filesystem::path model;   // what open_model takes
-  std::filesystem::path output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …
-  double time = 0;               // in [0,1], for one file
-  int frames = 0;                // of a sequence, times evenly in [0,1]; 0: as many as the training video has
+  std::filesystem::path model;  // what open_model takes
+  std::filesystem::path
+      output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …, or the Python layout
+  ExportFormat format = ExportFormat::ply;
+  double time = 0;  // in [0,1], for one file
+  int frames = 0;   // of a sequence, times evenly in [0,1]; 0: as many as the training video has
 };
 
 // Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH

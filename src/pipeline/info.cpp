@@ -13,8 +13,10 @@
 #include "io/mapped_file.h"
 #include "io/ply_table.h"
 #include "io/safetensors.h"
+#include "io/torch_checkpoint.h"
 #include "io/video.h"
 #include "pipeline/open_model.h"
+#include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
 #include "scene/dataset.h"
 
@@ -72,6 +74,50 @@ json describe_ply(const fs::path& path) {
           {"properties", names}};
 }
 
+// "0.2.deformation_net.grid.aabb" -> "f32 [2,3]" for every tensor; single numbers and texts as they are.
+void list_torch_values(const TorchValue& value, const std::string& name, json& tensors, json& values) {
+  const std::string prefix = name.empty() ? "" : name + ".";
+  if (const auto* tensor = value.get_if<TorchTensor>()) {
+    tensors[name] = fmt::format("{} {}", name_of(tensor->dtype), to_string(tensor->shape));
+  } else if (value.get_if<TorchValue::Dict>()) {
+    for (const auto& [key, item] : value.entries()) {
+      const auto* text = key.get_if<std::string>();
+      const auto* number = key.get_if<int64_t>();
+      list_torch_values(item,
+                        prefix + (text     ? *text
+                                  : number ? std::to_string(*number)
+                                           : "?"),
+                        tensors, values);
+    }
+  } else if (value.get_if<TorchValue::List>() || value.get_if<TorchValue::Tuple>()) {
+    for (size_t i = 0; i < value.items().size(); ++i) {
+      list_torch_values(value.items()[i], prefix + std::to_string(i), tensors, values);
+    }
+  } else if (const auto* text = value.get_if<std::string>()) {
+    values[name] = *text;
+  } else if (const auto* integer = value.get_if<int64_t>()) {
+    values[name] = *integer;
+  } else if (value.get_if<double>() || value.get_if<bool>()) {
+    values[name] = value.get_if<bool>() ? json(value.boolean()) : json(value.real());
+  }
+}
+
+json describe_torch(const fs::path& path) {
+  json tensors = json::object(), values = json::object();
+  list_torch_values(read_torch_checkpoint(path), "", tensors, values);
+  bool has_field = false;
+  for (const auto& item : tensors.items())
+    has_field |= item.key().find("deformation_net.") != std::string::npos;
+  const bool is_state = tensors.contains("deformation_net.grid.aabb");
+  json description = {{"kind", is_state    ? "deformation field (Python EG4D)"
+                               : has_field ? "checkpoint (Python EG4D)"
+                                           : "PyTorch file"}};
+  if (has_field && !is_state && values.contains("1")) description["iteration"] = values["1"];
+  if (!values.empty()) description["values"] = std::move(values);
+  description["tensors"] = std::move(tensors);
+  return description;
+}
+
 json describe_picture(const fs::path& path) {
   const PictureSize size = picture_size(path);
   return {{"kind", "picture"}, {"width", size.width}, {"height", size.height}, {"channels", size.channels}};
@@ -94,6 +140,7 @@ json describe_file(const fs::path& path) {
     return describe_picture(path);
   }
   if (path.extension() == ".safetensors") return describe_safetensors(path);
+  if (starts_with(path, "PK")) return describe_torch(path);
   for (const char* extension : {".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"}) {
     if (path.extension() == extension) return describe_video(path);
   }
@@ -165,6 +212,19 @@ json describe_run(const fs::path& path) {
   return description;
 }
 
+json describe_python_folder(const fs::path& path) {
+  const fs::path folder = python_model_folder(path);
+  json description = {{"kind", "model folder (Python EG4D)"}, {"folder", folder.generic_string()}};
+  for (const auto& entry :
+       std::set<fs::directory_entry>(fs::directory_iterator(folder), fs::directory_iterator())) {
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".ply" || extension == ".pth") {
+      description[entry.path().filename().string()] = describe_file(entry.path());
+    }
+  }
+  return description;
+}
+
 json describe(const fs::path& path) {
   if (!fs::exists(path)) throw Error(fmt::format("there is no '{}'", path.string()));
   if (!fs::is_directory(path)) return describe_file(path);
@@ -172,6 +232,7 @@ json describe(const fs::path& path) {
   if (fs::exists(path / "coarse" / "manifest.json") || is_dataset(path / "multiviews"))
     return describe_run(path);
   if (fs::exists(path / "manifest.json")) return describe_run(path.parent_path());
+  if (is_python_model(path)) return describe_python_folder(path);
   throw Error(fmt::format(
       "the folder '{}' is neither a dataset (no transforms_train.json), nor a run (no coarse/ and no "
       "multiviews/), nor a model folder (no point_cloud.ply)",

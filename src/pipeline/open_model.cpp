@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
 
 namespace eg4d {
@@ -44,6 +45,7 @@ Model open_model(Backend& backend, const fs::path& named) {
   if (!fs::exists(named)) {
     throw Error(fmt::format("there is no '{}'; give a run folder or a model file", named.string()));
   }
+  if (is_python_model(named)) return read_python_model(backend, named);
   if (!fs::is_directory(named)) return load_model(backend, named);
   for (const fs::path& file : {run_model_file(named), run_model_file(named.parent_path())}) {
     if (!file.empty()) return load_model(backend, file);

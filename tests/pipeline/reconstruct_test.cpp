@@ -117,7 +117,8 @@ TEST_F(Reconstruct, SilhouetteStartFindsTheObject) {
   job.options.start.points = StartPoints::silhouette;
   EXPECT_NO_THROW(reconstruct(*backend_, job, quiet_));
   job.output = folder_ / "black";
-  job.options.data.background = Background::black;  // the pictures are on white: everything is object, nothing is empty
+  job.options.data.background =
+      Background::black;  // the pictures are on white: everything is object, nothing is empty
   EXPECT_NO_THROW(reconstruct(*backend_, job, quiet_));
 }
 

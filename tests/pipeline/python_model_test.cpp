@@ -1,0 +1,146 @@
+#include "pipeline/python_model.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "backend/backend.h"
+#include "io/torch_checkpoint.h"
+#include "pipeline/info.h"
+#include "pipeline/open_model.h"
+#include "scene/camera.h"
+#include "splat/evaluation.h"
+#include "splat/gaussian_cloud.h"
+#include "splat/reference_format.h"
+#include "support/expect_error.h"
+#include "support/golden.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_model.h"
+
+namespace eg4d {
+namespace {
+
+class PythonModel : public testing::Test {
+ protected:
+  std::vector<float> render(const Model& model, float time) {
+    Intrinsics intrinsics;
+    intrinsics.fov_x = kOrbitFovX;
+    const Camera camera = make_camera(orbit_camera_to_world(20, 10, kOrbitRadius), 48, 40, intrinsics);
+    Renderer renderer(*backend_, render_options(model.info.options));
+    renderer.deform(model.gaussians, model.active_field(), time, color_time(model.info.options, time), false);
+    return renderer.render(camera).image.to_host();
+  }
+  void expect_same_pictures(const Model& a, const Model& b, double tolerance) {
+    for (const float time : {0.0f, 0.35f, 1.0f}) {
+      EXPECT_LE(test::relative_error(render(a, time), render(b, time)), tolerance) << time;
+    }
+  }
+
+  // A checkpoint as the Python code saves it: ((degree, tensors and state dicts), iteration).
+  TorchValue checkpoint(const Model& model, int iteration) {
+    const GaussianCloud cloud = to_cloud(model.gaussians);
+    const int64_t n = cloud.count();
+    TorchValue::Dict field;
+    for (const auto& [name, tensor] : field_state(model.field)) {
+      field.entries.emplace_back(name, TorchTensor::from(tensor.shape, tensor.values));
+    }
+    const TorchTensor zeros = TorchTensor::from(Shape{n, 1}, std::vector<float>(static_cast<size_t>(n)));
+    const TorchTensor table =
+        TorchTensor::from_bytes(DType::boolean, {n}, std::vector<uint8_t>(static_cast<size_t>(n), 1).data());
+    const TorchTensor radii = TorchTensor::from(Shape{n}, std::vector<float>(static_cast<size_t>(n)));
+    TorchValue::Dict optimizer;
+    optimizer.entries = {{"state", TorchValue::Dict{}}, {"param_groups", TorchValue::List{}}};
+    const TorchValue::Tuple captured{
+        {model.gaussians.active_sh_degree, TorchTensor::from(Shape{n, 3}, cloud.positions), field, table,
+         TorchTensor::from(Shape{n, 1, 3}, cloud.sh_dc), TorchTensor::from(Shape{n, 15, 3}, cloud.sh_rest),
+         TorchTensor::from(Shape{n, 3}, cloud.log_scales), TorchTensor::from(Shape{n, 4}, cloud.quaternions),
+         TorchTensor::from(Shape{n, 1}, cloud.opacity_logits), radii, zeros, zeros, optimizer, 4.6}};
+    return TorchValue::Tuple{{captured, iteration}};
+  }
+
+  test::TemporaryFolder folder_;
+  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+};
+
+TEST_F(PythonModel, WrittenAndReadBackShowsTheSame) {
+  const Model model = test::tiny_model(*backend_, 40, 3);
+  const auto files = write_python_model(model, folder_ / "model");
+  ASSERT_EQ(files.size(), 3u);
+  EXPECT_EQ(files[1], folder_ / "model/point_cloud/iteration_77/deformation.pth");
+  for (const std::filesystem::path& named : {folder_ / "model", files[0].parent_path(), files[0]}) {
+    const Model read = open_model(*backend_, named);
+    EXPECT_EQ(read.info.iterations, 77);
+    EXPECT_TRUE(read.info.deforms);
+    expect_same_pictures(read, model, 0);
+  }
+}
+
+TEST_F(PythonModel, AFullTimeAxisBecomesTheUpperHalfOfALongerOne) {
+  Model model = test::tiny_model(*backend_, 40, 3);
+  model.info.options.hexplane.full_time_axis = true;
+  DeformationField field(*backend_, model.info.options);
+  field.grid = model.field.grid;
+  field.box = model.field.box;
+  field.network = model.field.network;
+  model.field = std::move(field);
+  write_python_model(model, folder_ / "model");
+  const Model read = open_model(*backend_, folder_ / "model");
+  EXPECT_EQ(read.info.options.hexplane.time_resolution, 9);
+  EXPECT_FALSE(read.info.options.hexplane.full_time_axis);
+  expect_same_pictures(read, model, 1e-5);
+}
+
+TEST_F(PythonModel, CheckpointsAreRead) {
+  const Model model = test::tiny_model(*backend_, 40, 2);
+  write_torch_checkpoint(folder_ / "best_14000_27.5.pth", checkpoint(model, 14000));
+  const Model read = open_model(*backend_, folder_ / "best_14000_27.5.pth");
+  EXPECT_EQ(read.info.iterations, 14000);
+  EXPECT_EQ(read.gaussians.active_sh_degree, 2);
+  expect_same_pictures(read, model, 0);
+  write_torch_checkpoint(folder_ / "coarse_3000.pth", checkpoint(model, 3000));
+  EXPECT_FALSE(open_model(*backend_, folder_ / "coarse_3000.pth").info.deforms);
+
+  const auto info = nlohmann::json::parse(describe_as_json(folder_ / "best_14000_27.5.pth"));
+  EXPECT_EQ(info["kind"], "checkpoint (Python EG4D)");
+  EXPECT_EQ(info["iteration"], 14000);
+  EXPECT_EQ(info["tensors"]["0.1"], "f32 [40,3]");
+}
+
+TEST_F(PythonModel, TheLatestIterationIsTaken) {
+  Model model = test::tiny_model(*backend_, 4, 3);
+  for (const int iterations : {900, 10000, 2000}) {
+    model.info.iterations = iterations;
+    write_python_model(model, folder_ / "model");
+  }
+  EXPECT_EQ(open_model(*backend_, folder_ / "model").info.iterations, 10000);
+  const std::string info = describe_as_text(folder_ / "model");
+  EXPECT_TRUE(test::contains(info, "iteration_10000")) << info;
+  EXPECT_TRUE(test::contains(info, "deformation.pth:")) << info;
+}
+
+TEST_F(PythonModel, APlyAloneStandsStill) {
+  const Model model = test::tiny_model(*backend_, 12, 3);
+  write_gaussian_ply(folder_ / "object.ply", cloud_at(*backend_, model, 0.5f));
+  const Model read = open_model(*backend_, folder_ / "object.ply");
+  EXPECT_FALSE(read.info.deforms);
+  EXPECT_EQ(read.gaussians.count(), 12);
+}
+
+TEST_F(PythonModel, WhatIsWrongIsSaidInOneSentence) {
+  const Model model = test::tiny_model(*backend_, 12, 3);
+  const auto files = write_python_model(model, folder_ / "model");
+  EXPECT_ERROR(open_model(*backend_, files[1]), "name the folder");
+  write_torch_checkpoint(folder_ / "list.pth", TorchValue::List{{1, 2}});
+  EXPECT_ERROR(open_model(*backend_, folder_ / "list.pth"), "list.pth");
+  write_torch_checkpoint(folder_ / "empty.pth", TorchValue::Tuple{{TorchValue::Tuple{}, 5}});
+  EXPECT_ERROR(open_model(*backend_, folder_ / "empty.pth"), "it lacks one of");
+  TorchValue::Dict dict;
+  dict.entries = {{"deformation_net.grid.aabb", TorchTensor::from(Shape{2, 3}, std::vector<float>(6))}};
+  write_torch_checkpoint(files[1], dict);
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model"), "grids.0.0");
+  test::write_text(files[1], "no zip");
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model"), "deformation.pth");
+}
+
+}  // namespace
+}  // namespace eg4d
