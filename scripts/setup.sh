@@ -15,8 +15,8 @@ packages=(
   libcurl4-openssl-dev
   # computing
   libdnnl-dev libhwy-dev libnanoflann-dev
-  # texts, the command line, downloads
-  libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev libcurl4-openssl-dev
+  # texts and the command line
+  libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   # tests, benchmarks, lint, the .deb package
   libgtest-dev libbenchmark-dev clang-format-14 clang-tidy-14 dpkg-dev file
 )
