@@ -1,0 +1,63 @@
+#pragma once
+
+// The rasteriser as its definition reads, one pixel and one Gaussian at a time, in float or double: what the
+// kernels are compared with and measured against.
+
+#include <cstdint>
+#include <vector>
+
+#include "backend/splat_ops.h"
+
+namespace eg4d::test {
+
+// Host copies of what RasterizeForward takes; `covariances` replaces scales and rotations when it is not
+// empty.
+template <class T>
+struct RasterScene {
+  RasterizeCamera camera;
+  int64_t count = 0;
+  std::vector<T> means, scales, rotations, covariances, opacities, colors;
+};
+
+template <class T>
+struct RasterGradients {
+  std::vector<T> means, scales, rotations, covariances, opacities, colors, means_ndc;
+};
+
+template <class T>
+class ReferenceRasterizer {
+ public:
+  void forward(const RasterScene<T>& scene);
+  // After forward with the same scene. d_alpha may be empty.
+  RasterGradients<T> backward(const RasterScene<T>& scene, const std::vector<T>& d_image,
+                              const std::vector<T>& d_alpha = {});
+
+  std::vector<T> image, depth, alpha;  // [H,W,3], [H,W], [H,W]
+  std::vector<int32_t> radii;          // [N]
+  int64_t pair_count() const { return static_cast<int64_t>(pairs_.size()); }
+
+  struct Splat {
+    T x = 0, y = 0, z = 0;  // pixel, view depth
+    T conic[3] = {};        // xx, xy, yy
+    T opacity = 0;
+    int radius = 0;  // 0 = not visible
+    int tile_x0 = 0, tile_x1 = 0, tile_y0 = 0, tile_y1 = 0;
+  };
+
+ private:
+  void sort_into_tiles(const RasterizeCamera& camera);
+  void blend_pixel(const RasterScene<T>& scene, int tile, int x, int y);
+  void blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, T d_alpha, int tile, int x, int y);
+
+  std::vector<Splat> splats_;
+  std::vector<int32_t> order_;
+  std::vector<int64_t> tile_begin_;  // [tiles + 2] into pairs_
+  std::vector<int32_t> pairs_;       // Gaussians of each tile, front to back
+  std::vector<int32_t> stop_;        // [H,W] entries of the tile's list that the pixel looked at
+  std::vector<T> d_screen_;          // [N,9] pixel x, y, conic xx, xy, yy, opacity, color
+};
+
+extern template class ReferenceRasterizer<float>;
+extern template class ReferenceRasterizer<double>;
+
+}  // namespace eg4d::test
