@@ -27,7 +27,7 @@ struct RasterizeCamera {
 };
 
 // What a forward pass leaves for its backward pass (tile lists, final transmittance, …). One context serves
-// one forward/backward pair at a time and keeps its memory between uses.
+// one forward/backward pair at a time and keeps its memory between uses. The backend must outlive it.
 class RasterizeContext {
  public:
   virtual ~RasterizeContext() = default;

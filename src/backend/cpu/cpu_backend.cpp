@@ -21,7 +21,7 @@ class CpuSplatOps final : public SplatOps {
   explicit CpuSplatOps(Memory& memory) : memory_(memory) {}
 
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
-    return cpu::create_rasterize_context();
+    return cpu::create_rasterize_context(memory_);
   }
   void rasterize_forward(const RasterizeForward& a, Stream) override { run(cpu::rasterize_forward, a); }
   void rasterize_backward(const RasterizeBackward& a, Stream) override { run(cpu::rasterize_backward, a); }

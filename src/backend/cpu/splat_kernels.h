@@ -6,7 +6,9 @@
 
 namespace eg4d::cpu {
 
-std::unique_ptr<RasterizeContext> create_rasterize_context();
+class Memory;
+
+std::unique_ptr<RasterizeContext> create_rasterize_context(Memory& memory);
 void rasterize_forward(const RasterizeForward&);
 void rasterize_backward(const RasterizeBackward&);
 void sh_color_forward(const ShColor&);

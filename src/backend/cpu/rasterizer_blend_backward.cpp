@@ -1,0 +1,164 @@
+// One tile from back to front: the derivatives of its pixels with respect to each of its Gaussians, summed
+// over the tile's pixels.
+
+#include <algorithm>
+#include <bit>
+
+#include "backend/cpu/rasterizer.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/rasterizer_blend_backward.cpp"
+#include "backend/cpu/simd_targets.h"
+
+#include <hwy/foreach_target.h>
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/rasterizer_alpha-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace eg4d::cpu::HWY_NAMESPACE {
+namespace {
+
+// The tile's pixels, block by block.
+struct TileGradient {
+  HWY_ALIGN float red[kTilePixels], green[kTilePixels],
+      blue[kTilePixels];                       // of the loss, with respect to the image
+  HWY_ALIGN float transmittance[kTilePixels];  // in front of what was already visited
+  HWY_ALIGN float behind[kTilePixels];  // what was visited and the background, dotted with the gradient
+};
+
+void start(const RasterizeBackward& b, const RasterizerContext& context, int tile, int left, int top,
+           TileGradient& g) {
+  const RasterizeCamera& camera = b.forward.camera;
+  std::copy_n(context.transmittance.data() + int64_t{tile} * kTilePixels, kTilePixels, g.transmittance);
+  for (int i = 0; i < kTilePixels; ++i) {
+    const int block = i / kBlockPixels, pixel = i % kBlockPixels;
+    const int x = left + block % 4 * kBlock + pixel % kBlock, y = top + block / 4 * kBlock + pixel / kBlock;
+    g.red[i] = g.green[i] = g.blue[i] = g.behind[i] = 0;
+    if (x >= camera.width || y >= camera.height) continue;
+    const int64_t at = int64_t{y} * camera.width + x;
+    g.red[i] = b.d_image[3 * at], g.green[i] = b.d_image[3 * at + 1], g.blue[i] = b.d_image[3 * at + 2];
+    const float along_background = camera.background[0] * g.red[i] + camera.background[1] * g.green[i] +
+                                   camera.background[2] * g.blue[i];
+    g.behind[i] = g.transmittance[i] * (along_background - (b.d_alpha ? b.d_alpha[at] : 0.0f));
+  }
+}
+
+// 1/x for x in [0.01, 1], to the last bit or two.
+V reciprocal(V x) {
+  const V first = hn::ApproximateReciprocal(x);
+  return hn::Mul(first, hn::NegMulAdd(x, first, set(2)));
+}
+
+using Sums = V[kPartialSums];
+
+// Adds what one vector of pixels contributes to the sums of Gaussian number `index` of the tile's list.
+HWY_INLINE void add_pixels(const ScreenGaussian& gaussian, int32_t index, const TilePixels& pixels,
+                           const int32_t* stop, int offset, TileGradient& g, Sums& sums) {
+  const D d;
+  const DI di;
+  const Opacity o = opacity_at(gaussian, hn::Load(d, pixels.x + offset), hn::Load(d, pixels.y + offset));
+  const auto before_stop = hn::RebindMask(d, hn::Lt(hn::Set(di, index), hn::Load(di, stop + offset)));
+  const V unclamped = hn::IfThenElseZero(before_stop, o.value);
+  const V alpha = hn::Min(unclamped, set(kAlphaMax));
+  const V inverse = reciprocal(hn::Sub(set(1), alpha));
+  const V transmittance = hn::Mul(hn::Load(d, g.transmittance + offset), inverse);
+  const V red = hn::Load(d, g.red + offset), green = hn::Load(d, g.green + offset),
+          blue = hn::Load(d, g.blue + offset);
+  const V along_color =
+      hn::MulAdd(set(gaussian.color[0]), red,
+                 hn::MulAdd(set(gaussian.color[1]), green, hn::Mul(set(gaussian.color[2]), blue)));
+  const V behind = hn::Load(d, g.behind + offset);
+  const V d_alpha = hn::NegMulAdd(behind, inverse, hn::Mul(transmittance, along_color));
+  const V weight = hn::Mul(alpha, transmittance);
+  hn::Store(transmittance, d, g.transmittance + offset);
+  hn::Store(hn::MulAdd(weight, along_color, behind), d, g.behind + offset);
+  const V d_log = hn::Mul(unclamped, d_alpha);  // as published, the clamp is ignored
+  const V along_x = hn::Mul(d_log, o.dx), along_y = hn::Mul(d_log, o.dy);
+  sums[kG] = hn::Add(sums[kG], d_log);
+  sums[kGx] = hn::Add(sums[kGx], along_x);
+  sums[kGy] = hn::Add(sums[kGy], along_y);
+  sums[kGxx] = hn::MulAdd(along_x, o.dx, sums[kGxx]);
+  sums[kGxy] = hn::MulAdd(along_x, o.dy, sums[kGxy]);
+  sums[kGyy] = hn::MulAdd(along_y, o.dy, sums[kGyy]);
+  sums[kWr] = hn::MulAdd(weight, red, sums[kWr]);
+  sums[kWg] = hn::MulAdd(weight, green, sums[kWg]);
+  sums[kWb] = hn::MulAdd(weight, blue, sums[kWb]);
+}
+
+// Stores the sum over the lanes of each of the nine vectors, in order, and some numbers after them.
+#if HWY_TARGET == HWY_AVX3
+HWY_INLINE void store_sums(const Sums& v, float* out) {
+  // Each step folds vectors to half their length and puts two of them side by side.
+  const D d;
+  const hn::RebindToUnsigned<hn::Repartition<double, D>> d64;
+  const auto halves = [d](V a, V b) HWY_ATTR {  // 256-bit halves: a, b
+    return hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+  };
+  const auto blocks = [](V a, V b) HWY_ATTR {  // 128-bit blocks: a, b, a, b
+    return hn::Add(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a),
+                   hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a)));
+  };
+  const auto pairs = [d](V a, V b) HWY_ATTR {  // in each block: a, b, a, b
+    return hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  };
+  const auto lanes = [d, d64](V a, V b) HWY_ATTR {  // in each block: a (2), b (2)
+    const auto a64 = hn::BitCast(d64, a), b64 = hn::BitCast(d64, b);
+    return hn::Add(hn::BitCast(d, hn::InterleaveLower(d64, a64, b64)),
+                   hn::BitCast(d, hn::InterleaveUpper(d64, a64, b64)));
+  };
+  const V v0213 = blocks(halves(v[0], v[1]), halves(v[2], v[3]));
+  const V v4657 = blocks(halves(v[4], v[5]), halves(v[6], v[7]));
+  const V v8 = blocks(halves(v[8], v[8]), halves(v[8], v[8]));
+  const V mixed = lanes(pairs(v0213, v4657), pairs(v8, v8));  // blocks: 0 4 8 8, 2 6 8 8, 1 5 8 8, 3 7 8 8
+  alignas(64) static constexpr int32_t kOrder[16] = {0, 8, 4, 12, 1, 9, 5, 13, 2, 2, 2, 2, 2, 2, 2, 2};
+  hn::Store(hn::TableLookupLanes(mixed, hn::SetTableIndices(d, kOrder)), d, out);
+}
+#else
+HWY_INLINE void store_sums(const Sums& v, float* out) {
+  for (int k = 0; k < kPartialSums; ++k) out[k] = hn::GetLane(hn::SumOfLanes(D(), v[k]));
+}
+#endif
+
+void blend_backward(const RasterizeBackward& b, RasterizerContext& context, int tile) {
+  const int64_t begin = context.tile_begin[tile], end = context.tile_begin[tile + 1];
+  if (begin == end) return;
+  const int tile_x = tile % context.tiles_x, tile_y = tile / context.tiles_x;
+  const TilePixels pixels(tile_x, tile_y);
+  TileGradient gradient;
+  start(b, context, tile, tile_x * kTile, tile_y * kTile, gradient);
+  const int32_t* stop = context.stop.data() + int64_t{tile} * kTilePixels;
+  constexpr int kAhead = 8;
+  for (int64_t at = end - 1; at >= begin; --at) {
+    if (at - kAhead >= begin) hwy::Prefetch(&context.gaussians[context.pairs[at - kAhead].gaussian]);
+    const ScreenGaussian& g = context.gaussians[context.pairs[at].gaussian];
+    float* out = context.partial.data() + int64_t{context.pairs[at].slot} * kPartial;
+    const V zero = hn::Zero(D());
+    Sums sums = {zero, zero, zero, zero, zero, zero, zero, zero, zero};
+    for (uint32_t left = context.touched[at]; left != 0; left &= left - 1) {
+      const int first = std::countr_zero(left) * kBlockPixels;
+      for (int lane = 0; lane < kBlockPixels; lane += static_cast<int>(hn::Lanes(D())))
+        add_pixels(g, static_cast<int32_t>(at - begin), pixels, stop, first + lane, gradient, sums);
+    }
+    store_sums(sums, out);
+  }
+}
+
+}  // namespace
+}  // namespace eg4d::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eg4d::cpu {
+namespace {
+HWY_EXPORT(blend_backward);
+}  // namespace
+
+void blend_tile_backward(const RasterizeBackward& backward, RasterizerContext& context, int tile) {
+  HWY_DYNAMIC_DISPATCH(blend_backward)(backward, context, tile);
+}
+
+}  // namespace eg4d::cpu
+#endif
