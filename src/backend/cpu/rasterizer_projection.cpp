@@ -347,18 +347,17 @@ Symmetric2 where(M mask, const Symmetric2& s) {
   return {hn::IfThenElseZero(mask, s.xx), hn::IfThenElseZero(mask, s.xy), hn::IfThenElseZero(mask, s.yy)};
 }
 
-// Derivative of the inverse of a symmetric 2×2 matrix, from the conic to the covariance.
-Symmetric2 conic_backward(const Symmetric2& c, const Symmetric2& d_conic) {
-  const V determinant = c.determinant();
-  const V scale = hn::Div(set(1), hn::Mul(determinant, determinant));
-  const V x2 = hn::Mul(c.xx, c.xx), y2 = hn::Mul(c.yy, c.yy), o2 = hn::Mul(c.xy, c.xy),
-          xy = hn::Mul(c.xx, c.yy);
-  const V yo = hn::Mul(c.yy, c.xy), xo = hn::Mul(c.xx, c.xy), two = set(2);
-  return {
-      hn::Mul(scale, hn::Sub(hn::Mul(yo, d_conic.xy), hn::MulAdd(y2, d_conic.xx, hn::Mul(o2, d_conic.yy)))),
-      hn::Mul(scale, hn::NegMulAdd(hn::Add(xy, o2), d_conic.xy,
-                                   hn::Mul(two, hn::MulAdd(yo, d_conic.xx, hn::Mul(xo, d_conic.yy))))),
-      hn::Mul(scale, hn::Sub(hn::Mul(xo, d_conic.xy), hn::MulAdd(o2, d_conic.xx, hn::Mul(x2, d_conic.yy))))};
+// From the conic Q to the covariance it is the inverse of: -Q·G·Q with G the derivative as a matrix; entry xy
+// stands for two equal ones.
+Symmetric2 conic_backward(const Symmetric2& q, const Symmetric2& d_q) {
+  const V half_xy = hn::Mul(set(0.5f), d_q.xy);
+  const V ax = hn::MulAdd(d_q.xx, q.xx, hn::Mul(half_xy, q.xy)),
+          ay = hn::MulAdd(half_xy, q.xx, hn::Mul(d_q.yy, q.xy));
+  const V bx = hn::MulAdd(d_q.xx, q.xy, hn::Mul(half_xy, q.yy)),
+          by = hn::MulAdd(half_xy, q.xy, hn::Mul(d_q.yy, q.yy));
+  return {hn::NegMulSub(q.xx, ax, hn::Mul(q.xy, ay)),
+          hn::Mul(set(-2), hn::MulAdd(q.xx, bx, hn::Mul(q.xy, by))),
+          hn::NegMulSub(q.xy, bx, hn::Mul(q.yy, by))};
 }
 
 // The mean moves the splat in the image (d_ndc) and changes the projection's jacobian (through d_c).
@@ -440,9 +439,9 @@ void shape_backward(const RasterizeBackward& b, const Shape& shape, const Symmet
                         hn::NegMulAdd(q.x, xx, dot({q.y, q.z, q.w}, {xy, xz, x_turn})),
                         hn::NegMulAdd(q.y, yy, dot({q.x, q.z, q.w}, {xy, yz, y_turn})),
                         hn::NegMulAdd(q.z, zz, dot({q.x, q.y, q.w}, {xz, yz, z_turn}))};
-  const V factor = hn::IfThenElseZero(seen, two);
-  add4({hn::Mul(factor, half.w), hn::Mul(factor, half.x), hn::Mul(factor, half.y), hn::Mul(factor, half.z)},
-       b.d_rotations + 4 * first, count);
+  const auto doubled = [&](V value) HWY_ATTR { return hn::IfThenElseZero(seen, hn::Add(value, value)); };
+  add4({doubled(half.w), doubled(half.x), doubled(half.y), doubled(half.z)}, b.d_rotations + 4 * first,
+       count);
 }
 
 // Adds up the partial sums of each Gaussian in the order of its tiles and tells which lanes have any.
@@ -488,10 +487,9 @@ void project_backward_lanes(const RasterizeBackward& b, const RasterizerContext&
   const Shape shape = load_shape(f, first, count);
   const Symmetric2 c = covariance_2d(v, shape.covariance);
   const V inverse = hn::Div(set(1), c.determinant());
-  const V conic_xx = hn::Mul(c.yy, inverse), conic_xy = hn::Neg(hn::Mul(c.xy, inverse)),
-          conic_yy = hn::Mul(c.xx, inverse);
-  const V d_x = hn::NegMulSub(conic_xx, sums[kGx], hn::Mul(conic_xy, sums[kGy]));
-  const V d_y = hn::NegMulSub(conic_xy, sums[kGx], hn::Mul(conic_yy, sums[kGy]));
+  const Symmetric2 conic{hn::Mul(c.yy, inverse), hn::Neg(hn::Mul(c.xy, inverse)), hn::Mul(c.xx, inverse)};
+  const V d_x = hn::NegMulSub(conic.xx, sums[kGx], hn::Mul(conic.xy, sums[kGy]));
+  const V d_y = hn::NegMulSub(conic.xy, sums[kGx], hn::Mul(conic.yy, sums[kGy]));
   const V d_ndc[2] = {
       hn::IfThenElseZero(seen, hn::Mul(d_x, set(0.5f * static_cast<float>(f.camera.width)))),
       hn::IfThenElseZero(seen, hn::Mul(d_y, set(0.5f * static_cast<float>(f.camera.height))))};
@@ -499,7 +497,7 @@ void project_backward_lanes(const RasterizeBackward& b, const RasterizerContext&
   const V minus_half = set(-0.5f);
   const Symmetric2 d_conic{hn::Mul(minus_half, sums[kGxx]), hn::Neg(sums[kGxy]),
                            hn::Mul(minus_half, sums[kGyy])};
-  const Symmetric2 d_c = where(seen, conic_backward(c, d_conic));
+  const Symmetric2 d_c = where(seen, conic_backward(conic, d_conic));
   if (b.d_means) {
     const Vector3 d_mean = mean_backward(f.camera, mean, v, shape.covariance, d_c, d_ndc[0], d_ndc[1]);
     add3(where(seen, d_mean), b.d_means + 3 * first, count);
