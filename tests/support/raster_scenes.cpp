@@ -189,25 +189,32 @@ void DeviceRaster::forward() {
   backend_.splat().rasterize_forward(arguments);
 }
 
-void DeviceRaster::backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
+void DeviceRaster::prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
   const int64_t h = arguments.camera.height, w = arguments.camera.width;
-  const Tensor upstream = Tensor::from_host(backend_, {h, w, 3}, d_image);
-  const Tensor upstream_alpha = d_alpha.empty() ? Tensor() : Tensor::from_host(backend_, {h, w}, d_alpha);
+  d_image_ = Tensor::from_host(backend_, {h, w, 3}, d_image);
+  d_alpha_ = d_alpha.empty() ? Tensor() : Tensor::from_host(backend_, {h, w}, d_alpha);
   for (Tensor* tensor :
        {&d_means, &d_scales, &d_rotations, &d_covariances, &d_opacities, &d_colors, &d_means_ndc})
     tensor->fill_zero();
-  RasterizeBackward backward;
-  backward.forward = arguments;
-  backward.d_image = upstream.data();
-  backward.d_alpha = upstream_alpha.defined() ? upstream_alpha.data() : nullptr;
-  backward.d_means = d_means.data();
-  backward.d_scales = d_scales.data();
-  backward.d_rotations = d_rotations.data();
-  backward.d_covariances = d_covariances.data();
-  backward.d_opacities = d_opacities.data();
-  backward.d_colors = d_colors.data();
-  backward.d_means_ndc = d_means_ndc.data();
-  backend_.splat().rasterize_backward(backward);
+  backward_.forward = arguments;
+  backward_.d_image = d_image_.data();
+  backward_.d_alpha = d_alpha_.defined() ? d_alpha_.data() : nullptr;
+  backward_.d_means = d_means.data();
+  backward_.d_scales = d_scales.data();
+  backward_.d_rotations = d_rotations.data();
+  backward_.d_covariances = d_covariances.data();
+  backward_.d_opacities = d_opacities.data();
+  backward_.d_colors = d_colors.data();
+  backward_.d_means_ndc = d_means_ndc.data();
+}
+
+void DeviceRaster::run_backward() {
+  backend_.splat().rasterize_backward(backward_);
+}
+
+void DeviceRaster::backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
+  prepare_backward(d_image, d_alpha);
+  run_backward();
 }
 
 RasterGradients<float> DeviceRaster::gradients() const {

@@ -34,8 +34,11 @@ class DeviceRaster {
  public:
   DeviceRaster(Backend& backend, const RasterScene<float>& scene);
   void forward();
-  // Fills the gradients with those of one backward pass.
+  // Fills the gradients with those of one backward pass. In two steps for timing: run_backward only adds.
   void backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+
+  void prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+  void run_backward();
 
   RasterizeForward arguments;
   std::unique_ptr<RasterizeContext> context;
@@ -45,6 +48,8 @@ class DeviceRaster {
 
  private:
   Backend& backend_;
+  RasterizeBackward backward_;
+  Tensor d_image_, d_alpha_;
   std::vector<Tensor> inputs_;
 };
 

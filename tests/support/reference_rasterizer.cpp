@@ -320,6 +320,7 @@ void ReferenceRasterizer<T>::blend_pixel(const RasterScene<T>& scene, int tile, 
       color[channel] += weight * scene.colors[3 * int64_t{i} + channel];
     distance += weight * splats_[i].z;
     transmittance = next;
+    ++blended_;
   }
   stop_[pixel] = static_cast<int32_t>(k - tile_begin_[tile]);
   for (int channel = 0; channel < 3; ++channel)
@@ -373,6 +374,7 @@ void ReferenceRasterizer<T>::forward(const RasterScene<T>& scene) {
     radii[i] = splats_[i].radius;
   }
   sort_into_tiles(scene.camera);
+  blended_ = 0;
   for_each_pixel(scene.camera, [&](int tile, int x, int y) { blend_pixel(scene, tile, x, y); });
 }
 

@@ -35,6 +35,7 @@ class ReferenceRasterizer {
   std::vector<T> image, depth, alpha;  // [H,W,3], [H,W], [H,W]
   std::vector<int32_t> radii;          // [N]
   int64_t pair_count() const { return static_cast<int64_t>(pairs_.size()); }
+  int64_t blended_count() const { return blended_; }  // (Gaussian, pixel) pairs that were blended
 
   struct Splat {
     T x = 0, y = 0, z = 0;  // pixel, view depth
@@ -50,6 +51,7 @@ class ReferenceRasterizer {
   void blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, T d_alpha, int tile, int x, int y);
 
   std::vector<Splat> splats_;
+  int64_t blended_ = 0;
   std::vector<int32_t> order_;
   std::vector<int64_t> tile_begin_;  // [tiles + 2] into pairs_
   std::vector<int32_t> pairs_;       // Gaussians of each tile, front to back
