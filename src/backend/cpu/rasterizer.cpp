@@ -26,6 +26,7 @@ void rasterize_forward(const RasterizeForward& forward) {
   context.tiles_x = (forward.camera.width + kTile - 1) / kTile;
   context.tiles_y = (forward.camera.height + kTile - 1) / kTile;
   context.gaussians.resize(forward.count);
+  context.depth_bits.resize(forward.count);
   context.boxes.resize(forward.count);
   context.transmittance.resize(int64_t{context.tiles()} * kTilePixels);
   context.stop.resize(int64_t{context.tiles()} * kTilePixels);

@@ -34,27 +34,31 @@ struct alignas(64) ScreenGaussian {
   float x, y;  // pixel
   float xx, xy, yy;
   float log2_opacity, reach;
+  float
+      safe_reach;  // reach plus what rounding can do to `fall` anywhere; beyond it nothing need be looked at
   float color[3];
-  float depth;             // view z
-  int32_t x0, x1, y0, y1;  // pixels outside this box (inclusive) are certainly out of reach
+  float depth;  // view z
+  float unused[4];
 };
 
-// Tiles [x0,x1) × [y0,y1).
+// The tiles [x0,x1) × [y0,y1) where a Gaussian may be seen, and where its partial sums begin.
 struct TileBox {
-  int32_t x0, y0, x1, y1;
-  int64_t area() const { return int64_t{x1 - x0} * (y1 - y0); }
+  uint16_t x0, y0, x1, y1;
+  int32_t first_slot;
+  int area() const { return (x1 - x0) * (y1 - y0); }
 };
 
 struct TilePair {
   int32_t gaussian;
-  int32_t slot;  // position in the order Gaussian (by depth), tile
+  int32_t slot;  // partial sums are in the order Gaussian, tile
 };
 
 struct RasterizerContext final : RasterizeContext {
   explicit RasterizerContext(Memory& memory)
       : gaussians(memory),
+        depth_bits(memory),
         boxes(memory),
-        first_slot(memory),
+        sorted_boxes(memory),
         order(memory),
         order_scratch(memory),
         tile_begin(memory),
@@ -69,17 +73,17 @@ struct RasterizerContext final : RasterizeContext {
   int tiles_x = 0, tiles_y = 0;
   int64_t pairs_in_use = 0;
   DeviceArray<ScreenGaussian> gaussians;  // [N]
-  DeviceArray<TileBox> boxes;             // [N] tiles where the Gaussian may be seen
-  DeviceArray<int32_t> first_slot;        // [N] of its pairs
-  DeviceArray<uint64_t> order,
-      order_scratch;                 // depth bits << 32 | Gaussian, of those with a tile, front to back
-  DeviceArray<int32_t> tile_begin;   // [tiles+1] into pairs
-  DeviceArray<int32_t> chunk_begin;  // [chunks, tiles]
-  DeviceArray<TilePair> pairs;       // tile by tile, front to back
-  DeviceArray<uint16_t> touched;     // [pairs] bit b: block b of the tile has a pixel in reach
-  DeviceArray<float> transmittance;  // [tiles, kBlocks, kBlockPixels] at the end
-  DeviceArray<int32_t> stop;         // like it: position in the tile's list where the pixel stopped
-  DeviceArray<float> partial;        // [slots, kPartial]
+  DeviceArray<uint32_t> depth_bits;   // [N] view z, whose order as an integer is that of the (positive) float
+  DeviceArray<TileBox> boxes;         // [N]
+  DeviceArray<TileBox> sorted_boxes;  // of those with a tile, front to back
+  DeviceArray<uint64_t> order, order_scratch;  // like it: depth bits << 32 | Gaussian
+  DeviceArray<int32_t> tile_begin;             // [tiles+1] into pairs
+  DeviceArray<int32_t> chunk_begin;            // [chunks, tiles]
+  DeviceArray<TilePair> pairs;                 // tile by tile, front to back
+  DeviceArray<uint16_t> touched;               // [pairs] bit b: block b of the tile has a pixel in reach
+  DeviceArray<float> transmittance;            // [tiles, kBlocks, kBlockPixels] at the end
+  DeviceArray<int32_t> stop;                   // like it: position in the tile's list where the pixel stopped
+  DeviceArray<float> partial;                  // [slots, kPartial]
 
   int tiles() const { return tiles_x * tiles_y; }
 };

@@ -22,12 +22,12 @@ using DI = hn::RebindToSigned<D>;
 using DU = hn::RebindToUnsigned<D>;
 using V = hn::Vec<D>;
 
-inline V set(float value) {
+HWY_INLINE V set(float value) {
   return hn::Set(D(), value);
 }
 
 // Bit i: lane i.
-inline uint32_t bits_of(hn::Mask<D> mask) {
+HWY_INLINE uint32_t bits_of(hn::Mask<D> mask) {
   uint8_t bits[8] = {};
   hn::StoreMaskBits(D(), mask, bits);
   uint32_t word;
@@ -35,21 +35,46 @@ inline uint32_t bits_of(hn::Mask<D> mask) {
   return word;
 }
 
-// Pixel coordinates inside a tile, block by block.
-struct TilePixels {
+// Where the pixels of a tile lie, relative to its corner, block by block.
+struct TileOffsets {
   HWY_ALIGN float x[kTilePixels], y[kTilePixels];
-  TilePixels(int tile_x, int tile_y) {
-    for (int i = 0; i < kTilePixels; ++i) {
-      const int block = i / kBlockPixels, pixel = i % kBlockPixels;
-      x[i] = static_cast<float>(tile_x * kTile + block % 4 * kBlock + pixel % kBlock);
-      y[i] = static_cast<float>(tile_y * kTile + block / 4 * kBlock + pixel / kBlock);
+};
+constexpr TileOffsets make_tile_offsets() {
+  TileOffsets offsets{};
+  for (int i = 0; i < kTilePixels; ++i) {
+    const int block = i / kBlockPixels, pixel = i % kBlockPixels;
+    offsets.x[i] = static_cast<float>(block % 4 * kBlock + pixel % kBlock);
+    offsets.y[i] = static_cast<float>(block / 4 * kBlock + pixel / kBlock);
+  }
+  return offsets;
+}
+inline constexpr TileOffsets kTileOffsets = make_tile_offsets();
+
+// body(i, x, y, count) for runs of `count` pixels in a row: i counts the tile's pixels block by block, (x, y)
+// is the place in the image. Runs are as long as a vector of RowD; at the image's edge they are single
+// pixels.
+using RowD = hn::CappedTag<float, kBlock>;
+template <class Body>
+HWY_INLINE void for_each_run(int left, int top, int width, int height, Body&& body) {
+  const int lanes = static_cast<int>(hn::Lanes(RowD()));
+  for (int i = 0; i < kTilePixels; i += kBlock) {
+    const int block = i / kBlockPixels;
+    const int x = left + block % 4 * kBlock, y = top + block / 4 * kBlock + i % kBlockPixels / kBlock;
+    if (y >= height) continue;
+    for (int k = 0; k < kBlock; k += lanes) {
+      if (x + k + lanes <= width) {
+        body(i + k, x + k, y, lanes);
+      } else {
+        for (int single = k; single < k + lanes && x + single < width; ++single)
+          body(i + single, x + single, y, 1);
+      }
     }
   }
-};
+}
 
 // 2^x for |x| < 126 within 1e-7: the nearest integer goes to the exponent, a minimax polynomial does the
 // rest. Other arguments give some number.
-inline V exp2_in_range(V x) {
+HWY_INLINE V exp2_in_range(V x) {
   const D d;
   const V magic = set(12582912.0f);  // adding 1.5·2^23 leaves the nearest integer in the low bits
   const V shifted = hn::Add(x, magic);
@@ -64,20 +89,28 @@ inline V exp2_in_range(V x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(DU(), p), exponent));
 }
 
+// What opacity_at takes of a ScreenGaussian, in all lanes; the mean is relative to the tile's corner.
+struct OpacityLanes {
+  V x, y, xx, xy, yy, log2_opacity, reach;
+};
+HWY_INLINE OpacityLanes opacity_lanes(const ScreenGaussian& g, float x, float y) {
+  return {set(x), set(y), set(g.xx), set(g.xy), set(g.yy), set(g.log2_opacity), set(g.reach)};
+}
+
 // opacity·exp(power) where it lies in reach, else 0; not yet clamped to kAlphaMax.
 struct Opacity {
   V dx, dy, value;
   hn::Mask<D> in_reach;
 };
-inline Opacity opacity_at(const ScreenGaussian& g, V x, V y) {
+HWY_INLINE Opacity opacity_at(const OpacityLanes& g, V x, V y) {
   Opacity o;
-  o.dx = hn::Sub(set(g.x), x);
-  o.dy = hn::Sub(set(g.y), y);
-  const V along_x = hn::MulAdd(set(g.xx), o.dx, hn::Mul(set(g.xy), o.dy));
-  const V fall = hn::MulAdd(along_x, o.dx, hn::Mul(hn::Mul(set(g.yy), o.dy), o.dy));
+  o.dx = hn::Sub(g.x, x);
+  o.dy = hn::Sub(g.y, y);
+  const V along_x = hn::MulAdd(g.xx, o.dx, hn::Mul(g.xy, o.dy));
+  const V fall = hn::MulAdd(along_x, o.dx, hn::Mul(hn::Mul(g.yy, o.dy), o.dy));
   // 0 <= fall < reach in one comparison: as unsigned numbers, negative floats are the largest.
-  o.in_reach = hn::RebindMask(D(), hn::Lt(hn::BitCast(DU(), fall), hn::BitCast(DU(), set(g.reach))));
-  o.value = hn::IfThenElseZero(o.in_reach, exp2_in_range(hn::Sub(set(g.log2_opacity), fall)));
+  o.in_reach = hn::RebindMask(D(), hn::Lt(hn::BitCast(DU(), fall), hn::BitCast(DU(), g.reach)));
+  o.value = hn::IfThenElseZero(o.in_reach, exp2_in_range(hn::Sub(g.log2_opacity, fall)));
   return o;
 }
 

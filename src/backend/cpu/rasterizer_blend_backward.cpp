@@ -29,21 +29,34 @@ struct TileGradient {
   HWY_ALIGN float behind[kTilePixels];  // what was visited and the background, dotted with the gradient
 };
 
-void start(const RasterizeBackward& b, const RasterizerContext& context, int tile, int left, int top,
-           TileGradient& g) {
+// The pixels of a run, with a vector as long as it.
+template <class RunD>
+HWY_INLINE void read_run(RunD d, const RasterizeBackward& b, TileGradient& g, int i, int64_t at) {
+  const float* background = b.forward.camera.background;
+  hn::Vec<RunD> red, green, blue;
+  hn::LoadInterleaved3(d, b.d_image + 3 * at, red, green, blue);
+  hn::StoreU(red, d, g.red + i);
+  hn::StoreU(green, d, g.green + i);
+  hn::StoreU(blue, d, g.blue + i);
+  auto along =
+      hn::MulAdd(hn::Set(d, background[0]), red,
+                 hn::MulAdd(hn::Set(d, background[1]), green, hn::Mul(hn::Set(d, background[2]), blue)));
+  if (b.d_alpha) along = hn::Sub(along, hn::LoadU(d, b.d_alpha + at));
+  hn::StoreU(hn::Mul(along, hn::LoadU(d, g.transmittance + i)), d, g.behind + i);
+}
+
+void start(const RasterizeBackward& b, const float* transmittance, int left, int top, TileGradient& g) {
   const RasterizeCamera& camera = b.forward.camera;
-  std::copy_n(context.transmittance.data() + int64_t{tile} * kTilePixels, kTilePixels, g.transmittance);
-  for (int i = 0; i < kTilePixels; ++i) {
-    const int block = i / kBlockPixels, pixel = i % kBlockPixels;
-    const int x = left + block % 4 * kBlock + pixel % kBlock, y = top + block / 4 * kBlock + pixel / kBlock;
-    g.red[i] = g.green[i] = g.blue[i] = g.behind[i] = 0;
-    if (x >= camera.width || y >= camera.height) continue;
+  std::copy_n(transmittance, kTilePixels, g.transmittance);
+  if (left + kTile > camera.width || top + kTile > camera.height)
+    for (float* values : {g.red, g.green, g.blue, g.behind}) std::fill_n(values, kTilePixels, 0.0f);
+  for_each_run(left, top, camera.width, camera.height, [&](int i, int x, int y, int count) HWY_ATTR {
     const int64_t at = int64_t{y} * camera.width + x;
-    g.red[i] = b.d_image[3 * at], g.green[i] = b.d_image[3 * at + 1], g.blue[i] = b.d_image[3 * at + 2];
-    const float along_background = camera.background[0] * g.red[i] + camera.background[1] * g.green[i] +
-                                   camera.background[2] * g.blue[i];
-    g.behind[i] = g.transmittance[i] * (along_background - (b.d_alpha ? b.d_alpha[at] : 0.0f));
-  }
+    if (count == 1)
+      read_run(hn::CappedTag<float, 1>(), b, g, i, at);
+    else
+      read_run(RowD(), b, g, i, at);
+  });
 }
 
 // 1/x for x in [0.01, 1], to the last bit or two.
@@ -54,27 +67,32 @@ V reciprocal(V x) {
 
 using Sums = V[kPartialSums];
 
-// Adds what one vector of pixels contributes to the sums of Gaussian number `index` of the tile's list.
-HWY_INLINE void add_pixels(const ScreenGaussian& gaussian, int32_t index, const TilePixels& pixels,
-                           const int32_t* stop, int offset, TileGradient& g, Sums& sums) {
+// A Gaussian of the tile's list, its parameters in all lanes.
+struct GaussianLanes {
+  OpacityLanes opacity;
+  V red, green, blue;
+  hn::Vec<DI> index;  // in the list
+};
+
+// Adds what one vector of pixels contributes to the sums.
+HWY_INLINE void add_pixels(const GaussianLanes& gaussian, const int32_t* stop, int offset, TileGradient& g,
+                           Sums& sums) {
   const D d;
-  const DI di;
-  const Opacity o = opacity_at(gaussian, hn::Load(d, pixels.x + offset), hn::Load(d, pixels.y + offset));
-  const auto before_stop = hn::RebindMask(d, hn::Lt(hn::Set(di, index), hn::Load(di, stop + offset)));
+  const Opacity o = opacity_at(gaussian.opacity, hn::Load(d, kTileOffsets.x + offset),
+                               hn::Load(d, kTileOffsets.y + offset));
+  const auto before_stop = hn::RebindMask(d, hn::Lt(gaussian.index, hn::Load(DI(), stop + offset)));
   const V unclamped = hn::IfThenElseZero(before_stop, o.value);
   const V alpha = hn::Min(unclamped, set(kAlphaMax));
   const V inverse = reciprocal(hn::Sub(set(1), alpha));
   const V transmittance = hn::Mul(hn::Load(d, g.transmittance + offset), inverse);
-  const V red = hn::Load(d, g.red + offset), green = hn::Load(d, g.green + offset),
-          blue = hn::Load(d, g.blue + offset);
+  const V red = hn::Load(d, g.red + offset), green = hn::Load(d, g.green + offset);
+  const V blue = hn::Load(d, g.blue + offset), behind = hn::Load(d, g.behind + offset);
   const V along_color =
-      hn::MulAdd(set(gaussian.color[0]), red,
-                 hn::MulAdd(set(gaussian.color[1]), green, hn::Mul(set(gaussian.color[2]), blue)));
-  const V behind = hn::Load(d, g.behind + offset);
-  const V d_alpha = hn::NegMulAdd(behind, inverse, hn::Mul(transmittance, along_color));
+      hn::MulAdd(gaussian.red, red, hn::MulAdd(gaussian.green, green, hn::Mul(gaussian.blue, blue)));
   const V weight = hn::Mul(alpha, transmittance);
   hn::Store(transmittance, d, g.transmittance + offset);
   hn::Store(hn::MulAdd(weight, along_color, behind), d, g.behind + offset);
+  const V d_alpha = hn::NegMulAdd(behind, inverse, hn::Mul(transmittance, along_color));
   const V d_log = hn::Mul(unclamped, d_alpha);  // as published, the clamp is ignored
   const V along_x = hn::Mul(d_log, o.dx), along_y = hn::Mul(d_log, o.dy);
   sums[kG] = hn::Add(sums[kG], d_log);
@@ -125,22 +143,30 @@ HWY_INLINE void store_sums(const Sums& v, float* out) {
 void blend_backward(const RasterizeBackward& b, RasterizerContext& context, int tile) {
   const int64_t begin = context.tile_begin[tile], end = context.tile_begin[tile + 1];
   if (begin == end) return;
-  const int tile_x = tile % context.tiles_x, tile_y = tile / context.tiles_x;
-  const TilePixels pixels(tile_x, tile_y);
+  const int left = tile % context.tiles_x * kTile, top = tile / context.tiles_x * kTile;
   TileGradient gradient;
-  start(b, context, tile, tile_x * kTile, tile_y * kTile, gradient);
+  start(b, context.transmittance.data() + int64_t{tile} * kTilePixels, left, top, gradient);
   const int32_t* stop = context.stop.data() + int64_t{tile} * kTilePixels;
   constexpr int kAhead = 8;
   for (int64_t at = end - 1; at >= begin; --at) {
-    if (at - kAhead >= begin) hwy::Prefetch(&context.gaussians[context.pairs[at - kAhead].gaussian]);
-    const ScreenGaussian& g = context.gaussians[context.pairs[at].gaussian];
-    float* out = context.partial.data() + int64_t{context.pairs[at].slot} * kPartial;
+    hwy::Prefetch(&context.gaussians[context.pairs[std::max(at - kAhead, begin)].gaussian]);
+    const auto [number, slot] = context.pairs[at];
+    float* out = context.partial.data() + int64_t{slot} * kPartial;
+    uint32_t blocks = context.touched[at];
+    if (blocks == 0) {
+      std::fill_n(out, kPartial, 0.0f);
+      continue;
+    }
+    const ScreenGaussian& g = context.gaussians[number];
+    const GaussianLanes lanes{opacity_lanes(g, g.x - static_cast<float>(left), g.y - static_cast<float>(top)),
+                              set(g.color[0]), set(g.color[1]), set(g.color[2]),
+                              hn::Set(DI(), static_cast<int32_t>(at - begin))};
     const V zero = hn::Zero(D());
     Sums sums = {zero, zero, zero, zero, zero, zero, zero, zero, zero};
-    for (uint32_t left = context.touched[at]; left != 0; left &= left - 1) {
-      const int first = std::countr_zero(left) * kBlockPixels;
+    for (; blocks != 0; blocks &= blocks - 1) {
+      const int first = std::countr_zero(blocks) * kBlockPixels;
       for (int lane = 0; lane < kBlockPixels; lane += static_cast<int>(hn::Lanes(D())))
-        add_pixels(g, static_cast<int32_t>(at - begin), pixels, stop, first + lane, gradient, sums);
+        add_pixels(lanes, stop, first + lane, gradient, sums);
     }
     store_sums(sums, out);
   }

@@ -28,18 +28,18 @@ constexpr float kNear = 0.2f, kLowPass = 0.3f, kDiscriminantFloor = 0.1f, kTange
 constexpr float kClipGuard = 1e-7f;
 constexpr float kLog2E = 1.4426950408889634f;
 
-V set(float value) {
+HWY_INLINE V set(float value) {
   return hn::Set(D(), value);
 }
 
 struct Vector3 {
   V x, y, z;
 };
-V dot(const Vector3& a, const Vector3& b) {
+HWY_INLINE V dot(const Vector3& a, const Vector3& b) {
   return hn::MulAdd(a.x, b.x, hn::MulAdd(a.y, b.y, hn::Mul(a.z, b.z)));
 }
 // Column k of the first three rows of a row-major 4×4 matrix, times a.
-V column(const Vector3& a, const float m[16], int k) {
+HWY_INLINE V column(const Vector3& a, const float m[16], int k) {
   return hn::MulAdd(a.x, set(m[k]), hn::MulAdd(a.y, set(m[4 + k]), hn::Mul(a.z, set(m[8 + k]))));
 }
 
@@ -47,50 +47,64 @@ V column(const Vector3& a, const float m[16], int k) {
 struct Symmetric3 {
   V xx, xy, xz, yy, yz, zz;
 };
-Vector3 operator*(const Symmetric3& s, const Vector3& v) {
+HWY_INLINE Vector3 operator*(const Symmetric3& s, const Vector3& v) {
   return {dot({s.xx, s.xy, s.xz}, v), dot({s.xy, s.yy, s.yz}, v), dot({s.xz, s.yz, s.zz}, v)};
 }
 
-// Rows of floats: up to one row per lane is read or added to; missing rows read as zero.
-Vector3 load3(const float* rows, size_t count) {
-  const D d;
-  HWY_ALIGN float padded[3 * 16] = {};
-  if (count < hn::Lanes(d))
-    rows = static_cast<const float*>(std::memcpy(padded, rows, count * 3 * sizeof(float)));
+// Rows of floats, one per lane. Of the last Gaussians there may be less than a vector; then the missing rows
+// read as zero and are not written.
+bool is_whole(size_t count) {
+  return count == hn::Lanes(D());
+}
+template <size_t kColumns>
+HWY_NOINLINE void copy_padded(const float* rows, size_t count, float* padded) {
+  std::fill_n(padded, kColumns * 16, 0.0f);
+  std::copy_n(rows, kColumns * count, padded);
+}
+HWY_INLINE Vector3 load3(const float* rows, size_t count) {
   Vector3 v;
-  hn::LoadInterleaved3(d, rows, v.x, v.y, v.z);
+  HWY_ALIGN float padded[3 * 16];
+  if (HWY_UNLIKELY(!is_whole(count))) copy_padded<3>(rows, count, padded), rows = padded;
+  hn::LoadInterleaved3(D(), rows, v.x, v.y, v.z);
   return v;
 }
-void add3(const Vector3& v, float* rows, size_t count) {
-  const D d;
+HWY_INLINE void add3(const Vector3& v, float* rows, size_t count) {
   const Vector3 old = load3(rows, count);
-  const V x = hn::Add(old.x, v.x), y = hn::Add(old.y, v.y), z = hn::Add(old.z, v.z);
   HWY_ALIGN float padded[3 * 16];
-  const bool all = count == hn::Lanes(d);
-  hn::StoreInterleaved3(x, y, z, d, all ? rows : padded);
-  if (!all) std::memcpy(rows, padded, count * 3 * sizeof(float));
+  const bool whole = is_whole(count);
+  hn::StoreInterleaved3(hn::Add(old.x, v.x), hn::Add(old.y, v.y), hn::Add(old.z, v.z), D(),
+                        whole ? rows : padded);
+  if (HWY_UNLIKELY(!whole)) std::copy_n(padded, 3 * count, rows);
 }
 
 struct Quaternion {
   V w, x, y, z;
 };
-Quaternion load4(const float* rows, size_t count) {
-  const D d;
-  HWY_ALIGN float padded[4 * 16] = {};
-  if (count < hn::Lanes(d))
-    rows = static_cast<const float*>(std::memcpy(padded, rows, count * 4 * sizeof(float)));
+HWY_INLINE Quaternion load4(const float* rows, size_t count) {
   Quaternion q;
-  hn::LoadInterleaved4(d, rows, q.w, q.x, q.y, q.z);
+  HWY_ALIGN float padded[4 * 16];
+  if (HWY_UNLIKELY(!is_whole(count))) copy_padded<4>(rows, count, padded), rows = padded;
+  hn::LoadInterleaved4(D(), rows, q.w, q.x, q.y, q.z);
   return q;
 }
-void add4(const Quaternion& q, float* rows, size_t count) {
-  const D d;
+HWY_INLINE void add4(const Quaternion& q, float* rows, size_t count) {
   const Quaternion old = load4(rows, count);
   HWY_ALIGN float padded[4 * 16];
-  const bool all = count == hn::Lanes(d);
-  hn::StoreInterleaved4(hn::Add(old.w, q.w), hn::Add(old.x, q.x), hn::Add(old.y, q.y), hn::Add(old.z, q.z), d,
-                        all ? rows : padded);
-  if (!all) std::memcpy(rows, padded, count * 4 * sizeof(float));
+  const bool whole = is_whole(count);
+  hn::StoreInterleaved4(hn::Add(old.w, q.w), hn::Add(old.x, q.x), hn::Add(old.y, q.y), hn::Add(old.z, q.z),
+                        D(), whole ? rows : padded);
+  if (HWY_UNLIKELY(!whole)) std::copy_n(padded, 4 * count, rows);
+}
+HWY_INLINE V load1(const float* values, size_t count) {
+  HWY_ALIGN float padded[16];
+  if (HWY_UNLIKELY(!is_whole(count))) copy_padded<1>(values, count, padded), values = padded;
+  return hn::LoadU(D(), values);
+}
+HWY_INLINE void add1(V v, float* values, size_t count) {
+  HWY_ALIGN float padded[16];
+  const bool whole = is_whole(count);
+  hn::StoreU(hn::Add(load1(values, count), v), D(), whole ? values : padded);
+  if (HWY_UNLIKELY(!whole)) std::copy_n(padded, count, values);
 }
 
 // Any number of columns through memory, for what is rare.
@@ -113,7 +127,7 @@ void add_columns(const V (&values)[kColumns], float* rows, size_t count) {
 struct Rotation {
   Vector3 column[3];
 };
-Rotation rotation_of(const Quaternion& q) {
+HWY_INLINE Rotation rotation_of(const Quaternion& q) {
   const V one = set(1), two = set(2);
   const V xx = hn::Mul(q.x, q.x), yy = hn::Mul(q.y, q.y), zz = hn::Mul(q.z, q.z);
   const V xy = hn::Mul(q.x, q.y), xz = hn::Mul(q.x, q.z), yz = hn::Mul(q.y, q.z);
@@ -126,12 +140,12 @@ Rotation rotation_of(const Quaternion& q) {
             hn::NegMulAdd(two, hn::Add(xx, yy), one)}}};
 }
 
-Vector3 scaled(const Vector3& v, V factor) {
+HWY_INLINE Vector3 scaled(const Vector3& v, V factor) {
   return {hn::Mul(v.x, factor), hn::Mul(v.y, factor), hn::Mul(v.z, factor)};
 }
 
 // Σ = M·Mᵀ, M = R·diag(scale).
-Symmetric3 covariance_of(const Rotation& r, const Vector3& scale) {
+HWY_INLINE Symmetric3 covariance_of(const Rotation& r, const Vector3& scale) {
   const Vector3 a = scaled(r.column[0], scale.x), b = scaled(r.column[1], scale.y),
                 c = scaled(r.column[2], scale.z);
   const Vector3 x{a.x, b.x, c.x}, y{a.y, b.y, c.y}, z{a.z, b.z, c.z};
@@ -147,7 +161,7 @@ struct View {
   Vector3 t0, t1;          // rows of jacobian · rotation
   V focal_x, focal_y;
 };
-View view_of(const RasterizeCamera& camera, const Vector3& mean) {
+HWY_INLINE View view_of(const RasterizeCamera& camera, const Vector3& mean) {
   const float* w = camera.world_to_view;
   View v;
   v.mean = {hn::Add(column(mean, w, 0), set(w[12])), hn::Add(column(mean, w, 1), set(w[13])),
@@ -177,7 +191,7 @@ View view_of(const RasterizeCamera& camera, const Vector3& mean) {
 struct Clip {
   V x, y, inverse_w;
 };
-Clip clip_of(const RasterizeCamera& camera, const Vector3& mean) {
+HWY_INLINE Clip clip_of(const RasterizeCamera& camera, const Vector3& mean) {
   const float* m = camera.full_projection;
   const V w = hn::Add(column(mean, m, 3), set(m[15]));
   return {hn::Add(column(mean, m, 0), set(m[12])), hn::Add(column(mean, m, 1), set(m[13])),
@@ -188,7 +202,7 @@ struct Symmetric2 {
   V xx, xy, yy;
   V determinant() const { return hn::NegMulAdd(xy, xy, hn::Mul(xx, yy)); }
 };
-Symmetric2 covariance_2d(const View& v, const Symmetric3& s) {
+HWY_INLINE Symmetric2 covariance_2d(const View& v, const Symmetric3& s) {
   const Vector3 s0 = s * v.t0, s1 = s * v.t1;
   return {hn::Add(dot(v.t0, s0), set(kLowPass)), dot(v.t0, s1), hn::Add(dot(v.t1, s1), set(kLowPass))};
 }
@@ -200,7 +214,7 @@ struct Shape {
   Quaternion quaternion;
   Symmetric3 covariance;
 };
-Shape load_shape(const RasterizeForward& f, int64_t i, size_t count) {
+HWY_INLINE Shape load_shape(const RasterizeForward& f, int64_t i, size_t count) {
   Shape shape{};
   if (f.covariances) {
     V s[6];
@@ -219,21 +233,22 @@ Shape load_shape(const RasterizeForward& f, int64_t i, size_t count) {
 struct TileRange {
   V low, high;
 };
-TileRange square_tiles(V center, V radius, int tiles) {
+HWY_INLINE TileRange square_tiles(V center, V radius, int tiles) {
   const V inverse = set(1.0f / kTile), zero = hn::Zero(D()), most = set(static_cast<float>(tiles));
   const V low = hn::Floor(hn::Mul(hn::Sub(center, radius), inverse));
   const V high = hn::Floor(hn::Mul(hn::Add(hn::Add(center, radius), set(kTile - 1)), inverse));
   return {hn::Min(hn::Max(low, zero), most), hn::Min(hn::Max(high, zero), most)};
 }
 
-// Pixels [low, high] inside the image where center ± extent lies; a hundredth of a pixel covers the rounding.
+// Pixels [low, high] inside the image where center ± extent lies, widened by a hundredth of a pixel and what
+// rounding can do to the center.
 struct PixelRange {
   V low, high;
 };
-PixelRange pixels_within(V center, V extent, int pixels) {
-  const V slack = set(0.01f), zero = hn::Zero(D()), last = set(static_cast<float>(pixels - 1));
-  return {hn::Max(hn::Ceil(hn::Sub(center, hn::Add(extent, slack))), zero),
-          hn::Min(hn::Floor(hn::Add(center, hn::Add(extent, slack))), last)};
+HWY_INLINE PixelRange pixels_within(V center, V extent, int pixels) {
+  const V wide = hn::Add(extent, hn::MulAdd(hn::Abs(center), set(3e-7f), set(0.01f)));
+  const V zero = hn::Zero(D()), last = set(static_cast<float>(pixels - 1));
+  return {hn::Max(hn::Ceil(hn::Sub(center, wide)), zero), hn::Min(hn::Floor(hn::Add(center, wide)), last)};
 }
 
 void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_t first, size_t count) {
@@ -241,9 +256,7 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   const V zero = hn::Zero(d), one = set(1);
   const Vector3 mean = load3(f.means + 3 * first, count);
   const Vector3 color = load3(f.colors + 3 * first, count);
-  V opacities[1];
-  load_columns(f.opacities + first, count, opacities);
-  const V opacity = opacities[0];
+  const V opacity = load1(f.opacities + first, count);
   const View v = view_of(f.camera, mean);
   const Symmetric2 c = covariance_2d(v, load_shape(f, first, count).covariance);
   const V determinant = c.determinant();
@@ -265,70 +278,49 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   M visible = hn::And(hn::Gt(v.mean.z, set(kNear)), hn::Eq(unfinite, zero));
   visible = hn::And(visible, hn::And(hn::Lt(across.low, across.high), hn::Lt(down.low, down.high)));
 
-  // How far alpha stays above 1/255. The box around that ellipse is widened by what rounding can do to
-  // `fall`, so that leaving out the rest never changes a bit; without a proper ellipse nothing is left out.
+  // How far alpha stays above 1/255, widened by what rounding can do to `fall`, so that leaving out the rest
+  // never changes a bit; without a proper ellipse nothing is left out.
   const V log2_opacity = hn::Log2(d, opacity);
   const V reach = hn::Add(log2_opacity, set(7.994353436858858f));  // log2(255)
-  const V conditioning = hn::Div(hn::Mul(c.xx, c.yy), determinant);
-  const V widened = hn::MulAdd(hn::Mul(reach, set(2 / kLog2E)),
-                               hn::MulAdd(conditioning, set(4e-6f), set(1.00001f)), set(1e-4f));
   const M ellipse = hn::Gt(determinant, zero);
-  const V far = set(1e9f);
-  const V extent_x = hn::IfThenElse(ellipse, hn::Sqrt(hn::Mul(widened, c.xx)), far);
-  const V extent_y = hn::IfThenElse(ellipse, hn::Sqrt(hn::Mul(widened, c.yy)), far);
-  const PixelRange columns = pixels_within(x, extent_x, f.camera.width);
-  const PixelRange rows = pixels_within(y, extent_y, f.camera.height);
+  const V far = set(1e30f);
+  const V conditioning = hn::Mul(hn::Mul(c.xx, c.yy), inverse);
+  const V safe_reach = hn::IfThenElse(
+      ellipse, hn::MulAdd(reach, hn::MulAdd(conditioning, set(4e-6f), set(1.00001f)), set(1e-4f)), far);
+  const V square = hn::Mul(safe_reach, set(2 / kLog2E));
+  const PixelRange columns = pixels_within(x, hn::Sqrt(hn::Mul(square, c.xx)), f.camera.width);
+  const PixelRange rows = pixels_within(y, hn::Sqrt(hn::Mul(square, c.yy)), f.camera.height);
+  const V tile_inverse = set(1.0f / kTile);
+  const V x0 = hn::Max(across.low, hn::Floor(hn::Mul(columns.low, tile_inverse)));
+  const V x1 = hn::Min(across.high, hn::Add(hn::Floor(hn::Mul(columns.high, tile_inverse)), one));
+  const V y0 = hn::Max(down.low, hn::Floor(hn::Mul(rows.low, tile_inverse)));
+  const V y1 = hn::Min(down.high, hn::Add(hn::Floor(hn::Mul(rows.high, tile_inverse)), one));
   M blended = hn::And(visible, hn::Ge(reach, zero));
   blended = hn::And(blended, hn::And(hn::Le(columns.low, columns.high), hn::Le(rows.low, rows.high)));
+  blended = hn::And(blended, hn::And(hn::Lt(x0, x1), hn::Lt(y0, y1)));
 
-  const DI di;
-  enum { X, Y, XX, XY, YY, Opacity, Reach, R, G, B, Depth, kFloats };
-  HWY_ALIGN float floats[kFloats][16];
+  // Four floats of every lane at a time: quarters[k][lane] is the k-th quarter of a ScreenGaussian.
+  HWY_ALIGN float quarters[3][16][4];
   const V log2e_det = hn::Mul(set(kLog2E), inverse);
-  const V values[kFloats] = {x,
-                             y,
-                             hn::Mul(half, hn::Mul(c.yy, log2e_det)),
-                             hn::Neg(hn::Mul(c.xy, log2e_det)),
-                             hn::Mul(half, hn::Mul(c.xx, log2e_det)),
-                             log2_opacity,
-                             reach,
-                             color.x,
-                             color.y,
-                             color.z,
-                             v.mean.z};
-  for (int k = 0; k < kFloats; ++k) hn::Store(values[k], d, floats[k]);
-  enum { X0, X1, Y0, Y1, TileX0, TileX1, TileY0, TileY1, Radius, kIntegers };
-  HWY_ALIGN int32_t integers[kIntegers][16];
-  const V tile_inverse = set(1.0f / kTile);
-  const V whole[kIntegers] = {
-      columns.low,
-      columns.high,
-      rows.low,
-      rows.high,
-      hn::Max(across.low, hn::Floor(hn::Mul(columns.low, tile_inverse))),
-      hn::Min(across.high, hn::Add(hn::Floor(hn::Mul(columns.high, tile_inverse)), one)),
-      hn::Max(down.low, hn::Floor(hn::Mul(rows.low, tile_inverse))),
-      hn::Min(down.high, hn::Add(hn::Floor(hn::Mul(rows.high, tile_inverse)), one)),
-      hn::Min(radius, set(1073741824.0f))};
-  for (int k = 0; k < kIntegers; ++k) {
-    const M keep = k == Radius ? visible : blended;
-    hn::Store(hn::ConvertTo(di, hn::IfThenElseZero(keep, whole[k])), di, integers[k]);
-  }
+  hn::StoreInterleaved4(x, y, hn::Mul(half, hn::Mul(c.yy, log2e_det)), hn::Neg(hn::Mul(c.xy, log2e_det)), d,
+                        quarters[0][0]);
+  hn::StoreInterleaved4(hn::Mul(half, hn::Mul(c.xx, log2e_det)), log2_opacity, reach, safe_reach, d,
+                        quarters[1][0]);
+  hn::StoreInterleaved4(color.x, color.y, color.z, v.mean.z, d, quarters[2][0]);
+  const DI di;
+  HWY_ALIGN int32_t box[4][16], radii[16], depths[16];
+  const V sides[4] = {x0, y0, x1, y1};
+  for (int k = 0; k < 4; ++k) hn::Store(hn::ConvertTo(di, hn::IfThenElseZero(blended, sides[k])), di, box[k]);
+  hn::Store(hn::ConvertTo(di, hn::IfThenElseZero(visible, hn::Min(radius, set(1073741824.0f)))), di, radii);
+  hn::Store(hn::BitCast(di, v.mean.z), di, depths);
   for (size_t lane = 0; lane < count; ++lane) {
     const int64_t i = first + static_cast<int64_t>(lane);
-    if (f.radii) f.radii[i] = integers[Radius][lane];
-    TileBox box{integers[TileX0][lane], integers[TileY0][lane], integers[TileX1][lane],
-                integers[TileY1][lane]};
-    if (box.x0 >= box.x1 || box.y0 >= box.y1) box = {};
-    context.boxes[i] = box;
-    ScreenGaussian& g = context.gaussians[i];
-    g.x = floats[X][lane], g.y = floats[Y][lane];
-    g.xx = floats[XX][lane], g.xy = floats[XY][lane], g.yy = floats[YY][lane];
-    g.log2_opacity = floats[Opacity][lane], g.reach = floats[Reach][lane];
-    g.color[0] = floats[R][lane], g.color[1] = floats[G][lane], g.color[2] = floats[B][lane];
-    g.depth = floats[Depth][lane];
-    g.x0 = integers[X0][lane], g.x1 = integers[X1][lane];
-    g.y0 = integers[Y0][lane], g.y1 = integers[Y1][lane];
+    float* out = &context.gaussians[i].x;
+    for (int k = 0; k < 3; ++k) std::memcpy(out + 4 * k, quarters[k][lane], sizeof(quarters[k][lane]));
+    context.boxes[i] = {static_cast<uint16_t>(box[0][lane]), static_cast<uint16_t>(box[1][lane]),
+                        static_cast<uint16_t>(box[2][lane]), static_cast<uint16_t>(box[3][lane]), 0};
+    context.depth_bits[i] = static_cast<uint32_t>(depths[lane]);
+    if (f.radii) f.radii[i] = radii[lane];
   }
 }
 
@@ -340,16 +332,16 @@ void project_range(const RasterizeForward& f, RasterizerContext& context, int64_
 
 // ---------------------------------------------------------------- backward
 
-Vector3 where(M mask, const Vector3& v) {
+HWY_INLINE Vector3 where(M mask, const Vector3& v) {
   return {hn::IfThenElseZero(mask, v.x), hn::IfThenElseZero(mask, v.y), hn::IfThenElseZero(mask, v.z)};
 }
-Symmetric2 where(M mask, const Symmetric2& s) {
+HWY_INLINE Symmetric2 where(M mask, const Symmetric2& s) {
   return {hn::IfThenElseZero(mask, s.xx), hn::IfThenElseZero(mask, s.xy), hn::IfThenElseZero(mask, s.yy)};
 }
 
 // From the conic Q to the covariance it is the inverse of: -Q·G·Q with G the derivative as a matrix; entry xy
 // stands for two equal ones.
-Symmetric2 conic_backward(const Symmetric2& q, const Symmetric2& d_q) {
+HWY_INLINE Symmetric2 conic_backward(const Symmetric2& q, const Symmetric2& d_q) {
   const V half_xy = hn::Mul(set(0.5f), d_q.xy);
   const V ax = hn::MulAdd(d_q.xx, q.xx, hn::Mul(half_xy, q.xy)),
           ay = hn::MulAdd(half_xy, q.xx, hn::Mul(d_q.yy, q.xy));
@@ -361,8 +353,8 @@ Symmetric2 conic_backward(const Symmetric2& q, const Symmetric2& d_q) {
 }
 
 // The mean moves the splat in the image (d_ndc) and changes the projection's jacobian (through d_c).
-Vector3 mean_backward(const RasterizeCamera& camera, const Vector3& mean, const View& v, const Symmetric3& s,
-                      const Symmetric2& d_c, V d_ndc_x, V d_ndc_y) {
+HWY_INLINE Vector3 mean_backward(const RasterizeCamera& camera, const Vector3& mean, const View& v,
+                                 const Symmetric3& s, const Symmetric2& d_c, V d_ndc_x, V d_ndc_y) {
   const Vector3 s0 = s * v.t0, s1 = s * v.t1;
   const V twice_xx = hn::Add(d_c.xx, d_c.xx), twice_yy = hn::Add(d_c.yy, d_c.yy);
   const Vector3 d_t0{hn::MulAdd(twice_xx, s0.x, hn::Mul(d_c.xy, s1.x)),
@@ -395,7 +387,7 @@ Vector3 mean_backward(const RasterizeCamera& camera, const Vector3& mean, const 
 }
 
 // With respect to the six entries of the 3D covariance; those off the diagonal stand for two equal ones.
-Symmetric3 covariance_backward(const View& v, const Symmetric2& d_c) {
+HWY_INLINE Symmetric3 covariance_backward(const View& v, const Symmetric2& d_c) {
   const Vector3 &a = v.t0, &b = v.t1;
   const auto entry = [&](V a0, V a1, V b0, V b1) HWY_ATTR {
     const V both = hn::MulAdd(hn::Mul(d_c.xx, a0), a1, hn::Mul(hn::Mul(d_c.yy, b0), b1));
@@ -454,7 +446,7 @@ M sum_partials(const RasterizerContext& context, int64_t first, size_t count, V 
     const int64_t pairs = context.boxes[i].area();
     if (pairs == 0) continue;
     pairs_of[lane] = 1;
-    const float* line = context.partial.data() + int64_t{context.first_slot[i]} * kPartial;
+    const float* line = context.partial.data() + int64_t{context.boxes[i].first_slot} * kPartial;
     HWY_ALIGN float sum[kPartial];
     for (size_t k = 0; k < kPartial; k += hn::Lanes(d)) {
       V total = hn::Load(d, line + k);
@@ -476,10 +468,8 @@ void project_backward_lanes(const RasterizeBackward& b, const RasterizerContext&
   if (hn::AllFalse(D(), seen)) return;
   if (b.d_colors) add3({sums[kWr], sums[kWg], sums[kWb]}, b.d_colors + 3 * first, count);
   if (b.d_opacities) {
-    V opacity[1];
-    load_columns(f.opacities + first, count, opacity);
-    const V d_opacity[1] = {hn::IfThenElseZero(seen, hn::Div(sums[kG], opacity[0]))};
-    add_columns(d_opacity, b.d_opacities + first, count);
+    const V opacity = load1(f.opacities + first, count);
+    add1(hn::IfThenElseZero(seen, hn::Div(sums[kG], opacity)), b.d_opacities + first, count);
   }
   // A lane without partial sums may hold anything, so what follows is masked.
   const Vector3 mean = load3(f.means + 3 * first, count);

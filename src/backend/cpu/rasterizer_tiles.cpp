@@ -1,5 +1,6 @@
+// Sorts the Gaussians by depth once and then deals them out to the tiles in that order.
+
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "backend/cpu/rasterizer.h"
@@ -9,30 +10,56 @@
 namespace eg4d::cpu {
 namespace {
 
-constexpr int kDigitBits = 11;
+constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
 
-// The depth order is that of the bits of the (positive) float, ties by index: least significant digit first,
-// over those digits in which the depths differ. Returns the sorted array, one of the two.
+// Sorts by the upper 32 bits of the keys, equal ones stay in order: least significant digit first, over those
+// bits in which the keys differ. Returns the sorted array, one of the two.
 uint64_t* sort_by_depth(uint64_t* keys, uint64_t* other, int64_t count) {
-  uint64_t smallest = ~uint64_t{0}, largest = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    smallest = std::min(smallest, keys[i]);
-    largest = std::max(largest, keys[i]);
-  }
-  const uint64_t base = smallest >> 32;
-  const uint64_t range = (largest >> 32) - base;
+  const auto [smallest, largest] = std::minmax_element(keys, keys + count);
+  const uint64_t base = *smallest >> 32, range = (*largest >> 32) - base;
   for (int shift = 0; (range >> shift) != 0; shift += kDigitBits) {
-    int64_t begin[1 << kDigitBits] = {};
-    const auto digit = [&](uint64_t key) {
-      return (((key >> 32) - base) >> shift) & ((1 << kDigitBits) - 1);
-    };
-    for (int64_t i = 0; i < count; ++i) ++begin[digit(keys[i])];
-    int64_t sum = 0;
-    for (int64_t& entry : begin) sum += std::exchange(entry, sum);
-    for (int64_t i = 0; i < count; ++i) other[begin[digit(keys[i])]++] = keys[i];
+    const auto digit = [&](uint64_t key) { return (((key >> 32) - base) >> shift) & (kDigits - 1); };
+    int32_t position[kDigits] = {};
+    for (int64_t i = 0; i < count; ++i) ++position[digit(keys[i])];
+    int32_t sum = 0;
+    for (int32_t& entry : position) sum += std::exchange(entry, sum);
+    for (int64_t i = 0; i < count; ++i) other[position[digit(keys[i])]++] = keys[i];
     std::swap(keys, other);
   }
   return keys;
+}
+
+// The Gaussians that some tile may show, in index order, and the places of their partial sums.
+int64_t number_pairs(int64_t count, RasterizerContext& context) {
+  int64_t seen = 0, pairs = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    TileBox& box = context.boxes[i];
+    context.order[seen] = uint64_t{context.depth_bits[i]} << 32 | static_cast<uint64_t>(i);
+    seen += box.area() != 0;  // no branch: it would be hard to predict
+    box.first_slot = static_cast<int32_t>(pairs);
+    pairs += box.area();
+  }
+  if (pairs > INT32_MAX)
+    throw Error(
+        "the Gaussians cover more than 2^31 tiles of the picture in all: they are far too large for it");
+  context.pairs_in_use = pairs;
+  return seen;
+}
+
+// Adds one to the counts of a box of tiles, as differences along both axes; sum_up makes counts of them.
+void add_box(const TileBox& box, int stride, int32_t* differences) {
+  ++differences[box.y0 * stride + box.x0];
+  --differences[box.y0 * stride + box.x1];
+  --differences[box.y1 * stride + box.x0];
+  ++differences[box.y1 * stride + box.x1];
+}
+void sum_up(int rows, int stride, int32_t* differences) {
+  for (int y = 0; y < rows; ++y) {
+    int32_t* row = differences + y * stride;
+    for (int x = 1; x < stride; ++x) row[x] += row[x - 1];
+    if (y == 0) continue;
+    for (int x = 0; x < stride; ++x) row[x] += row[x - stride];
+  }
 }
 
 }  // namespace
@@ -40,60 +67,52 @@ uint64_t* sort_by_depth(uint64_t* keys, uint64_t* other, int64_t count) {
 void sort_into_tiles(int64_t count, RasterizerContext& context) {
   uint64_t* keys = context.order.resize(count);
   uint64_t* other = context.order_scratch.resize(count);
-  context.first_slot.resize(count);
-  int64_t seen = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    if (context.boxes[i].area() == 0) continue;
-    const uint64_t depth = std::bit_cast<uint32_t>(context.gaussians[i].depth);
-    keys[seen++] = depth << 32 | static_cast<uint64_t>(i);
-  }
+  const int64_t seen = number_pairs(count, context);
   const uint64_t* order = seen > 0 ? sort_by_depth(keys, other, seen) : keys;
-
-  int64_t pair_count = 0;
-  for (int64_t k = 0; k < seen; ++k) {
-    const auto i = static_cast<uint32_t>(order[k]);
-    context.first_slot[i] = static_cast<int32_t>(pair_count);
-    pair_count += context.boxes[i].area();
-    if (pair_count > INT32_MAX)
-      throw Error(
-          "the Gaussians cover more than 2^31 image tiles in all; they are too large for this picture");
-  }
-  context.pairs_in_use = pair_count;
-  TilePair* pairs = context.pairs.resize(pair_count);
-  context.touched.resize(pair_count);
+  TilePair* pairs = context.pairs.resize(context.pairs_in_use);
+  context.touched.resize(context.pairs_in_use);
+  TileBox* boxes = context.sorted_boxes.resize(seen);
 
   // Each chunk of the depth order counts its pairs per tile, the counts become positions, each chunk fills
-  // its own.
-  const int tiles = context.tiles();
+  // its own: the result does not depend on the number of chunks.
+  const int stride = context.tiles_x + 1, rows = context.tiles_y + 1;  // room for the far ends of the boxes
   const int64_t chunks = std::clamp<int64_t>(seen / 4096, 1, thread_count());
-  const auto chunk_first = [&](int64_t chunk) { return seen * chunk / chunks; };
-  int32_t* positions = context.chunk_begin.resize(chunks * tiles);
-  int32_t* tile_begin = context.tile_begin.resize(tiles + 1);
-  const auto for_each_pair = [&](int64_t chunk, auto&& visit) {
-    for (int64_t k = chunk_first(chunk); k < chunk_first(chunk + 1); ++k) {
-      const auto i = static_cast<uint32_t>(order[k]);
-      const TileBox box = context.boxes[i];
-      int32_t slot = context.first_slot[i];
-      for (int y = box.y0; y < box.y1; ++y)
-        for (int x = box.x0; x < box.x1; ++x)
-          visit(y * context.tiles_x + x, TilePair{static_cast<int32_t>(i), slot++});
+  const auto first_of = [&](int64_t chunk) { return seen * chunk / chunks; };
+  int32_t* positions = context.chunk_begin.resize(chunks * stride * rows);
+  parallel_for(chunks, 1, [&](int64_t chunk, int64_t) {
+    int32_t* own = positions + chunk * stride * rows;
+    std::fill_n(own, stride * rows, 0);
+    for (int64_t k = first_of(chunk); k < first_of(chunk + 1); ++k) {
+      boxes[k] = context.boxes[static_cast<uint32_t>(order[k])];
+      add_box(boxes[k], stride, own);
     }
-  };
-  parallel_for(chunks, 1, [&](int64_t chunk, int64_t) {
-    int32_t* own = positions + chunk * tiles;
-    std::fill_n(own, tiles, 0);
-    for_each_pair(chunk, [&](int tile, TilePair) { ++own[tile]; });
+    sum_up(rows, stride, own);
   });
+  int32_t* tile_begin = context.tile_begin.resize(context.tiles() + 1);
   int32_t position = 0;
-  for (int tile = 0; tile < tiles; ++tile) {
-    tile_begin[tile] = position;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk)
-      position += std::exchange(positions[chunk * tiles + tile], position);
+  for (int y = 0; y < context.tiles_y; ++y) {
+    for (int x = 0; x < context.tiles_x; ++x) {
+      *tile_begin++ = position;
+      int32_t* counts = positions + y * stride + x;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk)
+        position += std::exchange(counts[chunk * stride * rows], position);
+    }
   }
-  tile_begin[tiles] = position;
+  *tile_begin = position;
   parallel_for(chunks, 1, [&](int64_t chunk, int64_t) {
-    int32_t* own = positions + chunk * tiles;
-    for_each_pair(chunk, [&](int tile, TilePair pair) { pairs[own[tile]++] = pair; });
+    int32_t* own = positions + chunk * stride * rows;
+    for (int64_t k = first_of(chunk); k < first_of(chunk + 1); ++k) {
+      const TileBox box = boxes[k];
+      TilePair pair{static_cast<int32_t>(order[k]), box.first_slot};
+      const int32_t end = pair.slot + box.area(), next_row = stride - (box.x1 - box.x0);
+      int32_t* tile = own + box.y0 * stride + box.x0;
+      for (int x = box.x0; pair.slot < end; ++pair.slot) {
+        pairs[(*tile)++] = pair;
+        const bool row_ends = ++x == box.x1;
+        tile += row_ends ? next_row + 1 : 1;
+        x = row_ends ? box.x0 : x;
+      }
+    }
   });
 }
 
