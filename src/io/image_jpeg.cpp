@@ -172,8 +172,9 @@ class Reader {
       for (size_t i = 0, entries = number(directory, 2); i < entries && directory + 14 + 12 * i <= length;
            ++i) {
         const size_t entry = directory + 2 + 12 * i;
-        if (number(entry, 2) == 0x0112 && number(entry + 2, 2) == 3)
-          return static_cast<int>(number(entry + 8, 2));
+        if (number(entry, 2) != 0x0112 || number(entry + 2, 2) != 3) continue;
+        const size_t value = number(entry + 8, 2);
+        return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
       }
     }
     return 1;

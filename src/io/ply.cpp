@@ -17,12 +17,13 @@ constexpr int kRest = 15;  // coefficients per channel at degree 3, without the 
 void add_columns(std::vector<PlyTable::Column>& columns, const PlyTable& table, const std::string& prefix,
                  int width, std::vector<float>& to) {
   for (int i = 0; i < width; ++i)
-    columns.push_back({table.at(prefix + std::to_string(i)), to.data() + i, static_cast<size_t>(width)});
+    columns.push_back({table.at(prefix + std::to_string(i)), to.data(), static_cast<size_t>(i),
+                       static_cast<size_t>(width)});
 }
 
 void add_positions(std::vector<PlyTable::Column>& columns, const PlyTable& table, std::vector<float>& to) {
   const char* const names[] = {"x", "y", "z"};
-  for (size_t i = 0; i < 3; ++i) columns.push_back({table.at(names[i]), to.data() + i, 3});
+  for (size_t i = 0; i < 3; ++i) columns.push_back({table.at(names[i]), to.data(), i, 3});
 }
 
 float colour_scale(PlyTable::Type type) {
@@ -37,7 +38,7 @@ float colour_scale(PlyTable::Type type) {
     case Type::u16:
       return 1.f / 65535;
     case Type::i32:
-      return 1.f / 2147483647;
+      return 1.f / 2147483647.f;
     case Type::u32:
       return 1.f / 4294967295.f;
     case Type::f32:
@@ -88,8 +89,8 @@ GaussianCloud decode_gaussian_ply(Bytes file, const std::string& name) {
   const size_t per_channel = rest / 3;
   for (size_t i = 0; i < rest; ++i) {
     const size_t channel = i / per_channel, coefficient = i % per_channel;
-    columns.push_back({table.at("f_rest_" + std::to_string(i)),
-                       cloud.sh_rest.data() + coefficient * 3 + channel, kRest * 3});
+    columns.push_back({table.at("f_rest_" + std::to_string(i)), cloud.sh_rest.data(),
+                       coefficient * 3 + channel, kRest * 3});
   }
   table.read(columns);
   return cloud;
@@ -151,7 +152,7 @@ PointCloud decode_point_ply(Bytes file, const std::string& name) {
     for (size_t i = 0; i < 3; ++i) {
       const size_t property = table.at(names[i]);
       columns.push_back(
-          {property, cloud.colors.data() + i, 3, colour_scale(table.properties()[property].type)});
+          {property, cloud.colors.data(), i, 3, colour_scale(table.properties()[property].type)});
     }
   }
   table.read(columns);

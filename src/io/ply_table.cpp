@@ -230,7 +230,7 @@ void PlyTable::walk(Cursor& cursor, const Element& element, const std::vector<Co
         const float number = static_cast<float>(std::abs(value) <= 3.4028234e38 ? value : NAN);
         if (std::isnan(number))
           fail(fmt::format("{} {} has a '{}' that is not a finite number", element.name, row, property.name));
-        column->to[static_cast<size_t>(row) * column->stride] = number * column->scale;
+        column->to[static_cast<size_t>(row) * column->stride + column->offset] = number * column->scale;
       }
     }
 }

@@ -29,10 +29,11 @@ class PlyTable {
   std::optional<size_t> find(std::string_view property) const;  // lists are not found
   size_t at(std::string_view property) const;                   // throws when it is missing
 
-  // One property's way into an array: row i goes to to[i * stride], multiplied by scale.
+  // One property's way into an array: row i goes to to[i * stride + offset], multiplied by scale.
   struct Column {
     size_t property = 0;
-    float* to = nullptr;
+    float* to = nullptr;  // may be null when there are no rows
+    size_t offset = 0;
     size_t stride = 1;
     float scale = 1;
   };

@@ -268,6 +268,15 @@ TEST(Jpeg, ExifOrientationIsApplied) {
     }
 }
 
+TEST(Jpeg, AnImpossibleOrientationIsIgnored) {
+  for (const uint8_t orientation : {0, 9, 255}) {
+    const auto file = jpeg_file(gradient(16, 8, 3), JCS_RGB, JCS_YCbCr, false, false,
+                                exif_with_orientation(orientation, true));
+    EXPECT_EQ(decode_picture_size(bytes_of(file), "a.jpg"), (PictureSize{16, 8, 3}));
+    EXPECT_EQ(decode_picture(bytes_of(file), "a.jpg").width, 16);
+  }
+}
+
 TEST(Jpeg, ProgressiveIsReadAndEveryTruncationIsAnError) {
   const Picture picture = gradient(40, 24, 3);
   for (bool progressive : {false, true}) {
