@@ -36,7 +36,6 @@ density.prune_size_from = 1000000
 density.reset_interval = 0
 density.reset_at_start = false
 density.after_update = true
-loss.dssim = 0.2
 )"},
       // The published network sizes, the best schedule found.
       {"quality", R"(
