@@ -19,10 +19,19 @@ HWY_INLINE hn::Vec<D> sum_at(D d, const float* canonical, const float* delta, in
   return delta ? hn::Add(value, hn::LoadU(d, delta + i)) : value;
 }
 
+// e^x as std::exp gives it where Highway's leaves its range: infinity above, NaN for NaN.
+template <class D>
+HWY_INLINE hn::Vec<D> exponential(D d, hn::Vec<D> x) {
+  const auto largest = hn::Set(d, 88.72283f);
+  const auto result = hn::Exp(d, hn::Min(x, largest));
+  const auto unbounded = hn::IfThenElse(hn::Gt(x, largest), hn::Inf(d), result);
+  return hn::IfThenElse(hn::IsNaN(x), x, unbounded);
+}
+
 template <class D>
 HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
   const auto one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(x))));
+  return hn::Div(one, hn::Add(one, exponential(d, hn::Neg(x))));
 }
 
 }  // namespace eg4d::cpu::HWY_NAMESPACE

@@ -44,7 +44,7 @@ void activate_backward(const GaussianActivationBackward& b, int64_t begin, int64
     const int64_t i = begin * 3 + offset;
     if (b.d_means) add_at(d, b.d_positions, b.d_delta_positions, i, hn::LoadU(d, b.d_means + i));
     if (b.d_scales && !a.flat) {
-      const auto scale = hn::Exp(d, sum_at(d, a.log_scales, a.delta_log_scales, i));
+      const auto scale = exponential(d, sum_at(d, a.log_scales, a.delta_log_scales, i));
       add_at(d, b.d_log_scales, b.d_delta_log_scales, i, hn::Mul(hn::LoadU(d, b.d_scales + i), scale));
     }
   });
@@ -60,7 +60,7 @@ void activate_backward(const GaussianActivationBackward& b, int64_t begin, int64
   for (int64_t i = begin; i < end; ++i) {
     if (b.d_rotations) rotation_gradient(b, i);
     for (int64_t k = i * 3; k < i * 3 + 2 && b.d_scales && a.flat; ++k) {
-      const auto scale = hn::Exp(one, sum_at(one, a.log_scales, a.delta_log_scales, k));
+      const auto scale = exponential(one, sum_at(one, a.log_scales, a.delta_log_scales, k));
       add_at(one, b.d_log_scales, b.d_delta_log_scales, k, hn::Mul(hn::Set(one, b.d_scales[k]), scale));
     }
     if (!b.d_gain_bias) continue;

@@ -26,7 +26,7 @@ void activate(const GaussianActivation& a, int64_t begin, int64_t end) {
   for_lanes((end - begin) * 3, [&](auto d, int64_t offset) HWY_ATTR {
     const int64_t i = begin * 3 + offset;
     if (a.means) hn::StoreU(sum_at(d, a.positions, a.delta_positions, i), d, a.means + i);
-    if (a.scales) hn::StoreU(hn::Exp(d, sum_at(d, a.log_scales, a.delta_log_scales, i)), d, a.scales + i);
+    if (a.scales) hn::StoreU(exponential(d, sum_at(d, a.log_scales, a.delta_log_scales, i)), d, a.scales + i);
   });
   if (a.opacities) {
     for_lanes(end - begin, [&](auto d, int64_t offset) HWY_ATTR {

@@ -1,0 +1,285 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "backend/backend.h"
+#include "support/golden.h"
+#include "support/random_values.h"
+#include "support/reference_mlp.h"
+
+namespace eg4d::test {
+namespace {
+
+ReferenceLayer<double> random_layer(Philox& random, int in, int out) {
+  const float bound = std::sqrt(3.0f / static_cast<float>(in));
+  return {in, out, converted<double>(uniform_values(random, int64_t{in} * out, -bound, bound)),
+          converted<double>(uniform_values(random, out, -0.3f, 0.3f))};
+}
+
+ReferenceMlp<double> random_mlp(uint64_t seed, const std::vector<int>& trunk, int hidden,
+                                const std::vector<int>& outputs) {
+  Philox random(seed);
+  ReferenceMlp<double> mlp;
+  for (size_t i = 0; i + 1 < trunk.size(); ++i)
+    mlp.trunk.push_back(random_layer(random, trunk[i], trunk[i + 1]));
+  for (const int out : outputs)
+    mlp.heads.push_back({random_layer(random, trunk.back(), hidden), random_layer(random, hidden, out)});
+  return mlp;
+}
+
+// The network in device memory with gradients that start at 0.
+class DeviceNetwork {
+ public:
+  DeviceNetwork(Backend& backend, const ReferenceMlp<double>& mlp, const std::vector<double>& features)
+      : backend_(backend), features_(upload(backend, converted<float>(features))) {
+    network.count = static_cast<int64_t>(features.size()) / mlp.trunk.front().in;
+    network.features = features_.data();
+    d_features_ = Tensor::zeros(backend, features_.shape());
+    network.d_features = d_features_.data();
+    for (const auto& layer : mlp.trunk) network.trunk.push_back(add(layer));
+    for (const auto& head : mlp.heads) {
+      outputs.push_back(Tensor::zeros(backend, {network.count * head.last.out}));
+      network.heads.push_back(
+          {.hidden = add(head.hidden), .last = add(head.last), .output = outputs.back().data()});
+    }
+  }
+  void forward() {
+    activations_ = Tensor::empty(backend_, {deformation_network_activations(network)});
+    network.activations = activations_.data();
+    backend_.splat().deformation_network_forward(network);
+  }
+  void backward(const std::vector<std::vector<double>>& d_outputs) {
+    for (size_t i = 0; i < d_outputs.size(); ++i) {
+      if (d_outputs[i].empty()) continue;
+      d_outputs_.push_back(upload(backend_, converted<float>(d_outputs[i])));
+      network.heads[i].d_output = d_outputs_.back().data();
+    }
+    backend_.splat().deformation_network_backward(network);
+  }
+  std::vector<float> d_features() const { return d_features_.to_host(); }
+  // Weight gradient, bias gradient of every layer: the trunk's, then hidden and last of the heads.
+  std::vector<std::vector<float>> gradients() const {
+    std::vector<std::vector<float>> all;
+    for (const Tensor& tensor : gradients_) all.push_back(tensor.to_host());
+    return all;
+  }
+  std::vector<float> everything() const {
+    std::vector<float> all = d_features();
+    for (const Tensor& output : outputs) {
+      const std::vector<float> values = output.to_host();
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    for (const auto& values : gradients()) all.insert(all.end(), values.begin(), values.end());
+    return all;
+  }
+
+  DeformationNetwork network;
+  std::vector<Tensor> outputs;
+
+ private:
+  DenseLayer add(const ReferenceLayer<double>& layer) {
+    parameters_.push_back(upload(backend_, converted<float>(layer.weight)));
+    parameters_.push_back(upload(backend_, converted<float>(layer.bias)));
+    for (size_t i = parameters_.size() - 2; i < parameters_.size(); ++i)
+      gradients_.push_back(Tensor::zeros(backend_, parameters_[i].shape()));
+    return {layer.in,
+            layer.out,
+            parameters_.end()[-2].data(),
+            parameters_.end()[-1].data(),
+            gradients_.end()[-2].data(),
+            gradients_.end()[-1].data()};
+  }
+
+  Backend& backend_;
+  Tensor features_, d_features_, activations_;
+  std::vector<Tensor> parameters_, gradients_, d_outputs_;
+};
+
+std::vector<std::vector<double>> layers_of(const ReferenceMlp<double>& mlp) {
+  std::vector<std::vector<double>> all;
+  const auto add = [&](const ReferenceLayer<double>& layer) {
+    all.push_back(layer.weight);
+    all.push_back(layer.bias);
+  };
+  for (const auto& layer : mlp.trunk) add(layer);
+  for (const auto& head : mlp.heads) {
+    add(head.hidden);
+    add(head.last);
+  }
+  return all;
+}
+
+std::vector<double> random_doubles(uint64_t seed, int64_t count) {
+  Philox random(seed);
+  return converted<double>(uniform_values(random, count, -1.0f, 1.0f));
+}
+
+std::vector<std::vector<double>> random_d_outputs(const ReferenceMlp<double>& mlp, int64_t count) {
+  std::vector<std::vector<double>> d_outputs;
+  for (const auto& head : mlp.heads)
+    d_outputs.push_back(random_doubles(50 + d_outputs.size(), count * head.last.out));
+  return d_outputs;
+}
+
+void compare(const DeviceNetwork& device, const ReferenceMlp<double>& mlp,
+             const std::vector<double>& features, const std::vector<std::vector<double>>& d_outputs) {
+  const auto outputs = reference_mlp(mlp, features);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    EXPECT_TRUE(!device.network.heads[i].output ||
+                relative_error(device.outputs[i].to_host(), converted<float>(outputs[i])) <= 1e-5)
+        << i;
+  const MlpGradients<double> wanted = reference_mlp_backward(mlp, features, d_outputs);
+  EXPECT_LE(relative_error(device.d_features(), converted<float>(wanted.features)), 1e-4);
+  const auto ours = device.gradients();
+  const auto layers = layers_of(wanted.parameters);
+  for (size_t i = 0; i < ours.size(); ++i)
+    EXPECT_LE(relative_error(ours[i], converted<float>(layers[i])), 1e-4) << "parameter " << i;
+}
+
+TEST(MlpReference, GradientsAreDerivatives) {
+  ReferenceMlp<double> mlp = random_mlp(1, {3, 5, 4}, 6, {1, 3});
+  std::vector<double> features = random_doubles(2, 4 * 3);
+  const auto d_outputs = random_d_outputs(mlp, 4);
+  const auto value = [&] {
+    double sum = 0;
+    const auto outputs = reference_mlp(mlp, features);
+    for (size_t h = 0; h < outputs.size(); ++h)
+      for (size_t i = 0; i < outputs[h].size(); ++i) sum += outputs[h][i] * d_outputs[h][i];
+    return sum;
+  };
+  const MlpGradients<double> d = reference_mlp_backward(mlp, features, d_outputs);
+  const auto check = [&](std::vector<double>& x, const std::vector<double>& gradient) {
+    for (size_t i = 0; i < x.size(); ++i)
+      EXPECT_NEAR(gradient[i], central_difference(x[i], 1e-6, value), 1e-6);
+  };
+  check(features, d.features);
+  for (size_t i = 0; i < mlp.trunk.size(); ++i) {
+    check(mlp.trunk[i].weight, d.parameters.trunk[i].weight);
+    check(mlp.trunk[i].bias, d.parameters.trunk[i].bias);
+  }
+  for (size_t i = 0; i < mlp.heads.size(); ++i) {
+    check(mlp.heads[i].hidden.weight, d.parameters.heads[i].hidden.weight);
+    check(mlp.heads[i].last.bias, d.parameters.heads[i].last.bias);
+  }
+}
+
+TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
+  const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
+  for (const auto& trunk : trunks)
+    for (const int64_t count : {0, 1, 31, 257, 1100}) {
+      const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
+      const std::vector<double> features = random_doubles(3, count * trunk.front());
+      const auto d_outputs = random_d_outputs(mlp, count);
+      const auto backend = make_cpu_backend({.guard_memory = true});
+      DeviceNetwork device(*backend, mlp, features);
+      device.forward();
+      device.backward(d_outputs);
+      compare(device, mlp, features, d_outputs);
+    }
+}
+
+TEST(DeformationNetwork, HeadsWithoutOutputOrDerivativeAreLeftOut) {
+  const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3, 1, 2});
+  const std::vector<double> features = random_doubles(5, 100 * 6);
+  auto d_outputs = random_d_outputs(mlp, 100);
+  d_outputs[0].clear();
+  d_outputs[1].clear();
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, features);
+  device.network.heads[0].output = nullptr;
+  device.forward();
+  device.backward(d_outputs);
+  EXPECT_EQ(device.outputs[0].to_host(), std::vector<float>(300));
+  compare(device, mlp, features, d_outputs);
+}
+
+TEST(DeformationNetwork, NoHeadHasADerivative) {
+  const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3});
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, random_doubles(5, 20 * 6));
+  device.forward();
+  device.backward({{}});
+  EXPECT_EQ(device.d_features(), std::vector<float>(120));
+}
+
+TEST(DeformationNetwork, InferenceKeepsNothing) {
+  const ReferenceMlp<double> mlp = random_mlp(6, {6, 8, 8, 5}, 8, {3, 1});
+  const std::vector<double> features = random_doubles(7, 600 * 6);
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork kept(*backend, mlp, features), passing(*backend, mlp, features);
+  kept.forward();
+  backend->splat().deformation_network_forward(passing.network);
+  for (size_t i = 0; i < kept.outputs.size(); ++i)
+    EXPECT_EQ(kept.outputs[i].to_host(), passing.outputs[i].to_host());
+}
+
+TEST(DeformationNetwork, FrozenLayersHaveNoGradientButPassItOn) {
+  const ReferenceMlp<double> mlp = random_mlp(8, {6, 8, 8}, 8, {3, 1});
+  const std::vector<double> features = random_doubles(9, 64 * 6);
+  const auto d_outputs = random_d_outputs(mlp, 64);
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, features);
+  const auto freeze = [](DenseLayer& layer) { layer.d_weight = layer.d_bias = nullptr; };
+  for (DenseLayer& layer : device.network.trunk) freeze(layer);
+  for (auto& head : device.network.heads) {
+    freeze(head.hidden);
+    freeze(head.last);
+  }
+  device.forward();
+  device.backward(d_outputs);
+  EXPECT_LE(relative_error(device.d_features(),
+                           converted<float>(reference_mlp_backward(mlp, features, d_outputs).features)),
+            1e-4);
+}
+
+TEST(DeformationNetwork, RowsWithoutDerivativeAreLeftOut) {
+  const ReferenceMlp<double> mlp = random_mlp(10, {12, 16, 16}, 16, {3, 4});
+  const int64_t count = 1500;
+  const std::vector<double> features = random_doubles(11, count * 12);
+  auto d_outputs = random_d_outputs(mlp, count);
+  for (int64_t row = 0; row < count; ++row)
+    for (size_t head = 0; head < 2 && row % 5 != 0; ++head) {
+      const int64_t out = mlp.heads[head].last.out;
+      std::fill_n(d_outputs[head].begin() + row * out, out, 0.0);
+    }
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, features);
+  device.forward();
+  device.backward(d_outputs);
+  compare(device, mlp, features, d_outputs);
+}
+
+TEST(DeformationNetwork, NotANumberStaysInItsRow) {
+  const ReferenceMlp<double> mlp = random_mlp(12, {6, 8, 8}, 8, {3});
+  std::vector<double> features = random_doubles(13, 40 * 6);
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork clean(*backend, mlp, features);
+  clean.forward();
+  features[5 * 6 + 2] = std::numeric_limits<double>::quiet_NaN();
+  features[7 * 6 + 2] = std::numeric_limits<double>::infinity();
+  DeviceNetwork device(*backend, mlp, features);
+  device.forward();
+  device.backward(random_d_outputs(mlp, 40));
+  const std::vector<float> wanted = clean.outputs[0].to_host(), ours = device.outputs[0].to_host();
+  for (size_t i = 0; i < ours.size(); ++i) EXPECT_TRUE(i / 3 == 5 || i / 3 == 7 || ours[i] == wanted[i]) << i;
+  EXPECT_TRUE(std::isnan(ours[15]));
+}
+
+TEST(DeformationNetwork, SameBitsForAnyNumberOfThreads) {
+  const ReferenceMlp<double> mlp = random_mlp(14, {32, 64, 64}, 64, {3, 4, 1});
+  for (const int64_t count : {100, 3000}) {
+    const std::vector<double> features = random_doubles(15, count * 32);
+    const auto d_outputs = random_d_outputs(mlp, count);
+    EXPECT_TRUE(same_bits_for_any_thread_count([&] {
+      const auto backend = make_cpu_backend();
+      DeviceNetwork device(*backend, mlp, features);
+      device.forward();
+      device.backward(d_outputs);
+      return device.everything();
+    }));
+  }
+}
+
+}  // namespace
+}  // namespace eg4d::test

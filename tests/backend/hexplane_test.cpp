@@ -1,0 +1,205 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "backend/backend.h"
+#include "support/golden.h"
+#include "support/random_values.h"
+#include "support/reference_hexplane.h"
+
+namespace eg4d::test {
+namespace {
+
+// Points inside and (some) outside the box; times over the whole axis and beyond.
+HexPlaneInput<double> random_input(const HexPlaneLayout& layout, int64_t count, uint64_t seed) {
+  Philox random(seed);
+  HexPlaneInput<double> input;
+  input.layout = layout;
+  input.grid = uniform_values(random, layout.size(), 0.5, 1.5);
+  input.box = {1.2, 0.9, 1.0, -1.1, -1.0, -1.3};
+  input.points = uniform_values(random, count * 3, -1.4, 1.4);
+  input.times = uniform_values(random, count, -1.1, 1.1);
+  // What the kernels see.
+  for (auto* values : {&input.grid, &input.box, &input.points, &input.times})
+    *values = converted<double>(converted<float>(*values));
+  return input;
+}
+
+struct Result {
+  std::vector<float> features;
+  HexPlaneGradients<float> gradients;
+  std::vector<float> all() const {
+    std::vector<float> values = features;
+    for (const auto* part : {&gradients.grid, &gradients.box, &gradients.points, &gradients.times})
+      values.insert(values.end(), part->begin(), part->end());
+    return values;
+  }
+};
+
+// Gradients start at `start`, to which the backward pass adds. common_time: all points at input.times[0].
+Result run_kernels(const HexPlaneInput<double>& input, const std::vector<double>& d_features,
+                   bool common_time = false, float start = 0) {
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto constant = [&](size_t count) { return upload(*backend, std::vector<float>(count, start)); };
+  const size_t count = input.times.size();
+  const Tensor grid = upload(*backend, converted<float>(input.grid)),
+               box = upload(*backend, converted<float>(input.box)),
+               points = upload(*backend, converted<float>(input.points)),
+               times = upload(*backend, converted<float>(input.times)),
+               derivatives = upload(*backend, converted<float>(d_features)),
+               features = constant(d_features.size()), d_grid = constant(input.grid.size()),
+               d_box = constant(6), d_points = constant(count * 3), d_times = constant(count);
+  HexPlane field;
+  field.layout = &input.layout;
+  field.count = static_cast<int64_t>(count);
+  field.grid = grid.data();
+  field.box = box.data();
+  field.points = points.data();
+  field.times = common_time ? nullptr : times.data();
+  field.time = common_time ? static_cast<float>(input.times[0]) : 0;
+  field.features = features.data();
+  field.d_features = derivatives.data();
+  field.d_grid = d_grid.data();
+  field.d_box = d_box.data();
+  field.d_points = d_points.data();
+  field.d_times = d_times.data();
+  backend->splat().hexplane_forward(field);
+  backend->splat().hexplane_backward(field);
+  return {features.to_host(), {d_grid.to_host(), d_box.to_host(), d_points.to_host(), d_times.to_host()}};
+}
+
+void compare(const HexPlaneInput<double>& input, const Result& result,
+             const HexPlaneGradients<double>& wanted, const std::string& what) {
+  EXPECT_LE(relative_error(result.features, converted<float>(reference_hexplane(input))), 1e-5) << what;
+  EXPECT_LE(relative_error(result.gradients.grid, converted<float>(wanted.grid)), 1e-5) << what;
+  EXPECT_LE(relative_error(result.gradients.box, converted<float>(wanted.box)), 1e-4) << what;
+  EXPECT_LE(relative_error(result.gradients.points, converted<float>(wanted.points)), 1e-4) << what;
+}
+
+TEST(HexPlaneReference, GradientsAreDerivatives) {
+  HexPlaneInput<double> input = random_input(make_hexplane_layout(2, {{4, 5, 3, 3}, {6, 7, 5, 3}}), 9, 1);
+  Philox random(2);
+  const std::vector<double> weight = uniform_values(random, 9 * input.layout.feature_width(), -1.0, 1.0);
+  const auto value = [&] {
+    const std::vector<double> features = reference_hexplane(input);
+    double sum = 0;
+    for (size_t i = 0; i < features.size(); ++i) sum += weight[i] * features[i];
+    return sum;
+  };
+  const HexPlaneGradients<double> d = reference_hexplane_backward(input, weight);
+  const auto check = [&](std::vector<double>& parameter, const std::vector<double>& gradient) {
+    for (size_t i = 0; i < parameter.size(); ++i)
+      EXPECT_NEAR(gradient[i], central_difference(parameter[i], 1e-6, value), 1e-6) << i;
+  };
+  check(input.grid, d.grid);
+  check(input.box, d.box);
+  check(input.points, d.points);
+  check(input.times, d.times);
+}
+
+TEST(HexPlane, MatchesTheReferenceForAnySizes) {
+  const std::vector<HexPlaneLayout> layouts = {
+      make_hexplane_layout(32, 8, 5, 2), make_hexplane_layout(16, 7, 3, 1), make_hexplane_layout(1, 3, 2, 3),
+      make_hexplane_layout(13, {{5, 2, 9, 1}, {1, 3, 1, 7}}), make_hexplane_layout(37, {{1, 1, 1, 1}})};
+  uint64_t seed = 10;
+  for (const HexPlaneLayout& layout : layouts)
+    for (const int64_t count : {1, 31, 700}) {
+      const HexPlaneInput<double> input = random_input(layout, count, ++seed);
+      Philox random(seed, 1);
+      const std::vector<double> d_features =
+          converted<double>(uniform_values(random, count * layout.feature_width(), -1.0f, 1.0f));
+      const Result result = run_kernels(input, d_features);
+      const HexPlaneGradients<double> wanted = reference_hexplane_backward(input, d_features);
+      const std::string what = std::to_string(layout.channels) + " channels, N=" + std::to_string(count);
+      compare(input, result, wanted, what);
+      EXPECT_LE(relative_error(result.gradients.times, converted<float>(wanted.times)), 1e-4) << what;
+    }
+}
+
+TEST(HexPlane, CommonTimeEqualsEqualTimes) {
+  HexPlaneInput<double> input = random_input(make_hexplane_layout(16, 6, 5, 2), 300, 5);
+  std::fill(input.times.begin(), input.times.end(), static_cast<double>(0.37f));
+  Philox random(6);
+  const std::vector<double> d_features =
+      converted<double>(uniform_values(random, 300 * input.layout.feature_width(), -1.0f, 1.0f));
+  const Result result = run_kernels(input, d_features, true);
+  compare(input, result, reference_hexplane_backward(input, d_features), "common time");
+  EXPECT_EQ(result.gradients.times, std::vector<float>(300));
+}
+
+TEST(HexPlane, BackwardAddsAndPointsWithoutDerivativeChangeNothing) {
+  const HexPlaneInput<double> input = random_input(make_hexplane_layout(8, 6, 5, 2), 200, 7);
+  Philox random(8);
+  const int width = input.layout.feature_width();
+  std::vector<double> d_features = converted<double>(uniform_values(random, 200 * width, -1.0f, 1.0f));
+  for (int i = 0; i < 200; ++i)
+    if (i % 3 != 0) std::fill_n(d_features.begin() + i * width, width, 0.0);
+  const Result result = run_kernels(input, d_features, false, 1);
+  HexPlaneGradients<double> wanted = reference_hexplane_backward(input, d_features);
+  for (auto* part : {&wanted.grid, &wanted.box, &wanted.points, &wanted.times})
+    for (double& v : *part) v += 1;
+  compare(input, result, wanted, "added");
+  EXPECT_LE(relative_error(result.gradients.times, converted<float>(wanted.times)), 1e-4);
+}
+
+TEST(HexPlane, TheBorderCountsAsClamped) {
+  HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 1), 2, 9);
+  for (size_t a = 0; a < 3; ++a) {
+    input.points[a] = input.box[a];
+    input.points[3 + a] = input.box[3 + a];
+  }
+  input.times = {-1, 1};
+  const Result result = run_kernels(input, std::vector<double>(8, 1.0));
+  EXPECT_EQ(result.gradients.points, std::vector<float>(6));
+  EXPECT_EQ(result.gradients.times, std::vector<float>(2));
+  EXPECT_EQ(result.gradients.box, std::vector<float>(6));
+}
+
+TEST(HexPlane, NoPointsAndNothingWanted) {
+  const HexPlaneInput<double> empty = random_input(make_hexplane_layout(4, 5, 5, 1), 0, 9);
+  EXPECT_EQ(run_kernels(empty, {}).gradients.grid, std::vector<float>(empty.grid.size()));
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const HexPlaneInput<double> input = random_input(empty.layout, 3, 9);
+  const Tensor grid = upload(*backend, converted<float>(input.grid)),
+               box = upload(*backend, converted<float>(input.box)),
+               points = upload(*backend, converted<float>(input.points)),
+               derivatives = upload(*backend, std::vector<float>(12, 1.0f));
+  HexPlane field;
+  field.layout = &input.layout;
+  field.count = 3;
+  field.grid = grid.data();
+  field.box = box.data();
+  field.points = points.data();
+  field.d_features = derivatives.data();
+  backend->splat().hexplane_backward(field);
+}
+
+TEST(HexPlane, NotANumberDoesNotCrash) {
+  HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 2), 40, 9);
+  const double nan = std::numeric_limits<double>::quiet_NaN(),
+               infinity = std::numeric_limits<double>::infinity();
+  input.points[0] = nan;
+  input.points[4] = infinity;
+  input.points[8] = -infinity;
+  input.points[10] = 1e38;
+  input.times[5] = nan;
+  input.times[6] = infinity;
+  std::vector<double> d_features(40 * 8, 1.0);
+  d_features[9 * 8] = nan;
+  run_kernels(input, d_features);
+  input.grid[7] = nan;
+  input.box[0] = input.box[3];
+  run_kernels(input, d_features);
+}
+
+TEST(HexPlane, SameBitsForAnyNumberOfThreads) {
+  const HexPlaneInput<double> input = random_input(make_hexplane_layout(16, 16, 5, 2), 3000, 4);
+  Philox random(8);
+  const std::vector<double> d_features =
+      uniform_values(random, 3000 * input.layout.feature_width(), -1.0, 1.0);
+  EXPECT_TRUE(same_bits_for_any_thread_count([&] { return run_kernels(input, d_features).all(); }));
+}
+
+}  // namespace
+}  // namespace eg4d::test
