@@ -1,4 +1,5 @@
-// Where the time of one training iteration goes, beside the plain scalar version of every operation on the same inputs.
+// Where the time of one training iteration goes, beside the plain scalar version of every operation on the
+// same inputs.
 //   bench_training [preset] [Gaussians] [iterations] [key=value …]
 
 #include <algorithm>
@@ -27,18 +28,21 @@ int main(int argc, char** argv) {
   const int iterations = argc > 3 ? std::atoi(argv[3]) : 9;
   for (int i = 4; i < argc; ++i) {
     const std::string argument = argv[i];
-    schema.set(argument.substr(0, argument.find('=')), argument.substr(argument.find('=') + 1), "the command line");
+    schema.set(argument.substr(0, argument.find('=')), argument.substr(argument.find('=') + 1),
+               "the command line");
   }
   options.schedule.coarse_iterations = 0;
   options.schedule.random_resolution = false;
 
   bench::TimedBackend backend;
   const Dataset dataset(EG4D_EXAMPLES "/robot-192");
-  const TrainingViews views = load_views(backend, dataset, dataset.read_split("train"), options, dataset.largest_time());
+  const TrainingViews views =
+      load_views(backend, dataset, dataset.read_split("train"), options, dataset.largest_time());
   std::vector<Camera> cameras;
   for (const TrainingView& view : views) cameras.push_back(view.camera);
   Philox random(1);
-  Trainer trainer(backend, options, views, silhouette_points(views, options, random), cameras_extent(cameras));
+  Trainer trainer(backend, options, views, silhouette_points(views, options, random),
+                  cameras_extent(cameras));
 
   trainer.step();  // warms up
   backend.timed().take();
@@ -59,8 +63,9 @@ int main(int argc, char** argv) {
     return values[values.size() / 2];
   };
   const double total = median(whole);
-  fmt::print("{}: preset {}, {} Gaussians, {} picture(s) of {}×{} per iteration, median of {} iterations\n\n", backend.name(),
-             preset, trainer.gaussian_count(), options.schedule.views, cameras[0].width, cameras[0].height, iterations);
+  fmt::print("{}: preset {}, {} Gaussians, {} picture(s) of {}×{} per iteration, median of {} iterations\n\n",
+             backend.name(), preset, trainer.gaussian_count(), options.schedule.views, cameras[0].width,
+             cameras[0].height, iterations);
   const bench::Table table({"operation", "ms", "share", "plain scalar, one core, ms", "faster per core"});
   double covered = 0, covered_plain = 0;
   for (const auto& [name, values] : operations) {
@@ -70,12 +75,14 @@ int main(int argc, char** argv) {
       covered += seconds;
       covered_plain += found->second;
     }
-    table.row({name, bench::milliseconds(seconds), fmt::format("{:.0f} %", 100 * seconds / total),
-               found == plain.end() ? "" : bench::milliseconds(found->second),
-               found == plain.end() ? "" : fmt::format("{:.1f}×", found->second / (seconds * thread_count()))});
+    table.row(
+        {name, bench::milliseconds(seconds), fmt::format("{:.0f} %", 100 * seconds / total),
+         found == plain.end() ? "" : bench::milliseconds(found->second),
+         found == plain.end() ? "" : fmt::format("{:.1f}×", found->second / (seconds * thread_count()))});
   }
   table.row({"whole iteration", bench::milliseconds(total), "100 %", "", ""});
-  table.row({"all with a plain version", bench::milliseconds(covered), fmt::format("{:.0f} %", 100 * covered / total),
-             bench::milliseconds(covered_plain), fmt::format("{:.1f}×", covered_plain / (covered * thread_count()))});
+  table.row({"all with a plain version", bench::milliseconds(covered),
+             fmt::format("{:.0f} %", 100 * covered / total), bench::milliseconds(covered_plain),
+             fmt::format("{:.1f}×", covered_plain / (covered * thread_count()))});
   return 0;
 }

@@ -179,7 +179,8 @@ void TimedSplatOps::adam(const Adam& a, Stream s) {
     auto parameter = copy(a.parameter, a.count), first = copy(a.first_moment, a.count),
          second = copy(a.second_moment, a.count);
     const auto gradient = copy(a.gradient, a.count);
-    measure_plain("Adam, rest", [&] { test::reference_adam(parameter, gradient, first, second, a.step, a.learning_rate); });
+    measure_plain("Adam, rest",
+                  [&] { test::reference_adam(parameter, gradient, first, second, a.step, a.learning_rate); });
   }
   measure("Adam, rest", [&] { inner_.adam(a, s); });
 }
@@ -190,7 +191,8 @@ void TimedSplatOps::hexplane_adam(const HexPlaneAdam& a, Stream s) {
     auto parameter = copy(a.adam.parameter, count), first = copy(a.adam.first_moment, count),
          second = copy(a.adam.second_moment, count), gradient = copy(a.adam.gradient, count);
     measure_plain("Adam, hexplane", [&] {
-      test::reference_regularization(*a.layout, parameter, {a.plane_smoothness, a.time_smoothness, a.time_l1}, &gradient);
+      test::reference_regularization(*a.layout, parameter, {a.plane_smoothness, a.time_smoothness, a.time_l1},
+                                     &gradient);
       test::reference_adam(parameter, gradient, first, second, a.adam.step, a.adam.learning_rate);
     });
   }

@@ -1,7 +1,7 @@
 #pragma once
 
-// A CPU backend that measures every operation of Stage II, and, for one iteration, runs the plain scalar version of each
-// on the same inputs.
+// A CPU backend that measures every operation of Stage II, and, for one iteration, runs the plain scalar
+// version of each on the same inputs.
 
 #include <map>
 #include <string>
@@ -23,7 +23,9 @@ class TimedSplatOps final : public SplatOps {
   OperationSeconds take_plain() { return std::exchange(plain_seconds_, {}); }
   void run_plain(bool on) { plain_ = on; }
 
-  std::unique_ptr<RasterizeContext> create_rasterize_context() override { return inner_.create_rasterize_context(); }
+  std::unique_ptr<RasterizeContext> create_rasterize_context() override {
+    return inner_.create_rasterize_context();
+  }
   void rasterize_forward(const RasterizeForward& a, Stream s) override;
   void rasterize_backward(const RasterizeBackward& a, Stream s) override;
   void sh_color_forward(const ShColor& a, Stream s) override;
@@ -74,9 +76,13 @@ class TimedBackend final : public Backend {
   void destroy_stream(Stream s) override { inner_->destroy_stream(s); }
   void synchronize(Stream s) override { inner_->synchronize(s); }
   void wait(Stream waiter, Stream signaller) override { inner_->wait(waiter, signaller); }
-  void copy_to_device(void* d, const void* h, size_t n, Stream s) override { inner_->copy_to_device(d, h, n, s); }
+  void copy_to_device(void* d, const void* h, size_t n, Stream s) override {
+    inner_->copy_to_device(d, h, n, s);
+  }
   void copy_to_host(void* h, const void* d, size_t n, Stream s) override { inner_->copy_to_host(h, d, n, s); }
-  void copy_on_device(void* t, const void* f, size_t n, Stream s) override { inner_->copy_on_device(t, f, n, s); }
+  void copy_on_device(void* t, const void* f, size_t n, Stream s) override {
+    inner_->copy_on_device(t, f, n, s);
+  }
   void fill_bytes(void* d, uint8_t v, size_t n, Stream s) override { inner_->fill_bytes(d, v, n, s); }
   SplatOps& splat() override { return splat_; }
   NeuralOps& neural() override { return inner_->neural(); }

@@ -124,7 +124,7 @@ DepthRange depth_range(const std::vector<Shot>& shots, const Gaussians& gaussian
     return std::hypot(p[0] - from[0], p[1] - from[1], p[2] - from[2]);
   };
   double center[3] = {};
-  const double count = std::max(1.0, static_cast<double>(positions.size() / 3));
+  const double count = std::max(1.0, static_cast<double>(gaussians.count()));
   for (size_t i = 0; i < positions.size(); ++i) center[i % 3] += positions[i] / count;
   std::vector<double> radii;
   for (size_t i = 0; i + 2 < positions.size(); i += 3) radii.push_back(length(&positions[i], center));

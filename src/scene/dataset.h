@@ -43,8 +43,8 @@ class Dataset {
   // Throws Error that names the file and what to do.
   DatasetSplit read_split(const std::string& name) const;
 
-  // A 64-bit hash (FNV-1a) of all transforms files and of the names, sizes and contents of train's pictures: tells
-  // whether a run folder belongs to this dataset.
+  // A 64-bit hash (FNV-1a) of all transforms files and of the names, sizes and contents of train's pictures:
+  // tells whether a run folder belongs to this dataset.
   uint64_t fingerprint() const;
 
   // The largest time of train and test (the published normalisation); 1 when it is 0.

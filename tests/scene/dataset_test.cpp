@@ -21,9 +21,13 @@ json frame(const std::string& file = "a") {
           {"transform_matrix", {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 4}, {0, 0, 0, 1}}}};
 }
 
-json transforms() { return {{"camera_angle_x", 0.7}, {"frames", {frame()}}}; }
+json transforms() {
+  return {{"camera_angle_x", 0.7}, {"frames", {frame()}}};
+}
 
-DatasetSplit parse(const json& root) { return parse_transforms(root.dump(), "folder", "train"); }
+DatasetSplit parse(const json& root) {
+  return parse_transforms(root.dump(), "folder", "train");
+}
 
 TEST(ParseTransforms, ReadsPerFrameIntrinsics) {
   json root = transforms();
@@ -53,8 +57,9 @@ TEST(ParseTransforms, SaysWhatIsWrong) {
   EXPECT_ERROR(parse(with("file_path", 3)), "frame 0 has no 'file_path'");
   EXPECT_ERROR(parse(with("transform_matrix", 3)), "not a 4×4 matrix");
   EXPECT_ERROR(parse(with("transform_matrix", {{1, 2}, {3, 4}, 5, 6})), "not a 4×4 matrix");
-  EXPECT_ERROR(parse(with("transform_matrix", json::array({{1, 0, 0, 0}, {1, 0, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}}))),
-               "no inverse");
+  EXPECT_ERROR(
+      parse(with("transform_matrix", json::array({{1, 0, 0, 0}, {1, 0, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}}))),
+      "no inverse");
   EXPECT_ERROR(parse(with("time", "soon")), "'time' is not a number");
   EXPECT_ERROR(parse(with("time", -1)), "'time' is negative");
   EXPECT_ERROR(parse(with("time_index", 1e30)), "'time_index' is out of range");

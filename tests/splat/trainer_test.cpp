@@ -39,8 +39,8 @@ struct TrainingRun {
     std::vector<Camera> cameras;
     for (const TrainingView& view : views) cameras.push_back(view.camera);
     Philox random(1);
-    trainer = std::make_unique<Trainer>(*backend, options, views, random_points(options.start.count, 1.0f, random),
-                                        cameras_extent(cameras));
+    trainer = std::make_unique<Trainer>(
+        *backend, options, views, random_points(options.start.count, 1.0f, random), cameras_extent(cameras));
   }
   void steps(int count) {
     for (int i = 0; i < count && !trainer->finished(); ++i) trainer->step();
@@ -93,7 +93,8 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
     EXPECT_EQ(second.trainer->total_done(), stop);
     second.steps(1000);
     EXPECT_EQ(second.result(), whole.result()) << "stopped after " << stop;
-    EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(), whole.trainer->model_gaussians().positions.to_host());
+    EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(),
+              whole.trainer->model_gaussians().positions.to_host());
   }
 }
 
@@ -122,7 +123,8 @@ TEST(Trainer, LearnsAMovingScene) {
   options.density.gradient = 2e-4f;
   TrainingRun run(options);
   const auto psnr = [&] {
-    return evaluate(*run.backend, run.trainer->gaussians(), run.trainer->active_field(), options, run.views).psnr;
+    return evaluate(*run.backend, run.trainer->gaussians(), run.trainer->active_field(), options, run.views)
+        .psnr;
   };
   const double before = psnr();
   run.steps(1000);

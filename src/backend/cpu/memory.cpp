@@ -26,8 +26,8 @@ Error out_of_memory(size_t bytes) {
                   bytes >> 20));
 }
 
-// Large arrays ask for huge pages: the hexplane is read at random, and with 4 KiB pages half of that time goes into
-// address translation.
+// Large arrays ask for huge pages: the hexplane is read at random, and with 4 KiB pages half of that time
+// goes into address translation.
 void* allocate_block(size_t size) {
   if (size < 4 * kHugePage) return std::aligned_alloc(kAlignment, size);
   void* block = std::aligned_alloc(kHugePage, round_up(size, kHugePage));
