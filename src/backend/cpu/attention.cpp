@@ -29,7 +29,7 @@ constexpr int64_t kKeyTiles = 4;
 // Sizes that depend on the vectors' width.
 struct AttentionLayout {
   int64_t lanes = 1, tile = 1;  // floats in a vector, in a tile's row
-  int64_t packed_keys = 0;      // keys, rounded up to whole tiles
+  int64_t packed_keys = 0;      // keys, rounded up to whole vectors
   int64_t packed_width = 0;     // head_dim, rounded up to whole vectors
   int64_t key_floats = 0, value_floats = 0, working_floats = 0;
 };
@@ -56,7 +56,7 @@ AttentionLayout Layout(const Attention& a) {
   AttentionLayout layout;
   layout.lanes = static_cast<int64_t>(hn::Lanes(Full()));
   layout.tile = kVectors * layout.lanes;
-  layout.packed_keys = round_up(a.keys, layout.tile);
+  layout.packed_keys = round_up(a.keys, layout.lanes);
   layout.packed_width = round_up(a.head_dim, layout.lanes);
   layout.key_floats = layout.packed_keys * a.head_dim;
   layout.value_floats = a.keys * layout.packed_width;
@@ -67,15 +67,23 @@ AttentionLayout Layout(const Attention& a) {
   return layout;
 }
 
-// Keys: [tile][head_dim][tile width], zeros behind the last key.
+// Keys: [tile][head_dim][tile width], the last tile only as many vectors wide as it has keys for. Lanes
+// behind the last key repeat it: their scores are never used.
 void PackKeys(const AttentionLayout& l, const Attention& a, const float* keys, int64_t first_tile,
               int64_t last_tile, float* packed) {
+  const Full d;
+  const hn::RebindToSigned<Full> di;
+  const auto stride = hn::Set(di, static_cast<int32_t>(a.k.token_stride));
   for (int64_t tile = first_tile; tile < last_tile; ++tile) {
-    float* to = packed + tile * l.tile * a.head_dim;
-    for (int64_t k = 0; k < l.tile; ++k) {
-      const int64_t key = tile * l.tile + k;
-      const float* from = keys + key * a.k.token_stride;
-      for (int64_t c = 0; c < a.head_dim; ++c) to[c * l.tile + k] = key < a.keys ? from[c] : 0.0f;
+    const int64_t begin = tile * l.tile, width = std::min(l.tile, l.packed_keys - begin);
+    const float* from = keys + begin * a.k.token_stride;
+    float* to = packed + begin * a.head_dim;
+    for (int64_t k = 0; k < width; k += l.lanes) {
+      const auto key = hn::Min(hn::Iota(di, static_cast<int32_t>(k)),
+                               hn::Set(di, static_cast<int32_t>(a.keys - 1 - begin)));
+      const auto index = hn::Mul(key, stride);
+      for (int64_t c = 0; c < a.head_dim; ++c)
+        hn::StoreU(hn::GatherIndex(d, from + c, index), d, to + c * width + k);
     }
   }
 }
@@ -93,6 +101,16 @@ void PackValues(const AttentionLayout& l, const Attention& a, const float* value
       std::memset(to + used, 0, static_cast<size_t>(width - used) * sizeof(float));
     }
   }
+}
+
+// to = from·factor
+HWY_INLINE void ScaleRow(int64_t count, const float* from, float factor, float* to) {
+  const Full d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; c + lanes <= count; c += lanes)
+    hn::StoreU(hn::Mul(hn::LoadU(d, from + c), hn::Set(d, factor)), d, to + c);
+  for (; c < count; ++c) to[c] = from[c] * factor;
 }
 
 // c[r][·] (+)= Σ_i a[r][i]·b[i][·] for kRows rows and V vectors; b's rows are V vectors long.
@@ -191,8 +209,11 @@ void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queri
   float* largest = sums + kQueries * l.lanes;
 
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < a.head_dim; ++c)
-      query[r * a.head_dim + c] = r < count ? queries[r * a.q.token_stride + c] * scale : 0.0f;
+    if (r < count) {
+      ScaleRow(a.head_dim, queries + r * a.q.token_stride, scale, query + r * a.head_dim);
+    } else {
+      std::memset(query + r * a.head_dim, 0, static_cast<size_t>(a.head_dim) * sizeof(float));
+    }
     largest[r] = -std::numeric_limits<float>::max();
   }
   std::memset(output, 0, static_cast<size_t>(rows * l.packed_width) * sizeof(float));
@@ -202,10 +223,10 @@ void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queri
     const int64_t present = std::min(score_stride, a.keys - begin), padded = round_up(present, l.lanes);
     for (int64_t k = 0; k < padded; k += l.tile) {
       const float* tile = keys + (begin + k) * a.head_dim;
-      for (int64_t r = 0; r < rows;
-           r += kRows)  // a whole tile, also past the last key: the packed keys reach there
-        Tile<kVectors, false>(a.head_dim, query + r * a.head_dim, a.head_dim, tile,
-                              scores + r * score_stride + k, score_stride);
+      const int64_t width = std::min(l.tile, padded - k);
+      for (int64_t r = 0; r < rows; r += kRows)
+        TileOfWidth<false>(width / l.lanes, a.head_dim, query + r * a.head_dim, a.head_dim, tile,
+                           scores + r * score_stride + k, score_stride);
     }
     for (int64_t r = 0; r < count; ++r)
       SoftmaxRow(l, scores + r * score_stride, present, padded, largest + r, sums + r * l.lanes,
@@ -222,8 +243,7 @@ void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queri
   }
   for (int64_t r = 0; r < count; ++r) {
     const float inverse = 1 / hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, sums + r * l.lanes)));
-    for (int64_t c = 0; c < a.head_dim; ++c)
-      y[r * a.y_token_stride + c] = output[r * l.packed_width + c] * inverse;
+    ScaleRow(a.head_dim, output + r * l.packed_width, inverse, y + r * a.y_token_stride);
   }
 }
 
@@ -281,7 +301,8 @@ void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scra
     float* values = keys + l.key_floats;
     for (int64_t i = s * per_slot; i < std::min(items, (s + 1) * per_slot); ++i) {
       const HeadPosition position(a, i);
-      HWY_DYNAMIC_DISPATCH(PackKeys)(l, a, position.in(a, a.k), 0, l.packed_keys / l.tile, keys);
+      HWY_DYNAMIC_DISPATCH(PackKeys)
+      (l, a, position.in(a, a.k), 0, (l.packed_keys + l.tile - 1) / l.tile, keys);
       HWY_DYNAMIC_DISPATCH(PackValues)(l, a, position.in(a, a.v), 0, a.keys, values);
       for (int64_t first = 0; first < a.queries; first += kQueries)
         query_block(l, a, position, first, keys, values, values + l.value_floats);
@@ -295,7 +316,7 @@ void long_sequences(const AttentionLayout& l, const Attention& a, Scratch& scrat
   const int64_t slot = round_up(l.key_floats + l.value_floats, 16),
                 working_slot = round_up(l.working_floats, 16);
   const int64_t group = std::clamp<int64_t>(kPackedFloats / slot, 1, items);
-  const int64_t blocks = (a.queries + kQueries - 1) / kQueries, tiles = l.packed_keys / l.tile;
+  const int64_t blocks = (a.queries + kQueries - 1) / kQueries, tiles = (l.packed_keys + l.tile - 1) / l.tile;
   float* memory = static_cast<float*>(
       scratch.get(static_cast<size_t>(group * slot + slots * working_slot) * sizeof(float)));
   float* working = memory + group * slot;
