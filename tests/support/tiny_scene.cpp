@@ -40,7 +40,8 @@ TrainingViews tiny_scene(Backend& backend, int views, int times, int width, int 
     renderer.deform(gaussians, nullptr, time, time, false);
     for (int v = 0; v < views; ++v) {
       TrainingView view;
-      view.camera = make_camera(orbit_camera_to_world(360.0 * v / views, 0, kOrbitRadius), width, height, intrinsics);
+      view.camera =
+          make_camera(orbit_camera_to_world(360.0 * v / views, 0, kOrbitRadius), width, height, intrinsics);
       view.time = time;
       view.name = fmt::format("views/{}/images/{:06}.png", v, t);
       const Tensor& image = renderer.render(view.camera).image;
@@ -67,7 +68,8 @@ void write_tiny_dataset(const std::filesystem::path& folder, int views, int time
     write_png(file, picture);
     const Matrix4 pose = orbit_camera_to_world(360.0 * v / views, 0, kOrbitRadius);
     nlohmann::json rows = nlohmann::json::array();
-    for (int row = 0; row < 4; ++row) rows.push_back({pose(row, 0), pose(row, 1), pose(row, 2), pose(row, 3)});
+    for (int row = 0; row < 4; ++row)
+      rows.push_back({pose(row, 0), pose(row, 1), pose(row, 2), pose(row, 3)});
     splits[v == 0].push_back({{"file_path", scene[i].name.substr(0, scene[i].name.size() - 4)},
                               {"time", scene[i].time},
                               {"time_index", t},

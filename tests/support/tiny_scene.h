@@ -6,7 +6,8 @@
 
 namespace eg4d::test {
 
-// A handful of coloured blobs, one of which moves with time, seen from `views` cameras on an orbit at `times` instants.
+// A handful of coloured blobs, one of which moves with time, seen from `views` cameras on an orbit at `times`
+// instants.
 TrainingViews tiny_scene(Backend& backend, int views, int times, int width, int height);
 
 // The same as a dataset folder in the D-NeRF layout: PNG pictures, view 0 as test, the others as train.
