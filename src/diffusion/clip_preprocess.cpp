@@ -33,9 +33,10 @@ Resampling gaussian(int64_t in, int64_t out) {
   const double sigma = std::max((factor - 1) / 2, 0.001);
   const int64_t taps = static_cast<int64_t>(std::max(4 * sigma, 3.0)) | 1;
   std::vector<double> kernel(static_cast<size_t>(taps));
+  const int64_t middle = taps / 2;
   double sum = 0;
   for (int64_t k = 0; k < taps; ++k) {
-    const double x = static_cast<double>(k - taps / 2);
+    const double x = static_cast<double>(k - middle);
     sum += kernel[static_cast<size_t>(k)] = std::exp(-x * x / (2 * sigma * sigma));
   }
   Resampling r{in, in, taps, {}, {}};

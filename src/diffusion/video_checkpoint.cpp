@@ -125,7 +125,7 @@ void VideoCheckpoint::check() const {
                                           kFirstStage + "post_quant_conv."};
   for (const auto& [name, item] : weights_.items())
     if (std::none_of(known.begin(), known.end(),
-                     [&](const std::string& prefix) { return name.starts_with(prefix); }))
+                     [&name = name](const std::string& prefix) { return name.starts_with(prefix); }))
       throw Error(
           fmt::format("'{}' does not fit the network: '{}' is surplus", weights_.path().string(), name));
 

@@ -180,7 +180,7 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
         types.insert(name_of(tensor.dtype));
       }
     }
-    VideoCheckpoint{location.path};  // names and shapes
+    const VideoCheckpoint checked(location.path);  // names and shapes
     if (!location.diffusers_layout && check.parameters < entry.parameters)
       check.problem =
           fmt::format("it holds {} parameters, {} are expected: a smaller network of the same family",

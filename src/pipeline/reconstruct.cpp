@@ -200,8 +200,7 @@ void Reconstruction::train() {
       progress_.update(
           done, {{"PSNR", smoothed_psnr}, {"Gaussians", static_cast<double>(trainer_->gaussian_count())}});
     }
-    const int64_t stage_done = trainer_->iteration();
-    if (stage_done > 0 ? stage_done % options.schedule.evaluate_interval == 0 : false) evaluate_now();
+    if (trainer_->iteration() % options.schedule.evaluate_interval == 0) evaluate_now();
     const bool by_count = options.checkpoint.interval > 0 && done % options.checkpoint.interval == 0;
     const bool interrupted = interrupt_requested();
     if (by_count || interrupted || seconds_since(last_checkpoint) > options.checkpoint.seconds) {

@@ -65,6 +65,7 @@ void Trainer::begin_stage(Stage stage) {
 }
 
 void Trainer::step() {
+  if (stage_ == Stage::coarse && iteration_ == options_.schedule.coarse_iterations) begin_stage(Stage::fine);
   ++iteration_;
   Gaussians& values = gaussians_.values;
   if (iteration_ % options_.gaussian.sh_interval == 0)
@@ -89,9 +90,6 @@ void Trainer::step() {
     update_parameters();
   }
   update_mean();
-  if (stage_ == Stage::coarse && iteration_ == options_.schedule.coarse_iterations &&
-      options_.schedule.fine_iterations > 0)
-    begin_stage(Stage::fine);
 }
 
 // Renders one picture, adds its gradients and measures what density control wants to know. Losses of several

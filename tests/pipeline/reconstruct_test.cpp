@@ -87,7 +87,7 @@ TEST_F(Reconstruct, WritesAModelThatLoadsAndMetrics) {
   EXPECT_TRUE(reconstruct(*backend_, tiny_job(dataset_, folder_ / "run"), quiet_).already_done);
   ReconstructJob other = tiny_job(dataset_, folder_ / "run");
   other.options.seed = 7;
-  EXPECT_ERROR(reconstruct(*backend_, other, quiet_), "another run");
+  EXPECT_ERROR(reconstruct(*backend_, other, quiet_), "holds a run with other settings");
   other.overwrite = true;
   EXPECT_FALSE(reconstruct(*backend_, other, quiet_).already_done);
 }

@@ -117,7 +117,8 @@ TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
 TEST(Trainer, LearnsAMovingScene) {
   ReconstructOptions options = tiny_options();
   options.schedule.coarse_iterations = 100;
-  options.schedule.fine_iterations = 300;
+  options.schedule.fine_iterations = 900;
+  options.schedule.random_resolution = false;
   options.density.reset_interval = 0;
   options.density.reset_at_start = false;
   options.density.gradient = 2e-4f;
@@ -127,7 +128,7 @@ TEST(Trainer, LearnsAMovingScene) {
         .psnr;
   };
   const double before = psnr();
-  run.steps(1000);
+  run.steps(2000);
   EXPECT_GT(psnr(), before + 5);
   EXPECT_GT(psnr(), 22);
 }

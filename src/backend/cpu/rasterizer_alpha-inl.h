@@ -43,8 +43,9 @@ constexpr TileOffsets make_tile_offsets() {
   TileOffsets offsets{};
   for (int i = 0; i < kTilePixels; ++i) {
     const int block = i / kBlockPixels, pixel = i % kBlockPixels;
-    offsets.x[i] = static_cast<float>(block % 4 * kBlock + pixel % kBlock);
-    offsets.y[i] = static_cast<float>(block / 4 * kBlock + pixel / kBlock);
+    const int column = block % 4 * kBlock + pixel % kBlock, row = block / 4 * kBlock + pixel / kBlock;
+    offsets.x[i] = static_cast<float>(column);
+    offsets.y[i] = static_cast<float>(row);
   }
   return offsets;
 }
