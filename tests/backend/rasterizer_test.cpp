@@ -1,13 +1,13 @@
 // The kernels against the plain reference, on every instruction set this machine has.
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <limits>
 
 #include "core/random.h"
 #include "core/threads.h"
+#include "support/each_target.h"
 #include "support/golden.h"
 #include "support/raster_scenes.h"
 
@@ -41,15 +41,9 @@ bool finite(const std::vector<float>& values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
 }
 
-// Runs on the instruction set given by the parameter, for the rest of the test.
-class Rasterizer : public testing::TestWithParam<int64_t> {
+class Rasterizer : public EachTarget {
  protected:
-  Rasterizer() : backend(make_cpu_backend({.guard_memory = true})) { use(GetParam()); }
-  ~Rasterizer() override { use(0); }
-  static void use(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
+  Rasterizer() : backend(make_cpu_backend({.guard_memory = true})) {}
 
   void expect_like_reference(const RasterScene<float>& scene) {
     ReferenceRasterizer<float> reference;
@@ -266,15 +260,7 @@ TEST_P(Rasterizer, ContextsAreReusedAndGradientsAccumulate) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(twice[i], 2 * once[i]);
 }
 
-std::vector<int64_t> targets() {
-  std::vector<int64_t> supported;
-  for (const int64_t target : {HWY_SCALAR, HWY_AVX2, HWY_AVX3, HWY_NEON})
-    if (hwy::SupportedTargets() & target) supported.push_back(target);
-  return supported;
-}
-
-INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(targets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(EachTarget::supported()), EachTarget::name);
 
 }  // namespace
 }  // namespace eg4d::test
