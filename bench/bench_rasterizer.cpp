@@ -1,127 +1,171 @@
-// Rasteriser, forward and backward, against the plain scalar version in the same run.
+// The rasteriser and the SH colour on one thread against the plain scalar versions, on all threads, and
+// against the floor: what the pixels that are blended and the Gaussians take at least.
 //
 // Scenes are generated; when EG4D_BENCH_DIR holds scene_20k.safetensors and scene_100k.safetensors they are
-// used instead. --target=avx2 (or scalar) restricts the instruction set.
+// read from there. Arguments: --target=avx2 or --target=scalar leaves out better instruction sets.
 
 #include <fmt/format.h>
 #include <hwy/targets.h>
 
-#include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
 #include "backend/cpu/rasterizer.h"
 #include "core/random.h"
-#include "core/threads.h"
+#include "report.h"
 #include "support/raster_scenes.h"
+#include "support/reference_sh_color.h"
 
-namespace eg4d::test {
+namespace eg4d::bench {
 namespace {
 
-double milliseconds(auto&& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
+using test::DeviceRaster;
+using test::RasterScene;
+using test::ReferenceRasterizer;
 
-double median_of(int repetitions, auto&& body) {
-  std::vector<double> times;
-  for (int i = 0; i < repetitions; ++i) times.push_back(milliseconds(body));
-  std::ranges::nth_element(times, times.begin() + repetitions / 2);
-  return times[static_cast<size_t>(repetitions / 2)];
-}
+// Floating-point operations per blended pixel of a Gaussian and per Gaussian, and the Gaussian's parameters.
+constexpr double kPixelForward = 38, kPixelBackward = 60, kGaussianForward = 250, kGaussianBackward = 450;
+constexpr double kParameterBytes = 4 * (3 + 3 + 4 + 1 + 3);
 
-struct Times {
-  double forward = 0, backward = 0;
-};
-
-Times time_kernels(DeviceRaster& kernels, const std::vector<float>& d_image, int repetitions, int threads) {
-  set_thread_count(threads);
-  kernels.forward();
-  kernels.prepare_backward(d_image);
-  kernels.run_backward();
-  return {median_of(repetitions, [&] { kernels.forward(); }),
-          median_of(repetitions, [&] { kernels.run_backward(); })};
-}
-
-Times time_reference(const RasterScene<float>& scene, const std::vector<float>& d_image,
-                     ReferenceRasterizer<float>& reference) {
-  reference.forward(scene);
-  return {median_of(3, [&] { reference.forward(scene); }),
-          median_of(3, [&] { reference.backward(scene, d_image); })};
-}
-
-// What the pixels need at least: evaluations that are blended, and the work per evaluation.
-constexpr double kForwardFlops = 40, kBackwardFlops = 75;
-
-struct Case {
+struct Scene {
   int64_t count;
   float median_scale;
   int size;
-  const char* file;
+  const char* file;  // in EG4D_BENCH_DIR
 };
 
-RasterScene<float> load(const Case& c) {
-  if (const char* folder = std::getenv("EG4D_BENCH_DIR"); folder && c.file) {
-    const std::filesystem::path path = std::filesystem::path(folder) / c.file;
-    if (std::filesystem::exists(path)) return scene_from_file(path, c.size, c.size);
+RasterScene<float> load(const Scene& scene) {
+  if (const char* folder = std::getenv("EG4D_BENCH_DIR"); folder && scene.file) {
+    const std::filesystem::path path = std::filesystem::path(folder) / scene.file;
+    if (std::filesystem::exists(path)) return test::scene_from_file(path, scene.size, scene.size);
   }
-  return ball_scene(c.count, c.median_scale, c.size, c.size);
+  return test::ball_scene(scene.count, scene.median_scale, scene.size, scene.size);
 }
 
-void run(const Case& c, int threads) {
-  const RasterScene<float> scene = load(c);
+std::vector<float> uniform(size_t count) {
   Philox random(3);
-  std::vector<float> d_image(3 * static_cast<size_t>(c.size) * static_cast<size_t>(c.size));
-  for (float& value : d_image) value = random.uniform() - 0.5f;
-  const auto backend = make_cpu_backend();
-  DeviceRaster kernels(*backend, scene);
-  const int repetitions = c.count * c.size > 4000000 ? 15 : 31;
-  ReferenceRasterizer<float> reference;
-  const Times plain = time_reference(scene, d_image, reference);
-  const Times one = time_kernels(kernels, d_image, repetitions, 1);
-  const Times all = time_kernels(kernels, d_image, repetitions, threads);
+  std::vector<float> values(count);
+  for (float& value : values) value = random.uniform() - 0.5f;
+  return values;
+}
+
+// Returns a row of counts.
+std::vector<std::string> rasterizer(Backend& backend, const Report& report, const Scene& which) {
+  const RasterScene<float> scene = load(which);
+  const size_t pixels = static_cast<size_t>(which.size) * static_cast<size_t>(which.size);
+  const std::vector<float> d_image = uniform(3 * pixels);
+  const std::string name = fmt::format("{}k, {}²", scene.count / 1000, which.size);
+  DeviceRaster kernels(backend, scene);
+  kernels.forward();
+  kernels.prepare_backward(d_image);
+  ReferenceRasterizer<float> plain;
+  plain.forward(scene);
+  const double blended = static_cast<double>(plain.blended_count()),
+               gaussians = static_cast<double>(scene.count);
+
+  Work forward{.name = "forward, " + name};
+  forward.flops = blended * kPixelForward + gaussians * kGaussianForward;
+  forward.bytes = gaussians * kParameterBytes + 12.0 * static_cast<double>(pixels);
+  forward.plain_seconds = median_seconds(3, [&] { plain.forward(scene); });
+  report.measure(
+      forward, [&] { kernels.forward(); }, 25);
+  Work backward{.name = "backward, " + name};
+  backward.flops = blended * kPixelBackward + gaussians * kGaussianBackward;
+  backward.bytes = 3 * gaussians * kParameterBytes + 12.0 * static_cast<double>(pixels);
+  backward.plain_seconds = median_seconds(3, [&] { plain.backward(scene, d_image); });
+  report.measure(
+      backward, [&] { kernels.run_backward(); }, 25);
+
   const auto& context = static_cast<const cpu::RasterizerContext&>(*kernels.context);
   int64_t blocks = 0;
-  for (int64_t i = 0; i < context.pairs_in_use; ++i) blocks += std::popcount(context.touched[i]);
-  const double blended = static_cast<double>(reference.blended_count());
-  fmt::print(
-      "{:>6} {:>4}² | {:>8} {:>8} {:>9.2f} {:>9.2f} | {:>8.1f} {:>8.1f} | {:>7.2f} {:>7.2f} | {:>5.1f}x "
-      "{:>5.1f}x | {:>7.2f} {:>7.2f} | {:>6.2f} {:>6.2f}\n",
-      scene.count, c.size, reference.pair_count(), context.pairs_in_use, static_cast<double>(blocks) * 16e-6,
-      blended * 1e-6, plain.forward, plain.backward, one.forward, one.backward, plain.forward / one.forward,
-      plain.backward / one.backward, all.forward, all.backward, one.forward * 1e6 / blended,
-      one.backward * 1e6 / blended);
-  std::fflush(stdout);
+  for (int64_t pair = 0; pair < context.pairs_in_use; ++pair) blocks += std::popcount(context.touched[pair]);
+  const auto millions = [](double count) { return fmt::format("{:.2f}", count * 1e-6); };
+  return {name,
+          fmt::format("{}", plain.pair_count()),
+          fmt::format("{}", context.pairs_in_use),
+          millions(static_cast<double>(plain.pair_count()) * cpu::kTilePixels),
+          millions(static_cast<double>(blocks) * cpu::kBlockPixels),
+          millions(blended)};
+}
+
+void sh_color(Backend& backend, const Report& report, int64_t count) {
+  const size_t n = static_cast<size_t>(count);
+  test::ShScene<float> scene{count,         3, {0, 0, -4}, uniform(3 * n), uniform(3 * n), uniform(45 * n),
+                             uniform(4 * n)};
+  const std::vector<float> d_colors = uniform(3 * n);
+  const auto upload = [&](const std::vector<float>& values) {
+    return Tensor::from_host(backend, {static_cast<int64_t>(values.size())}, values);
+  };
+  const Tensor inputs[] = {upload(scene.positions), upload(scene.sh_dc), upload(scene.sh_rest),
+                           upload(scene.gain_bias), upload(d_colors)};
+  const Tensor colors = Tensor::empty(backend, {3 * count}),
+               d_positions = Tensor::zeros(backend, {3 * count}), d_dc = Tensor::zeros(backend, {3 * count}),
+               d_rest = Tensor::zeros(backend, {45 * count}),
+               d_gain_bias = Tensor::zeros(backend, {4 * count});
+  ShColor color;
+  color.count = count;
+  color.degree = 3;
+  color.camera_center[2] = -4;
+  color.positions = inputs[0].data();
+  color.sh_dc = inputs[1].data();
+  color.sh_rest = inputs[2].data();
+  color.gain_bias = inputs[3].data();
+  color.d_colors = inputs[4].data();
+  color.colors = colors.data();
+  color.d_positions = d_positions.data();
+  color.d_sh_dc = d_dc.data();
+  color.d_sh_rest = d_rest.data();
+  color.d_gain_bias = d_gain_bias.data();
+  const double gaussians = static_cast<double>(count);
+  Work forward{.name = fmt::format("SH colour forward, {}k", count / 1000)};
+  forward.flops = gaussians * 170;
+  forward.bytes = gaussians * 4 * (3 + 48 + 4 + 3);
+  forward.plain_seconds = median_seconds(3, [&] { test::reference_sh_color(scene); });
+  report.measure(
+      forward, [&] { backend.splat().sh_color_forward(color); }, 25);
+  Work backward{.name = fmt::format("SH colour backward, {}k", count / 1000)};
+  backward.flops = gaussians * 500;
+  backward.bytes = gaussians * 4 * (3 + 48 + 4 + 3 + 3 + 2 * (3 + 48 + 4));
+  const std::vector<float> plain_colors = test::reference_sh_color(scene);
+  backward.plain_seconds =
+      median_seconds(3, [&] { test::reference_sh_color_backward(scene, plain_colors, d_colors); });
+  report.measure(
+      backward, [&] { backend.splat().sh_color_backward(color); }, 25);
 }
 
 }  // namespace
-}  // namespace eg4d::test
+
+void run() {
+  const Machine machine = measure_machine();
+  const auto backend = make_cpu_backend();
+  for (const int64_t target : {HWY_SCALAR, HWY_NEON, HWY_AVX2, HWY_AVX3})
+    if (hwy::SupportedTargets() & target) fmt::print("{} ", hwy::TargetName(target));
+  fmt::print("(the last one runs); {}; one thread: {:.1f} GB/s, {:.0f} GFLOP/s\n\n", backend->name(),
+             machine.bytes_per_second / 1e9, machine.flops_per_second / 1e9);
+  const Scene scenes[] = {{2000, 0.02f, 192, nullptr},
+                          {20000, 0.0085f, 192, "scene_20k.safetensors"},
+                          {20000, 0.0085f, 576, "scene_20k.safetensors"},
+                          {100000, 0.0055f, 192, "scene_100k.safetensors"},
+                          {100000, 0.0055f, 576, "scene_100k.safetensors"}};
+  const Report report(machine);
+  std::vector<std::vector<std::string>> counts;
+  for (const Scene& scene : scenes) counts.push_back(rasterizer(*backend, report, scene));
+  for (const int64_t count : {20000, 100000}) sh_color(*backend, report, count);
+  fmt::print("\n");
+  const Table table({"scene", "pairs by definition", "pairs walked", "pixels of the pairs [M]",
+                     "pixels evaluated [M]", "pixels blended [M]"});
+  for (const auto& row : counts) table.row(row);
+}
+
+}  // namespace eg4d::bench
 
 int main(int argc, char** argv) {
-  using namespace eg4d;
-  using namespace eg4d::test;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--target=avx2") hwy::DisableTargets(HWY_AVX3);
-    if (argument == "--target=scalar") hwy::DisableTargets(HWY_AVX3 | HWY_AVX2);
+    if (argument == "--target=scalar") hwy::DisableTargets(HWY_AVX3 | HWY_AVX2 | HWY_NEON);
   }
-  const int threads = thread_count();
-  for (const int64_t target : {HWY_AVX3, HWY_AVX2, HWY_NEON, HWY_SCALAR})
-    if (hwy::SupportedTargets() & target) {
-      fmt::print("{}, {} threads; ms are medians\n", hwy::TargetName(target), threads);
-      break;
-    }
-  fmt::print(
-      "     N size |    pairs    walked  lanes M  blended M | plain f  plain b |  f 1th   b 1th |   ratio "
-      "f/b   |   f all   b all | ns/blended\n");
-  const Case cases[] = {{2000, 0.02f, 192, nullptr},
-                        {20000, 0.0085f, 192, "scene_20k.safetensors"},
-                        {20000, 0.0085f, 576, "scene_20k.safetensors"},
-                        {100000, 0.0055f, 192, "scene_100k.safetensors"},
-                        {100000, 0.0055f, 576, "scene_100k.safetensors"}};
-  for (const Case& c : cases) run(c, threads);
+  eg4d::bench::run();
 }

@@ -1,6 +1,9 @@
 #include "backend/cpu/rasterizer.h"
 
+#include <algorithm>
+
 #include "backend/cpu/splat_kernels.h"
+#include "core/error.h"
 #include "core/threads.h"
 
 // Splatting of 3D Gaussians: Zwicker et al., "EWA splatting" (2002); Kerbl et al., "3D Gaussian splatting for
@@ -25,6 +28,8 @@ void rasterize_forward(const RasterizeForward& forward) {
   RasterizerContext& context = context_of(forward);
   context.tiles_x = (forward.camera.width + kTile - 1) / kTile;
   context.tiles_y = (forward.camera.height + kTile - 1) / kTile;
+  if (std::max(context.tiles_x, context.tiles_y) > UINT16_MAX)
+    throw Error("pictures of more than a million pixels along a side cannot be rendered");
   context.gaussians.resize(forward.count);
   context.depth_bits.resize(forward.count);
   context.boxes.resize(forward.count);
