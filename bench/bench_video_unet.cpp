@@ -166,6 +166,7 @@ void run(int64_t frames, int64_t size, Precision precision, const std::filesyste
   }
   fmt::print("{}; weights in {:.1f} s, {:.2f} GiB packed; resident {:.2f} GiB\n", backend.name(),
              seconds_since(start), gib(network->weight_bytes()), peak_resident_gib());
+  std::fflush(stdout);
   const int64_t rows = 2 * frames;
   const auto numbers = [&](Shape shape) {
     std::vector<float> values(static_cast<size_t>(element_count(shape)));

@@ -96,11 +96,15 @@ void Loader::finish() const {
                           fmt::join(problems, "; "), more));
 }
 
-std::vector<float> Loader::read(const std::string& name, float scale) const {
-  std::vector<float> values = weights_->floats(prefix_ + name);
+void Loader::read(const std::string& name, float scale, std::vector<float>& values) const {
+  const size_t before = values.size();
+  weights_->append(prefix_ + name, values);
   if (scale != 1)
-    for (float& value : values) value *= scale;
-  return values;
+    for (size_t i = before; i < values.size(); ++i) values[i] *= scale;
+}
+
+std::vector<float> Loader::read(const std::string& name) const {
+  return weights_->floats(prefix_ + name);
 }
 
 // ---------------------------------------------------------------- layers
@@ -111,50 +115,48 @@ LinearLayer Loader::linear(const std::string& name, int64_t in, int64_t out, con
 
 LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int64_t in, int64_t out_each,
                                    const Options& options) const {
-  std::vector<float> weight, bias;
+  shared_->weight.clear();
+  shared_->bias.clear();
   for (const std::string name : names) {
     // A 1×1 convolution is the same layer.
     expect(name + ".weight", {{out_each, in}, {out_each, in, 1, 1}});
     if (options.bias) expect(name + ".bias", {{out_each}});
     if (checking()) continue;
-    const std::vector<float> rows = read(name + ".weight", options.scale);
-    weight.insert(weight.end(), rows.begin(), rows.end());
-    if (!options.bias) continue;
-    const std::vector<float> more = read(name + ".bias", options.scale);
-    bias.insert(bias.end(), more.begin(), more.end());
+    read(name + ".weight", options.scale, shared_->weight);
+    if (options.bias) read(name + ".bias", options.scale, shared_->bias);
   }
   LinearLayer layer{in, out_each * static_cast<int64_t>(names.size()), nullptr};
   if (!checking())
     layer.weight = backend_->neural().pack_linear({.in = layer.in,
                                                    .out = layer.out,
-                                                   .weight = weight.data(),
-                                                   .bias = options.bias ? bias.data() : nullptr,
+                                                   .weight = shared_->weight.data(),
+                                                   .bias = options.bias ? shared_->bias.data() : nullptr,
                                                    .precision = precision_});
   return layer;
 }
 
-namespace {
-
-ConvolutionLayer make_convolution(Backend* backend, Precision precision, ConvolutionLayer layer,
-                                  const std::vector<float>& weight, const std::vector<float>& bias) {
-  layer.weight = backend->neural().pack_convolution({.in = layer.in,
-                                                     .out = layer.out,
-                                                     .kernel_height = layer.kernel_height,
-                                                     .kernel_width = layer.kernel_width,
-                                                     .weight = weight.data(),
-                                                     .bias = bias.data(),
-                                                     .precision = precision});
+ConvolutionLayer Loader::make_convolution(const std::string& name, const ConvolutionLayer& shape,
+                                          float scale) const {
+  if (checking()) return shape;
+  shared_->weight.clear();
+  shared_->bias.clear();
+  read(name + ".weight", scale, shared_->weight);
+  read(name + ".bias", scale, shared_->bias);
+  ConvolutionLayer layer = shape;
+  layer.weight = backend_->neural().pack_convolution({.in = layer.in,
+                                                      .out = layer.out,
+                                                      .kernel_height = layer.kernel_height,
+                                                      .kernel_width = layer.kernel_width,
+                                                      .weight = shared_->weight.data(),
+                                                      .bias = shared_->bias.data(),
+                                                      .precision = precision_});
   return layer;
 }
-
-}  // namespace
 
 ConvolutionLayer Loader::convolution(const std::string& name, int64_t in, int64_t out, int64_t kernel) const {
   expect(name + ".weight", {{out, in, kernel, kernel}});
   expect(name + ".bias", {{out}});
-  const ConvolutionLayer layer{in, out, kernel, kernel, nullptr};
-  if (checking()) return layer;
-  return make_convolution(backend_, precision_, layer, read(name + ".weight", 1), read(name + ".bias", 1));
+  return make_convolution(name, {in, out, kernel, kernel, nullptr}, 1);
 }
 
 ConvolutionLayer Loader::frame_convolution(const std::string& name, int64_t in, int64_t out,
@@ -162,10 +164,7 @@ ConvolutionLayer Loader::frame_convolution(const std::string& name, int64_t in, 
   constexpr int64_t kernel = 3;
   expect(name + ".weight", {{out, in, kernel, 1, 1}});
   expect(name + ".bias", {{out}});
-  const ConvolutionLayer layer{in, out, kernel, 1, nullptr};
-  if (checking()) return layer;
-  return make_convolution(backend_, precision_, layer, read(name + ".weight", scale),
-                          read(name + ".bias", scale));
+  return make_convolution(name, {in, out, kernel, 1, nullptr}, scale);
 }
 
 NormLayer Loader::norm(const std::string& name, int64_t channels, float epsilon) const {
@@ -174,19 +173,19 @@ NormLayer Loader::norm(const std::string& name, int64_t channels, float epsilon)
   expect(name + ".weight", {{channels}});
   expect(name + ".bias", {{channels}});
   if (checking()) return layer;
-  layer.scale = Tensor::from_host<float>(*backend_, {channels}, read(name + ".weight", 1));
-  layer.shift = Tensor::from_host<float>(*backend_, {channels}, read(name + ".bias", 1));
+  layer.scale = Tensor::from_host<float>(*backend_, {channels}, read(name + ".weight"));
+  layer.shift = Tensor::from_host<float>(*backend_, {channels}, read(name + ".bias"));
   return layer;
 }
 
 float Loader::scalar(const std::string& name) const {
   expect(name, {{1}, {}});
-  return checking() ? 0 : read(name, 1).at(0);
+  return checking() ? 0 : read(name).at(0);
 }
 
 std::vector<float> Loader::values(const std::string& name, const Shape& shape) const {
   expect(name, {shape});
-  return checking() ? std::vector<float>() : read(name, 1);
+  return checking() ? std::vector<float>() : read(name);
 }
 
 }  // namespace eg4d

@@ -67,11 +67,18 @@ int64_t WeightMap::metadata_number(const std::string& key, int64_t otherwise) co
 }
 
 std::vector<float> WeightMap::floats(const std::string& name) const {
+  std::vector<float> values;
+  append(name, values);
+  return values;
+}
+
+void WeightMap::append(const std::string& name, std::vector<float>& values) const {
   const auto found = items_.find(name);
   if (found == items_.end()) throw Error(fmt::format("'{}' has no tensor '{}'", path_.string(), name));
   const Item& item = found->second;
-  std::vector<float> values(static_cast<size_t>(element_count(item.shape)));
-  float* to = values.data();
+  const size_t before = values.size();
+  values.resize(before + static_cast<size_t>(element_count(item.shape)));
+  float* to = values.data() + before;
   for (const SafetensorsFile::Entry* part : item.parts) {
     const int64_t count = element_count(part->shape);
     switch (part->dtype) {
@@ -94,13 +101,12 @@ std::vector<float> WeightMap::floats(const std::string& name) const {
     drop_pages(*part);
     to += count;
   }
-  if (!item.transposed) return values;
+  if (!item.transposed) return;
   const int64_t rows = item.shape.at(0), columns = item.shape.at(1);
-  std::vector<float> turned(values.size());
+  const std::vector<float> stored(values.begin() + static_cast<int64_t>(before), values.end());
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c)
-      turned[static_cast<size_t>(r * columns + c)] = values[static_cast<size_t>(c * rows + r)];
-  return turned;
+      values[before + static_cast<size_t>(r * columns + c)] = stored[static_cast<size_t>(c * rows + r)];
 }
 
 }  // namespace eg4d

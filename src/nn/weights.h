@@ -36,6 +36,7 @@ class WeightMap {
   // As floats, whatever the stored type. The pages read are then dropped from memory (not from the file
   // cache).
   std::vector<float> floats(const std::string& name) const;
+  void append(const std::string& name, std::vector<float>& values) const;  // behind what is there
 
   // For other layouts: keeps the file open and names some of its tensors.
   void set_path(const std::filesystem::path& path) { path_ = path; }
