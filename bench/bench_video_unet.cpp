@@ -14,10 +14,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "core/half.h"
 #include "diffusion/video_unet.h"
+#include "forwarding_backend.h"
 #include "support/manifest.h"
 #include "support/temporary_folder.h"
 
@@ -91,35 +91,10 @@ class TimedOps final : public NeuralOps {
   NeuralOps& inner_;
 };
 
-// The CPU backend with its network layers timed.
-class TimedBackend final : public Backend {
+class TimedNetworks final : public bench::ForwardingBackend {
  public:
-  TimedBackend() : inner_(make_cpu_backend()), timed(inner_->neural()) {}
-  std::string name() const override { return inner_->name(); }
-  void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
-  void release(void* memory) override { inner_->release(memory); }
-  size_t allocated_bytes() const override { return inner_->allocated_bytes(); }
-  size_t peak_allocated_bytes() const override { return inner_->peak_allocated_bytes(); }
-  Stream create_stream() override { return inner_->create_stream(); }
-  void destroy_stream(Stream s) override { inner_->destroy_stream(s); }
-  void synchronize(Stream s) override { inner_->synchronize(s); }
-  void wait(Stream a, Stream b) override { inner_->wait(a, b); }
-  void copy_to_device(void* d, const void* h, size_t n, Stream s) override {
-    inner_->copy_to_device(d, h, n, s);
-  }
-  void copy_to_host(void* h, const void* d, size_t n, Stream s) override { inner_->copy_to_host(h, d, n, s); }
-  void copy_on_device(void* a, const void* b, size_t n, Stream s) override {
-    inner_->copy_on_device(a, b, n, s);
-  }
-  void fill_bytes(void* d, uint8_t v, size_t n, Stream s) override { inner_->fill_bytes(d, v, n, s); }
-  SplatOps& splat() override { return inner_->splat(); }
   NeuralOps& neural() override { return timed; }
-
- private:
-  std::unique_ptr<Backend> inner_;
-
- public:
-  TimedOps timed;
+  TimedOps timed{inner().neural()};
 };
 
 // Pseudo-random numbers that keep the activations' size: norms near one, weights of variance 1/inputs.
@@ -156,7 +131,7 @@ double peak_resident_gib() {
 }
 
 void run(int64_t frames, int64_t size, Precision precision, const std::filesystem::path& checkpoint) {
-  TimedBackend backend;
+  TimedNetworks backend;
   auto start = Clock::now();
   std::unique_ptr<VideoUNet> network;
   {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "backend/backend.h"
+#include "forwarding_backend.h"
 
 namespace eg4d::bench {
 
@@ -62,34 +62,13 @@ class TimedSplatOps final : public SplatOps {
   bool plain_ = false;
 };
 
-class TimedBackend final : public Backend {
+class TimedBackend final : public ForwardingBackend {
  public:
-  TimedBackend() : inner_(make_cpu_backend()), splat_(inner_->splat()) {}
   TimedSplatOps& timed() { return splat_; }
-
-  std::string name() const override { return inner_->name(); }
-  void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
-  void release(void* memory) override { inner_->release(memory); }
-  size_t allocated_bytes() const override { return inner_->allocated_bytes(); }
-  size_t peak_allocated_bytes() const override { return inner_->peak_allocated_bytes(); }
-  Stream create_stream() override { return inner_->create_stream(); }
-  void destroy_stream(Stream s) override { inner_->destroy_stream(s); }
-  void synchronize(Stream s) override { inner_->synchronize(s); }
-  void wait(Stream waiter, Stream signaller) override { inner_->wait(waiter, signaller); }
-  void copy_to_device(void* d, const void* h, size_t n, Stream s) override {
-    inner_->copy_to_device(d, h, n, s);
-  }
-  void copy_to_host(void* h, const void* d, size_t n, Stream s) override { inner_->copy_to_host(h, d, n, s); }
-  void copy_on_device(void* t, const void* f, size_t n, Stream s) override {
-    inner_->copy_on_device(t, f, n, s);
-  }
-  void fill_bytes(void* d, uint8_t v, size_t n, Stream s) override { inner_->fill_bytes(d, v, n, s); }
   SplatOps& splat() override { return splat_; }
-  NeuralOps& neural() override { return inner_->neural(); }
 
  private:
-  std::unique_ptr<Backend> inner_;
-  TimedSplatOps splat_;
+  TimedSplatOps splat_{inner().splat()};
 };
 
 }  // namespace eg4d::bench
