@@ -288,19 +288,6 @@ void query_block(const AttentionLayout& l, const Attention& a, const HeadPositio
    scale, working, position.out(a) + first * a.y_token_stride);
 }
 
-// The tokens of short sequences lie far apart, so that the hardware does not foresee the next ones.
-void prefetch(const Attention& a, const HeadPosition& position) {
-  constexpr int64_t kLine = 16;  // floats
-  const auto fetch = [&](const Attention::Operand& x, int64_t tokens) {
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t c = 0; c < a.head_dim; c += kLine)
-        __builtin_prefetch(position.in(a, x) + t * x.token_stride + c);
-  };
-  fetch(a.q, a.queries);
-  fetch(a.k, a.keys);
-  fetch(a.v, a.keys);
-}
-
 // Many short sequences (over the frames of a video): a thread packs and uses a head's keys at once.
 void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scratch) {
   const int64_t items = a.outer * a.inner * a.heads;
@@ -314,7 +301,6 @@ void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scra
     float* values = keys + l.key_floats;
     for (int64_t i = s * per_slot; i < std::min(items, (s + 1) * per_slot); ++i) {
       const HeadPosition position(a, i);
-      prefetch(a, HeadPosition(a, std::min(i + 1, items - 1)));
       HWY_DYNAMIC_DISPATCH(PackKeys)
       (l, a, position.in(a, a.k), 0, (l.packed_keys + l.tile - 1) / l.tile, keys);
       HWY_DYNAMIC_DISPATCH(PackValues)(l, a, position.in(a, a.v), 0, a.keys, values);
