@@ -246,6 +246,25 @@ TEST(Unpickler, TensorsStayWithinTheirStorage) {
             (std::vector<float>{0, 4}));
 }
 
+TEST(Unpickler, BareStoragesAreTensors) {
+  for (const char* name : {"torch.storage\nUntypedStorage\n", "torch\nUntypedStorage\n"}) {
+    const std::string pickle =
+        "("s + text_pickle("storage") + "c" + name + text_pickle("0") + text_pickle("cuda:0") + "K\x20tQ.";
+    const TorchValue value = run(pickle);
+    EXPECT_EQ(value.tensor().dtype, DType::u8);
+    EXPECT_EQ(value.tensor().shape, Shape{32});
+  }
+}
+
+TEST(Unpickler, BytesOfProtocol2AreText) {
+  const std::string pickle =
+      "c_codecs\nencode\n" + text_pickle("a\xc2\x80\xc3\xbf") + text_pickle("latin1") + "\x86R.";
+  EXPECT_EQ(run(pickle).text(), "a\x80\xff");
+  EXPECT_TRUE(test::contains(
+      error_of_pickle("c_codecs\nencode\n" + text_pickle("\xc4\x80") + text_pickle("latin1") + "\x86R."),
+      "not Latin-1"));
+}
+
 TEST(Unpickler, ExpandedTensorsAreBounded) {
   const std::string million = tensor_pickle("K\0"s, "J\x40\x42\x0f\0\x85"s, "K\0\x85"s);
   EXPECT_EQ(run(million).tensor().shape, Shape{1'000'000});

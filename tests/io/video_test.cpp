@@ -147,6 +147,33 @@ TEST(Video, TruncationIsAnError) {
   }
 }
 
+// ISO 14496-12, 8.3.2: the track header's matrix (a b u; c d v; x y w) takes (p, q) to (a·p + c·q, b·p +
+// d·q). With a = d = 0, b = 1, c = -1, right becomes down: a quarter turn clockwise, as telephones write it.
+TEST(Video, TheDisplayMatrixIsApplied) {
+  TemporaryFolder folder;
+  Picture corner(64, 32, 3);
+  for (int y = 0; y < 16; ++y)
+    for (int x = 0; x < 16 * 3; ++x) corner.data[static_cast<size_t>(y) * 64 * 3 + x] = 255;  // top left
+  VideoWriter writer(folder / "a.mp4", 64, 32);
+  writer.add(corner);
+  writer.finish();
+  std::string file = test::read_text(folder / "a.mp4");
+  const size_t matrix = file.find("tkhd") + 44;
+  ASSERT_LT(matrix + 36, file.size());
+  const std::string zero(4, '\0'), one("\0\1\0\0", 4), minus_one("\xff\xff\0\0", 4);
+  file.replace(matrix, 4, zero);
+  file.replace(matrix + 4, 4, one);
+  file.replace(matrix + 12, 4, minus_one);
+  file.replace(matrix + 16, 4, zero);
+  test::write_text(folder / "a.mp4", file);
+  const Picture upright = VideoReader(folder / "a.mp4").next().value();
+  ASSERT_EQ(upright.width, 32);
+  ASSERT_EQ(upright.height, 64);
+  EXPECT_GT(upright.data[(8 * 32 + 24) * 3], 200);  // top right
+  EXPECT_LT(upright.data[(8 * 32 + 8) * 3], 50);
+  EXPECT_LT(upright.data[(56 * 32 + 8) * 3], 50);
+}
+
 // An MP4 whose index lists no sample: the track stays, its frames are gone.
 TEST(Video, AVideoWithoutFramesIsAnError) {
   TemporaryFolder folder;
