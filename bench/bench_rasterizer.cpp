@@ -2,10 +2,9 @@
 // against the floor: what the pixels that are blended and the Gaussians take at least.
 //
 // Scenes are generated; when EG4D_BENCH_DIR holds scene_20k.safetensors and scene_100k.safetensors they are
-// read from there. Arguments: --target=avx2 or --target=scalar leaves out better instruction sets.
+// read from there. Argument: the instruction set (SCALAR, AVX2, AVX3, NEON), otherwise the best.
 
 #include <fmt/format.h>
-#include <hwy/targets.h>
 
 #include <bit>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include "backend/cpu/rasterizer.h"
 #include "core/random.h"
 #include "report.h"
+#include "support/instruction_sets.h"
 #include "support/raster_scenes.h"
 #include "support/reference_sh_color.h"
 
@@ -137,12 +137,10 @@ void sh_color(Backend& backend, const Report& report, int64_t count) {
 
 }  // namespace
 
-void run() {
+void run(const std::string& instruction_set) {
   const Machine machine = measure_machine();
   const auto backend = make_cpu_backend();
-  for (const int64_t target : {HWY_SCALAR, HWY_NEON, HWY_AVX2, HWY_AVX3})
-    if (hwy::SupportedTargets() & target) fmt::print("{} ", hwy::TargetName(target));
-  fmt::print("(the last one runs); {}; one thread: {:.1f} GB/s, {:.0f} GFLOP/s\n\n", backend->name(),
+  fmt::print("{}, {}; one thread: {:.1f} GB/s, {:.0f} GFLOP/s\n\n", instruction_set, backend->name(),
              machine.bytes_per_second / 1e9, machine.flops_per_second / 1e9);
   const Scene scenes[] = {{2000, 0.02f, 192, nullptr},
                           {20000, 0.0085f, 192, "scene_20k.safetensors"},
@@ -162,10 +160,9 @@ void run() {
 }  // namespace eg4d::bench
 
 int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--target=avx2") hwy::DisableTargets(HWY_AVX3);
-    if (argument == "--target=scalar") hwy::DisableTargets(HWY_AVX3 | HWY_AVX2 | HWY_NEON);
-  }
-  eg4d::bench::run();
+  int64_t chosen = eg4d::test::instruction_sets().back();
+  for (const int64_t target : eg4d::test::instruction_sets())
+    if (argc > 1 && std::string_view(argv[1]) == hwy::TargetName(target)) chosen = target;
+  const eg4d::test::UseInstructionSet use(chosen);
+  eg4d::bench::run(hwy::TargetName(chosen));
 }

@@ -7,8 +7,8 @@
 
 #include "core/random.h"
 #include "core/threads.h"
-#include "support/each_target.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/raster_scenes.h"
 
 namespace eg4d::test {
@@ -41,9 +41,9 @@ bool finite(const std::vector<float>& values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
 }
 
-class Rasterizer : public EachTarget {
+class Rasterizer : public testing::TestWithParam<int64_t> {
  protected:
-  Rasterizer() : backend(make_cpu_backend({.guard_memory = true})) {}
+  Rasterizer() : instruction_set(GetParam()), backend(make_cpu_backend({.guard_memory = true})) {}
 
   void expect_like_reference(const RasterScene<float>& scene) {
     ReferenceRasterizer<float> reference;
@@ -96,6 +96,7 @@ class Rasterizer : public EachTarget {
     compare(got.means_ndc, want.means_ndc, "means_ndc");
   }
 
+  UseInstructionSet instruction_set;
   std::unique_ptr<Backend> backend;
 };
 
@@ -260,7 +261,8 @@ TEST_P(Rasterizer, ContextsAreReusedAndGradientsAccumulate) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(twice[i], 2 * once[i]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(EachTarget::supported()), EachTarget::name);
+INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(instruction_sets()),
+                         [](const auto& info) { return hwy::TargetName(info.param); });
 
 }  // namespace
 }  // namespace eg4d::test

@@ -4,8 +4,8 @@
 
 #include "core/random.h"
 #include "nn/tensor.h"
-#include "support/each_target.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/reference_sh_color.h"
 
 namespace eg4d::test {
@@ -21,8 +21,10 @@ std::vector<double> doubles(const std::vector<float>& values) {
   return {values.begin(), values.end()};
 }
 
-class ShColors : public EachTarget {
+class ShColors : public testing::TestWithParam<int64_t> {
  protected:
+  ShColors() : instruction_set(GetParam()) {}
+
   void expect_like_reference(int64_t count, int degree, bool with_gain_bias) {
     SCOPED_TRACE(testing::Message() << count << " Gaussians, degree " << degree);
     const size_t n = static_cast<size_t>(count);
@@ -80,6 +82,8 @@ class ShColors : public EachTarget {
   static void expect_close(const Tensor& got, const std::vector<double>& want, const char* what) {
     EXPECT_LE(relative_error(got.to_host(), {want.begin(), want.end()}), 1e-5) << what;
   }
+
+  UseInstructionSet instruction_set;
 };
 
 TEST_P(ShColors, AreThoseOfTheReference) {
@@ -93,7 +97,8 @@ TEST_P(ShColors, AnyNumberOfGaussians) {
   for (const int64_t count : {0, 1, 2, 7, 16, 17}) expect_like_reference(count, 3, true);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ShColors, testing::ValuesIn(EachTarget::supported()), EachTarget::name);
+INSTANTIATE_TEST_SUITE_P(Targets, ShColors, testing::ValuesIn(instruction_sets()),
+                         [](const auto& info) { return hwy::TargetName(info.param); });
 
 }  // namespace
 }  // namespace eg4d::test
