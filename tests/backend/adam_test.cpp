@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_training.h"
@@ -62,45 +63,49 @@ class DeviceAdam {
 };
 
 TEST(Adam, MatchesTheReference) {
-  for (const int64_t count : {0, 1, 31, 1000}) {
-    Philox random(1);
-    const std::vector<float> start = uniform_values(random, count, -1.0f, 1.0f);
-    std::vector<double> parameter = converted<double>(start), first(count), second(count);
-    DeviceAdam device(start);
-    for (int step = 1; step <= 20; ++step) {
-      const std::vector<float> gradient = uniform_values(random, count, -1.0f, 1.0f);
-      device.step(gradient);
-      reference_adam(parameter, converted<double>(gradient), first, second, step, kRate);
+  for_each_instruction_set([] {
+    for (const int64_t count : {0, 1, 31, 1000}) {
+      Philox random(1);
+      const std::vector<float> start = uniform_values(random, count, -1.0f, 1.0f);
+      std::vector<double> parameter = converted<double>(start), first(count), second(count);
+      DeviceAdam device(start);
+      for (int step = 1; step <= 20; ++step) {
+        const std::vector<float> gradient = uniform_values(random, count, -1.0f, 1.0f);
+        device.step(gradient);
+        reference_adam(parameter, converted<double>(gradient), first, second, step, kRate);
+      }
+      EXPECT_LE(relative_error(device.parameter.to_host(), converted<float>(parameter)), 1e-6);
+      EXPECT_LE(relative_error(device.first.to_host(), converted<float>(first)), 1e-6);
+      EXPECT_LE(relative_error(device.second.to_host(), converted<float>(second)), 1e-6);
     }
-    EXPECT_LE(relative_error(device.parameter.to_host(), converted<float>(parameter)), 1e-6);
-    EXPECT_LE(relative_error(device.first.to_host(), converted<float>(first)), 1e-6);
-    EXPECT_LE(relative_error(device.second.to_host(), converted<float>(second)), 1e-6);
-  }
+  });
 }
 
 // Gradients from where their squares vanish to where they are large, together in one vector.
 TEST(Adam, SubnormalSecondMomentsAreExact) {
-  std::vector<float> magnitudes;
-  for (int exponent = -150; exponent <= 40; ++exponent) magnitudes.push_back(std::ldexp(1.3f, exponent));
-  const size_t count = magnitudes.size();
-  std::vector<double> parameter(count), first(count), second(count);
-  DeviceAdam device(std::vector<float>(count, 0.0f));
-  for (int step = 1; step <= 30; ++step) {
-    std::vector<float> gradient = magnitudes;
-    for (size_t i = 0; i < count; ++i)
-      if ((step + static_cast<int>(i)) % 3 == 0) gradient[i] = step % 2 == 0 ? 0 : -gradient[i];
-    if (step > 20) std::fill(gradient.begin(), gradient.end(), 0.0f);
-    device.step(gradient);
-    reference_adam(parameter, converted<double>(gradient), first, second, step, kRate);
-  }
-  const std::vector<float> p = device.parameter.to_host(), m = device.first.to_host(),
-                           v = device.second.to_host();
-  for (size_t i = 0; i < count; ++i) {
-    // Each of the 30 steps rounds once.
-    EXPECT_NEAR(v[i], second[i], 1e-5 * second[i] + 30 * 0x1p-149) << magnitudes[i];
-    EXPECT_NEAR(m[i], first[i], 1e-5 * std::abs(first[i]) + 1e-26) << magnitudes[i];
-    EXPECT_NEAR(p[i], parameter[i], 1e-4 * std::abs(parameter[i]) + 1e-9) << magnitudes[i];
-  }
+  for_each_instruction_set([] {
+    std::vector<float> magnitudes;
+    for (int exponent = -150; exponent <= 40; ++exponent) magnitudes.push_back(std::ldexp(1.3f, exponent));
+    const size_t count = magnitudes.size();
+    std::vector<double> parameter(count), first(count), second(count);
+    DeviceAdam device(std::vector<float>(count, 0.0f));
+    for (int step = 1; step <= 30; ++step) {
+      std::vector<float> gradient = magnitudes;
+      for (size_t i = 0; i < count; ++i)
+        if ((step + static_cast<int>(i)) % 3 == 0) gradient[i] = step % 2 == 0 ? 0 : -gradient[i];
+      if (step > 20) std::fill(gradient.begin(), gradient.end(), 0.0f);
+      device.step(gradient);
+      reference_adam(parameter, converted<double>(gradient), first, second, step, kRate);
+    }
+    const std::vector<float> p = device.parameter.to_host(), m = device.first.to_host(),
+                             v = device.second.to_host();
+    for (size_t i = 0; i < count; ++i) {
+      // Each of the 30 steps rounds once.
+      EXPECT_NEAR(v[i], second[i], 1e-5 * second[i] + 30 * 0x1p-149) << magnitudes[i];
+      EXPECT_NEAR(m[i], first[i], 1e-5 * std::abs(first[i]) + 1e-26) << magnitudes[i];
+      EXPECT_NEAR(p[i], parameter[i], 1e-4 * std::abs(parameter[i]) + 1e-9) << magnitudes[i];
+    }
+  });
 }
 
 TEST(Adam, NotANumberStaysInItsElement) {
@@ -133,52 +138,56 @@ std::vector<HexPlaneLayout> layouts() {
 }
 
 TEST(HexPlaneRegularization, MatchesTheReference) {
-  const RegularizationWeights weights{0.7, 0.3, 0.05};
-  for (const HexPlaneLayout& layout : layouts()) {
-    Philox random(3);
-    std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
-    start[0] = 1;
-    std::vector<double> d(start.size(), 0.5);
-    const std::vector<double> wanted =
-        reference_regularization(layout, converted<double>(start), weights, &d);
-    const auto backend = make_cpu_backend({.guard_memory = true});
-    const Tensor grid = upload(*backend, start),
-                 d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
-                 values = Tensor::zeros(*backend, {3}, DType::f64);
-    backend->splat().hexplane_regularization({.layout = &layout,
-                                              .grid = grid.data(),
-                                              .values = values.data<double>(),
-                                              .d_grid = d_grid.data(),
-                                              .plane_smoothness = 0.7f,
-                                              .time_smoothness = 0.3f,
-                                              .time_l1 = 0.05f});
-    const std::vector<double> ours = values.to_host<double>();
-    for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i]) << i;
-    EXPECT_LE(relative_error(d_grid.to_host(), converted<float>(d)), 1e-6);
-  }
+  for_each_instruction_set([] {
+    const RegularizationWeights weights{0.7, 0.3, 0.05};
+    for (const HexPlaneLayout& layout : layouts()) {
+      Philox random(3);
+      std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
+      start[0] = 1;
+      std::vector<double> d(start.size(), 0.5);
+      const std::vector<double> wanted =
+          reference_regularization(layout, converted<double>(start), weights, &d);
+      const auto backend = make_cpu_backend({.guard_memory = true});
+      const Tensor grid = upload(*backend, start),
+                   d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
+                   values = Tensor::zeros(*backend, {3}, DType::f64);
+      backend->splat().hexplane_regularization({.layout = &layout,
+                                                .grid = grid.data(),
+                                                .values = values.data<double>(),
+                                                .d_grid = d_grid.data(),
+                                                .plane_smoothness = 0.7f,
+                                                .time_smoothness = 0.3f,
+                                                .time_l1 = 0.05f});
+      const std::vector<double> ours = values.to_host<double>();
+      for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i]) << i;
+      EXPECT_LE(relative_error(d_grid.to_host(), converted<float>(d)), 1e-6);
+    }
+  });
 }
 
 // The regularisers see the values before the step.
 TEST(HexPlaneAdam, MatchesRegularizationThenAdam) {
-  for (const HexPlaneLayout& layout : layouts())
-    for (const RegularizationWeights& weights :
-         {RegularizationWeights{0.7, 0.3, 0.05}, RegularizationWeights{0, 0, 0},
-          RegularizationWeights{0, 0.2, 0}}) {
-      Philox random(4);
-      const std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
-      std::vector<double> grid = converted<double>(start), first(grid.size()), second(grid.size());
-      DeviceAdam device(start);
-      for (int step = 1; step <= 5; ++step) {
-        std::vector<float> given = uniform_values(random, layout.size(), -1.0f, 1.0f);
-        for (size_t i = 0; i < given.size(); i += 3) given[i] = 0;
-        device.step(given, &layout, weights);
-        std::vector<double> gradient = converted<double>(given);
-        reference_regularization(layout, grid, weights, &gradient);
-        reference_adam(grid, gradient, first, second, step, kRate);
+  for_each_instruction_set([] {
+    for (const HexPlaneLayout& layout : layouts())
+      for (const RegularizationWeights& weights :
+           {RegularizationWeights{0.7, 0.3, 0.05}, RegularizationWeights{0, 0, 0},
+            RegularizationWeights{0, 0.2, 0}}) {
+        Philox random(4);
+        const std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
+        std::vector<double> grid = converted<double>(start), first(grid.size()), second(grid.size());
+        DeviceAdam device(start);
+        for (int step = 1; step <= 5; ++step) {
+          std::vector<float> given = uniform_values(random, layout.size(), -1.0f, 1.0f);
+          for (size_t i = 0; i < given.size(); i += 3) given[i] = 0;
+          device.step(given, &layout, weights);
+          std::vector<double> gradient = converted<double>(given);
+          reference_regularization(layout, grid, weights, &gradient);
+          reference_adam(grid, gradient, first, second, step, kRate);
+        }
+        EXPECT_LE(relative_error(device.parameter.to_host(), converted<float>(grid)), 1e-5);
+        EXPECT_LE(relative_error(device.second.to_host(), converted<float>(second)), 1e-5);
       }
-      EXPECT_LE(relative_error(device.parameter.to_host(), converted<float>(grid)), 1e-5);
-      EXPECT_LE(relative_error(device.second.to_host(), converted<float>(second)), 1e-5);
-    }
+  });
 }
 
 TEST(HexPlaneAdam, UntouchedTexelsStay) {

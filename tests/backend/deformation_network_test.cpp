@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
 
@@ -165,18 +166,20 @@ TEST(MlpReference, GradientsAreDerivatives) {
 }
 
 TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
-  const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
-  for (const auto& trunk : trunks)
-    for (const int64_t count : {0, 1, 31, 257, 1100}) {
-      const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
-      const std::vector<double> features = random_doubles(3, count * trunk.front());
-      const auto d_outputs = random_d_outputs(mlp, count);
-      const auto backend = make_cpu_backend({.guard_memory = true});
-      DeviceNetwork device(*backend, mlp, features);
-      device.forward();
-      device.backward(d_outputs);
-      compare(device, mlp, features, d_outputs);
-    }
+  for_each_instruction_set([] {
+    const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
+    for (const auto& trunk : trunks)
+      for (const int64_t count : {0, 1, 31, 257, 1100}) {
+        const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
+        const std::vector<double> features = random_doubles(3, count * trunk.front());
+        const auto d_outputs = random_d_outputs(mlp, count);
+        const auto backend = make_cpu_backend({.guard_memory = true});
+        DeviceNetwork device(*backend, mlp, features);
+        device.forward();
+        device.backward(d_outputs);
+        compare(device, mlp, features, d_outputs);
+      }
+  });
 }
 
 TEST(DeformationNetwork, HeadsWithoutOutputOrDerivativeAreLeftOut) {

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
 
@@ -159,48 +160,52 @@ TEST(ActivationsReference, GradientsAreDerivatives) {
 }
 
 TEST(GaussianActivation, MatchesTheReference) {
-  for (const int64_t count : {0, 1, 31, 5000})
-    for (const bool deltas : {false, true})
-      for (const bool color : {false, true})
-        for (const bool flat : {false, true}) {
-          const RawGaussians<double> raw = random_gaussians(count, deltas, color);
-          DeviceGaussians device(raw, flat);
-          const ReferenceActivations<double> wanted = reference_activations(raw, flat);
-          EXPECT_LE(relative_error(device.forward[0], converted<float>(wanted.means)), 1e-6);
-          EXPECT_LE(relative_error(device.forward[1], converted<float>(wanted.scales)), 1e-6);
-          EXPECT_LE(relative_error(device.forward[2], converted<float>(wanted.rotations)), 1e-6);
-          EXPECT_LE(relative_error(device.forward[3], converted<float>(wanted.opacities)), 1e-6);
-          const ReferenceActivations<double> d = random_derivatives(count, color);
-          const RawGaussians<double> gradient = reference_activations_backward(raw, flat, d);
-          const auto ours = device.backward(d);
-          EXPECT_LE(relative_error(ours[0], plus_one(gradient.positions)), 1e-6);
-          EXPECT_LE(relative_error(ours[1], plus_one(gradient.log_scales)), 1e-5);
-          EXPECT_LE(relative_error(ours[2], plus_one(gradient.quaternions)), 1e-5);
-          EXPECT_LE(relative_error(ours[3], plus_one(gradient.opacity_logits)), 1e-5);
-          if (!color || count == 0) continue;
-          EXPECT_LE(relative_error(device.forward[4], converted<float>(wanted.gain_bias)), 1e-6);
-          EXPECT_LE(relative_error(ours[4], plus_one(gradient.raw_gain)), 1e-5);
-          EXPECT_LE(relative_error(ours[5], plus_one(gradient.raw_bias)), 1e-6);
-        }
+  for_each_instruction_set([] {
+    for (const int64_t count : {0, 1, 31, 5000})
+      for (const bool deltas : {false, true})
+        for (const bool color : {false, true})
+          for (const bool flat : {false, true}) {
+            const RawGaussians<double> raw = random_gaussians(count, deltas, color);
+            DeviceGaussians device(raw, flat);
+            const ReferenceActivations<double> wanted = reference_activations(raw, flat);
+            EXPECT_LE(relative_error(device.forward[0], converted<float>(wanted.means)), 1e-6);
+            EXPECT_LE(relative_error(device.forward[1], converted<float>(wanted.scales)), 1e-6);
+            EXPECT_LE(relative_error(device.forward[2], converted<float>(wanted.rotations)), 1e-6);
+            EXPECT_LE(relative_error(device.forward[3], converted<float>(wanted.opacities)), 1e-6);
+            const ReferenceActivations<double> d = random_derivatives(count, color);
+            const RawGaussians<double> gradient = reference_activations_backward(raw, flat, d);
+            const auto ours = device.backward(d);
+            EXPECT_LE(relative_error(ours[0], plus_one(gradient.positions)), 1e-6);
+            EXPECT_LE(relative_error(ours[1], plus_one(gradient.log_scales)), 1e-5);
+            EXPECT_LE(relative_error(ours[2], plus_one(gradient.quaternions)), 1e-5);
+            EXPECT_LE(relative_error(ours[3], plus_one(gradient.opacity_logits)), 1e-5);
+            if (!color || count == 0) continue;
+            EXPECT_LE(relative_error(device.forward[4], converted<float>(wanted.gain_bias)), 1e-6);
+            EXPECT_LE(relative_error(ours[4], plus_one(gradient.raw_gain)), 1e-5);
+            EXPECT_LE(relative_error(ours[5], plus_one(gradient.raw_bias)), 1e-6);
+          }
+  });
 }
 
 TEST(GaussianActivation, ExtremeValuesStayInRange) {
-  RawGaussians<double> raw = random_gaussians(4, false, false);
-  raw.opacity_logits = {200, -200, 0, std::numeric_limits<double>::quiet_NaN()};
-  raw.quaternions.assign(16, 0.0);
-  raw.log_scales[0] = -200;
-  raw.log_scales[1] = 200;
-  raw.positions[0] = std::numeric_limits<double>::infinity();
-  DeviceGaussians device(raw, false);
-  EXPECT_EQ(device.forward[3][0], 1);
-  EXPECT_GE(device.forward[3][1], 0);
-  EXPECT_LT(device.forward[3][1], 1e-30f);
-  EXPECT_EQ(device.forward[3][2], 0.5f);
-  EXPECT_EQ(device.forward[2], std::vector<float>(16));  // a zero quaternion stays zero
-  EXPECT_LT(device.forward[1][0], 1e-30f);
-  EXPECT_EQ(device.forward[1][1], std::numeric_limits<float>::infinity());
-  EXPECT_TRUE(std::isnan(device.forward[3][3]));
-  device.backward(random_derivatives(4, false));
+  for_each_instruction_set([] {
+    RawGaussians<double> raw = random_gaussians(4, false, false);
+    raw.opacity_logits = {200, -200, 0, std::numeric_limits<double>::quiet_NaN()};
+    raw.quaternions.assign(16, 0.0);
+    raw.log_scales[0] = -200;
+    raw.log_scales[1] = 200;
+    raw.positions[0] = std::numeric_limits<double>::infinity();
+    DeviceGaussians device(raw, false);
+    EXPECT_EQ(device.forward[3][0], 1);
+    EXPECT_GE(device.forward[3][1], 0);
+    EXPECT_LT(device.forward[3][1], 1e-30f);
+    EXPECT_EQ(device.forward[3][2], 0.5f);
+    EXPECT_EQ(device.forward[2], std::vector<float>(16));  // a zero quaternion stays zero
+    EXPECT_LT(device.forward[1][0], 1e-30f);
+    EXPECT_EQ(device.forward[1][1], std::numeric_limits<float>::infinity());
+    EXPECT_TRUE(std::isnan(device.forward[3][3]));
+    device.backward(random_derivatives(4, false));
+  });
 }
 
 TEST(GaussianActivation, SameBitsForAnyNumberOfThreads) {

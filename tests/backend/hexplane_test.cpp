@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_hexplane.h"
 
@@ -99,22 +100,25 @@ TEST(HexPlaneReference, GradientsAreDerivatives) {
 }
 
 TEST(HexPlane, MatchesTheReferenceForAnySizes) {
-  const std::vector<HexPlaneLayout> layouts = {
-      make_hexplane_layout(32, 8, 5, 2), make_hexplane_layout(16, 7, 3, 1), make_hexplane_layout(1, 3, 2, 3),
-      make_hexplane_layout(13, {{5, 2, 9, 1}, {1, 3, 1, 7}}), make_hexplane_layout(37, {{1, 1, 1, 1}})};
-  uint64_t seed = 10;
-  for (const HexPlaneLayout& layout : layouts)
-    for (const int64_t count : {1, 31, 700}) {
-      const HexPlaneInput<double> input = random_input(layout, count, ++seed);
-      Philox random(seed, 1);
-      const std::vector<double> d_features =
-          converted<double>(uniform_values(random, count * layout.feature_width(), -1.0f, 1.0f));
-      const Result result = run_kernels(input, d_features);
-      const HexPlaneGradients<double> wanted = reference_hexplane_backward(input, d_features);
-      const std::string what = std::to_string(layout.channels) + " channels, N=" + std::to_string(count);
-      compare(input, result, wanted, what);
-      EXPECT_LE(relative_error(result.gradients.times, converted<float>(wanted.times)), 1e-4) << what;
-    }
+  for_each_instruction_set([] {
+    const std::vector<HexPlaneLayout> layouts = {
+        make_hexplane_layout(32, 8, 5, 2), make_hexplane_layout(16, 7, 3, 1),
+        make_hexplane_layout(1, 3, 2, 3), make_hexplane_layout(13, {{5, 2, 9, 1}, {1, 3, 1, 7}}),
+        make_hexplane_layout(37, {{1, 1, 1, 1}})};
+    uint64_t seed = 10;
+    for (const HexPlaneLayout& layout : layouts)
+      for (const int64_t count : {1, 31, 700}) {
+        const HexPlaneInput<double> input = random_input(layout, count, ++seed);
+        Philox random(seed, 1);
+        const std::vector<double> d_features =
+            converted<double>(uniform_values(random, count * layout.feature_width(), -1.0f, 1.0f));
+        const Result result = run_kernels(input, d_features);
+        const HexPlaneGradients<double> wanted = reference_hexplane_backward(input, d_features);
+        const std::string what = std::to_string(layout.channels) + " channels, N=" + std::to_string(count);
+        compare(input, result, wanted, what);
+        EXPECT_LE(relative_error(result.gradients.times, converted<float>(wanted.times)), 1e-4) << what;
+      }
+  });
 }
 
 TEST(HexPlane, CommonTimeEqualsEqualTimes) {
@@ -176,21 +180,23 @@ TEST(HexPlane, NoPointsAndNothingWanted) {
 }
 
 TEST(HexPlane, NotANumberDoesNotCrash) {
-  HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 2), 40, 9);
-  const double nan = std::numeric_limits<double>::quiet_NaN(),
-               infinity = std::numeric_limits<double>::infinity();
-  input.points[0] = nan;
-  input.points[4] = infinity;
-  input.points[8] = -infinity;
-  input.points[10] = 1e38;
-  input.times[5] = nan;
-  input.times[6] = infinity;
-  std::vector<double> d_features(40 * 8, 1.0);
-  d_features[9 * 8] = nan;
-  run_kernels(input, d_features);
-  input.grid[7] = nan;
-  input.box[0] = input.box[3];
-  run_kernels(input, d_features);
+  for_each_instruction_set([] {
+    HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 2), 40, 9);
+    const double nan = std::numeric_limits<double>::quiet_NaN(),
+                 infinity = std::numeric_limits<double>::infinity();
+    input.points[0] = nan;
+    input.points[4] = infinity;
+    input.points[8] = -infinity;
+    input.points[10] = 1e38;
+    input.times[5] = nan;
+    input.times[6] = infinity;
+    std::vector<double> d_features(40 * 8, 1.0);
+    d_features[9 * 8] = nan;
+    run_kernels(input, d_features);
+    input.grid[7] = nan;
+    input.box[0] = input.box[3];
+    run_kernels(input, d_features);
+  });
 }
 
 TEST(HexPlane, SameBitsForAnyNumberOfThreads) {

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "support/golden.h"
+#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_training.h"
 
@@ -48,26 +49,28 @@ TEST(SsimReference, GradientIsTheDerivative) {
 }
 
 TEST(ImageLoss, MatchesTheReferenceForAnySize) {
-  const int sizes[][2] = {{1, 1}, {2, 1}, {1, 9}, {5, 3}, {17, 23}, {40, 31}};
-  for (const auto& [width, height] : sizes) {
-    const std::vector<float> a = picture(width, height, 3), b = picture(width, height, 4);
-    std::vector<double> d_ssim;
-    const double ssim = reference_ssim(converted<double>(a), converted<double>(b), width, height, &d_ssim);
-    double l1 = 0, square = 0;
-    std::vector<double> gradient(a.size());
-    for (size_t i = 0; i < a.size(); ++i) {
-      const double difference = static_cast<double>(a[i]) - b[i], count = static_cast<double>(a.size());
-      l1 += std::abs(difference) / count;
-      square += difference * difference / count;
-      gradient[i] = 0.8 / count * (difference > 0 ? 1 : -1) - 0.2 * d_ssim[i];
+  for_each_instruction_set([] {
+    const int sizes[][2] = {{1, 1}, {2, 1}, {1, 9}, {5, 3}, {17, 23}, {40, 31}};
+    for (const auto& [width, height] : sizes) {
+      const std::vector<float> a = picture(width, height, 3), b = picture(width, height, 4);
+      std::vector<double> d_ssim;
+      const double ssim = reference_ssim(converted<double>(a), converted<double>(b), width, height, &d_ssim);
+      double l1 = 0, square = 0;
+      std::vector<double> gradient(a.size());
+      for (size_t i = 0; i < a.size(); ++i) {
+        const double difference = static_cast<double>(a[i]) - b[i], count = static_cast<double>(a.size());
+        l1 += std::abs(difference) / count;
+        square += difference * difference / count;
+        gradient[i] = 0.8 / count * (difference > 0 ? 1 : -1) - 0.2 * d_ssim[i];
+      }
+      const LossResult result = run_loss(a, b, width, height, 0.8f, 0.2f);
+      EXPECT_NEAR(result.values[0], l1, 1e-6);
+      EXPECT_NEAR(result.values[1], ssim, 1e-5);
+      EXPECT_NEAR(result.values[2], square, 1e-6);
+      EXPECT_NEAR(result.values[3], 0.8 * l1 + 0.2 * (1 - ssim), 1e-5);
+      EXPECT_LE(relative_error(result.d_image, converted<float>(gradient)), 1e-4) << width << "x" << height;
     }
-    const LossResult result = run_loss(a, b, width, height, 0.8f, 0.2f);
-    EXPECT_NEAR(result.values[0], l1, 1e-6);
-    EXPECT_NEAR(result.values[1], ssim, 1e-5);
-    EXPECT_NEAR(result.values[2], square, 1e-6);
-    EXPECT_NEAR(result.values[3], 0.8 * l1 + 0.2 * (1 - ssim), 1e-5);
-    EXPECT_LE(relative_error(result.d_image, converted<float>(gradient)), 1e-4) << width << "x" << height;
-  }
+  });
 }
 
 TEST(ImageLoss, SsimIsComputedOnlyWhenWanted) {
@@ -121,27 +124,31 @@ std::vector<float> run_resize(const std::vector<uint8_t>& picture, int width, in
 }
 
 TEST(ResizePicture, MatchesTheReference) {
-  const int sizes[][4] = {{1, 1, 1, 1},    {1, 1, 4, 3},   {5, 7, 1, 1},   {8, 6, 4, 3},
-                          {31, 17, 10, 5}, {9, 9, 20, 13}, {12, 9, 12, 4}, {12, 9, 5, 9}};
-  for (const auto& [width, height, out_width, out_height] : sizes) {
-    Philox random(9);
-    std::vector<uint8_t> picture(static_cast<size_t>(3 * width * height));
-    for (uint8_t& byte : picture) byte = static_cast<uint8_t>(random.below(256));
-    const std::vector<float> ours = run_resize(picture, width, height, out_width, out_height);
-    const std::vector<double> wanted =
-        reference_resize<double>(picture, width, height, out_width, out_height);
-    ASSERT_EQ(ours.size(), wanted.size());
-    for (size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-5);
-    EXPECT_TRUE(same_bits_for_any_thread_count(
-        [&] { return run_resize(picture, width, height, out_width, out_height); }));
-  }
+  for_each_instruction_set([] {
+    const int sizes[][4] = {{1, 1, 1, 1},    {1, 1, 4, 3},   {5, 7, 1, 1},   {8, 6, 4, 3},
+                            {31, 17, 10, 5}, {9, 9, 20, 13}, {12, 9, 12, 4}, {12, 9, 5, 9}};
+    for (const auto& [width, height, out_width, out_height] : sizes) {
+      Philox random(9);
+      std::vector<uint8_t> picture(static_cast<size_t>(3 * width * height));
+      for (uint8_t& byte : picture) byte = static_cast<uint8_t>(random.below(256));
+      const std::vector<float> ours = run_resize(picture, width, height, out_width, out_height);
+      const std::vector<double> wanted =
+          reference_resize<double>(picture, width, height, out_width, out_height);
+      ASSERT_EQ(ours.size(), wanted.size());
+      for (size_t i = 0; i < ours.size(); ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-5);
+      EXPECT_TRUE(same_bits_for_any_thread_count(
+          [&] { return run_resize(picture, width, height, out_width, out_height); }));
+    }
+  });
 }
 
 TEST(ResizePicture, EqualSizesOnlyConvert) {
-  std::vector<uint8_t> picture(3 * 16 * 16);
-  for (size_t i = 0; i < picture.size(); ++i) picture[i] = static_cast<uint8_t>(i);
-  const std::vector<float> out = run_resize(picture, 16, 16, 16, 16);
-  for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], static_cast<float>(picture[i]) / 255);
+  for_each_instruction_set([] {
+    std::vector<uint8_t> picture(3 * 16 * 16);
+    for (size_t i = 0; i < picture.size(); ++i) picture[i] = static_cast<uint8_t>(i);
+    const std::vector<float> out = run_resize(picture, 16, 16, 16, 16);
+    for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], static_cast<float>(picture[i]) / 255);
+  });
 }
 
 }  // namespace
