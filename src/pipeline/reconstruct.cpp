@@ -196,9 +196,10 @@ void Reconstruction::train() {
     if (done % 10 == 0 || trainer_->finished()) {
       const Trainer::LossValues loss = trainer_->last_loss();
       smoothed_psnr = smoothed_psnr == 0 ? loss.psnr : 0.9 * smoothed_psnr + 0.1 * loss.psnr;
-      log_->step(done, trainer_->stage(), loss, trainer_->gaussian_count());
-      progress_.update(
-          done, {{"PSNR", smoothed_psnr}, {"Gaussians", static_cast<double>(trainer_->gaussian_count())}});
+      const auto gaussians = static_cast<double>(trainer_->gaussian_count());
+      log_->step(done, name_of(trainer_->stage()),
+                 {{"l1", loss.l1}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
+      progress_.update(done, {{"PSNR", smoothed_psnr}, {"Gaussians", gaussians}});
     }
     if (trainer_->iteration() % options.schedule.evaluate_interval == 0) evaluate_now();
     const bool by_count = options.checkpoint.interval > 0 && done % options.checkpoint.interval == 0;

@@ -23,17 +23,13 @@ TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) : ev
   if (!file_) throw Error(fmt::format("cannot write '{}'", path.string()));
 }
 
-void TrainingLog::step(int64_t iteration, Stage stage, const Trainer::LossValues& loss, int64_t gaussians) {
-  file_ << json{{"total", iteration},
-                {"stage", name_of(stage)},
-                {"l1", loss.l1},
-                {"psnr", loss.psnr},
-                {"gaussians", gaussians}}
-               .dump()
-        << '\n';
-  events_.add_scalar("train/l1", loss.l1, iteration);
-  events_.add_scalar("train/psnr", loss.psnr, iteration);
-  events_.add_scalar("gaussians", static_cast<double>(gaussians), iteration);
+void TrainingLog::step(int64_t iteration, const char* stage, std::initializer_list<Figure> figures) {
+  json record{{"total", iteration}, {"stage", stage}};
+  for (const Figure& figure : figures) {
+    record[figure.name] = figure.value;
+    events_.add_scalar(fmt::format("train/{}", figure.name), figure.value, iteration);
+  }
+  file_ << record.dump() << '\n';
 }
 
 void TrainingLog::evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,

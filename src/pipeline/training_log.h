@@ -5,9 +5,9 @@
 #include <fstream>
 #include <string>
 
+#include "core/progress.h"
 #include "io/tfevents.h"
 #include "splat/evaluation.h"
-#include "splat/trainer.h"
 
 namespace eg4d {
 
@@ -19,7 +19,8 @@ class TrainingLog {
   // `done`: iterations that the checkpoint has; later records are dropped.
   TrainingLog(const std::filesystem::path& folder, int64_t done);
 
-  void step(int64_t iteration, Stage stage, const Trainer::LossValues& loss, int64_t gaussians);
+  // The figures become fields of the line, and scalars "train/<name>".
+  void step(int64_t iteration, const char* stage, std::initializer_list<Figure> figures);
   // `record`: the evaluation as a JSON object; `picture`: rendered beside truth.
   void evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
                   const Picture& picture);

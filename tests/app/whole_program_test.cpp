@@ -98,6 +98,30 @@ TEST_F(WholeProgram, CtrlCStopsWithACheckpointAndTheSameCommandContinues) {
   EXPECT_TRUE(contains(run({"info", run_}).output, "not finished"));
 }
 
+// kill -9 at any moment, continued with another number of threads.
+TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
+  const std::vector<std::string> settings = {"--checkpoint.interval", "7"};
+  run(reconstruct(400, settings));
+  const std::string whole = read_text(run_ + "/coarse/model.safetensors");
+  std::filesystem::remove_all(run_);
+
+  int kills = 0, threads = 1;
+  for (auto patience = std::chrono::milliseconds(60);; patience += patience / 3) {
+    auto arguments = reconstruct(400, settings);
+    arguments.insert(arguments.end(), {"--threads", std::to_string(threads)});
+    threads = threads % 3 + 1;
+    RunningProgram program(arguments);
+    std::this_thread::sleep_for(patience);
+    program.signal(SIGKILL);
+    const ProgramResult result = program.wait();
+    if (result.exit_code == 0) break;
+    ASSERT_EQ(result.exit_code, 128 + SIGKILL) << result.errors;
+    ++kills;
+  }
+  EXPECT_GT(kills, 0);
+  EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
+}
+
 TEST_F(WholeProgram, JsonLinesAreJsonAndQuietIsQuiet) {
   const ProgramResult lines = run(reconstruct(10, {"--log-json"}));
   std::istringstream stream(lines.output);

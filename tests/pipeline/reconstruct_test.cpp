@@ -8,6 +8,7 @@
 #include "core/interrupt.h"
 #include "splat/model.h"
 #include "support/expect_error.h"
+#include "support/interrupt_after.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_scene.h"
 
@@ -37,18 +38,6 @@ ReconstructJob tiny_job(const fs::path& dataset, const fs::path& output) {
   options.density.max_gaussians = 100;
   return job;
 }
-
-// Interrupts after a number of steps, as Ctrl-C would.
-class InterruptAfter : public Progress {
- public:
-  explicit InterruptAfter(int64_t step) : step_(step) {}
-  void update(int64_t step, std::initializer_list<Figure>) override {
-    if (step == step_) request_interrupt();
-  }
-
- private:
-  int64_t step_;
-};
 
 class Reconstruct : public ::testing::Test {
  protected:
@@ -97,7 +86,7 @@ TEST_F(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
   const std::string whole = outcome(folder_ / "whole");
   const ReconstructJob job = tiny_job(dataset_, folder_ / "parts");
   for (int64_t stop : {10, 20, 50}) {
-    InterruptAfter progress(stop);
+    test::InterruptAfter progress(stop);
     EXPECT_THROW(reconstruct(*backend_, job, progress), Interrupted);
     clear_interrupt();
   }
