@@ -15,7 +15,8 @@ namespace eg4d {
 // Arithmetic of matrix products and convolutions: f32, or operands rounded to bfloat16 with f32 accumulation.
 enum class Precision : uint8_t { f32, bf16 };
 
-enum class Activation : uint8_t { none, silu, gelu };  // gelu is the exact one (erf)
+// gelu is the exact one (erf), quick_gelu CLIP's x·sigmoid(1.702·x).
+enum class Activation : uint8_t { none, silu, gelu, quick_gelu };
 
 // ---------------------------------------------------------------- weights
 
@@ -111,6 +112,7 @@ struct Attention {
   int64_t outer = 1, inner = 1;  // independent sequences: outer × inner
   int64_t heads = 1, head_dim = 64;
   int64_t queries = 0, keys = 0;  // tokens per sequence
+  bool causal = false;            // query i sees the keys 0 … i only
   Operand q, k, v;
   float* y = nullptr;  // strides as below; may be q.data with q's strides
   int64_t y_outer_stride = 0, y_inner_stride = 0, y_token_stride = 0;

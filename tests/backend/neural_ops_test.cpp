@@ -23,9 +23,28 @@ Values numbers(int64_t count, uint32_t seed, float spread = 2, float middle = 0)
 double silu(double x) {
   return x / (1 + std::exp(-x));
 }
+double quick_gelu(double x) {
+  return x / (1 + std::exp(-1.702 * x));
+}
 double gelu(double x) {
   return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5)));
 }
+
+double activated(Activation activation, double x) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::silu:
+      return silu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::quick_gelu:
+      return quick_gelu(x);
+  }
+  return 0;
+}
+constexpr Activation kActivations[] = {Activation::none, Activation::silu, Activation::gelu,
+                                       Activation::quick_gelu};
 
 class NeuralOpsTest : public testing::TestWithParam<int64_t> {
  protected:
@@ -65,7 +84,7 @@ TEST_P(NeuralOpsTest, Linear) {
           ops().pack_linear({.in = in, .out = out, .weight = w.data(), .bias = bias ? b.data() : nullptr});
       EXPECT_GE(packed->bytes(), w.size() * sizeof(float));
       const Values plain = plain_linear(x, w, bias ? b : Values(), in, out);
-      for (const Activation activation : {Activation::none, Activation::silu, Activation::gelu}) {
+      for (const Activation activation : kActivations) {
         Linear a;
         a.rows = rows;
         a.x = dx.data();
@@ -74,10 +93,7 @@ TEST_P(NeuralOpsTest, Linear) {
         a.y = z.data();
         ops().linear(a);
         Values expected = plain;
-        for (float& v : expected) {
-          if (activation == Activation::silu) v = static_cast<float>(silu(v));
-          if (activation == Activation::gelu) v = static_cast<float>(gelu(v));
-        }
+        for (float& v : expected) v = static_cast<float>(activated(activation, v));
         EXPECT_LE(relative_error(z.to_host(), expected), 1e-5);
         a.residual = y.data();
         ops().linear(a);
@@ -286,15 +302,16 @@ TEST_P(NeuralOpsTest, LayerNorm) {
 
 // q, k, v: [sequences,tokens,heads·head_dim]
 Values plain_attention(const Values& q, const Values& k, const Values& v, int64_t sequences, int64_t queries,
-                       int64_t keys, int64_t heads, int64_t head_dim) {
+                       int64_t keys, int64_t heads, int64_t head_dim, bool causal = false) {
   const int64_t width = heads * head_dim;
   Values y(static_cast<size_t>(sequences * queries * width));
   for (int64_t s = 0; s < sequences; ++s)
     for (int64_t h = 0; h < heads; ++h)
       for (int64_t i = 0; i < queries; ++i) {
-        std::vector<double> weight(static_cast<size_t>(keys));
+        const int64_t visible = causal ? std::min(i + 1, keys) : keys;
+        std::vector<double> weight(static_cast<size_t>(visible));
         double largest = -1e300, sum = 0;
-        for (int64_t j = 0; j < keys; ++j) {
+        for (int64_t j = 0; j < visible; ++j) {
           double& score = weight[static_cast<size_t>(j)];
           for (int64_t c = 0; c < head_dim; ++c)
             score +=
@@ -305,7 +322,7 @@ Values plain_attention(const Values& q, const Values& k, const Values& v, int64_
         for (double& w : weight) sum += w = std::exp(w - largest);
         for (int64_t c = 0; c < head_dim; ++c) {
           double total = 0;
-          for (int64_t j = 0; j < keys; ++j)
+          for (int64_t j = 0; j < visible; ++j)
             total += weight[static_cast<size_t>(j)] *
                      v[static_cast<size_t>((s * keys + j) * width + h * head_dim + c)];
           y[static_cast<size_t>((s * queries + i) * width + h * head_dim + c)] =
@@ -326,9 +343,9 @@ TEST_P(NeuralOpsTest, AttentionOfPixels) {
     const Values q = numbers(c.sequences * c.queries * width, 1, c.spread);
     const Values k = numbers(c.sequences * c.keys * width, 2, c.spread),
                  v = numbers(c.sequences * c.keys * width, 3);
-    const Tensor dq = device({static_cast<int64_t>(q.size())}, q),
-                 dk = device({static_cast<int64_t>(k.size())}, k);
-    const Tensor dv = device({static_cast<int64_t>(v.size())}, v);
+    Tensor dq = device({static_cast<int64_t>(q.size())}, q);
+    const Tensor dk = device({static_cast<int64_t>(k.size())}, k),
+                 dv = device({static_cast<int64_t>(v.size())}, v);
     Attention a;
     a.outer = c.sequences;
     a.heads = c.heads;
@@ -341,11 +358,15 @@ TEST_P(NeuralOpsTest, AttentionOfPixels) {
     a.y = dq.data();  // in place of the queries
     a.y_outer_stride = c.queries * width;
     a.y_token_stride = width;
-    ops().attention(a);
-    EXPECT_LE(relative_error(dq.to_host(),
-                             plain_attention(q, k, v, c.sequences, c.queries, c.keys, c.heads, c.head_dim)),
-              1e-5)
-        << c.queries << " queries of " << c.head_dim;
+    for (const bool causal : {false, true}) {
+      dq.copy_from_host(q.data(), q.size() * sizeof(float));
+      a.causal = causal;
+      ops().attention(a);
+      EXPECT_LE(relative_error(dq.to_host(), plain_attention(q, k, v, c.sequences, c.queries, c.keys, c.heads,
+                                                             c.head_dim, causal)),
+                1e-5)
+          << c.queries << " queries of " << c.head_dim << (causal ? ", causal" : "");
+    }
     a.outer = 0;
     ops().attention(a);
   }
@@ -414,12 +435,10 @@ TEST_P(NeuralOpsTest, Elementwise) {
     for (size_t i = 0; i < expected.size(); ++i) expected[i] = 0.5f * z[i];
     EXPECT_EQ(dz.to_host(), expected);
 
-    for (const Activation activation : {Activation::none, Activation::silu, Activation::gelu}) {
+    for (const Activation activation : kActivations) {
       ops().activate({.count = count, .activation = activation, .x = dx.data(), .y = y.data()});
       for (size_t i = 0; i < expected.size(); ++i)
-        expected[i] = static_cast<float>(activation == Activation::none   ? x[i]
-                                         : activation == Activation::silu ? silu(x[i])
-                                                                          : gelu(x[i]));
+        expected[i] = static_cast<float>(activated(activation, x[i]));
       EXPECT_LE(relative_error(y.to_host(), expected), 1e-6);
     }
   }
@@ -429,7 +448,7 @@ TEST_P(NeuralOpsTest, ActivationsOfExtremes) {
   const float infinity = std::numeric_limits<float>::infinity();
   const Values x = {0, -0.0f, 1e30f, -1e30f, infinity, std::nanf(""), 80, -80, -100, 100};
   const Tensor dx = device({10}, x), y = empty({10});
-  for (const Activation activation : {Activation::silu, Activation::gelu}) {
+  for (const Activation activation : {Activation::silu, Activation::gelu, Activation::quick_gelu}) {
     ops().activate({.count = 10, .activation = activation, .x = dx.data(), .y = y.data()});
     const Values values = y.to_host();
     EXPECT_EQ(values[0], 0);

@@ -196,10 +196,11 @@ HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t coun
   hn::StoreU(total, d, sum);
 }
 
-// kQueries queries (or the last few) of one head against all its keys. `scale` includes log2(e): weights are
-// powers of two.
-void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queries, int64_t count,
-                const float* keys, const float* values, float scale, float* working, float* y) {
+// kQueries queries (or the last few) of one head, from number `first`, against all its keys. `scale` includes
+// log2(e): weights are powers of two.
+void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queries, int64_t first,
+                int64_t count, const float* keys, const float* values, float scale, float* working,
+                float* y) {
   const Full d;
   const int64_t rows = round_up(count, kRows), score_stride = kKeyTiles * l.tile;
   float* query = working;
@@ -228,9 +229,11 @@ void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queri
         TileOfWidth<false>(width / l.lanes, a.head_dim, query + r * a.head_dim, a.head_dim, tile,
                            scores + r * score_stride + k, score_stride);
     }
-    for (int64_t r = 0; r < count; ++r)
-      SoftmaxRow(l, scores + r * score_stride, present, padded, largest + r, sums + r * l.lanes,
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t visible = a.causal ? std::clamp<int64_t>(first + r + 1 - begin, 0, present) : present;
+      SoftmaxRow(l, scores + r * score_stride, visible, padded, largest + r, sums + r * l.lanes,
                  output + r * l.packed_width);
+    }
     for (int64_t r = count; r < rows; ++r)
       std::memset(scores + r * score_stride, 0, static_cast<size_t>(present) * sizeof(float));
     for (int64_t c = 0; c < l.packed_width; c += l.tile) {
@@ -284,8 +287,8 @@ void query_block(const AttentionLayout& l, const Attention& a, const HeadPositio
                  const float* keys, const float* values, float* working) {
   const float scale = 1.4426950408889634f / std::sqrt(static_cast<float>(a.head_dim));
   HWY_DYNAMIC_DISPATCH(QueryBlock)
-  (l, a, position.in(a, a.q) + first * a.q.token_stride, std::min(kQueries, a.queries - first), keys, values,
-   scale, working, position.out(a) + first * a.y_token_stride);
+  (l, a, position.in(a, a.q) + first * a.q.token_stride, first, std::min(kQueries, a.queries - first), keys,
+   values, scale, working, position.out(a) + first * a.y_token_stride);
 }
 
 // Many short sequences (over the frames of a video): a thread packs and uses a head's keys at once.

@@ -69,6 +69,9 @@ void ActivateRange(const Activate& a, int64_t begin, int64_t end) {
     case Activation::gelu:
       each(end - begin, x, x, y, [d](Vector v, Vector) { return gelu(d, v); });
       break;
+    case Activation::quick_gelu:
+      each(end - begin, x, x, y, [d](Vector v, Vector) { return quick_gelu(d, v); });
+      break;
   }
 }
 

@@ -62,6 +62,7 @@ void Normalize(const GroupNorm& a, int64_t begin, int64_t end, const float* gain
       v = hn::MulAdd(v, hn::LoadU(d, gain + c), hn::LoadU(d, offset + c));
       if (activation == Activation::silu) v = silu(d, v);
       if (activation == Activation::gelu) v = gelu(d, v);
+      if (activation == Activation::quick_gelu) v = quick_gelu(d, v);
       hn::StoreU(v, d, y + c);
     });
   }

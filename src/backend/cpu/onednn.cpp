@@ -192,6 +192,8 @@ Primitive OneDnn::State::finish(const_dnnl_op_desc_t operation, Activation activ
     dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_swish, 1, 0);
   if (activation == Activation::gelu)
     dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_gelu_erf, 0, 0);
+  if (activation == Activation::quick_gelu)
+    dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_swish, 1.702f, 0);
   if (accumulate) dnnl_post_ops_append_sum(post_operations, 1);
   dnnl_primitive_attr_set_post_ops(attributes, post_operations);
 

@@ -48,6 +48,14 @@ HWY_INLINE V silu(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), cpu::HWY_NAMESPACE::exp(d, hn::Neg(x))));
 }
 
+// x·sigmoid(1.702·x)
+template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
+HWY_INLINE V quick_gelu(D d, V x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const V power = cpu::HWY_NAMESPACE::exp(d, hn::Mul(x, hn::Set(d, -1.702f)));
+  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), power));
+}
+
 // x·Φ(x) with erf from Abramowitz & Stegun 7.1.26 (absolute error below 1.5e-7).
 template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V gelu(D d, V x) {
