@@ -10,6 +10,7 @@ pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
 pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
 pkg_check_modules(FMT REQUIRED IMPORTED_TARGET fmt)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(TOML REQUIRED IMPORTED_TARGET tomlplusplus)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
 find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
@@ -19,4 +20,4 @@ find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
 set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
-    PkgConfig::FFMPEG PkgConfig::FMT PkgConfig::TOML ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)
+    PkgConfig::FFMPEG PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)

@@ -16,7 +16,7 @@ packages=(
   # computing
   libdnnl-dev libhwy-dev libnanoflann-dev
   # texts and the command line
-  libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
+  libfmt-dev libutf8proc-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   # tests, benchmarks, lint, the .deb package
   libgtest-dev libbenchmark-dev clang-format-14 clang-tidy-14 dpkg-dev file
 )

@@ -5,63 +5,20 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "nn/loader.h"
+#include "diffusion/clip_blocks.h"
 
 namespace eg4d {
 namespace {
 
 constexpr int64_t kDefaultHeadChannels = 80;
-constexpr float kEpsilon = 1e-5f;
-
-struct Block {
-  NormLayer norm1, norm2;
-  LinearLayer query_key_value, out, widen, narrow;
-};
 
 struct Layers {
   int64_t width = 0, out = 0, patch = 0, channels = 0, grid = 0;
   LinearLayer patch_embedding, projection;
   Tensor class_token, positions;  // [1,width], [grid²+1,width]
   NormLayer norm_before, norm_after;
-  std::vector<Block> blocks;
+  std::vector<ClipBlock> blocks;
 };
-
-LinearLayer packed(const Loader& loader, int64_t in, int64_t out, const std::vector<float>& weight,
-                   const std::vector<float>& bias) {
-  LinearLayer layer{in, out, nullptr};
-  if (!loader.checking())
-    layer.weight = loader.backend().neural().pack_linear({.in = in,
-                                                          .out = out,
-                                                          .weight = weight.data(),
-                                                          .bias = bias.empty() ? nullptr : bias.data(),
-                                                          .precision = loader.precision()});
-  return layer;
-}
-
-// [a,b,c] → [a,c,b]
-std::vector<float> swap_last_axes(const std::vector<float>& values, int64_t b, int64_t c) {
-  std::vector<float> swapped(values.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    const int64_t at = static_cast<int64_t>(i), outer = at / (b * c), row = at / c % b, column = at % c;
-    swapped[static_cast<size_t>((outer * c + column) * b + row)] = values[i];
-  }
-  return swapped;
-}
-
-Block build_block(const Loader& loader, int64_t width) {
-  Block block;
-  block.norm1 = loader.norm("ln_1", width, kEpsilon);
-  block.norm2 = loader.norm("ln_2", width, kEpsilon);
-  const std::vector<float> weight = loader.values("attn.in_proj_weight", {3 * width, width});
-  const std::vector<float> bias = loader.values("attn.in_proj_bias", {3 * width});
-  block.query_key_value = packed(loader, width, 3 * width, weight, bias);
-  block.out = loader.linear("attn.out_proj", width, width);
-  const int64_t inner =
-      loader.extent({{"mlp.c_fc.bias", 0}, {"mlp.c_fc.weight", 0}, {"mlp.c_proj.weight", 1}});
-  block.widen = loader.linear("mlp.c_fc", width, inner);
-  block.narrow = loader.linear("mlp.c_proj", inner, width);
-  return block;
-}
 
 Layers build(Loader& loader) {
   Layers layers;
@@ -82,19 +39,18 @@ Layers build(Loader& loader) {
   const std::vector<float> patches =
       loader.values("conv1.weight", {width, layers.channels, layers.patch, layers.patch});
   layers.patch_embedding =
-      packed(loader, area * layers.channels, width, swap_last_axes(patches, layers.channels, area), {});
+      packed_linear(loader, area * layers.channels, width, swap_last_axes(patches, layers.channels, area));
   const std::vector<float> projection = loader.values("proj", {width, layers.out});
-  layers.projection = packed(loader, width, layers.out, swap_last_axes(projection, width, layers.out), {});
+  layers.projection = packed_linear(loader, width, layers.out, swap_last_axes(projection, width, layers.out));
   const std::vector<float> class_token = loader.values("class_embedding", {width});
   const std::vector<float> positions = loader.values("positional_embedding", {tokens, width});
   if (!loader.checking()) {
     layers.class_token = Tensor::from_host<float>(loader.backend(), {1, width}, class_token);
     layers.positions = Tensor::from_host<float>(loader.backend(), {tokens, width}, positions);
   }
-  layers.norm_before = loader.norm("ln_pre", width, kEpsilon);
-  layers.norm_after = loader.norm("ln_post", width, kEpsilon);
-  for (int64_t i = 0, blocks = loader.children("transformer.resblocks"); i < blocks; ++i)
-    layers.blocks.push_back(build_block(loader.at(fmt::format("transformer.resblocks.{}", i)), width));
+  layers.norm_before = loader.norm("ln_pre", width, kClipNormEpsilon);
+  layers.norm_after = loader.norm("ln_post", width, kClipNormEpsilon);
+  layers.blocks = clip_blocks(loader, width, ClipNames::open_clip);
   return layers;
 }
 
@@ -109,7 +65,6 @@ struct ClipImageEncoder::Network {
   Network(Backend& b, Layers l, int64_t head)
       : backend(b), arena(b), layers(std::move(l)), head_channels(head) {}
   Tensor tokens(Session& session, const Tensor& pictures) const;
-  void apply(Session& session, const Block& block, const Tensor& x, int64_t pictures) const;
 
   Backend& backend;
   Arena arena;
@@ -172,31 +127,6 @@ Tensor ClipImageEncoder::Network::tokens(Session& session, const Tensor& picture
   return all;
 }
 
-void ClipImageEncoder::Network::apply(Session& session, const Block& block, const Tensor& x,
-                                      int64_t pictures) const {
-  const int64_t width = layers.width, count = x.dim(0) / pictures;
-  {
-    const Tensor normed = layer_norm(session, block.norm1, x);
-    const Tensor qkv = block.query_key_value(session, normed);
-    Attention a;
-    a.outer = pictures;
-    a.heads = width / head_channels;
-    a.head_dim = head_channels;
-    a.queries = a.keys = count;
-    a.q = {qkv.data(), count * 3 * width, 0, 3 * width};
-    a.k = a.v = a.q;
-    a.k.data += width;
-    a.v.data += 2 * width;
-    a.y = normed.data();
-    a.y_outer_stride = count * width;
-    a.y_token_stride = width;
-    session.ops().attention(a);
-    block.out.add_to(session, normed, x);
-  }
-  const Tensor normed = layer_norm(session, block.norm2, x);
-  block.narrow.add_to(session, block.widen(session, normed, Activation::gelu), x);
-}
-
 Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observer) {
   const Layers& layers = network_->layers;
   const int64_t size = picture_size(), width = layers.width;
@@ -210,7 +140,7 @@ Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observe
     x = layer_norm(session, layers.norm_before, x, {.add = layers.positions, .rows_per_add = 1, .sum = x});
     session.observe("ln_pre", x);
     for (size_t i = 0; i < layers.blocks.size(); ++i) {
-      network_->apply(session, layers.blocks[i], x, count);
+      layers.blocks[i].apply(session, x, {.sequences = count, .head_channels = network_->head_channels});
       session.observe(fmt::format("block{}", i), x);
     }
     x = layer_norm(session, layers.norm_after, x);

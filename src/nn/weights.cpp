@@ -26,6 +26,25 @@ void convert(const SafetensorsFile::Entry& entry, int64_t count, float* to, Conv
   });
 }
 
+void convert(const SafetensorsFile::Entry& entry, int64_t count, float* to, const std::string& what) {
+  switch (entry.dtype) {
+    case DType::f32:
+      convert<float>(entry, count, to, [](float v) { return v; });
+      break;
+    case DType::f64:
+      convert<double>(entry, count, to, [](double v) { return static_cast<float>(v); });
+      break;
+    case DType::f16:
+      convert<uint16_t>(entry, count, to, half_to_float);
+      break;
+    case DType::bf16:
+      convert<uint16_t>(entry, count, to, bfloat16_to_float);
+      break;
+    default:
+      throw Error(fmt::format("{} holds {}, not floating point", what, name_of(entry.dtype)));
+  }
+}
+
 // Whole pages inside the tensor's bytes; read again from the file if ever needed again.
 void drop_pages(const SafetensorsFile::Entry& entry) {
   constexpr uintptr_t kPage = 4096;
@@ -66,6 +85,16 @@ int64_t WeightMap::metadata_number(const std::string& key, int64_t otherwise) co
   return otherwise;
 }
 
+const WeightMap::Item& WeightMap::at(const std::string& name) const {
+  const auto found = items_.find(name);
+  if (found == items_.end()) throw Error(fmt::format("'{}' has no tensor '{}'", path_.string(), name));
+  return found->second;
+}
+
+std::string WeightMap::described(const std::string& name) const {
+  return fmt::format("'{}': tensor '{}'", path_.string(), name);
+}
+
 std::vector<float> WeightMap::floats(const std::string& name) const {
   std::vector<float> values;
   append(name, values);
@@ -73,31 +102,13 @@ std::vector<float> WeightMap::floats(const std::string& name) const {
 }
 
 void WeightMap::append(const std::string& name, std::vector<float>& values) const {
-  const auto found = items_.find(name);
-  if (found == items_.end()) throw Error(fmt::format("'{}' has no tensor '{}'", path_.string(), name));
-  const Item& item = found->second;
+  const Item& item = at(name);
   const size_t before = values.size();
   values.resize(before + static_cast<size_t>(element_count(item.shape)));
   float* to = values.data() + before;
   for (const SafetensorsFile::Entry* part : item.parts) {
     const int64_t count = element_count(part->shape);
-    switch (part->dtype) {
-      case DType::f32:
-        convert<float>(*part, count, to, [](float v) { return v; });
-        break;
-      case DType::f64:
-        convert<double>(*part, count, to, [](double v) { return static_cast<float>(v); });
-        break;
-      case DType::f16:
-        convert<uint16_t>(*part, count, to, half_to_float);
-        break;
-      case DType::bf16:
-        convert<uint16_t>(*part, count, to, bfloat16_to_float);
-        break;
-      default:
-        throw Error(fmt::format("'{}': tensor '{}' holds {}, not floating point", path_.string(), name,
-                                name_of(part->dtype)));
-    }
+    convert(*part, count, to, described(name));
     drop_pages(*part);
     to += count;
   }
@@ -107,6 +118,38 @@ void WeightMap::append(const std::string& name, std::vector<float>& values) cons
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c)
       values[before + static_cast<size_t>(r * columns + c)] = stored[static_cast<size_t>(c * rows + r)];
+}
+
+std::vector<float> WeightMap::rows(const std::string& name, std::span<const int64_t> rows) const {
+  const Item& item = at(name);
+  if (item.parts.size() != 1 || item.transposed || item.shape.empty())
+    throw Error(fmt::format("{} is not stored in rows", described(name)));
+  const SafetensorsFile::Entry& entry = *item.parts[0];
+  const int64_t width = item.shape[0] == 0 ? 0 : element_count(item.shape) / item.shape[0];
+  std::vector<float> values(rows.size() * static_cast<size_t>(width));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0 || rows[i] >= item.shape[0])
+      throw Error(fmt::format("{} has no row {}", described(name), rows[i]));
+    SafetensorsFile::Entry row = entry;
+    row.data += static_cast<size_t>(rows[i] * width) * size_of(entry.dtype);
+    convert(row, width, values.data() + i * static_cast<size_t>(width), described(name));
+  }
+  return values;
+}
+
+WeightMap WeightMap::below(const std::string& prefix) const {
+  WeightMap part;
+  part.path_ = path_;
+  part.files_ = files_;
+  for (auto item = items_.lower_bound(prefix); item != items_.end() && item->first.starts_with(prefix);
+       ++item)
+    part.items_.insert(*item);
+  return part;
+}
+
+void WeightMap::add(const WeightMap& other) {
+  files_.insert(files_.end(), other.files_.begin(), other.files_.end());
+  for (const auto& [name, item] : other.items_) items_[name] = item;
 }
 
 }  // namespace eg4d

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,12 @@ class WeightMap {
   // cache).
   std::vector<float> floats(const std::string& name) const;
   void append(const std::string& name, std::vector<float>& values) const;  // behind what is there
+  // Some rows (along the first axis) of a tensor that is stored as it is; only these are read.
+  std::vector<float> rows(const std::string& name, std::span<const int64_t> rows) const;
+
+  // The tensors whose names begin so; the files stay open.
+  WeightMap below(const std::string& prefix) const;
+  void add(const WeightMap& other);  // its tensors, in place of those of the same name
 
   // For other layouts: keeps the file open and names some of its tensors.
   void set_path(const std::filesystem::path& path) { path_ = path; }
@@ -45,6 +52,9 @@ class WeightMap {
   void remove(const std::string& name) { items_.erase(name); }
 
  private:
+  const Item& at(const std::string& name) const;
+  std::string described(const std::string& name) const;  // for messages
+
   std::filesystem::path path_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, Item> items_;

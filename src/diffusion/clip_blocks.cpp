@@ -1,0 +1,85 @@
+#include "diffusion/clip_blocks.h"
+
+#include <fmt/format.h>
+
+namespace eg4d {
+
+LinearLayer packed_linear(const Loader& loader, int64_t in, int64_t out, const std::vector<float>& weight,
+                          const std::vector<float>& bias) {
+  LinearLayer layer{in, out, nullptr};
+  if (!loader.checking())
+    layer.weight = loader.backend().neural().pack_linear({.in = in,
+                                                          .out = out,
+                                                          .weight = weight.data(),
+                                                          .bias = bias.empty() ? nullptr : bias.data(),
+                                                          .precision = loader.precision()});
+  return layer;
+}
+
+std::vector<float> swap_last_axes(const std::vector<float>& values, int64_t b, int64_t c) {
+  std::vector<float> swapped(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int64_t at = static_cast<int64_t>(i), outer = at / (b * c), row = at / c % b, column = at % c;
+    swapped[static_cast<size_t>((outer * c + column) * b + row)] = values[i];
+  }
+  return swapped;
+}
+
+ClipBlock::ClipBlock(const Loader& loader, int64_t width, ClipNames names) {
+  if (names == ClipNames::open_clip) {
+    norm1_ = loader.norm("ln_1", width, kClipNormEpsilon);
+    norm2_ = loader.norm("ln_2", width, kClipNormEpsilon);
+    const std::vector<float> weight = loader.values("attn.in_proj_weight", {3 * width, width});
+    const std::vector<float> bias = loader.values("attn.in_proj_bias", {3 * width});
+    query_key_value_ = packed_linear(loader, width, 3 * width, weight, bias);
+    out_ = loader.linear("attn.out_proj", width, width);
+    const int64_t inner =
+        loader.extent({{"mlp.c_fc.bias", 0}, {"mlp.c_fc.weight", 0}, {"mlp.c_proj.weight", 1}});
+    widen_ = loader.linear("mlp.c_fc", width, inner);
+    narrow_ = loader.linear("mlp.c_proj", inner, width);
+  } else {
+    norm1_ = loader.norm("layer_norm1", width, kClipNormEpsilon);
+    norm2_ = loader.norm("layer_norm2", width, kClipNormEpsilon);
+    query_key_value_ =
+        loader.at("self_attn").stacked_linear({"q_proj", "k_proj", "v_proj"}, width, width, {});
+    out_ = loader.linear("self_attn.out_proj", width, width);
+    const int64_t inner = loader.extent({{"mlp.fc1.bias", 0}, {"mlp.fc1.weight", 0}, {"mlp.fc2.weight", 1}});
+    widen_ = loader.linear("mlp.fc1", width, inner);
+    narrow_ = loader.linear("mlp.fc2", inner, width);
+  }
+}
+
+std::vector<ClipBlock> clip_blocks(const Loader& loader, int64_t width, ClipNames names) {
+  const std::string name = names == ClipNames::open_clip ? "transformer.resblocks" : "encoder.layers";
+  std::vector<ClipBlock> blocks;
+  for (int64_t i = 0, count = loader.children(name); i < count; ++i)
+    blocks.emplace_back(loader.at(fmt::format("{}.{}", name, i)), width, names);
+  return blocks;
+}
+
+void ClipBlock::apply(Session& session, const Tensor& x, const Call& call) const {
+  const int64_t width = x.dim(1), count = x.dim(0) / call.sequences;
+  {
+    const Tensor normed = layer_norm(session, norm1_, x);
+    const Tensor qkv = query_key_value_(session, normed);
+    Attention a;
+    a.outer = call.sequences;
+    a.heads = width / call.head_channels;
+    a.head_dim = call.head_channels;
+    a.queries = a.keys = count;
+    a.causal = call.causal;
+    a.q = {qkv.data(), count * 3 * width, 0, 3 * width};
+    a.k = a.v = a.q;
+    a.k.data += width;
+    a.v.data += 2 * width;
+    a.y = normed.data();
+    a.y_outer_stride = count * width;
+    a.y_token_stride = width;
+    session.ops().attention(a);
+    out_.add_to(session, normed, x);
+  }
+  const Tensor normed = layer_norm(session, norm2_, x);
+  narrow_.add_to(session, widen_(session, normed, call.activation), x);
+}
+
+}  // namespace eg4d
