@@ -22,6 +22,16 @@ class PhiloxNormalStream : public NormalStream {
 
 }  // namespace
 
+std::vector<float> draw_channels_last(NormalStream& stream, size_t n, size_t channels, size_t pixels) {
+  std::vector<float> drawn(n * channels * pixels), result(drawn.size());
+  stream.draw(drawn);
+  for (size_t i = 0; i < n; ++i)
+    for (size_t c = 0; c < channels; ++c)
+      for (size_t p = 0; p < pixels; ++p)
+        result[(i * pixels + p) * channels + c] = drawn[(i * channels + c) * pixels + p];
+  return result;
+}
+
 std::unique_ptr<NormalStream> make_normal_stream(const std::string& name, uint64_t seed) {
   if (name == "philox") return std::make_unique<PhiloxNormalStream>(seed);
   if (name == "torch-cpu") return std::make_unique<TorchCpuStream>(seed);

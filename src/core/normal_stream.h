@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace eg4d {
 
@@ -24,5 +25,8 @@ class NormalStream {
 //                                   each.
 // Throws UsageError for another name.
 std::unique_ptr<NormalStream> make_normal_stream(const std::string& name, uint64_t seed);
+
+// Standard normals drawn as one array [n, channels, pixels], returned as [n, pixels, channels].
+std::vector<float> draw_channels_last(NormalStream& stream, size_t n, size_t channels, size_t pixels);
 
 }  // namespace eg4d

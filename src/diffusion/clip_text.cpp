@@ -73,13 +73,14 @@ ClipTextEncoder::ClipTextEncoder(Backend& backend, const WeightMap& weights, con
   network_->table_name = prefix + token_table(layers.names);
   network_->table = weights.below(network_->table_name);
   network_->activation = options.activation;
-  network_->head_channels = options.heads > 0 ? layers.width / options.heads : kClipHeadChannels;
+  const int64_t usual = weights.metadata_number("clip_head_channels", kClipHeadChannels);
+  network_->head_channels = options.heads > 0 ? layers.width / options.heads : usual;
   if (network_->head_channels == 0 || layers.width % network_->head_channels != 0 ||
       (options.heads > 0 && layers.width % options.heads != 0))
-    throw Error(fmt::format(
-        "'{}': a text encoder of width {} cannot be divided into {}", weights.path().string(), layers.width,
-        options.heads > 0 ? fmt::format("{} attention heads", options.heads)
-                          : fmt::format("attention heads of {} channels", kClipHeadChannels)));
+    throw Error(fmt::format("'{}': a text encoder of width {} cannot be divided into {}",
+                            weights.path().string(), layers.width,
+                            options.heads > 0 ? fmt::format("{} attention heads", options.heads)
+                                              : fmt::format("attention heads of {} channels", usual)));
 }
 
 ClipTextEncoder::~ClipTextEncoder() = default;

@@ -16,7 +16,7 @@ class ClipTextEncoder {
  public:
   // Sizes are read from the tensors; these two leave no trace there.
   struct Options {
-    int64_t heads = 0;  // 0: of 64 channels each
+    int64_t heads = 0;  // 0: of as many channels as the metadata "clip_head_channels" tell, else 64
     Activation activation = Activation::gelu;
     Precision precision = Precision::f32;
   };

@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
-
-#include "core/error.h"
 
 namespace eg4d {
 namespace {
@@ -13,13 +10,13 @@ namespace {
 const std::string kUNet = "model.diffusion_model.",
                   kImage = "conditioner.embedders.0.open_clip.model.visual.";
 const std::string kCondition = "conditioner.embedders.3.encoder.", kFirstStage = "first_stage_model.";
+const std::string kSecondText = "conditioner.embedders.1.model.";
 const std::array<const char*, 3> kProjections = {"q_proj", "k_proj", "v_proj"};
 
 // How many of <begin>0, <begin>1, … there are.
-template <class Contains>
-int count_parts(const Contains& contains_prefix, const std::string& begin) {
+int count_parts(const DiffusersNames::HasPrefix& has_prefix, const std::string& begin) {
   int count = 0;
-  while (contains_prefix(fmt::format("{}{}.", begin, count))) ++count;
+  while (has_prefix(fmt::format("{}{}.", begin, count))) ++count;
   return count;
 }
 
@@ -54,14 +51,36 @@ DiffusersNames::Structure DiffusersNames::structure_of(const WeightMap& weights)
   s.decoder_levels = count_parts(has, kFirstStage + "decoder.up.");
   s.decoder_blocks = count_parts(has, kFirstStage + "decoder.up.0.block.");
   s.temporal_decoder = has(kFirstStage + "decoder.mid.block_1.time_stack.");
-  s.image_layers = count_parts(has, kImage + "transformer.resblocks.");
+  s.clip_layers = count_parts(has, kImage + "transformer.resblocks.");
+  return s;
+}
+
+DiffusersNames::Structure DiffusersNames::structure_of_folder(DiffusersFamily family, const HasPrefix& has) {
+  Structure s;
+  s.family = family;
+  s.unet_levels = count_parts(has, "unet/down_blocks.");
+  s.unet_blocks = count_parts(has, "unet/down_blocks.0.resnets.");
+  for (int level = 0; level < s.unet_levels; ++level)
+    s.up_attention.push_back(has(fmt::format("unet/up_blocks.{}.attentions.", level)));
+  s.encoder_levels = count_parts(has, "vae/encoder.down_blocks.");
+  s.encoder_blocks = count_parts(has, "vae/encoder.down_blocks.0.resnets.");
+  s.decoder_levels = count_parts(has, "vae/decoder.up_blocks.");
+  s.decoder_blocks = count_parts(has, "vae/decoder.up_blocks.0.resnets.");
+  s.temporal_decoder = has("vae/decoder.mid_block.resnets.0.temporal_res_block.");
+  s.clip_layers =
+      count_parts(has, family == DiffusersFamily::video ? "image_encoder/vision_model.encoder.layers."
+                                                        : "text_encoder_2/text_model.encoder.layers.");
   return s;
 }
 
 DiffusersNames::DiffusersNames(const Structure& structure) {
   add_unet(structure);
   add_autoencoder(structure);
-  add_image_encoder(structure.image_layers);
+  if (structure.family == DiffusersFamily::video) {
+    add_image_encoder(structure.clip_layers);
+  } else {
+    add_text_encoders(structure.clip_layers);
+  }
 }
 
 void DiffusersNames::add(const std::string& single, const std::string& folder) {
@@ -69,16 +88,19 @@ void DiffusersNames::add(const std::string& single, const std::string& folder) {
   single_of_[folder] = single;
 }
 
-void DiffusersNames::add_residual(const std::string& single, const std::string& folder) {
-  for (const auto& [branch, folder_branch] : {std::pair<std::string, std::string>{"", "spatial_res_block."},
-                                              {"time_stack.", "temporal_res_block."}}) {
+void DiffusersNames::add_residual(const std::string& single, const std::string& folder, bool video) {
+  const auto add_branch = [&](const std::string& branch, const std::string& folder_branch) {
     add(single + branch + "in_layers.0.", folder + folder_branch + "norm1.");
     add(single + branch + "in_layers.2.", folder + folder_branch + "conv1.");
     add(single + branch + "emb_layers.1.", folder + folder_branch + "time_emb_proj.");
     add(single + branch + "out_layers.0.", folder + folder_branch + "norm2.");
     add(single + branch + "out_layers.3.", folder + folder_branch + "conv2.");
-  }
-  add(single + "skip_connection.", folder + "spatial_res_block.conv_shortcut.");
+  };
+  const std::string spatial = video ? "spatial_res_block." : "";
+  add_branch("", spatial);
+  add(single + "skip_connection.", folder + spatial + "conv_shortcut.");
+  if (!video) return;
+  add_branch("time_stack.", "temporal_res_block.");
   add(single + "time_mixer.", folder + "time_mixer.");
 }
 
@@ -92,6 +114,7 @@ void DiffusersNames::add_transformer(const std::string& single, const std::strin
 
 void DiffusersNames::add_unet(const Structure& s) {
   const std::string folder = "unet/";
+  const bool video = s.family == DiffusersFamily::video;
   add(kUNet + "time_embed.0.", folder + "time_embedding.linear_1.");
   add(kUNet + "time_embed.2.", folder + "time_embedding.linear_2.");
   add(kUNet + "label_emb.0.0.", folder + "add_embedding.linear_1.");
@@ -107,20 +130,20 @@ void DiffusersNames::add_unet(const Structure& s) {
       const std::string input = fmt::format("{}input_blocks.{}.", kUNet, 1 + level * stride + block);
       const std::string output = fmt::format("{}output_blocks.{}.", kUNet, level * stride + block);
       if (block < s.unet_blocks) {
-        add_residual(input + "0.", fmt::format("{}resnets.{}.", down, block));
+        add_residual(input + "0.", fmt::format("{}resnets.{}.", down, block), video);
         add_transformer(input + "1.", fmt::format("{}attentions.{}.", down, block));
       } else {
         add(input + "0.op.", down + "downsamplers.0.conv.");
         add(fmt::format("{}{}.conv.", output, s.up_attention.at(static_cast<size_t>(level)) ? 2 : 1),
             up + "upsamplers.0.conv.");
       }
-      add_residual(output + "0.", fmt::format("{}resnets.{}.", up, block));
+      add_residual(output + "0.", fmt::format("{}resnets.{}.", up, block), video);
       add_transformer(output + "1.", fmt::format("{}attentions.{}.", up, block));
     }
   }
-  add_residual(kUNet + "middle_block.0.", folder + "mid_block.resnets.0.");
+  add_residual(kUNet + "middle_block.0.", folder + "mid_block.resnets.0.", video);
   add_transformer(kUNet + "middle_block.1.", folder + "mid_block.attentions.0.");
-  add_residual(kUNet + "middle_block.2.", folder + "mid_block.resnets.1.");
+  add_residual(kUNet + "middle_block.2.", folder + "mid_block.resnets.1.", video);
 }
 
 void DiffusersNames::add_autoencoder_block(const std::string& single, const std::string& folder,
@@ -149,7 +172,10 @@ void DiffusersNames::add_autoencoder_middle(const std::string& single, const std
 }
 
 void DiffusersNames::add_autoencoder(const Structure& s) {
-  const std::string encoder = kCondition + "encoder.", decoder = kFirstStage + "decoder.";
+  // SVD's only encoder in the folder layout is that of the conditioning picture.
+  const bool video = s.family == DiffusersFamily::video;
+  const std::string encoding = video ? kCondition : kFirstStage;
+  const std::string encoder = encoding + "encoder.", decoder = kFirstStage + "decoder.";
   for (const std::string part : {"encoder.", "decoder."}) {
     const std::string single = part == "encoder." ? encoder : decoder, folder = "vae/" + part;
     add(single + "conv_in.", folder + "conv_in.");
@@ -157,7 +183,8 @@ void DiffusersNames::add_autoencoder(const Structure& s) {
     add(single + "conv_out.", folder + "conv_out.");
     add_autoencoder_middle(single, folder, part == "decoder." && s.temporal_decoder);
   }
-  add(kCondition + "quant_conv.", "vae/quant_conv.");
+  add(encoding + "quant_conv.", "vae/quant_conv.");
+  if (!video) add(kFirstStage + "post_quant_conv.", "vae/post_quant_conv.");
   add(decoder + "conv_out.time_mix_conv.", "vae/decoder.time_conv_out.");
   for (int level = 0; level < s.encoder_levels; ++level) {
     const std::string single = fmt::format("{}down.{}.", encoder, level);
@@ -185,17 +212,31 @@ void DiffusersNames::add_image_encoder(int layers) {
   add(kImage + "ln_pre.", folder + "pre_layrnorm.");  // sic
   add(kImage + "ln_post.", folder + "post_layernorm.");
   add(kImage + "proj", "image_encoder/visual_projection.weight");
+  add_clip_layers(kImage, folder, layers);
+}
+
+void DiffusersNames::add_text_encoders(int layers_of_second) {
+  add("conditioner.embedders.0.transformer.text_model.", "text_encoder/text_model.");
+  const std::string folder = "text_encoder_2/text_model.";
+  add(kSecondText + "token_embedding.", folder + "embeddings.token_embedding.");
+  add(kSecondText + "positional_embedding", folder + "embeddings.position_embedding.weight");
+  add(kSecondText + "ln_final.", folder + "final_layer_norm.");
+  add(kSecondText + "text_projection", "text_encoder_2/text_projection.weight");
+  add_clip_layers(kSecondText, folder, layers_of_second);
+}
+
+void DiffusersNames::add_clip_layers(const std::string& single, const std::string& folder, int layers) {
   for (int i = 0; i < layers; ++i) {
-    const std::string single = fmt::format("{}transformer.resblocks.{}.", kImage, i);
+    const std::string block = fmt::format("{}transformer.resblocks.{}.", single, i);
     const std::string layer = fmt::format("{}encoder.layers.{}.", folder, i);
-    add(single + "ln_1.", layer + "layer_norm1.");
-    add(single + "ln_2.", layer + "layer_norm2.");
-    add(single + "attn.out_proj.", layer + "self_attn.out_proj.");
-    add(single + "mlp.c_fc.", layer + "mlp.fc1.");
-    add(single + "mlp.c_proj.", layer + "mlp.fc2.");
+    add(block + "ln_1.", layer + "layer_norm1.");
+    add(block + "ln_2.", layer + "layer_norm2.");
+    add(block + "attn.out_proj.", layer + "self_attn.out_proj.");
+    add(block + "mlp.c_fc.", layer + "mlp.fc1.");
+    add(block + "mlp.c_proj.", layer + "mlp.fc2.");
     // The three rows of a stacked tensor; the folder's names carry which one.
     for (const std::string kind : {"weight", "bias"})
-      add(single + "attn.in_proj_" + kind, layer + "self_attn.*." + kind);
+      add(block + "attn.in_proj_" + kind, layer + "self_attn.*." + kind);
   }
 }
 
@@ -221,84 +262,7 @@ std::optional<DiffusersNames::Place> DiffusersNames::to_single_file(const std::s
   }
   const std::optional<std::string> name = translate(single_of_, folder_name);
   if (!name) return {};
-  return Place{*name, 0, 1, folder_name == "image_encoder/visual_projection.weight"};
-}
-
-// ---------------------------------------------------------------- reading a folder
-
-namespace {
-
-using FolderTensors = std::map<std::string, const SafetensorsFile::Entry*>;
-
-std::filesystem::path file_in(const std::filesystem::path& folder, const std::string& component) {
-  const std::string stem = component == "image_encoder" ? "model" : "diffusion_pytorch_model";
-  for (const std::string variant : {".fp16", ""}) {
-    const std::filesystem::path path = folder / component / (stem + variant + ".safetensors");
-    if (std::filesystem::exists(path)) return path;
-  }
-  throw Error(
-      fmt::format("'{}' has no '{}/{}.safetensors'; give a folder in the diffusers layout or a single "
-                  "safetensors file",
-                  folder.string(), component, stem));
-}
-
-DiffusersNames::Structure structure_of_folder(const FolderTensors& tensors) {
-  const auto has = [&](const std::string& prefix) {
-    const auto found = tensors.lower_bound(prefix);
-    return found != tensors.end() && found->first.starts_with(prefix);
-  };
-  DiffusersNames::Structure s;
-  s.unet_levels = count_parts(has, "unet/down_blocks.");
-  s.unet_blocks = count_parts(has, "unet/down_blocks.0.resnets.");
-  for (int level = 0; level < s.unet_levels; ++level)
-    s.up_attention.push_back(has(fmt::format("unet/up_blocks.{}.attentions.", level)));
-  s.encoder_levels = count_parts(has, "vae/encoder.down_blocks.");
-  s.encoder_blocks = count_parts(has, "vae/encoder.down_blocks.0.resnets.");
-  s.decoder_levels = count_parts(has, "vae/decoder.up_blocks.");
-  s.decoder_blocks = count_parts(has, "vae/decoder.up_blocks.0.resnets.");
-  s.temporal_decoder = has("vae/decoder.mid_block.resnets.0.temporal_res_block.");
-  s.image_layers = count_parts(has, "image_encoder/vision_model.encoder.layers.");
-  return s;
-}
-
-}  // namespace
-
-WeightMap read_diffusers_folder(const std::filesystem::path& folder) {
-  WeightMap weights;
-  weights.set_path(folder);
-  FolderTensors tensors;
-  for (const std::string component : {"unet", "vae", "image_encoder"})
-    for (const auto& [name, entry] : weights.add_file(file_in(folder, component))->entries())
-      if (!name.ends_with("position_ids")) tensors[component + "/" + name] = &entry;
-
-  const DiffusersNames names(structure_of_folder(tensors));
-  std::map<std::string, WeightMap::Item> items;
-  for (const auto& [folder_name, entry] : tensors) {
-    const auto place = names.to_single_file(folder_name);
-    if (!place)
-      throw Error(
-          fmt::format("'{}' does not fit the network: '{}' is surplus", folder.string(), folder_name));
-    WeightMap::Item& item = items[place->name];
-    item.parts.resize(place->parts);
-    item.parts[place->part] = entry;
-    item.transposed = place->transposed;
-  }
-  for (auto& [name, item] : items) {
-    if (std::count(item.parts.begin(), item.parts.end(), nullptr) > 0)
-      throw Error(
-          fmt::format("'{}' does not fit the network: a part of '{}' is missing", folder.string(), name));
-    item.shape = item.parts[0]->shape;
-    if (item.transposed && item.shape.size() == 2) std::swap(item.shape[0], item.shape[1]);
-    item.transposed = item.transposed && item.shape.size() == 2;
-    for (size_t i = 1; i < item.parts.size(); ++i) {
-      if (item.parts[i]->shape != item.parts[0]->shape || item.shape.empty())
-        throw Error(fmt::format("'{}' does not fit the network: the parts of '{}' differ in shape",
-                                folder.string(), name));
-      item.shape[0] += item.parts[i]->shape[0];
-    }
-    weights.add_item(name, std::move(item));
-  }
-  return weights;
+  return Place{*name, 0, 1, folder_name.ends_with("_projection.weight")};
 }
 
 }  // namespace eg4d

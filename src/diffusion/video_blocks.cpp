@@ -5,8 +5,6 @@
 namespace eg4d {
 namespace {
 
-constexpr float kTransformerNormEpsilon = 1e-6f;
-
 float learned_weight(const Loader& loader) {
   return 1 / (1 + std::exp(-loader.scalar("time_mixer.mix_factor")));
 }
@@ -15,50 +13,26 @@ float learned_weight(const Loader& loader) {
 
 // ---------------------------------------------------------------- residual block
 
-VideoResidualBlock::Branch VideoResidualBlock::make_branch(const Loader& loader, int64_t in, int64_t out,
-                                                           int64_t embedding, float frames_scale) {
-  const bool over_frames = frames_scale != 0;
-  Branch branch;
-  branch.first_norm = loader.norm("in_layers.0", in, 1e-5f);
-  branch.first = over_frames ? loader.frame_convolution("in_layers.2", in, out)
-                             : loader.convolution("in_layers.2", in, out, 3);
-  branch.embedding = loader.linear("emb_layers.1", embedding, out);
-  branch.second_norm = loader.norm("out_layers.0", out, 1e-5f);
-  branch.second = over_frames ? loader.frame_convolution("out_layers.3", out, out, frames_scale)
-                              : loader.convolution("out_layers.3", out, out, 3);
-  return branch;
-}
-
 VideoResidualBlock::VideoResidualBlock(const Loader& loader, int64_t in, int64_t out, int64_t embedding)
-    : path_(loader.path()), projects_(in != out) {
-  spatial_ = make_branch(loader, in, out, embedding, 0);
-  const float spatial_weight = learned_weight(loader);
-  temporal_ = make_branch(loader.at("time_stack"), out, out, embedding, 1 - spatial_weight);
-  if (projects_) skip_ = loader.linear("skip_connection", in, out);
+    : path_(loader.path()), spatial_(loader, in, out, embedding) {
+  const float frames_weight = 1 - learned_weight(loader);
+  const Loader frames = loader.at("time_stack");
+  first_norm_ = frames.norm("in_layers.0", out, 1e-5f);
+  first_ = frames.frame_convolution("in_layers.2", out, out);
+  embedding_ = frames.linear("emb_layers.1", embedding, out);
+  second_norm_ = frames.norm("out_layers.0", out, 1e-5f);
+  second_ = frames.frame_convolution("out_layers.3", out, out, frames_weight);
 }
 
 Tensor VideoResidualBlock::operator()(Session& session, const Tensor& x, const Tensor& embedding,
                                       int64_t frames) const {
-  Tensor hidden;
-  {
-    const Tensor normed = group_norm(session, spatial_.first_norm, x, {.activation = Activation::silu});
-    session.observe(path_ + "in_layers.1", normed);
-    hidden = spatial_.first(session, normed);
-    session.observe(path_ + "in_layers", hidden);
-  }
-  const Tensor spatial_shift = spatial_.embedding(session, embedding);
-  session.observe(path_ + "emb_layers", spatial_shift);
-  group_norm(session, spatial_.second_norm, hidden, hidden,
-             {.activation = Activation::silu, .add = spatial_shift});
-  const Tensor y = projects_ ? skip_(session, x) : session.empty(hidden.shape());
-  spatial_.second.add(session, hidden, projects_ ? y : x, y);
-
-  group_norm(session, temporal_.first_norm, y, hidden, {.pictures = frames, .activation = Activation::silu});
-  hidden = temporal_.first.over_frames(session, hidden, frames);
-  const Tensor temporal_shift = temporal_.embedding(session, embedding);
-  group_norm(session, temporal_.second_norm, hidden, hidden,
-             {.pictures = frames, .activation = Activation::silu, .add = temporal_shift});
-  temporal_.second.add_over_frames(session, hidden, y, frames);
+  Tensor y = spatial_(session, x, embedding);
+  Tensor hidden = group_norm(session, first_norm_, y, {.pictures = frames, .activation = Activation::silu});
+  hidden = first_.over_frames(session, hidden, frames);
+  const Tensor shift = embedding_(session, embedding);
+  group_norm(session, second_norm_, hidden, hidden,
+             {.pictures = frames, .activation = Activation::silu, .add = shift});
+  second_.add_over_frames(session, hidden, y, frames);
   session.observe(path_.substr(0, path_.size() - 1), y);
   return y;
 }
@@ -86,19 +60,10 @@ VideoTransformer::VideoTransformer(const Loader& loader, int64_t channels, int64
 
 VideoTransformer::Block VideoTransformer::make_block(const Loader& loader, int64_t context_width,
                                                      bool temporal) const {
-  const auto feed_forward = [&](const std::string& name) {
-    const Loader feed = loader.at(name);
-    const int64_t inner =
-        feed.extent({{"net.2.weight", 1, 1}, {"net.0.proj.bias", 0, 2}, {"net.0.proj.weight", 0, 2}});
-    return FeedForward{feed.linear("net.0.proj", channels_, 2 * inner),
-                       feed.linear("net.2", inner, channels_)};
-  };
   Block block;
   block.norm1 = loader.norm("norm1", channels_, 1e-5f);
-  const Loader self = loader.at("attn1"), cross = loader.at("attn2");
-  block.to_query = self.linear("to_q", channels_, channels_, {.bias = false});
-  block.to_key_value = self.stacked_linear({"to_k", "to_v"}, channels_, channels_, {.bias = false});
-  block.to_out = self.linear("to_out.0", channels_, channels_);
+  block.self = AttentionLayers::load(loader.at("attn1"), channels_, channels_, heads_);
+  const Loader cross = loader.at("attn2");
   // The softmax over a single context token is 1 whatever queries and keys are.
   cross.unused("to_q.weight", {channels_, channels_});
   cross.unused("to_k.weight", {channels_, context_width});
@@ -107,10 +72,10 @@ VideoTransformer::Block VideoTransformer::make_block(const Loader& loader, int64
   block.cross_value = cross.linear("to_v", context_width, channels_, {.bias = false});
   block.cross_out = cross.linear("to_out.0", channels_, channels_);
   block.norm3 = loader.norm("norm3", channels_, 1e-5f);
-  block.feed = feed_forward("ff");
+  block.feed = load_feed_forward(loader.at("ff"), channels_);
   if (temporal) {
     block.norm_in = loader.norm("norm_in", channels_, 1e-5f);
-    block.feed_in = feed_forward("ff_in");
+    block.feed_in = load_feed_forward(loader.at("ff_in"), channels_);
   }
   return block;
 }
@@ -137,42 +102,19 @@ TransformerConstants VideoTransformer::constants(Session& session, const Tensor&
   return constants;
 }
 
-// tokens += to_out(attention(to_q(queries), to_k(keys), to_v(keys))); `sequences` tells outer, inner, queries
-// = keys and, in q, the strides of tokens in a tensor of `channels` columns.
-void VideoTransformer::attend(Session& session, const Block& block, const Tensor& queries, const Tensor& keys,
-                              const Tensor& tokens, const Attention& sequences) const {
-  const Tensor q = block.to_query(session, queries), kv = block.to_key_value(session, keys);
-  Attention a = sequences;
-  a.heads = heads_;
-  a.head_dim = channels_ / heads_;
-  a.keys = a.queries;
-  a.q.data = q.data();
-  a.y = q.data();
-  a.y_outer_stride = a.q.outer_stride;
-  a.y_inner_stride = a.q.inner_stride;
-  a.y_token_stride = a.q.token_stride;
-  a.k = {kv.data(), 2 * a.q.outer_stride, 2 * a.q.inner_stride, 2 * a.q.token_stride};
-  a.v = a.k;
-  a.v.data += channels_;
-  session.ops().attention(a);
-  block.to_out.add_to(session, q, tokens);
-}
-
 void VideoTransformer::spatial(Session& session, const Block& block, const Tensor& tokens, const Call& call,
                                size_t depth, int64_t pictures) const {
   const int64_t pixels = tokens.dim(0) / pictures;
-  Attention sequences;
-  sequences.outer = pictures;
-  sequences.queries = pixels;
-  sequences.q = {nullptr, pixels * channels_, 0, channels_};
+  const Attention sequences = over_pixels(pictures, pixels, channels_, pixels);
   {
     const Tensor queries = layer_norm(session, block.norm1, tokens);
     if (call.injection) {
       const Tensor mixed =
           call.injection->keys_and_values(session, call.first_injection_layer + depth, tokens);
-      attend(session, block, queries, layer_norm(session, block.norm1, mixed), tokens, sequences);
+      const Tensor normed = layer_norm(session, block.norm1, mixed);
+      attend(session, block.self, queries, block.self.to_key_value(session, normed), tokens, sequences);
     } else {
-      attend(session, block, queries, queries, tokens, sequences);
+      attend(session, block.self, queries, block.self.to_key_value(session, queries), tokens, sequences);
     }
   }
   const Tensor normed =
@@ -194,11 +136,11 @@ Tensor VideoTransformer::temporal(Session& session, const Block& block, const Te
   Attention sequences;
   sequences.outer = pictures / call.frames;
   sequences.inner = pixels;
-  sequences.queries = call.frames;
-  sequences.q = {nullptr, call.frames * pixels * channels_, channels_, pixels * channels_};
+  sequences.queries = sequences.keys = call.frames;
+  sequences.q = sequences.k = {nullptr, call.frames * pixels * channels_, channels_, pixels * channels_};
   {
     const Tensor normed = layer_norm(session, block.norm1, mixed);
-    attend(session, block, normed, normed, mixed, sequences);
+    attend(session, block.self, normed, block.self.to_key_value(session, normed), mixed, sequences);
   }
   const Tensor normed = layer_norm(
       session, block.norm3, mixed,

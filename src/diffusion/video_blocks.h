@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "diffusion/attention_injection.h"
-#include "nn/loader.h"
+#include "diffusion/unet_blocks.h"
 
 namespace eg4d {
 
@@ -17,21 +17,15 @@ class VideoResidualBlock {
 
   // x: [N,H,W,in], embedding (after SiLU): [N,embedding] → [N,H,W,out].
   Tensor operator()(Session& session, const Tensor& x, const Tensor& embedding, int64_t frames) const;
-  int64_t out() const { return spatial_.second.out; }
+  int64_t out() const { return spatial_.out(); }
 
  private:
-  struct Branch {
-    NormLayer first_norm, second_norm;
-    ConvolutionLayer first, second;
-    LinearLayer embedding;
-  };
-  static Branch make_branch(const Loader& loader, int64_t in, int64_t out, int64_t embedding,
-                            float frames_scale);
-
   std::string path_;
-  Branch spatial_, temporal_;
-  bool projects_ = false;
-  LinearLayer skip_;
+  ResidualBlock spatial_;
+  // Over the frames.
+  NormLayer first_norm_, second_norm_;
+  ConvolutionLayer first_, second_;
+  LinearLayer embedding_;
 };
 
 // What a transformer adds that does not depend on the picture.
@@ -64,13 +58,11 @@ class VideoTransformer {
  private:
   struct Block {
     NormLayer norm1, norm3, norm_in;  // norm_in and feed_in: only over the frames
-    LinearLayer to_query, to_key_value, to_out;
+    AttentionLayers self;
     LinearLayer cross_value, cross_out;
     FeedForward feed, feed_in;
   };
   Block make_block(const Loader& loader, int64_t context_width, bool temporal) const;
-  void attend(Session& session, const Block& block, const Tensor& queries, const Tensor& keys,
-              const Tensor& tokens, const Attention& sequences) const;
   void spatial(Session& session, const Block& block, const Tensor& tokens, const Call& call, size_t depth,
                int64_t pictures) const;
   Tensor temporal(Session& session, const Block& block, const Tensor& tokens, const Call& call, size_t depth,

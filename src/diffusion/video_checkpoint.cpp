@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "diffusion/diffusers_layout.h"
+#include "diffusion/diffusers_folder.h"
 #include "nn/loader.h"
 
 namespace eg4d {

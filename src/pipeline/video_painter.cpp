@@ -20,17 +20,6 @@ void stop_if_asked(const std::string& done) {
     throw Interrupted(fmt::format("stopped; {}, and the same command continues from there", done));
 }
 
-// Standard normals drawn as [n, channels, pixels], returned as [n, pixels, channels].
-std::vector<float> draw_channels_last(NormalStream& stream, size_t n, size_t channels, size_t pixels) {
-  std::vector<float> drawn(n * channels * pixels), result(drawn.size());
-  stream.draw(drawn);
-  for (size_t i = 0; i < n; ++i)
-    for (size_t c = 0; c < channels; ++c)
-      for (size_t p = 0; p < pixels; ++p)
-        result[(i * pixels + p) * channels + c] = drawn[(i * channels + c) * pixels + p];
-  return result;
-}
-
 class Painter {
  public:
   Painter(Backend& backend, const VideoCheckpoint& checkpoint, const PaintJob& job, const PictureSink& sink,

@@ -1,4 +1,4 @@
-#include "diffusion/diffusers_layout.h"
+#include "diffusion/diffusers_folder.h"
 
 #include <gtest/gtest.h>
 

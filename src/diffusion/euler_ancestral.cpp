@@ -1,0 +1,72 @@
+#include "diffusion/euler_ancestral.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace eg4d {
+
+std::vector<double> cumulative_alphas(const NoiseSchedule& schedule) {
+  const double first = std::sqrt(schedule.beta_start), last = std::sqrt(schedule.beta_end);
+  std::vector<double> alphas(static_cast<size_t>(schedule.train_steps));
+  double product = 1;
+  for (size_t i = 0; i < alphas.size(); ++i) {
+    const double fraction =
+        alphas.size() > 1 ? static_cast<double>(i) / static_cast<double>(alphas.size() - 1) : 0;
+    const double root = first + (last - first) * fraction;
+    alphas[i] = product *= 1 - root * root;
+  }
+  return alphas;
+}
+
+EulerAncestralSampler::EulerAncestralSampler(const NoiseSchedule& schedule, int steps) {
+  if (steps < 1 || steps > schedule.train_steps)
+    throw UsageError(fmt::format("{} denoising steps: 1 to {} are possible", steps, schedule.train_steps));
+  const std::vector<double> alphas = cumulative_alphas(schedule);
+  const double stride = static_cast<double>(schedule.train_steps) / steps;
+  for (int i = 0; i < steps; ++i) {
+    const double timestep = std::nearbyint(schedule.train_steps - i * stride) - 1;
+    const double alpha = alphas.at(static_cast<size_t>(timestep));
+    timesteps_.push_back(static_cast<float>(timestep));
+    sigmas_.push_back(static_cast<float>(std::sqrt((1 - alpha) / alpha)));
+  }
+  sigmas_.push_back(0);
+}
+
+int EulerAncestralSampler::first_step(double strength) const {
+  if (!(strength > 0 && strength <= 1))
+    throw UsageError(fmt::format("a strength of {}: it must be above 0 and at most 1", strength));
+  const int made = std::min(static_cast<int>(steps() * strength), steps());
+  if (made < 1)
+    throw UsageError(fmt::format("a strength of {} leaves none of {} denoising steps: give at least {:.4g}",
+                                 strength, steps(), 1.0 / steps()));
+  return steps() - made;
+}
+
+void EulerAncestralSampler::add_noise(int step, std::span<const float> noise, std::span<float> latent) const {
+  const float sigma = sigmas_.at(static_cast<size_t>(step));
+  for (size_t i = 0; i < latent.size(); ++i) latent[i] += sigma * noise[i];
+}
+
+std::vector<float> EulerAncestralSampler::network_input(int step, std::span<const float> latent) const {
+  const float sigma = sigmas_.at(static_cast<size_t>(step));
+  const float deviation = std::sqrt(sigma * sigma + 1);
+  std::vector<float> input(latent.begin(), latent.end());
+  for (float& value : input) value /= deviation;
+  return input;
+}
+
+void EulerAncestralSampler::advance(int step, std::span<const float> predicted_noise,
+                                    std::span<const float> noise, std::span<float> latent) const {
+  const double from = sigmas_.at(static_cast<size_t>(step)), to = sigmas_.at(static_cast<size_t>(step) + 1);
+  const double up = std::sqrt(to * to * (from * from - to * to) / (from * from));
+  const double down = std::sqrt(to * to - up * up);
+  // The derivative of x by sigma is (x - (x - sigma·noise))/sigma: the predicted noise itself.
+  const float change = static_cast<float>(down - from), fresh = static_cast<float>(up);
+  for (size_t i = 0; i < latent.size(); ++i) latent[i] += change * predicted_noise[i] + fresh * noise[i];
+}
+
+}  // namespace eg4d

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+namespace eg4d {
+
+// The noise that a network for pictures was trained with: variances β from beta_start to beta_end over
+// train_steps steps, their square roots evenly spaced (Rombach et al. 2022).
+struct NoiseSchedule {
+  int train_steps = 1000;
+  double beta_start = 0.00085, beta_end = 0.012;
+};
+// ᾱ_t = Π_{s≤t} (1-β_s), the share of the picture in the variance of what the network saw at step t.
+std::vector<double> cumulative_alphas(const NoiseSchedule& schedule);
+
+// Euler's method with ancestral noise (Karras et al. 2022; k-diffusion's sample_euler_ancestral) for networks
+// that predict noise, over time steps counted back from the last one ("trailing"), as SDXL-Turbo wants it. A
+// latent is x = picture + sigma·noise; the network sees x/√(sigma²+1).
+class EulerAncestralSampler {
+ public:
+  // Throws UsageError unless 1 ≤ steps ≤ train_steps.
+  EulerAncestralSampler(const NoiseSchedule& schedule, int steps);
+
+  int steps() const { return static_cast<int>(timesteps_.size()); }
+  const std::vector<float>& timesteps() const { return timesteps_; }  // 999, 899, …
+  const std::vector<float>& sigmas() const { return sigmas_; }        // [steps+1], the last is 0
+
+  // Where an existing picture enters: only the last ⌊steps·strength⌋ steps are made. Throws UsageError when
+  // that is none, or strength is outside (0, 1].
+  int first_step(double strength) const;
+
+  void add_noise(int step, std::span<const float> noise, std::span<float> latent) const;
+  std::vector<float> network_input(int step, std::span<const float> latent) const;
+  // One step in place, from the network's prediction and fresh noise.
+  void advance(int step, std::span<const float> predicted_noise, std::span<const float> noise,
+               std::span<float> latent) const;
+
+ private:
+  std::vector<float> timesteps_, sigmas_;
+};
+
+}  // namespace eg4d

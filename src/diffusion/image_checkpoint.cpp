@@ -1,0 +1,154 @@
+#include "diffusion/image_checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "diffusion/diffusers_folder.h"
+#include "nn/loader.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kUNet = "model.diffusion_model.", kFirstStage = "first_stage_model.";
+const std::string kFirstText = "conditioner.embedders.0.transformer.text_model.",
+                  kSecondText = "conditioner.embedders.1.model.";
+const char* kWanted = "give SDXL-Turbo (\"eg4d models list\")";
+
+// Folders say what they are before anything is opened.
+void refuse_other_folders(const fs::path& folder) {
+  if (fs::exists(folder / "image_encoder") && !fs::exists(folder / "text_encoder"))
+    throw Error(
+        fmt::format("'{}' is a model for video, Stable Video Diffusion: {}", folder.string(), kWanted));
+  for (const char* name : {"text_encoder", "text_encoder_2"})
+    if (fs::exists(folder / "unet") && !fs::exists(folder / name))
+      throw Error(
+          fmt::format("'{}' has no text encoder '{}/model.safetensors', of which SDXL has two (Stable "
+                      "Diffusion 1 and 2 have one): complete the folder, or {}",
+                      folder.string(), name, kWanted));
+}
+
+WeightMap read(const fs::path& path, const fs::path& autoencoder) {
+  if (fs::is_directory(path)) refuse_other_folders(path);
+  WeightMap weights =
+      fs::is_directory(path) ? read_diffusers_folder(path, DiffusersFamily::image) : WeightMap(path);
+  // Constants that some files hold.
+  weights.remove(kFirstText + "embeddings.position_ids");
+  weights.remove("denoiser.sigmas");
+  if (autoencoder.empty()) return weights;
+  for (const auto& [name, item] : weights.below(kFirstStage).items()) weights.remove(name);
+  weights.add(read_autoencoder(autoencoder));
+  return weights;
+}
+
+ImageModelConfig config_of(const fs::path& path, const fs::path& autoencoder) {
+  ImageModelConfig config = fs::is_directory(path) ? read_image_config(path) : ImageModelConfig{};
+  if (!autoencoder.empty())
+    config.latent_scale =
+        read_latent_scale(fs::is_directory(autoencoder) ? autoencoder : autoencoder.parent_path(),
+                          ImageModelConfig{}.latent_scale);
+  return config;
+}
+
+}  // namespace
+
+ImageCheckpoint::ImageCheckpoint(const fs::path& path, const fs::path& autoencoder)
+    : weights_(read(path, autoencoder)) {
+  refuse_other_models();
+  check();
+  config_ = config_of(path, autoencoder);
+}
+
+void ImageCheckpoint::refuse_other_models() const {
+  const std::string file = weights_.path().string();
+  const auto has = [&](const std::string& prefix) { return weights_.contains_prefix(prefix); };
+  if (has(kUNet + "input_blocks.1.0.time_stack."))
+    throw Error(fmt::format("'{}' is a model for video, Stable Video Diffusion or SV3D: {}", file, kWanted));
+  if (has("cond_stage_model.") || (has(kUNet) && !has(kUNet + "label_emb.")))
+    throw Error(fmt::format("'{}' is Stable Diffusion 1 or 2, not SDXL: {}", file, kWanted));
+  if (!has(kUNet)) throw Error(fmt::format("'{}' is no checkpoint of SDXL: {}", file, kWanted));
+  for (const std::string& encoder : {kFirstText, kSecondText})
+    if (!has(encoder))
+      throw Error(
+          fmt::format("'{}' lacks a text encoder (tensors '{}*'): give the whole SDXL-Turbo file, or "
+                      "its folder in the diffusers layout",
+                      file, encoder));
+  if (!has(kFirstStage))
+    throw Error(
+        fmt::format("'{}' lacks the autoencoder (tensors '{}*'): give one with --vae", file, kFirstStage));
+}
+
+int64_t ImageCheckpoint::extent(const std::string& name, size_t axis) const {
+  return weights_.items().at(name).shape.at(axis);
+}
+
+void ImageCheckpoint::check() const {
+  ImageUNet::check(weights_, kUNet);
+  AutoencoderEncoder::check(weights_, kFirstStage);
+  AutoencoderDecoder::check(weights_, kFirstStage);
+  ClipTextEncoder::check(weights_, kFirstText);
+  ClipTextEncoder::check(weights_, kSecondText);
+  const std::vector<std::string> known = {kUNet,
+                                          kFirstText,
+                                          kSecondText,
+                                          kFirstStage + "encoder.",
+                                          kFirstStage + "decoder.",
+                                          kFirstStage + "quant_conv.",
+                                          kFirstStage + "post_quant_conv."};
+  for (const auto& [name, item] : weights_.items())
+    if (std::none_of(known.begin(), known.end(),
+                     [&name = name](const std::string& prefix) { return name.starts_with(prefix); }))
+      throw Error(
+          fmt::format("'{}' does not fit the network: '{}' is surplus", weights_.path().string(), name));
+
+  // What goes from one network to the next.
+  const auto refuse = [&](const std::string& what) {
+    throw Error(fmt::format("'{}' does not fit the network: {}", weights_.path().string(), what));
+  };
+  if (!weights_.contains(kSecondText + "text_projection"))
+    refuse(fmt::format("'{}text_projection' is missing", kSecondText));
+  const int64_t context = extent(kUNet + "middle_block.1.transformer_blocks.0.attn2.to_v.weight", 1);
+  if (context != context_width())
+    refuse(fmt::format("it takes texts of {} channels, the text encoders give {}", context, context_width()));
+  const int64_t sizes = extent(kUNet + "label_emb.0.0.weight", 1) - pooled_width();
+  if (sizes <= 0 || sizes % kSizeNumbers != 0)
+    refuse(fmt::format("'{}label_emb.0.0.weight' takes {} numbers, of which {} are the text's", kUNet,
+                       sizes + pooled_width(), pooled_width()));
+  if (extent(kUNet + "out.2.weight", 0) != 4) refuse(fmt::format("'{}out.2.weight' has not 4 rows", kUNet));
+}
+
+int64_t ImageCheckpoint::context_width() const {
+  return extent(kFirstText + "final_layer_norm.weight", 0) + extent(kSecondText + "ln_final.weight", 0);
+}
+int64_t ImageCheckpoint::pooled_width() const {
+  return extent(kSecondText + "text_projection", 1);
+}
+int64_t ImageCheckpoint::size_width() const {
+  return (extent(kUNet + "label_emb.0.0.weight", 1) - pooled_width()) / kSizeNumbers;
+}
+
+std::unique_ptr<ImageUNet> ImageCheckpoint::unet(Backend& backend, Precision precision) const {
+  return std::make_unique<ImageUNet>(backend, weights_, kUNet,
+                                     ImageUNet::Options{.heads = config_.unet_heads, .precision = precision});
+}
+
+std::unique_ptr<AutoencoderEncoder> ImageCheckpoint::encoder(Backend& backend) const {
+  return std::make_unique<AutoencoderEncoder>(backend, weights_, kFirstStage);
+}
+
+std::unique_ptr<AutoencoderDecoder> ImageCheckpoint::decoder(Backend& backend) const {
+  return std::make_unique<AutoencoderDecoder>(backend, weights_, kFirstStage);
+}
+
+std::unique_ptr<ClipTextEncoder> ImageCheckpoint::text_encoder(Backend& backend, size_t which,
+                                                               Precision precision) const {
+  const ImageModelConfig::Text& text = config_.text.at(which);
+  return std::make_unique<ClipTextEncoder>(
+      backend, weights_, which == 0 ? kFirstText : kSecondText,
+      ClipTextEncoder::Options{.heads = text.heads, .activation = text.activation, .precision = precision});
+}
+
+}  // namespace eg4d

@@ -1,0 +1,180 @@
+#include "diffusion/image_to_image.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "core/error.h"
+#include "diffusion/conditioning.h"
+
+namespace eg4d {
+namespace {
+
+constexpr int64_t kColors = 3;
+
+int64_t round_up(int64_t count, int64_t unit) {
+  return (count + unit - 1) / unit * unit;
+}
+
+// [height,width,3] in [0,1] → [padded_height,padded_width,3] in [-1,1], the border repeated.
+std::vector<float> padded_to_model_range(std::span<const float> picture, int64_t height, int64_t width,
+                                         int64_t padded_height, int64_t padded_width) {
+  std::vector<float> padded;
+  padded.reserve(static_cast<size_t>(padded_height * padded_width * kColors));
+  for (int64_t y = 0; y < padded_height; ++y)
+    for (int64_t x = 0; x < padded_width; ++x) {
+      const size_t pixel =
+          static_cast<size_t>((std::min(y, height - 1) * width + std::min(x, width - 1)) * kColors);
+      for (size_t c = 0; c < kColors; ++c) padded.push_back(2 * picture[pixel + c] - 1);
+    }
+  return padded;
+}
+
+std::vector<float> cut_out(const std::vector<float>& picture, int64_t padded_width, int64_t height,
+                           int64_t width) {
+  if (padded_width == width) return {picture.begin(), picture.begin() + height * width * kColors};
+  std::vector<float> cut;
+  cut.reserve(static_cast<size_t>(height * width * kColors));
+  for (int64_t y = 0; y < height; ++y) {
+    const auto row = picture.begin() + y * padded_width * kColors;
+    cut.insert(cut.end(), row, row + width * kColors);
+  }
+  return cut;
+}
+
+}  // namespace
+
+struct ImageToImage::Parts {
+  Parts(Backend& b, const ImageCheckpoint& checkpoint, Precision precision)
+      : backend(b),
+        config(checkpoint.config()),
+        size_width(checkpoint.size_width()),
+        encoder(checkpoint.encoder(b)),
+        decoder(checkpoint.decoder(b)),
+        unet(checkpoint.unet(b, precision)) {}
+
+  const ImageUNet::Conditioning& conditioning(int64_t height, int64_t width, bool guided);
+
+  Backend& backend;
+  ImageModelConfig config;
+  int64_t size_width;
+  std::unique_ptr<AutoencoderEncoder> encoder;
+  std::unique_ptr<AutoencoderDecoder> decoder;
+  std::unique_ptr<ImageUNet> unet;
+  PromptEmbedding prompt, negative;
+  std::map<std::tuple<int64_t, int64_t, bool>, std::shared_ptr<const ImageUNet::Conditioning>> conditionings;
+};
+
+ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision)
+    : parts_(std::make_unique<Parts>(backend, checkpoint, precision)) {}
+
+ImageToImage::~ImageToImage() = default;
+
+void ImageToImage::set_prompt(PromptEmbedding prompt, PromptEmbedding negative) {
+  parts_->prompt = std::move(prompt);
+  parts_->negative = std::move(negative);
+  parts_->conditionings.clear();
+}
+
+// Of latents of that size; with guidance for two rows, the negative prompt first.
+const ImageUNet::Conditioning& ImageToImage::Parts::conditioning(int64_t height, int64_t width, bool guided) {
+  auto& kept = conditionings[{height, width, guided}];
+  if (kept) return *kept;
+  const double decoded_height = static_cast<double>(height * encoder->size_multiple()),
+               decoded_width = static_cast<double>(width * encoder->size_multiple());
+  const std::vector<double> sizes = {decoded_height, decoded_width, 0, 0, decoded_height, decoded_width};
+  const std::vector<float> sinusoids = sinusoidal_embedding(sizes, static_cast<int>(size_width));
+  std::vector<float> context, vector;
+  std::vector<const PromptEmbedding*> rows;
+  if (guided) rows.push_back(&negative);
+  rows.push_back(&prompt);
+  for (const PromptEmbedding* row : rows) {
+    if (row->context.empty()) throw Error("no prompt was set for the refinement");
+    context.insert(context.end(), row->context.begin(), row->context.end());
+    vector.insert(vector.end(), row->pooled.begin(), row->pooled.end());
+    vector.insert(vector.end(), sinusoids.begin(), sinusoids.end());
+  }
+  const auto count = static_cast<int64_t>(rows.size());
+  kept = unet->condition(
+      Tensor::from_host<float>(
+          backend, {count, static_cast<int64_t>(ClipTokenizer::kContext), unet->context_width()}, context),
+      Tensor::from_host<float>(backend, {count, unet->vector_width()}, vector));
+  return *kept;
+}
+
+std::vector<float> ImageToImage::predict_noise(const Latents& noisy, double timestep, double guidance) {
+  const bool guided = guidance > 1;
+  const ImageUNet::Conditioning& conditioning = parts_->conditioning(noisy.height, noisy.width, guided);
+  std::vector<float> input = noisy.values;
+  if (guided) input.insert(input.end(), noisy.values.begin(), noisy.values.end());
+  const Tensor x = Tensor::from_host<float>(
+      parts_->backend, {guided ? 2 : 1, noisy.height, noisy.width, parts_->unet->channels()}, input);
+  const float step = static_cast<float>(timestep);
+  std::vector<float> prediction = parts_->unet->forward(x, {&step, 1}, conditioning).to_host();
+  if (!guided) return prediction;
+  const size_t count = noisy.values.size();
+  for (size_t i = 0; i < count; ++i)
+    prediction[i] += static_cast<float>(guidance) * (prediction[count + i] - prediction[i]);
+  prediction.resize(count);
+  return prediction;
+}
+
+ImageToImage::Latents ImageToImage::encode(std::span<const float> picture, int64_t height, int64_t width,
+                                           NormalStream* noise) {
+  if (height < 1 || width < 1 || picture.size() != static_cast<size_t>(height * width * kColors))
+    throw Error(fmt::format("the refinement takes pictures [height,width,3], not {} numbers for {}×{}",
+                            picture.size(), height, width));
+  const int64_t padded_height = round_up(height, size_multiple()),
+                padded_width = round_up(width, size_multiple());
+  const Tensor input =
+      Tensor::from_host<float>(parts_->backend, {1, padded_height, padded_width, kColors},
+                               padded_to_model_range(picture, height, width, padded_height, padded_width));
+  const Tensor moments = parts_->encoder->moments(input);
+  const int64_t channels = moments.dim(3) / 2, pixels = moments.dim(1) * moments.dim(2);
+  Latents latents{moments.dim(1), moments.dim(2), {}};
+  const std::vector<float> sample =
+      noise ? draw_channels_last(*noise, 1, static_cast<size_t>(channels), static_cast<size_t>(pixels))
+            : std::vector<float>(static_cast<size_t>(channels * pixels));
+  latents.values = sample_moments(moments.to_host(), sample, channels);
+  for (float& value : latents.values) value *= parts_->config.latent_scale;
+  return latents;
+}
+
+std::vector<float> ImageToImage::decode(const Latents& latents) {
+  const Tensor input = Tensor::from_host<float>(
+      parts_->backend, {1, latents.height, latents.width, parts_->unet->channels()}, latents.values);
+  std::vector<float> picture = parts_->decoder->decode(input, 1, parts_->config.latent_scale).to_host();
+  for (float& value : picture) value = std::clamp(value / 2 + 0.5f, 0.0f, 1.0f);
+  return picture;
+}
+
+std::vector<float> ImageToImage::refine(std::span<const float> picture, int64_t height, int64_t width,
+                                        const Options& options, NormalStream& noise) {
+  const EulerAncestralSampler sampler(parts_->config.schedule, options.steps);
+  const int first = sampler.first_step(options.strength);
+  Latents latents = encode(picture, height, width, &noise);
+  const auto channels = static_cast<size_t>(parts_->unet->channels());
+  const size_t pixels = latents.values.size() / channels;
+  sampler.add_noise(first, draw_channels_last(noise, 1, channels, pixels), latents.values);
+  for (int step = first; step < sampler.steps(); ++step) {
+    const Latents input{latents.height, latents.width, sampler.network_input(step, latents.values)};
+    const float timestep = sampler.timesteps()[static_cast<size_t>(step)];
+    const std::vector<float> predicted = predict_noise(input, timestep, options.guidance);
+    sampler.advance(step, predicted, draw_channels_last(noise, 1, channels, pixels), latents.values);
+  }
+  return cut_out(decode(latents), latents.width * parts_->encoder->size_multiple(), height, width);
+}
+
+const NoiseSchedule& ImageToImage::schedule() const {
+  return parts_->config.schedule;
+}
+int64_t ImageToImage::size_multiple() const {
+  return parts_->encoder->size_multiple() * parts_->unet->size_multiple();
+}
+size_t ImageToImage::weight_bytes() const {
+  return parts_->unet->weight_bytes();
+}
+
+}  // namespace eg4d

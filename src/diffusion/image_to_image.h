@@ -1,0 +1,57 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/normal_stream.h"
+#include "diffusion/prompt_embedding.h"
+
+namespace eg4d {
+
+// SDXL-Turbo's image-to-image (Sauer et al. 2023; Meng et al., "SDEdit", 2022): a picture is encoded, some
+// noise is added, and the last denoising steps are made with a prompt. The networks are loaded once and serve
+// many pictures. Pictures are [height,width,3] in [0,1], of any size of at least one pixel; inside, the last
+// row and column are repeated up to a multiple of size_multiple().
+class ImageToImage {
+ public:
+  // The backend must outlive it; the checkpoint may go. Takes UNet and autoencoder into memory.
+  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision = Precision::f32);
+  ~ImageToImage();
+
+  // For the calls that follow. `negative` is used when guidance is above 1.
+  void set_prompt(PromptEmbedding prompt, PromptEmbedding negative);
+
+  struct Options {
+    int steps = 10;
+    double strength = 0.11;  // the last ⌊steps·strength⌋ steps are made
+    double guidance = 0;     // up to 1: none; above, u + guidance·(c - u) (Ho & Salimans 2022)
+  };
+  // Draws, each as one [4,h,w] array: the sample of the encoder's distribution, the noise that is added, one
+  // for every step made. Throws UsageError for options out of range.
+  std::vector<float> refine(std::span<const float> picture, int64_t height, int64_t width,
+                            const Options& options, NormalStream& noise);
+
+  // The parts, for losses that need them (score distillation). Latents are [h,w,4], scaled to deviation 1.
+  struct Latents {
+    int64_t height = 0, width = 0;
+    std::vector<float> values;
+  };
+  // A sample drawn with `noise`, or without it the mean.
+  Latents encode(std::span<const float> picture, int64_t height, int64_t width, NormalStream* noise);
+  // The picture, clamped to [0,1]; as large as the latents tell: the padding is still there.
+  std::vector<float> decode(const Latents& latents);
+  // The network's prediction of the noise in √ᾱ·latents + √(1-ᾱ)·noise at time step t, for which see
+  // cumulative_alphas.
+  std::vector<float> predict_noise(const Latents& noisy, double timestep, double guidance);
+  const NoiseSchedule& schedule() const;
+
+  int64_t size_multiple() const;  // 32
+  size_t weight_bytes() const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace eg4d

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "nn/session.h"
+#include "nn/weights.h"
+
+namespace eg4d {
+
+// The UNet of SDXL (Podell et al. 2023) and SDXL-Turbo: it predicts the noise in latents from a text's tokens
+// (cross-attention) and from a vector of the pooled text and the picture's sizes.
+class ImageUNet {
+ public:
+  // Sizes are read from the tensors, except how channels are divided into attention heads.
+  struct Options {
+    // Heads per level, from the latents' own size down; empty: of so many channels each as the file's
+    // metadata "num_head_channels" tell, else 64 as in all published models.
+    std::vector<int64_t> heads;
+    Precision precision = Precision::f32;
+  };
+  // Throws Error when tensors below `prefix` are missing, surplus or have another shape. The backend must
+  // outlive the network; the weights may go.
+  ImageUNet(Backend& backend, const WeightMap& weights, const std::string& prefix, const Options& options);
+  ~ImageUNet();
+
+  // Only compares names and shapes with the checkpoint's; throws as the constructor does.
+  static void check(const WeightMap& weights, const std::string& prefix);
+
+  int64_t channels() const;       // of the latents: 4
+  int64_t context_width() const;  // 2048
+  int64_t vector_width() const;   // 2816
+  int64_t size_multiple() const;  // latents' height and width must be multiples of it: 4
+
+  // What the network computes from the conditions alone, once for many calls: N pictures of a call.
+  struct Conditioning;
+  std::shared_ptr<const Conditioning> condition(const Tensor& context,  // [N,tokens,context_width]
+                                                const Tensor& vector);  // [N,vector_width]
+
+  // x: [N,H,W,channels] → the same shape. `timesteps` (host): N numbers, or one for all. Observer names: key
+  // paths below the prefix, "input_blocks.3", "middle_block", "time_embed", …
+  Tensor forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,
+                 const Observer& observer = {});
+
+  size_t weight_bytes() const;      // device memory
+  size_t activation_bytes() const;  // the largest call so far
+
+ private:
+  struct Network;
+  std::unique_ptr<Network> network_;
+};
+
+}  // namespace eg4d
