@@ -10,10 +10,12 @@
 namespace eg4d {
 namespace {
 
+constexpr auto kContext = static_cast<int64_t>(ClipTokenizer::kContext);
+
 struct Layers {
   ClipNames names = ClipNames::open_clip;
-  int64_t vocabulary = 0, context = 0, width = 0;
-  std::vector<float> positions;  // [context,width]
+  int64_t vocabulary = 0, width = 0;
+  std::vector<float> positions;  // [kContext,width]
   std::vector<ClipBlock> blocks;
   NormLayer final_norm;
   LinearLayer projection;  // out = 0 where there is none
@@ -31,12 +33,8 @@ Layers build(Loader& loader) {
   const std::string norm = own ? "ln_final" : "final_layer_norm", table = token_table(layers.names);
   layers.width = loader.extent({{table.c_str(), 1}, {positions.c_str(), 1}, {(norm + ".weight").c_str(), 0}});
   layers.vocabulary = loader.extent({{table.c_str(), 0}});
-  layers.context = loader.extent({{positions.c_str(), 0}});
-  if (layers.context != static_cast<int64_t>(ClipTokenizer::kContext))
-    loader.complain(
-        fmt::format("'{}' has {} rows, expected {}", positions, layers.context, ClipTokenizer::kContext));
   loader.unused(table, {layers.vocabulary, layers.width});  // rows are read as they are asked for
-  layers.positions = loader.values(positions, {layers.context, layers.width});
+  layers.positions = loader.values(positions, {kContext, layers.width});
   layers.blocks = clip_blocks(loader, layers.width, layers.names);
   if (layers.blocks.empty()) loader.complain(fmt::format("'{}' holds no layers", loader.path()));
   layers.final_norm = loader.norm(norm, layers.width, kClipNormEpsilon);
@@ -92,9 +90,6 @@ void ClipTextEncoder::check(const WeightMap& weights, const std::string& prefix)
 int64_t ClipTextEncoder::vocabulary() const {
   return network_->layers.vocabulary;
 }
-int64_t ClipTextEncoder::context() const {
-  return network_->layers.context;
-}
 int64_t ClipTextEncoder::width() const {
   return network_->layers.width;
 }
@@ -102,7 +97,7 @@ int64_t ClipTextEncoder::pooled_width() const {
   return network_->layers.projection.out;
 }
 
-// [rows·context,width]: tokens and positions.
+// [rows·kContext,width]: tokens and positions.
 Tensor ClipTextEncoder::Network::embed(const std::vector<ClipTokenizer::Row>& rows) const {
   std::vector<int64_t> tokens;
   for (const ClipTokenizer::Row& row : rows) tokens.insert(tokens.end(), row.begin(), row.end());
@@ -118,10 +113,10 @@ Tensor ClipTextEncoder::Network::embed(const std::vector<ClipTokenizer::Row>& ro
 ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer::Row>& rows,
                                                 const Observer& observer) {
   const Layers& layers = network_->layers;
-  const int64_t count = static_cast<int64_t>(rows.size()), width = layers.width, context = layers.context;
+  const int64_t count = static_cast<int64_t>(rows.size()), width = layers.width;
   const Tensor tokens = network_->embed(rows);
   Output output;
-  output.hidden = Tensor::empty(network_->backend, {count, context, width});
+  output.hidden = Tensor::empty(network_->backend, {count, kContext, width});
   if (layers.projection.out > 0)
     output.pooled = Tensor::empty(network_->backend, {count, layers.projection.out});
   const ClipBlock::Call call{.sequences = count,
@@ -146,7 +141,7 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
       const int64_t end = std::max_element(ids.begin(), ids.end()) - ids.begin();
       session.ops().copy_rows({.rows = 1,
                                .width = width,
-                               .from = last.data() + (row * context + end) * width,
+                               .from = last.data() + (row * kContext + end) * width,
                                .to = ends.data() + row * width});
     }
     session.ops().linear({.rows = count,

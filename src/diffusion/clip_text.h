@@ -28,12 +28,11 @@ class ClipTextEncoder {
   static void check(const WeightMap& weights, const std::string& prefix);
 
   int64_t vocabulary() const;    // 49408
-  int64_t context() const;       // tokens in a row: 77
   int64_t width() const;         // CLIP-L 768, bigG 1280
   int64_t pooled_width() const;  // bigG 1280; 0 without a projection
 
   struct Output {
-    Tensor hidden;  // [rows,context,width]: before the last block, without the final norm
+    Tensor hidden;  // [rows,77,width]: before the last block, without the final norm
     Tensor
         pooled;  // [rows,pooled_width]: of the end token (the first one of the highest number); or undefined
   };

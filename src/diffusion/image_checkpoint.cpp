@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "diffusion/diffusers_folder.h"
 #include "nn/loader.h"
@@ -39,9 +37,20 @@ WeightMap read(const fs::path& path, const fs::path& autoencoder) {
   weights.remove(kFirstText + "embeddings.position_ids");
   weights.remove("denoiser.sigmas");
   if (autoencoder.empty()) return weights;
-  for (const auto& [name, item] : weights.below(kFirstStage).items()) weights.remove(name);
+  const WeightMap replaced = weights.below(kFirstStage);
+  for (const auto& [name, item] : replaced.items()) weights.remove(name);
   weights.add(read_autoencoder(autoencoder));
   return weights;
+}
+
+void check_networks_of_autoencoder(const WeightMap& weights) {
+  AutoencoderEncoder::check(weights, kFirstStage);
+  AutoencoderDecoder::check(weights, kFirstStage);
+}
+
+std::vector<std::string> autoencoder_prefixes() {
+  return {kFirstStage + "encoder.", kFirstStage + "decoder.", kFirstStage + "quant_conv.",
+          kFirstStage + "post_quant_conv."};
 }
 
 ImageModelConfig config_of(const fs::path& path, const fs::path& autoencoder) {
@@ -81,28 +90,24 @@ void ImageCheckpoint::refuse_other_models() const {
         fmt::format("'{}' lacks the autoencoder (tensors '{}*'): give one with --vae", file, kFirstStage));
 }
 
+void ImageCheckpoint::check_autoencoder(const fs::path& path) {
+  const WeightMap weights = read_autoencoder(path);
+  check_networks_of_autoencoder(weights);
+  refuse_surplus(weights, autoencoder_prefixes());
+}
+
 int64_t ImageCheckpoint::extent(const std::string& name, size_t axis) const {
   return weights_.items().at(name).shape.at(axis);
 }
 
 void ImageCheckpoint::check() const {
   ImageUNet::check(weights_, kUNet);
-  AutoencoderEncoder::check(weights_, kFirstStage);
-  AutoencoderDecoder::check(weights_, kFirstStage);
+  check_networks_of_autoencoder(weights_);
   ClipTextEncoder::check(weights_, kFirstText);
   ClipTextEncoder::check(weights_, kSecondText);
-  const std::vector<std::string> known = {kUNet,
-                                          kFirstText,
-                                          kSecondText,
-                                          kFirstStage + "encoder.",
-                                          kFirstStage + "decoder.",
-                                          kFirstStage + "quant_conv.",
-                                          kFirstStage + "post_quant_conv."};
-  for (const auto& [name, item] : weights_.items())
-    if (std::none_of(known.begin(), known.end(),
-                     [&name = name](const std::string& prefix) { return name.starts_with(prefix); }))
-      throw Error(
-          fmt::format("'{}' does not fit the network: '{}' is surplus", weights_.path().string(), name));
+  std::vector<std::string> known = autoencoder_prefixes();
+  known.insert(known.end(), {kUNet, kFirstText, kSecondText});
+  refuse_surplus(weights_, known);
 
   // What goes from one network to the next.
   const auto refuse = [&](const std::string& what) {

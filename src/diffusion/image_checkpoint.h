@@ -19,6 +19,9 @@ class ImageCheckpoint {
   explicit ImageCheckpoint(const std::filesystem::path& file_or_folder,
                            const std::filesystem::path& autoencoder = {});
 
+  // An autoencoder's file or folder by itself, as the constructor takes it; throws as that does.
+  static void check_autoencoder(const std::filesystem::path& file_or_folder);
+
   const WeightMap& weights() const { return weights_; }
   const ImageModelConfig& config() const { return config_; }
 

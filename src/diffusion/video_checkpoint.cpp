@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "diffusion/diffusers_folder.h"
 #include "nn/loader.h"
@@ -123,11 +121,7 @@ void VideoCheckpoint::check() const {
                                           kFirstStage + "decoder.",
                                           kFirstStage + "quant_conv.",
                                           kFirstStage + "post_quant_conv."};
-  for (const auto& [name, item] : weights_.items())
-    if (std::none_of(known.begin(), known.end(),
-                     [&name = name](const std::string& prefix) { return name.starts_with(prefix); }))
-      throw Error(
-          fmt::format("'{}' does not fit the network: '{}' is surplus", weights_.path().string(), name));
+  refuse_surplus(weights_, known);
 
   // What goes from one network to the next.
   const int64_t context = weights_.items().at(kVisual + "proj").shape.at(1);

@@ -96,6 +96,14 @@ void Loader::finish() const {
                           fmt::join(problems, "; "), more));
 }
 
+void refuse_surplus(const WeightMap& weights, const std::vector<std::string>& known_prefixes) {
+  for (const auto& [name, item] : weights.items())
+    if (std::none_of(known_prefixes.begin(), known_prefixes.end(),
+                     [&name = name](const std::string& prefix) { return name.starts_with(prefix); }))
+      throw Error(
+          fmt::format("'{}' does not fit the network: '{}' is surplus", weights.path().string(), name));
+}
+
 void Loader::read(const std::string& name, float scale, std::vector<float>& values) const {
   const size_t before = values.size();
   weights_->append(prefix_ + name, values);

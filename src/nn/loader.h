@@ -101,4 +101,7 @@ class Loader {
   std::shared_ptr<Shared> shared_;
 };
 
+// Throws Error that names a tensor under none of these prefixes.
+void refuse_surplus(const WeightMap& weights, const std::vector<std::string>& known_prefixes);
+
 }  // namespace eg4d

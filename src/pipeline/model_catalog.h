@@ -6,8 +6,16 @@
 
 namespace eg4d {
 
+// What a checkpoint of it is read by.
+enum class ModelKind {
+  video,        // VideoCheckpoint
+  image,        // ImageCheckpoint
+  autoencoder,  // in place of an ImageCheckpoint's own
+};
+
 // A published network that eg4d can run.
 struct ModelEntry {
+  ModelKind kind = ModelKind::video;
   std::string name;        // what commands call it: "svd_xt_1_1"
   std::string purpose;     // "picture to video, 25 frames"
   std::string repository;  // on the Hugging Face hub: "stabilityai/sv3d"

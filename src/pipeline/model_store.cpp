@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/sha256.h"
+#include "diffusion/image_checkpoint.h"
 #include "diffusion/video_checkpoint.h"
 #include "io/safetensors.h"
 
@@ -35,10 +36,21 @@ bool exists_as_file(const fs::path& path) {
   return fs::is_regular_file(path, error);
 }
 
-bool has_diffusers_layout(const fs::path& folder) {
-  for (const char* name : {"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"})
-    if (exists_as_file(folder / "unet" / name)) return true;
+bool has_diffusers_file(const fs::path& folder) {
+  for (const char* name : {"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
+                           "diffusion_pytorch_model.safetensors.index.json",
+                           "diffusion_pytorch_model.safetensors.index.fp16.json"})
+    if (exists_as_file(folder / name)) return true;
   return false;
+}
+
+bool has_diffusers_layout(const fs::path& folder) {
+  return has_diffusers_file(folder / "unet");
+}
+
+// An autoencoder's folder is the network's own.
+bool has_diffusers_layout(const fs::path& folder, const ModelEntry& entry) {
+  return entry.kind == ModelKind::autoencoder ? has_diffusers_file(folder) : has_diffusers_layout(folder);
 }
 
 bool looks_like_sha256(const std::string& text) {
@@ -60,7 +72,7 @@ std::optional<std::string> recorded_sha256(const fs::path& file) {
 std::optional<ModelLocation> locate(const fs::path& folder, const ModelEntry& entry) {
   if (exists_as_file(folder / entry.file))
     return ModelLocation{folder / entry.file, false, recorded_sha256(folder / entry.file)};
-  if (has_diffusers_layout(folder)) return ModelLocation{folder, true, {}};
+  if (has_diffusers_layout(folder, entry)) return ModelLocation{folder, true, {}};
   return {};
 }
 
@@ -110,7 +122,7 @@ std::optional<ModelLocation> find_model(const ModelEntry& entry, const fs::path&
   const fs::path repository_name = fs::path(entry.repository).filename();
   for (const fs::path& candidate : model_folders(folder)) {
     if (exists_as_file(candidate / entry.file)) return locate(candidate, entry);
-    if (has_diffusers_layout(candidate / repository_name))
+    if (has_diffusers_layout(candidate / repository_name, entry))
       return ModelLocation{candidate / repository_name, true, {}};
   }
   for (const fs::path& snapshot : snapshots(entry))
@@ -140,15 +152,31 @@ ModelLocation require_model(const std::string& name_or_path, const fs::path& fol
 
 namespace {
 
-std::vector<fs::path> safetensors_files(const ModelLocation& location) {
+std::vector<fs::path> safetensors_files(const ModelEntry& entry, const ModelLocation& location) {
   if (!location.diffusers_layout) return {location.path};
   std::vector<fs::path> files;
   for (const auto& part :
        fs::recursive_directory_iterator(location.path, fs::directory_options::follow_directory_symlink))
-    if (part.path().extension() == ".safetensors" && part.path().parent_path() != location.path)
+    if (part.path().extension() == ".safetensors" &&
+        (part.path().parent_path() != location.path || entry.kind == ModelKind::autoencoder))
       files.push_back(part.path());
   std::sort(files.begin(), files.end());
   return files;
+}
+
+// Names and shapes.
+void check_structure(const ModelEntry& entry, const ModelLocation& location) {
+  switch (entry.kind) {
+    case ModelKind::video:
+      VideoCheckpoint(location.path);
+      break;
+    case ModelKind::image:
+      ImageCheckpoint(location.path);
+      break;
+    case ModelKind::autoencoder:
+      ImageCheckpoint::check_autoencoder(location.path);
+      break;
+  }
 }
 
 void verify_hash(const ModelLocation& location, ModelCheck& check, Progress& progress) {
@@ -172,7 +200,7 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
   ModelCheck check;
   std::set<std::string> types;
   try {
-    for (const fs::path& file : safetensors_files(location)) {
+    for (const fs::path& file : safetensors_files(entry, location)) {
       const SafetensorsFile tensors(file);
       for (const auto& [name, tensor] : tensors.entries()) {
         ++check.tensors;
@@ -180,7 +208,7 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
         types.insert(name_of(tensor.dtype));
       }
     }
-    const VideoCheckpoint checked(location.path);  // names and shapes
+    check_structure(entry, location);
     if (!location.diffusers_layout && check.parameters < entry.parameters)
       check.problem =
           fmt::format("it holds {} parameters, {} are expected: a smaller network of the same family",

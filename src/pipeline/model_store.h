@@ -12,7 +12,7 @@ namespace eg4d {
 
 // Where a network's weights are.
 struct ModelLocation {
-  std::filesystem::path path;  // the file; for the diffusers layout its folder (unet/, vae/, image_encoder/)
+  std::filesystem::path path;  // the file; for the diffusers layout its folder (unet/, vae/, …)
   bool diffusers_layout = false;
   std::optional<std::string>
       sha256;  // what the file should hash to, when a download or the hub's cache left word of it

@@ -1,0 +1,143 @@
+#include "diffusion/image_to_image.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/log.h"
+#include "support/expect_error.h"
+#include "support/random_values.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_image_model.h"
+
+namespace eg4d::test {
+namespace {
+
+// One model for all tests: writing it takes a moment.
+class ImageToImageTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder;
+    write_tiny_image_model(folder_->path());
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+  static std::vector<float> picture(int64_t height, int64_t width) {
+    Philox random(5);
+    return uniform_values(random, height * width * 3, 0.0f, 1.0f);
+  }
+  std::vector<float> refine(ImageToImage& refiner, int64_t height, int64_t width,
+                            const ImageToImage::Options& options) {
+    return refiner.refine(picture(height, width), height, width, options, *make_normal_stream("philox", 3));
+  }
+
+  static TemporaryFolder* folder_;
+  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+};
+TemporaryFolder* ImageToImageTest::folder_ = nullptr;
+
+TEST_F(ImageToImageTest, AnySizeAnyNumberOfThreads) {
+  const ImageCheckpoint checkpoint(folder_->path());
+  ImageToImage refiner(*backend_, checkpoint);
+  EXPECT_ERROR(refine(refiner, 32, 32, {}), "no prompt was set");
+  refiner.set_prompt(embed_prompt(*backend_, checkpoint, "a toy"), embed_no_prompt(*backend_, checkpoint));
+  EXPECT_EQ(refiner.size_multiple(), 16);
+  for (const auto& [height, width] : {std::pair<int64_t, int64_t>{16, 32}, {37, 50}, {1, 1}}) {
+    const std::vector<float> refined = refine(refiner, height, width, {});
+    ASSERT_EQ(refined.size(), static_cast<size_t>(height * width * 3));
+    for (const float value : refined) ASSERT_TRUE(value >= 0 && value <= 1);
+  }
+  EXPECT_TRUE(same_bits_for_any_thread_count([&] { return refine(refiner, 37, 50, {}); }));
+  EXPECT_ERROR(refiner.refine(std::vector<float>(5), 1, 2, {}, *make_normal_stream("philox", 1)),
+               "5 numbers");
+  EXPECT_ERROR(refiner.refine({}, 0, 4, {}, *make_normal_stream("philox", 1)), "0×4");
+  std::vector<float> broken = picture(16, 16);
+  broken[7] = std::nanf("");
+  EXPECT_EQ(refiner.refine(broken, 16, 16, {}, *make_normal_stream("philox", 1)).size(), broken.size());
+}
+
+TEST_F(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
+  const ImageCheckpoint checkpoint(folder_->path());
+  ImageToImage refiner(*backend_, checkpoint);
+  const PromptEmbedding nothing = embed_no_prompt(*backend_, checkpoint);
+  refiner.set_prompt(embed_prompt(*backend_, checkpoint, "a toy"), nothing);
+  const std::vector<float> plain = refine(refiner, 16, 16, {});
+  EXPECT_EQ(refine(refiner, 16, 16, {.guidance = 1}), plain);
+  EXPECT_NE(refine(refiner, 16, 16, {.guidance = 3}), plain);
+  EXPECT_NE(refine(refiner, 16, 16, {.strength = 0.5}), plain);
+  refiner.set_prompt(embed_prompt(*backend_, checkpoint, "a house"), nothing);
+  EXPECT_NE(refine(refiner, 16, 16, {}), plain);
+  EXPECT_ERROR(refine(refiner, 16, 16, {.strength = 0.05}), "leaves none of 10 denoising steps");
+  EXPECT_ERROR(refine(refiner, 16, 16, {.strength = std::nan("")}), "strength of nan");
+  EXPECT_ERROR(refine(refiner, 16, 16, {.steps = 0}), "0 denoising steps");
+  EXPECT_ERROR(refine(refiner, 16, 16, {.steps = 1001}), "1001 denoising steps");
+}
+
+TEST_F(ImageToImageTest, PartsFitTogether) {
+  const ImageCheckpoint checkpoint(folder_->path());
+  ImageToImage refiner(*backend_, checkpoint);
+  refiner.set_prompt(embed_prompt(*backend_, checkpoint, ""), embed_no_prompt(*backend_, checkpoint));
+  const ImageToImage::Latents latents = refiner.encode(picture(16, 32), 16, 32, nullptr);
+  EXPECT_EQ(latents.height, 4);
+  EXPECT_EQ(latents.width, 8);
+  EXPECT_EQ(refiner.decode(latents).size(), 16u * 32 * 3);
+  EXPECT_EQ(refiner.predict_noise(latents, 500, 0).size(), latents.values.size());
+  // u + g·(c - u) is linear in g.
+  const auto at = [&](double guidance) { return refiner.predict_noise(latents, 500, guidance); };
+  const std::vector<float> two = at(2), three = at(3), four = at(4);
+  for (size_t i = 0; i < two.size(); ++i) EXPECT_NEAR(three[i], (two[i] + four[i]) / 2, 1e-3);
+}
+
+TEST_F(ImageToImageTest, FileAndFolderGiveTheSame) {
+  const TemporaryFolder other;
+  write_tiny_image_file(other / "model.safetensors");
+  const ImageCheckpoint as_folder(folder_->path()), as_file(other / "model.safetensors");
+  std::vector<std::vector<float>> results;
+  for (const ImageCheckpoint* checkpoint : {&as_folder, &as_file}) {
+    ImageToImage refiner(*backend_, *checkpoint);
+    refiner.set_prompt(embed_prompt(*backend_, *checkpoint, "a toy"),
+                       embed_no_prompt(*backend_, *checkpoint));
+    results.push_back(refine(refiner, 32, 32, {}));
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
+TEST_F(ImageToImageTest, LongPromptsWarn) {
+  std::string warning;
+  set_warning_sink([&](const std::string& sentence) { warning = sentence; });
+  const ImageCheckpoint checkpoint(folder_->path());
+  std::string prompt;
+  for (int i = 0; i < 90; ++i) prompt += "toy ";
+  embed_prompt(*backend_, checkpoint, prompt);
+  set_warning_sink({});
+  EXPECT_TRUE(contains(warning, "90 tokens")) << warning;
+  EXPECT_ERROR(embed_prompt(*backend_, checkpoint, "\xFF"), "not UTF-8");
+}
+
+// A text encoder of a tiny vocabulary cannot take real prompts.
+TEST_F(ImageToImageTest, UnknownTokensAreRefused) {
+  const ImageCheckpoint checkpoint(folder_->path());
+  ClipTokenizer::Row row = ClipTokenizer::row({}, 0);
+  row[5] = static_cast<int32_t>(ClipTokenizer::kVocabulary);
+  EXPECT_ERROR(embed_tokens(*backend_, checkpoint, row, row), "there is none of number 49408");
+}
+
+TEST(EulerAncestral, LaterStepsAddNoise) {
+  const EulerAncestralSampler sampler({}, 4);
+  EXPECT_EQ(sampler.timesteps(), (std::vector<float>{999, 749, 499, 249}));
+  EXPECT_EQ(sampler.first_step(1), 0);
+  EXPECT_EQ(sampler.first_step(0.5), 2);
+  // With the exact prediction of the noise, what remains has the next sigma's deviation.
+  const float from = sampler.sigmas()[1], to = sampler.sigmas()[2];
+  std::vector<float> latent = {from};  // the picture is 0, its noise 1
+  sampler.advance(1, std::vector<float>{1}, std::vector<float>{0}, latent);
+  const float down = latent[0];
+  latent = {from};
+  sampler.advance(1, std::vector<float>{1}, std::vector<float>{1}, latent);
+  EXPECT_NEAR(std::hypot(down, latent[0] - down), to, 1e-5);
+}
+
+}  // namespace
+}  // namespace eg4d::test
