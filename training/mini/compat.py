@@ -52,5 +52,14 @@ def adam(parameters, rate, **options):
     return torch.optim.AdamW(parameters, lr=rate, **options)
 
 
+def channels_last(module):
+    """Moves the module to the device, the kernels of its 2D convolutions to channels-last memory."""
+    module.to(DEVICE)
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
 def say(*words):
     print(*words, flush=True, file=sys.stdout)

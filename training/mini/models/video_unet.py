@@ -96,15 +96,24 @@ class TemporalBlock(nn.Module):
         return x + self.ff(self.norm3(x))
 
 
+def _without_use(block):
+    """Over one word of context, queries, keys and their norm have no influence; the published files have them."""
+    for module in (block.attn2.to_q, block.attn2.to_k):
+        zeroed(module)
+    for module in (block.attn2.to_q, block.attn2.to_k, block.norm2):
+        module.requires_grad_(False)
+    return block
+
+
 class VideoTransformer(nn.Module):
     def __init__(self, channels, context, head, ratio):
         super().__init__()
         inner = int(channels * ratio)
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels)
-        self.transformer_blocks = nn.ModuleList([SpatialBlock(channels, context, head, inner)])
+        self.transformer_blocks = nn.ModuleList([_without_use(SpatialBlock(channels, context, head, inner))])
         self.proj_out = zeroed(nn.Linear(channels, channels))
-        self.time_stack = nn.ModuleList([TemporalBlock(channels, context, head, inner)])
+        self.time_stack = nn.ModuleList([_without_use(TemporalBlock(channels, context, head, inner))])
         self.time_pos_embed = nn.Sequential(nn.Linear(channels, inner), nn.SiLU(), nn.Linear(inner, channels))
         self.time_mixer = Mixer()
         self.channels = channels
