@@ -4,8 +4,10 @@ The state folder holds one small checkpoint per stage; a stage that finds its ow
 """
 
 import argparse
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -14,6 +16,8 @@ STAGES = ("vae", "towers", "sv3d", "svd", "sdxl")
 
 
 def commit():
+    if "MINI_COMMIT" in os.environ:
+        return os.environ["MINI_COMMIT"]
     try:
         return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
     except OSError:
@@ -35,7 +39,8 @@ def main():
     from mini.stages import sdxl, towers, vae, video
 
     compat.set_up(arguments.seed + STAGES.index(arguments.stage))
-    config, seconds = config_for(arguments.smoke), arguments.minutes * 60
+    config = config_for(arguments.smoke)
+    seconds = arguments.minutes * 60 - (time.time() - float(os.environ.get("MINI_STARTED", time.time())))
     metadata = {"commit": commit(), "seed": arguments.seed, "stage": arguments.stage, "device": str(compat.DEVICE)}
     job = (config, arguments.out, arguments.state, seconds, metadata)
     if arguments.stage in ("sv3d", "svd"):

@@ -20,7 +20,6 @@ def compiled(function, **options):
     import torch._dynamo
 
     torch._dynamo.config.suppress_errors = True
-    torch._dynamo.config.cache_size_limit = 64
     options.setdefault("dynamic", False)
     return torch.compile(function, **options)
 
@@ -28,7 +27,7 @@ def compiled(function, **options):
 def set_up(seed=0):
     torch.manual_seed(seed)
     if CUDA:
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = False  # the world's geometry needs all of fp32; networks run in bf16
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
 
@@ -52,12 +51,18 @@ def adam(parameters, rate, **options):
     return torch.optim.AdamW(parameters, lr=rate, **options)
 
 
-def channels_last(module):
+class Layout:
+    """Memory order of pictures in the autoencoder, which is not compiled: what is faster is found out (stages/vae.py)."""
+
+    pictures = torch.channels_last
+
+
+def channels_last(module, layout=torch.channels_last):
     """Moves the module to the device, the kernels of its 2D convolutions to channels-last memory."""
     module.to(DEVICE)
     for parameter in module.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = parameter.data.contiguous(memory_format=layout)
     return module
 
 

@@ -19,7 +19,7 @@ class Config:
     smoke: bool = False
     vae_batch: int = 64
     vae_pool: int = 40000  # pictures
-    vae_rate: float = 1e-3
+    vae_rate: float = 8e-4
     tower_batch: int = 768
     tower_rate: float = 1e-3
     sv3d_batch: int = 64
@@ -30,7 +30,7 @@ class Config:
     sdxl_batch: int = 256
     sdxl_bank: int = 60000
     sdxl_rate: float = 8e-4
-    chunk: int = 256  # creatures rendered at a time
+    chunk: int = 512  # creatures rendered at a time
     vae: VaeSizes = field(default_factory=VaeSizes)
     tower: ImageTower.Sizes = field(default_factory=lambda: ImageTower.Sizes(out=CONTEXT))
 

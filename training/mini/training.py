@@ -114,15 +114,28 @@ def save_state(folder, name, modules, metadata, previous=None):
     say(f"saved {name}: {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M weights", metadata)
 
 
+class Regularly:
+    """True once every `seconds`."""
+
+    def __init__(self, seconds):
+        self.seconds, self._last = seconds, time.time()
+
+    def due(self):
+        if time.time() - self._last < self.seconds:
+            return False
+        self._last = time.time()
+        return True
+
+
 def wait_for(folder, name, seconds):
     """Waits until another process has written the checkpoint with `done` in its metadata."""
-    end = time.time() + seconds
+    end = time.time() + max(seconds, 120)
     while time.time() < end:
         state = load_state(folder, name)
         if state is not None and state[1].get("done") == "1":
             return state
         time.sleep(1)
-    raise SystemExit(f"{name}.safetensors did not come within {seconds:.0f} s")
+    raise SystemExit(f"{name}.safetensors did not come in time")
 
 
 class Seeds:

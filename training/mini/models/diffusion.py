@@ -60,18 +60,19 @@ def denoise(network, x, sigma, context, concat, vector, frames, injection=None):
 @torch.no_grad()
 def sample(network, noise, context, concat, vector, guidance, sigmas, injection=None):
     """Euler's method, one denoising step of all videos before the next (as eg4d does it). noise [videos,frames,4,h,w]; context
-    [videos,context]; concat [videos,4,h,w]; vector [frames,width]; guidance [frames]; injection(): makes an Injection, or None: the
+    [videos,context]; concat [videos,4,h,w]; vector [frames,width] or [videos,frames,width]; guidance [frames]; injection(): makes an Injection, or None: the
     videos are then independent of each other and run in one batch."""
     device = noise.device
     videos, frames = noise.shape[:2]
     guidance, sigmas = guidance.to(device), sigmas.to(device)
     guided = not bool((guidance == 1).all())
+    vector = vector.expand(videos, -1, -1)
     x = noise * torch.sqrt(1 + sigmas[0] ** 2)
 
     def clean(rows, sigma, hook):
         count = len(rows)
         c, z = context[rows].repeat_interleave(frames, 0), concat[rows].repeat_interleave(frames, 0)
-        both, at = x[rows].flatten(0, 1), vector.repeat(count, 1)
+        both, at = x[rows].flatten(0, 1), vector[rows].flatten(0, 1)
         if guided:
             c, z = torch.cat([torch.zeros_like(c), c]), torch.cat([torch.zeros_like(z), z])
             both, at = torch.cat([both, both]), torch.cat([at, at])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..compat import attention
+from ..compat import Layout, attention
 from .layers import GROUPS, frame_convolution, over_frames, to_picture, to_tokens, zeroed
 
 EPSILON = 1e-6
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
 
     def forward(self, pictures):
         """[N,3,H,W] in [-1,1] → moments [N,8,H/8,W/8]."""
-        h = self.conv_in(pictures.contiguous(memory_format=torch.channels_last))
+        h = self.conv_in(pictures.contiguous(memory_format=Layout.pictures))
         for level in self.down:
             for block in level.block:
                 h = block(h)
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents, frames=1):
         """Unscaled latents [N,4,h,w] → [N,3,8h,8w]; frames: of one video, which the temporal layers mix."""
-        h = self.conv_in(latents.contiguous(memory_format=torch.channels_last))
+        h = self.conv_in(latents.contiguous(memory_format=Layout.pictures))
         h = self.mid(h, frames)
         for level in reversed(self.up):
             for block in level.block:

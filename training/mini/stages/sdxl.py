@@ -15,10 +15,11 @@ from ..models.sdxl_unet import SdxlUNet
 from ..models.text import TextEncoder
 from ..models.vae import SVD_SCALE, Encoder, moments_to_sample
 from ..tokenizer import Tokenizer
-from ..training import Budget, Seeds, Trainer, load_state, save_state, wait_for
+from ..training import Budget, Regularly, Seeds, Trainer, load_state, save_state, wait_for
 from ..world.prompts import GENERIC, prompt_of
 from ..world.takes import SIDE, make_singles
 
+WORTH_COMPILING = 240  # seconds of training
 STEP = 99  # the sampler's one time step: the last of ten, trailing spacing
 
 
@@ -129,9 +130,9 @@ def run(config, out, state, deadline, metadata):
     if previous:
         load_part(network, previous[0])
     network = channels_last(network)
-    fast = compiled(network)
+    fast = compiled(network) if deadline > WORTH_COMPILING else network
     seeds = Seeds(float(previous[1]["next_seed"]) if previous else 800_000_001)
-    pairs = _Pairs(config.sdxl_bank, config.chunk * 2, seeds, compiled(encoder), tokenizer)
+    pairs = _Pairs(config.sdxl_bank, config.chunk * 2, seeds, encoder, tokenizer)
     filling = Budget(max((deadline - clock.spent()) * 0.25, 1))
     while pairs.filled < len(pairs.clean) and not (filling.over() and pairs.filled):
         pairs.add_chunk()
@@ -139,7 +140,15 @@ def run(config, out, state, deadline, metadata):
     training = Budget(max(deadline - clock.spent(), 1))
     trainer = Trainer("sdxl", network, out, training, config.sdxl_rate * (0.6 if previous else 1), columns=("loss", "error", "before"))
     sizes = torch.tensor([[SIDE, SIDE, 0, 0, SIDE, SIDE]], device=DEVICE, dtype=torch.float32).expand(config.sdxl_batch, -1)
+
+    def save(**more):
+        about = dict(metadata, steps=trainer.step, seconds=f"{training.spent():.0f}", loss=f"{trainer.last_loss:.4f}", next_seed=seeds.next, **more)
+        save_state(state, "sdxl", {"": trainer.average.module}, about, previous and previous[1])
+
+    regularly = Regularly(100)
     while not training.over():
+        if regularly.due():
+            save()
         clean, spoilt, ids = pairs.batch(config.sdxl_batch)
         steps = _steps(len(clean))
         sigma = sdxl_sigma(steps)[:, None, None, None]
@@ -154,5 +163,4 @@ def run(config, out, state, deadline, metadata):
         loss = (error / sigma.clamp(min=0.3)).pow(2).mean()
         trainer.go(loss, error.pow(2).mean(), (start - clean).pow(2).mean())
     trainer.finish()
-    metadata = dict(metadata, steps=trainer.step, seconds=f"{training.spent():.0f}", loss=f"{trainer.last_loss:.4f}", next_seed=seeds.next, done="1")
-    save_state(state, "sdxl", {"": trainer.average.module}, metadata, previous and previous[1])
+    save(done="1")

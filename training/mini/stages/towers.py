@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..compat import DEVICE, autocast, compiled, say
+from ..compat import DEVICE, autocast, say
 from ..files import load_part, picture_values
 from ..models.text import TextEncoder
 from ..models.vit import ImageTower
@@ -99,13 +99,12 @@ def run(config, out, state, seconds, metadata):
     pairs = _Pairs(config.chunk * 4 * (30 if not config.smoke else 1), config.chunk * 4, seeds, tokenizer, side)
     say(f"pairs in {budget.spent():.1f} s")
     trainer = Trainer("towers", towers, out, Budget(max(seconds - budget.spent(), 1)), config.tower_rate, columns=("loss", "hits", "plan", "color"))
-    forward = compiled(towers)
     while not trainer.budget.over():
         if trainer.step % 100 == 99:
             pairs.renew()
         pictures, attributes, view, ids = pairs.batch(config.tower_batch)
         with autocast():
-            embedding, image, text1, text2 = forward(picture_values(pictures), ids[:, 0], ids[:, 1])
+            embedding, image, text1, text2 = towers(picture_values(pictures), ids[:, 0], ids[:, 1])
         scale = towers.scale.exp().clamp(max=60)
         loss = _agreement(scale, image, text1) + _agreement(scale, image, text2)
         hits, embedding = {}, embedding.float()

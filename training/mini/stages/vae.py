@@ -1,8 +1,10 @@
 """The autoencoder: encoder and decoder together, then the decoder alone on normalised latents, then SVD's temporal decoder."""
 
+import time
+
 import torch
 
-from ..compat import DEVICE, autocast, channels_last, say
+from ..compat import COMPILE, CUDA, DEVICE, Layout, autocast, channels_last, compiled, say
 from ..files import load_part, picture_bytes, picture_values, write_grid
 from ..models.vae import SVD_SCALE, Autoencoder, Decoder, moments_to_sample
 from ..training import Budget, Seeds, Trainer, load_state, save_state
@@ -10,6 +12,7 @@ from ..world.draws import HELD_OUT
 from ..world.takes import make_clips, make_singles
 
 KL_WEIGHT = 2e-4
+WORTH_COMPILING = 150  # seconds of training
 NOISE = 0.12  # largest deviation of the noise that the decoder learns to ignore, in units of the latents' own
 
 
@@ -47,16 +50,37 @@ def psnr_of(squared):
     return -10 * torch.log10(squared / 4)
 
 
-def _together(model, pool, config, out, seconds):
+def _choose_layout(model, pool, count):
+    """Times a few steps in both memory orders and keeps the faster."""
+    seconds = {}
+    for layout in (torch.channels_last, torch.contiguous_format):
+        Layout.pictures = layout
+        channels_last(model, layout)
+        for step in range(7):
+            if step == 2:
+                torch.cuda.synchronize()
+                begin = time.time()
+            pictures = pool.batch(count)
+            with autocast():
+                picture_loss(model.decoder(model.encoder(pictures)[:, :4]), pictures)[0].backward()
+        torch.cuda.synchronize()
+        seconds[layout] = (time.time() - begin) / 5
+        model.zero_grad(set_to_none=True)
+    Layout.pictures = min(seconds, key=seconds.get)
+    channels_last(model, Layout.pictures)
+    say("seconds a step of forward and backward:", {str(k): round(v, 4) for k, v in seconds.items()})
+
+
+def _together(model, encode, decode, pool, config, out, seconds):
     trainer = Trainer("vae", model, out, Budget(seconds), config.vae_rate, columns=("loss", "psnr", "kl"))
     while not trainer.budget.over():
-        if trainer.step % 40 == 39:
+        if trainer.step % 100 == 99:
             pool.renew()
         pictures = pool.batch(config.vae_batch)
         with autocast():
-            moments = model.encoder(pictures).float()
+            moments = encode(pictures).float()
             latents = moments_to_sample(moments, torch.randn_like(moments[:, :4]))
-            loss, squared = picture_loss(model.decoder(latents), pictures)
+            loss, squared = picture_loss(decode(latents), pictures)
         mean, log_variance = moments.chunk(2, 1)
         log_variance = log_variance.clamp(-30, 20)
         kl = 0.5 * (mean.pow(2) + log_variance.exp() - 1 - log_variance).mean()
@@ -77,11 +101,11 @@ def _normalise(model, pool, count):
     model.normalise(mean, deviation)
 
 
-def _decoder_alone(model, pool, config, out, seconds):
+def _decoder_alone(model, decode, pool, config, out, seconds):
     model.encoder.requires_grad_(False)
     trainer = Trainer("vae_decoder", model.decoder, out, Budget(seconds), config.vae_rate * 0.5, columns=("loss", "psnr"))
     while not trainer.budget.over():
-        if trainer.step % 40 == 39:
+        if trainer.step % 100 == 99:
             pool.renew()
         pictures = pool.batch(config.vae_batch)
         with autocast():
@@ -89,7 +113,8 @@ def _decoder_alone(model, pool, config, out, seconds):
                 latents = model.encoder(pictures).float()[:, :4]
                 strength = (torch.rand(len(latents), 1, 1, 1, device=DEVICE) - 0.4).clamp(min=0) * (NOISE / 0.6 / SVD_SCALE)
                 latents = latents + strength * torch.randn_like(latents)
-            loss, squared = picture_loss(model.decoder(latents), pictures)
+            # A gradient that nobody wants: the compiled decoder is then the one that was trained before.
+            loss, squared = picture_loss(decode(latents.requires_grad_()), pictures)
         trainer.go(loss, psnr_of(squared))
     trainer.finish()
     return trainer
@@ -103,7 +128,7 @@ def temporal_decoder(plain, sizes):
 
 
 def _over_frames(model, config, out, seconds, seeds, side, start=None):
-    decoder = channels_last(temporal_decoder(model.decoder, model.sizes))
+    decoder = channels_last(temporal_decoder(model.decoder, model.sizes), Layout.pictures)
     if start is not None:
         decoder.load_state_dict(start, strict=False)
         decoder.load_state_dict(model.decoder.state_dict(), strict=False)
@@ -147,14 +172,19 @@ def run(config, out, state, seconds, metadata):
     budget = Budget(seconds)
     pool = PicturePool(config.vae_pool, config.chunk * 4, seeds, side)
     say(f"{config.vae_pool} pictures in {budget.spent():.1f} s")
+    encode, decode = model.encoder, model.decoder
+    if COMPILE and seconds > WORTH_COMPILING:
+        encode, decode = compiled(encode), compiled(decode)
+    elif CUDA:
+        _choose_layout(model, pool, config.vae_batch)
     steps = 0
     if not previous:  # afterwards the latents must stay what the other models have learned
-        trainer = _together(model, pool, config, out, (seconds - budget.spent()) * 0.62)
+        trainer = _together(model, encode, decode, pool, config, out, (seconds - budget.spent()) * 0.62)
         model.load_state_dict(trainer.average.module.state_dict())
         steps += trainer.step
         _normalise(model, pool, 4096 if not config.smoke else 4)
     left = seconds - budget.spent()
-    trainer = _decoder_alone(model, pool, config, out, left * 0.75)
+    trainer = _decoder_alone(model, decode, pool, config, out, left * 0.75)
     model.decoder.load_state_dict(trainer.average.module.state_dict())
     steps += trainer.step
     quality, grid = held_out_psnr(model, 64 if not config.smoke else 2, side)

@@ -9,7 +9,7 @@ from ..models.layers import sinusoids
 from ..models.vae import SVD_SCALE, Encoder
 from ..models.video_unet import VideoUNet
 from ..models.vit import ImageTower
-from ..training import Budget, Seeds, Trainer, load_state, save_state, wait_for
+from ..training import Budget, Regularly, Seeds, Trainer, load_state, save_state, wait_for
 from ..world.takes import SIDE, VIEWS, FRAMES, make_clips, make_orbits, orbit_azimuths
 
 # Noise levels in training: ln(sigma) ~ N(mean, deviation²) (Karras et al. 2022, here for small latents).
@@ -132,11 +132,18 @@ def run(kind, config, out, state, deadline, metadata):
     rate = config.video_rate * (0.6 if previous else 1)
     trainer = Trainer(kind, network, out, training, rate, decay=0.9995, columns=("loss",))
     renewing = 0.0
+
+    def save(**more):
+        about = dict(metadata, steps=trainer.step, seconds=f"{training.spent():.0f}", loss=f"{trainer.last_loss:.4f}", next_seed=seeds.next, **more)
+        save_state(state, kind, {"": trainer.average.module}, about, previous and previous[1])
+
+    regularly = Regularly(100)
     while not training.over():
+        if regularly.due():
+            save()
         if renewing < 0.12 * training.spent() and trainer.step % 10 == 9:
             bank.add_chunk()
             renewing += per_chunk
         trainer.go(video_loss(fast, kind, *bank.batch(config.sv3d_batch if kind == "sv3d" else config.svd_batch)))
     trainer.finish()
-    metadata = dict(metadata, steps=trainer.step, seconds=f"{training.spent():.0f}", loss=f"{trainer.last_loss:.4f}", next_seed=seeds.next, done="1")
-    save_state(state, kind, {"": trainer.average.module}, metadata, previous and previous[1])
+    save(done="1")

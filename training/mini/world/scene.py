@@ -36,7 +36,7 @@ def _build(plan, seeds, phase, strength):
 
 
 def _bounds(centers, matrices, half):
-    """Radius around the middle axis, bottom and top over all moments, and the middle axis: [B,1], [B,1], [B,1], [B,2]."""
+    """Lowest and highest coordinates over all moments and visible parts, [B,3] each."""
     reach = ((matrices * half[..., None, :]) ** 2).sum(-1).sqrt()  # [B,T,P,3], exact for ellipsoids
     seen = (half.amax(-1) > 1e-3)[..., None]
     low = torch.where(seen, centers - reach, torch.full_like(centers, 1e3)).amin((1, 2))
@@ -80,7 +80,8 @@ def make_scene(seeds, moments, strength, yaw):
         c, m = c * grow, m * grow[..., None]  # columns of m are no longer orthonormal, which an ellipsoid allows
         low, high = _bounds(c[:, times:], m[:, times:], h[:, times:])
         middle = (low + high) / 2
-        radius = torch.maximum((high - low)[:, :2].norm(dim=1) * 0.42, (high - low)[:, 2] / 2).clamp(min=1e-3)
+        extent = high - low
+        radius = torch.maximum(extent.amax(1) / 2, extent[:, :2].norm(dim=1) * 0.38).clamp(min=1e-3)
         scale = (FILL * size[rows, 0] / radius)[:, None, None, None]
         c, m = (c[:, :times] - middle[:, None, None]) * scale, m[:, :times] * scale[..., None]
         h = h[:, :times]
