@@ -20,6 +20,7 @@ struct NamedGlobal {
 // NumPy's scalars are here because the Python EG4D's checkpoints hold some among their settings (learning
 // rates, extent).
 constexpr NamedGlobal kGlobals[] = {{"collections.OrderedDict", Global::ordered_dict},
+                                    {"torch._utils._rebuild_tensor", Global::rebuild_tensor},
                                     {"torch._utils._rebuild_tensor_v2", Global::rebuild_tensor},
                                     {"torch._utils._rebuild_parameter", Global::rebuild_parameter},
                                     {"torch.Size", Global::size},
@@ -79,10 +80,13 @@ void PickleMachine::push_global(std::string_view module, std::string_view functi
       printable(name)));
 }
 
-// ('storage', storage type, key, location, number of elements); the location is the device, which is dropped.
+// ('storage', storage type, key, location, number of elements[, None]); the location is the device, which is
+// dropped. The old format's last entry could make the storage a part of another one.
 void PickleMachine::push_storage() {
   const std::vector<uint32_t> id = expect(pop(), Kind::tuple, "a persistent id that is no tuple").children;
-  if (id.size() != 5 || nodes_[id[0]].text != "storage") damaged("a persistent id of unknown form");
+  if (id.size() < 5 || id.size() > 6 || nodes_[id[0]].text != "storage")
+    damaged("a persistent id of unknown form");
+  if (id.size() == 6) expect(id[5], Kind::none, "a storage that is part of another one");
   const Node& type = expect(id[1], Kind::global, "a persistent id without storage type");
   if (type.global != Global::storage_type) damaged("a persistent id without storage type");
   const std::string key = expect(id[2], Kind::text, "a persistent id without key").text;
@@ -113,7 +117,7 @@ void PickleMachine::call() {
       argument_count(0, 1);
       return call_ordered_dict(arguments);
     case Global::rebuild_tensor:
-      argument_count(6, 7);
+      argument_count(4, 7);
       return call_rebuild_tensor(arguments);
     case Global::rebuild_parameter:
       argument_count(3, 3);
@@ -165,7 +169,7 @@ Shape PickleMachine::axes_of(uint32_t index) {
   return axes;
 }
 
-// (storage, offset, size, stride, requires_grad, backward hooks[, metadata])
+// (storage, offset, size, stride[, requires_grad, backward hooks[, metadata]])
 void PickleMachine::call_rebuild_tensor(const Node& arguments) {
   const Node& storage = expect(arguments.children[0], Kind::storage, "a tensor without storage");
   const int64_t offset = expect(arguments.children[1], Kind::integer, "a tensor without offset").integer;

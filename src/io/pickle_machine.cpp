@@ -388,8 +388,11 @@ TorchValue PickleMachine::run() {
 }
 
 TorchValue unpickle(Bytes pickle, const std::string& name, const StorageLoader& load,
-                    const TorchLimits& limits) {
-  return PickleMachine(pickle, name, load, limits).run();
+                    const TorchLimits& limits, size_t* length) {
+  PickleMachine machine(pickle, name, load, limits);
+  TorchValue value = machine.run();
+  if (length) *length = machine.position();
+  return value;
 }
 
 }  // namespace eg4d

@@ -56,6 +56,7 @@ class PickleMachine {
   PickleMachine(Bytes pickle, const std::string& name, const StorageLoader& load, const TorchLimits& limits)
       : pickle_(pickle), name_(name), load_(load), limits_(limits) {}
   TorchValue run();
+  size_t position() const { return position_; }  // behind what was read
 
  private:
   using Node = PickleNode;

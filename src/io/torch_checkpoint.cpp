@@ -126,17 +126,7 @@ bool starts_with(Bytes file, std::string_view text) {
 }  // namespace
 
 TorchValue decode_torch_checkpoint(Bytes file, const std::string& name, const TorchLimits& limits) {
-  // The old format begins with the pickle of a magic number of 10 bytes.
-  constexpr std::string_view kOldFormat(
-      "\x80\x02\x8a\x0a"
-      "l\xfc\x9c"
-      "F\xf9 j\xa8P\x19.",
-      15);
-  if (starts_with(file, kOldFormat))
-    throw Error(fmt::format(
-        "cannot read '{}': it is in PyTorch's old format (before 1.6); load it in Python with torch.load "
-        "and write it again with torch.save",
-        name));
+  if (is_old_torch_checkpoint(file)) return decode_old_torch_checkpoint(file, name, limits);
   if (!starts_with(file, "PK"))
     throw Error(fmt::format("cannot read '{}': it is not a PyTorch checkpoint", name));
   Archive archive(file, name, limits);

@@ -15,11 +15,11 @@ struct TorchLimits {
   int max_depth = 64;                       // of containers in containers
 };
 
-// Reads what torch.save wrote (the zip format, PyTorch 1.6 and later) as data only. A pickle is a program:
-// this reader knows tensors, plain containers, numbers and text, and refuses every other name that the file
-// would call. Nothing of the file is ever run. Tensors are made contiguous; their device and requires_grad
-// are dropped. Throws Error, one sentence naming the file: refused names, the old format, damage, tensors
-// that reach beyond their storage, limits exceeded.
+// Reads what torch.save wrote (the zip format, and the one before PyTorch 1.6) as data only. A pickle is a
+// program: this reader knows tensors, plain containers, numbers and text, and refuses every other name that
+// the file would call. Nothing of the file is ever run. Tensors are made contiguous; their device and
+// requires_grad are dropped. Throws Error, one sentence naming the file: refused names, damage, tensors that
+// reach beyond their storage, limits exceeded.
 TorchValue read_torch_checkpoint(const std::filesystem::path& path, const TorchLimits& limits = {});
 TorchValue decode_torch_checkpoint(Bytes file, const std::string& name, const TorchLimits& limits = {});
 

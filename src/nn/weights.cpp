@@ -9,6 +9,8 @@
 #include "core/error.h"
 #include "core/half.h"
 #include "core/threads.h"
+#include "io/torch_checkpoint.h"
+#include "io/unpickler.h"
 
 namespace eg4d {
 namespace {
@@ -57,7 +59,19 @@ void drop_pages(const SafetensorsFile::Entry& entry) {
 
 WeightMap::WeightMap(const std::filesystem::path& safetensors) : path_(safetensors) {
   const auto file = add_file(safetensors);
-  for (const auto& [name, entry] : file->entries()) items_[name] = {entry.shape, {&entry}, false};
+  for (const auto& [name, entry] : file->entries()) items_[name] = {entry.shape, {&entry}, false, true};
+}
+
+void WeightMap::add_tensor(const std::string& name, DType type, Shape shape,
+                           std::shared_ptr<const std::byte> data) {
+  auto owned = std::make_shared<OwnedEntry>();
+  owned->data = std::move(data);
+  owned->entry.dtype = type;
+  owned->entry.shape = std::move(shape);
+  owned->entry.data = owned->data.get();
+  owned->entry.bytes = static_cast<size_t>(element_count(owned->entry.shape)) * size_of(type);
+  items_[name] = {owned->entry.shape, {&owned->entry}, false, false};
+  owned_.push_back(std::move(owned));
 }
 
 std::shared_ptr<const SafetensorsFile> WeightMap::add_file(const std::filesystem::path& safetensors) {
@@ -109,7 +123,7 @@ void WeightMap::append(const std::string& name, std::vector<float>& values) cons
   for (const SafetensorsFile::Entry* part : item.parts) {
     const int64_t count = element_count(part->shape);
     convert(*part, count, to, described(name));
-    drop_pages(*part);
+    if (item.in_file) drop_pages(*part);
     to += count;
   }
   if (!item.transposed) return;
@@ -141,6 +155,7 @@ WeightMap WeightMap::below(const std::string& prefix) const {
   WeightMap part;
   part.path_ = path_;
   part.files_ = files_;
+  part.owned_ = owned_;
   for (auto item = items_.lower_bound(prefix); item != items_.end() && item->first.starts_with(prefix);
        ++item)
     part.items_.insert(*item);
@@ -149,7 +164,38 @@ WeightMap WeightMap::below(const std::string& prefix) const {
 
 void WeightMap::add(const WeightMap& other) {
   files_.insert(files_.end(), other.files_.begin(), other.files_.end());
+  owned_.insert(owned_.end(), other.owned_.begin(), other.owned_.end());
   for (const auto& [name, item] : other.items_) items_[name] = item;
+}
+
+namespace {
+
+bool is_torch_checkpoint(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const Bytes bytes = file.bytes();
+  return is_old_torch_checkpoint(bytes) ||
+         (bytes.size() > 4 && std::memcmp(bytes.data(), "PK\x03\x04", 4) == 0);
+}
+
+}  // namespace
+
+WeightMap read_weights(const std::filesystem::path& path) {
+  if (!is_torch_checkpoint(path)) return WeightMap(path);
+  const TorchValue file = read_torch_checkpoint(path);
+  const TorchValue* tensors = &file;
+  for (const char* key : {"state_dict", "model"})
+    if (const TorchValue* inner = file.get_if<TorchValue::Dict>() ? file.find(key) : nullptr) tensors = inner;
+  if (!tensors->get_if<TorchValue::Dict>())
+    throw Error(fmt::format("'{}' holds a {}, not the tensors of a network by their names", path.string(),
+                            tensors->type_name()));
+  WeightMap weights;
+  weights.set_path(path);
+  for (const auto& [key, value] : tensors->entries()) {
+    const auto* tensor = value.get_if<TorchTensor>();
+    const auto* name = key.get_if<std::string>();
+    if (tensor && name) weights.add_tensor(*name, tensor->dtype, tensor->shape, tensor->data);
+  }
+  return weights;
 }
 
 }  // namespace eg4d

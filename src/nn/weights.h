@@ -12,8 +12,8 @@
 
 namespace eg4d {
 
-// The tensors of a checkpoint by name, in memory-mapped files. Names and forms are those of the single-file
-// checkpoints; a checkpoint in another layout is put together under these names.
+// The tensors of a checkpoint by name, in memory-mapped files or in memory. Names and forms are those of the
+// single-file checkpoints; a checkpoint in another layout is put together under these names.
 class WeightMap {
  public:
   struct Item {
@@ -21,6 +21,7 @@ class WeightMap {
     // One stored tensor, or several one after the other along the first axis.
     std::vector<const SafetensorsFile::Entry*> parts;
     bool transposed = false;  // stored as [shape[1], shape[0]]
+    bool in_file = true;      // mapped, so that its pages may be dropped once they were read
   };
 
   WeightMap() = default;
@@ -49,6 +50,8 @@ class WeightMap {
   void set_path(const std::filesystem::path& path) { path_ = path; }
   std::shared_ptr<const SafetensorsFile> add_file(const std::filesystem::path& safetensors);
   void add_item(const std::string& name, Item item) { items_[name] = std::move(item); }
+  // A tensor in memory that the map then shares.
+  void add_tensor(const std::string& name, DType type, Shape shape, std::shared_ptr<const std::byte> data);
   void remove(const std::string& name) { items_.erase(name); }
 
  private:
@@ -57,7 +60,16 @@ class WeightMap {
 
   std::filesystem::path path_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
+  struct OwnedEntry {
+    std::shared_ptr<const std::byte> data;
+    SafetensorsFile::Entry entry;
+  };
+  std::vector<std::shared_ptr<const OwnedEntry>> owned_;
   std::map<std::string, Item> items_;
 };
+
+// The tensors of a .safetensors file, or of what torch.save wrote: a state_dict, also when it lies under
+// "state_dict" or "model" beside other things; what is no tensor is left out. Throws Error.
+WeightMap read_weights(const std::filesystem::path& path);
 
 }  // namespace eg4d

@@ -3,6 +3,7 @@
 
     python3 tests/io/check_torch_load.py check tests/data/io/written_by_eg4d.pth   # we wrote it, PyTorch reads it
     python3 tests/io/check_torch_load.py write tests/data/io/saved_by_torch.pth    # PyTorch writes it, our tests read it
+    python3 tests/io/check_torch_load.py write_old tests/data/io/old_format.pth    # likewise, as before PyTorch 1.6
 
 Without PyTorch, `simulate FILE` writes the second file with Python's own pickle module and stand-ins of the same names;
 tests/data/io/like_torch.pth came from it.
@@ -238,8 +239,16 @@ def write(path):
     print(f"torch {torch.__version__} wrote {path}")
 
 
+def write_old(path):
+    import numpy
+    import torch
+
+    torch.save(content(torch, numpy), path, _use_new_zipfile_serialization=False)
+    print(f"torch {torch.__version__} wrote {path}")
+
+
 if __name__ == "__main__":
-    commands = {"check": check, "write": write, "simulate": simulate}
+    commands = {"check": check, "write": write, "write_old": write_old, "simulate": simulate}
     if len(sys.argv) != 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](sys.argv[2])
