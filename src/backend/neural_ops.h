@@ -1,8 +1,9 @@
 #pragma once
 
-// Network layers for the diffusion stages (inference). All pointers are device memory unless said otherwise,
-// arrays are dense, row-major f32; pictures and videos are channels-last: [N,H,W,C], a video is N =
-// batch·frames. An output may be the same memory as an input only where that is said.
+// Network layers: those of the diffusion stages are for inference, some others have a backward pass. All
+// pointers are device memory unless said otherwise, arrays are dense, row-major f32; pictures and videos are
+// channels-last: [N,H,W,C], a video is N = batch·frames. An output may be the same memory as an input only
+// where that is said.
 
 #include <cstddef>
 #include <cstdint>
@@ -16,7 +17,7 @@ namespace eg4d {
 enum class Precision : uint8_t { f32, bf16 };
 
 // gelu is the exact one (erf), quick_gelu CLIP's x·sigmoid(1.702·x).
-enum class Activation : uint8_t { none, silu, gelu, quick_gelu };
+enum class Activation : uint8_t { none, silu, gelu, quick_gelu, relu };
 
 // ---------------------------------------------------------------- weights
 
@@ -54,21 +55,32 @@ struct Linear {
   float* y = nullptr;               // [rows,out]
 };
 
-// y = W ∗ x + b + residual, zero padding. A convolution over the frames of a video [B,T,H,W,C] is one with
-// kernel height 3, width 1 over height = T, width = H·W.
+// y = activation(W ∗ x + b) + residual, zero padding. A convolution over the frames of a video [B,T,H,W,C] is
+// one with kernel height 3, width 1 over height = T, width = H·W.
 struct Convolution {
   int64_t batch = 0, height = 0, width = 0;
   int64_t stride = 1;
+  int64_t dilation = 1;  // pixels from one tap of the kernel to the next
   int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
   const float* x = nullptr;              // [batch,height,width,in]
   const PackedWeight* weight = nullptr;  // from pack_convolution
-  const float* residual = nullptr;       // like y, or null; may be y
-  float* y = nullptr;                    // [batch,out_height,out_width,out]
+  Activation activation = Activation::none;
+  const float* residual = nullptr;  // like y, or null; may be y
+  float* y = nullptr;               // [batch,out_height,out_width,out]
 };
+// Nothing comes out (0) where the kernel does not fit in.
 inline int64_t convolution_extent(int64_t in, int64_t kernel, int64_t pad_before, int64_t pad_after,
-                                  int64_t stride) {
-  return (in + pad_before + pad_after - kernel) / stride + 1;
+                                  int64_t stride, int64_t dilation = 1) {
+  const int64_t room = in + pad_before + pad_after - (dilation * (kernel - 1) + 1);
+  return room < 0 ? 0 : room / stride + 1;
 }
+
+// d_x += Wᵀ ∗ d_y, where with relu only the d_y count whose y is above zero.
+struct ConvolutionBackward {
+  Convolution forward;  // without residual, in f32, activation none or relu; x is not read, y only for relu
+  const float* d_y = nullptr;
+  float* d_x = nullptr;
+};
 
 // y = activation(groupnorm(x + add)): mean and variance over the positions and the channels of a group (Wu &
 // He 2018).
@@ -149,6 +161,69 @@ struct Upsample {
   float* y = nullptr;
 };
 
+// Bilinear resampling without antialiasing; pixel centres at half pixels (PyTorch's align_corners = false).
+struct ResizeFeatures {
+  int64_t batch = 0, height = 0, width = 0, channels = 0;
+  int64_t out_height = 0, out_width = 0;
+  const float* x = nullptr;  // [batch,height,width,channels]
+  float* y = nullptr;        // [batch,out_height,out_width,channels]
+};
+
+// The largest value of every window, channel by channel; NaN wins. Windows are cut off at the right and
+// bottom.
+struct MaxPool {
+  int64_t batch = 0, height = 0, width = 0, channels = 0;
+  int64_t kernel = 2, stride = 2;
+  int64_t out_height = 0, out_width = 0;  // from pool_extent
+  const float* x = nullptr;               // [batch,height,width,channels]
+  float* y = nullptr;                     // [batch,out_height,out_width,channels]
+};
+// `whole`: only windows that lie inside; otherwise every pixel is in some window (PyTorch's ceil_mode). The
+// stride is at most the kernel.
+inline int64_t pool_extent(int64_t in, int64_t kernel, int64_t stride, bool whole) {
+  if (in < kernel) return whole || in < 1 ? 0 : 1;
+  return (in - kernel + (whole ? 0 : stride - 1)) / stride + 1;
+}
+// d_x += d_y at the first largest value of each window.
+struct MaxPoolBackward {
+  MaxPool forward;  // y is not read
+  const float* d_y = nullptr;
+  float* d_x = nullptr;
+};
+
+// y[r][c] = x[r][c]·scale[c] + shift[c]
+struct ScaleChannels {
+  int64_t rows = 0, channels = 0;
+  const float* x = nullptr;
+  const float* scale = nullptr;  // [channels]
+  const float* shift = nullptr;  // [channels]
+  float* y = nullptr;            // may be x
+};
+// d_x += d_y·scale
+struct ScaleChannelsBackward {
+  ScaleChannels forward;  // only rows, channels and scale are read
+  const float* d_y = nullptr;
+  float* d_x = nullptr;
+};
+
+// One layer of LPIPS (Zhang et al. 2018, equation 1). With â = a / (‖a‖ + epsilon) over the channels of each
+// position: values[n] += mean over positions of Σ_c weight[c]·(â[c] - b̂[c])².
+struct FeatureDistance {
+  int64_t batch = 0, positions = 0, channels = 0;
+  float epsilon = 1e-10f;
+  const float* a = nullptr;       // [batch,positions,channels]
+  const float* b = nullptr;       // likewise
+  const float* weight = nullptr;  // [channels]
+  double* values = nullptr;       // [batch], ADDED to
+};
+// d_a += d_value · the derivative of values[n] with respect to a; zero where a position's features are all
+// zero.
+struct FeatureDistanceBackward {
+  FeatureDistance forward;  // values is not read
+  float d_value = 1;
+  float* d_a = nullptr;
+};
+
 // Cuts pictures into non-overlapping squares, one row each (rest at the right and bottom is dropped):
 // [batch,height,width,channels] → [batch·(height/patch)·(width/patch), patch·patch·channels].
 struct Patches {
@@ -176,6 +251,7 @@ class NeuralOps {
 
   virtual void linear(const Linear&, Stream = {}) = 0;
   virtual void convolution(const Convolution&, Stream = {}) = 0;
+  virtual void convolution_backward(const ConvolutionBackward&, Stream = {}) = 0;
   virtual void group_norm(const GroupNorm&, Stream = {}) = 0;
   virtual void layer_norm(const LayerNorm&, Stream = {}) = 0;
   virtual void attention(const Attention&, Stream = {}) = 0;
@@ -183,6 +259,13 @@ class NeuralOps {
   virtual void scaled_sum(const ScaledSum&, Stream = {}) = 0;
   virtual void activate(const Activate&, Stream = {}) = 0;
   virtual void upsample(const Upsample&, Stream = {}) = 0;
+  virtual void resize_features(const ResizeFeatures&, Stream = {}) = 0;
+  virtual void max_pool(const MaxPool&, Stream = {}) = 0;
+  virtual void max_pool_backward(const MaxPoolBackward&, Stream = {}) = 0;
+  virtual void scale_channels(const ScaleChannels&, Stream = {}) = 0;
+  virtual void scale_channels_backward(const ScaleChannelsBackward&, Stream = {}) = 0;
+  virtual void feature_distance(const FeatureDistance&, Stream = {}) = 0;
+  virtual void feature_distance_backward(const FeatureDistanceBackward&, Stream = {}) = 0;
   virtual void patches(const Patches&, Stream = {}) = 0;
   virtual void copy_rows(const CopyRows&, Stream = {}) = 0;
 };

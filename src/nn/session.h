@@ -29,6 +29,7 @@ class Session {
   }
 
   Tensor empty(Shape shape) { return arena_.empty(std::move(shape)); }
+  Tensor zeros(Shape shape, DType type = DType::f32);
   NeuralOps& ops() { return ops_; }
   Backend& backend() { return arena_.backend(); }
   bool planning() const { return planning_; }  // nothing outside the arena may change then

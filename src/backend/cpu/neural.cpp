@@ -28,6 +28,10 @@ class CpuNeuralOps final : public NeuralOps {
     MemoryAccess access(memory_);
     onednn_.convolution(a);
   }
+  void convolution_backward(const ConvolutionBackward& a, Stream) override {
+    MemoryAccess access(memory_);
+    onednn_.convolution_backward(a);
+  }
   void attention(const Attention& a, Stream) override {
     MemoryAccess access(memory_);
     cpu::attention(a, scratch_);
@@ -38,6 +42,17 @@ class CpuNeuralOps final : public NeuralOps {
   void scaled_sum(const ScaledSum& a, Stream) override { run(cpu::scaled_sum, a); }
   void activate(const Activate& a, Stream) override { run(cpu::activate, a); }
   void upsample(const Upsample& a, Stream) override { run(cpu::upsample, a); }
+  void resize_features(const ResizeFeatures& a, Stream) override { run(cpu::resize_features, a); }
+  void max_pool(const MaxPool& a, Stream) override { run(cpu::max_pool, a); }
+  void max_pool_backward(const MaxPoolBackward& a, Stream) override { run(cpu::max_pool_backward, a); }
+  void scale_channels(const ScaleChannels& a, Stream) override { run(cpu::scale_channels, a); }
+  void scale_channels_backward(const ScaleChannelsBackward& a, Stream) override {
+    run(cpu::scale_channels_backward, a);
+  }
+  void feature_distance(const FeatureDistance& a, Stream) override { run(cpu::feature_distance, a); }
+  void feature_distance_backward(const FeatureDistanceBackward& a, Stream) override {
+    run(cpu::feature_distance_backward, a);
+  }
   void patches(const Patches& a, Stream) override { run(cpu::patches, a); }
   void copy_rows(const CopyRows& a, Stream) override { run(cpu::copy_rows, a); }
 

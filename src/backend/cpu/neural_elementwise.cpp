@@ -72,7 +72,18 @@ void ActivateRange(const Activate& a, int64_t begin, int64_t end) {
     case Activation::quick_gelu:
       each(end - begin, x, x, y, [d](Vector v, Vector) { return quick_gelu(d, v); });
       break;
+    case Activation::relu:
+      each(end - begin, x, x, y,
+           [d](Vector v, Vector) { return hn::IfThenZeroElse(hn::Lt(v, hn::Zero(d)), v); });
+      break;
   }
+}
+
+void ReluBackwardRange(const float* y, const float* d_y, float* d_x, int64_t begin, int64_t end) {
+  const Full d;
+  each(end - begin, y + begin, d_y + begin, d_x + begin, [d](Vector value, Vector gradient) {
+    return hn::IfThenElseZero(hn::Gt(value, hn::Zero(d)), gradient);
+  });
 }
 
 void ToBfloat16Range(const float* x, uint16_t* y, int64_t begin, int64_t end) {
@@ -109,6 +120,7 @@ namespace eg4d::cpu {
 HWY_EXPORT(GegluRows);
 HWY_EXPORT(ScaledSumRange);
 HWY_EXPORT(ActivateRange);
+HWY_EXPORT(ReluBackwardRange);
 HWY_EXPORT(ToBfloat16Range);
 
 namespace {
@@ -133,6 +145,12 @@ void scaled_sum(const ScaledSum& a) {
 void activate(const Activate& a) {
   parallel_for(a.count, kGrain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(ActivateRange)(a, begin, end);
+  });
+}
+
+void relu_backward(const float* y, const float* d_y, float* d_x, int64_t count) {
+  parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
+    HWY_DYNAMIC_DISPATCH(ReluBackwardRange)(y, d_y, d_x, begin, end);
   });
 }
 

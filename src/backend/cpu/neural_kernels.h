@@ -1,7 +1,7 @@
 #pragma once
 
 // The CPU kernels behind NeuralOps that oneDNN does not do; each is in the file of its name, norms.cpp and
-// neural_elementwise.cpp hold several. They may touch "device" memory freely.
+// neural_elementwise.cpp, pooling.cpp and feature_distance.cpp hold several. They may touch "device" memory freely.
 
 #include "backend/cpu/scratch.h"
 #include "backend/neural_ops.h"
@@ -16,6 +16,14 @@ void geglu(const Geglu&);
 void scaled_sum(const ScaledSum&);
 void activate(const Activate&);
 void upsample(const Upsample&);
+void relu_backward(const float* y, const float* d_y, float* d_x, int64_t count);  // d_x = d_y where y > 0
+void resize_features(const ResizeFeatures&);
+void max_pool(const MaxPool&);
+void max_pool_backward(const MaxPoolBackward&);
+void scale_channels(const ScaleChannels&);
+void scale_channels_backward(const ScaleChannelsBackward&);
+void feature_distance(const FeatureDistance&);
+void feature_distance_backward(const FeatureDistanceBackward&);
 void patches(const Patches&);
 void copy_rows(const CopyRows&);
 void to_bfloat16(const float* x, uint16_t* y, int64_t count);

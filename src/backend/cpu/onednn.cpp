@@ -3,8 +3,8 @@
 #include <dnnl.h>
 #include <fmt/format.h>
 
-#include <array>
 #include <cstring>
+#include <initializer_list>
 #include <map>
 #include <vector>
 
@@ -39,13 +39,15 @@ class OneDnnWeight final : public PackedWeight {
       : memory_(memory), extents_(std::move(extents)), bf16_(bf16) {}
   ~OneDnnWeight() override {
     memory_.release(data_);
+    memory_.release(backward_data_);
     memory_.release(bias_);
   }
   OneDnnWeight(const OneDnnWeight&) = delete;
   OneDnnWeight& operator=(const OneDnnWeight&) = delete;
 
   size_t bytes() const override {
-    return dnnl_memory_desc_get_size(&layout_) + (bias_ ? static_cast<size_t>(out()) * sizeof(float) : 0);
+    return dnnl_memory_desc_get_size(&layout_) + (bias_ ? static_cast<size_t>(out()) * sizeof(float) : 0) +
+           (backward_data_ ? dnnl_memory_desc_get_size(&backward_layout_) : 0);
   }
   bool linear() const { return extents_.size() == 2; }
   int64_t in() const { return linear() ? extents_[0] : extents_[1]; }
@@ -60,7 +62,14 @@ class OneDnnWeight final : public PackedWeight {
   const bool bf16_;
   MemoryDescription layout_{};
   void* data_ = nullptr;
+  MemoryDescription backward_layout_{};  // a second copy, made when a gradient is first asked for
+  void* backward_data_ = nullptr;
   float* bias_ = nullptr;
+};
+
+struct ConvolutionShape {
+  MemoryDescription source, bias, destination;
+  dnnl_dims_t strides, dilates, before, after;
 };
 
 struct Primitive {
@@ -68,10 +77,16 @@ struct Primitive {
   MemoryDescription source, weight, bias, destination, scratch;
 };
 
+struct Argument {
+  int role;
+  const MemoryDescription* description;
+  const void* data;  // null: left out
+};
+
 }  // namespace
 
 struct OneDnn::State {
-  explicit State(Memory& m) : memory(m), scratch(m), converted(m) {
+  explicit State(Memory& m) : memory(m), scratch(m), converted(m), masked(m), added(m) {
     check(dnnl_engine_create(&engine, dnnl_cpu, 0), "creating the CPU engine");
     check(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "creating a stream");
   }
@@ -98,14 +113,19 @@ struct OneDnn::State {
   const Primitive& linear_primitive(const OneDnnWeight& weight, int64_t rows, Activation activation,
                                     bool accumulate);
   const Primitive& convolution_primitive(const OneDnnWeight& weight, const Convolution& a, bool accumulate);
+  const Primitive& convolution_backward_primitive(const OneDnnWeight& weight, const Convolution& a);
+  dnnl_primitive_desc_t plan(const_dnnl_op_desc_t operation, Activation activation, bool accumulate,
+                             const_dnnl_primitive_desc_t forward);
   Primitive finish(const_dnnl_op_desc_t operation, Activation activation, bool accumulate);
+  void run(const Primitive& primitive, std::initializer_list<Argument> arguments);
   void execute(const Primitive& primitive, OneDnnWeight& weight, const void* source, float* destination);
+  void execute_backward(const Primitive& primitive, OneDnnWeight& weight, const float* d_y, float* d_x);
   const void* operand(const OneDnnWeight& weight, const float* x, int64_t count);
 
   Memory& memory;
   dnnl_engine_t engine = nullptr;
   dnnl_stream_t stream = nullptr;
-  Scratch scratch, converted;
+  Scratch scratch, converted, masked, added;
   std::map<std::vector<int64_t>, Primitive> primitives;
 };
 
@@ -182,7 +202,8 @@ std::shared_ptr<const PackedWeight> OneDnn::pack_convolution(const ConvolutionWe
 
 // ---------------------------------------------------------------- primitives, by shape
 
-Primitive OneDnn::State::finish(const_dnnl_op_desc_t operation, Activation activation, bool accumulate) {
+dnnl_primitive_desc_t OneDnn::State::plan(const_dnnl_op_desc_t operation, Activation activation,
+                                          bool accumulate, const_dnnl_primitive_desc_t forward) {
   dnnl_primitive_attr_t attributes = nullptr;
   check(dnnl_primitive_attr_create(&attributes), "creating attributes");
   dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
@@ -194,26 +215,41 @@ Primitive OneDnn::State::finish(const_dnnl_op_desc_t operation, Activation activ
     dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_gelu_erf, 0, 0);
   if (activation == Activation::quick_gelu)
     dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_swish, 1.702f, 0);
+  if (activation == Activation::relu)
+    dnnl_post_ops_append_eltwise(post_operations, 1, dnnl_eltwise_relu, 0, 0);
   if (accumulate) dnnl_post_ops_append_sum(post_operations, 1);
   dnnl_primitive_attr_set_post_ops(attributes, post_operations);
 
   dnnl_primitive_desc_t description = nullptr;
   const dnnl_status_t status =
-      dnnl_primitive_desc_create(&description, operation, attributes, engine, nullptr);
+      dnnl_primitive_desc_create(&description, operation, attributes, engine, forward);
   dnnl_post_ops_destroy(post_operations);
   dnnl_primitive_attr_destroy(attributes);
   check(status, "planning a layer");
+  return description;
+}
 
+namespace {
+
+// Takes the plan over.
+Primitive make_primitive(dnnl_primitive_desc_t description, dnnl_query_t source, dnnl_query_t destination) {
   Primitive result;
-  result.source = *dnnl_primitive_desc_query_md(description, dnnl_query_src_md, 0);
+  result.source = *dnnl_primitive_desc_query_md(description, source, 0);
   result.weight = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
   result.bias = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 1);
-  result.destination = *dnnl_primitive_desc_query_md(description, dnnl_query_dst_md, 0);
+  result.destination = *dnnl_primitive_desc_query_md(description, destination, 0);
   result.scratch = *dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
   const dnnl_status_t created = dnnl_primitive_create(&result.primitive, description);
   dnnl_primitive_desc_destroy(description);
   check(created, "creating a layer");
   return result;
+}
+
+}  // namespace
+
+Primitive OneDnn::State::finish(const_dnnl_op_desc_t operation, Activation activation, bool accumulate) {
+  return make_primitive(plan(operation, activation, accumulate, nullptr), dnnl_query_src_md,
+                        dnnl_query_dst_md);
 }
 
 const Primitive& OneDnn::State::linear_primitive(const OneDnnWeight& weight, int64_t rows,
@@ -233,49 +269,106 @@ const Primitive& OneDnn::State::linear_primitive(const OneDnnWeight& weight, int
   return primitives.emplace(std::move(key), finish(&operation, activation, accumulate)).first->second;
 }
 
+namespace {
+
+struct Extent {
+  int64_t height, width;
+};
+Extent extent_of_result(const OneDnnWeight& weight, const Convolution& a) {
+  return {convolution_extent(a.height, weight.kernel_height(), a.pad_top, a.pad_bottom, a.stride, a.dilation),
+          convolution_extent(a.width, weight.kernel_width(), a.pad_left, a.pad_right, a.stride, a.dilation)};
+}
+
+std::vector<int64_t> key_of(int64_t kind, const OneDnnWeight& weight, const Convolution& a) {
+  return {kind,
+          weight.in(),
+          weight.out(),
+          weight.kernel_height(),
+          weight.kernel_width(),
+          weight.bf16_,
+          a.batch,
+          a.height,
+          a.width,
+          a.stride,
+          a.dilation,
+          a.pad_top,
+          a.pad_left,
+          a.pad_right,
+          a.pad_bottom,
+          thread_count()};
+}
+
+ConvolutionShape shape_of(const OneDnnWeight& weight, const Convolution& a) {
+  const Extent out = extent_of_result(weight, a);
+  return {describe({a.batch, weight.in(), a.height, a.width}, weight.type(), dnnl_nhwc),
+          describe({weight.out()}, dnnl_f32, dnnl_a),
+          describe({a.batch, weight.out(), out.height, out.width}, dnnl_f32, dnnl_nhwc),
+          {a.stride, a.stride},
+          {a.dilation - 1, a.dilation - 1},
+          {a.pad_top, a.pad_left},
+          {a.pad_bottom, a.pad_right}};
+}
+
+dnnl_convolution_desc_t describe_forward(const OneDnnWeight& weight, const ConvolutionShape& shape,
+                                         dnnl_prop_kind_t kind) {
+  const MemoryDescription any = weight.any();
+  dnnl_convolution_desc_t operation;
+  check(dnnl_dilated_convolution_forward_desc_init(
+            &operation, kind, dnnl_convolution_direct, &shape.source, &any,
+            weight.bias_ && kind == dnnl_forward_inference ? &shape.bias : nullptr, &shape.destination,
+            shape.strides, shape.dilates, shape.before, shape.after),
+        "describing a convolution");
+  return operation;
+}
+
+}  // namespace
+
 const Primitive& OneDnn::State::convolution_primitive(const OneDnnWeight& weight, const Convolution& a,
                                                       bool accumulate) {
-  const bool bias = weight.bias_ != nullptr;
-  std::vector<int64_t> key{1,
-                           weight.in(),
-                           weight.out(),
-                           weight.kernel_height(),
-                           weight.kernel_width(),
-                           a.batch,
-                           a.height,
-                           a.width,
-                           a.stride,
-                           a.pad_top,
-                           a.pad_left,
-                           a.pad_right,
-                           a.pad_bottom,
-                           weight.bf16_,
-                           bias,
-                           accumulate,
-                           thread_count()};
+  std::vector<int64_t> key = key_of(1, weight, a);
+  for (const int64_t more : {int64_t{weight.bias_ != nullptr}, static_cast<int64_t>(a.activation),
+                             static_cast<int64_t>(accumulate)})
+    key.push_back(more);
   if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
+  const dnnl_convolution_desc_t operation =
+      describe_forward(weight, shape_of(weight, a), dnnl_forward_inference);
+  return primitives.emplace(std::move(key), finish(&operation, a.activation, accumulate)).first->second;
+}
 
-  const int64_t out_height =
-      convolution_extent(a.height, weight.kernel_height(), a.pad_top, a.pad_bottom, a.stride);
-  const int64_t out_width =
-      convolution_extent(a.width, weight.kernel_width(), a.pad_left, a.pad_right, a.stride);
+// Source: the gradient of the result; destination: that of the input.
+const Primitive& OneDnn::State::convolution_backward_primitive(const OneDnnWeight& weight,
+                                                               const Convolution& a) {
+  std::vector<int64_t> key = key_of(2, weight, a);
+  if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
+  const ConvolutionShape shape = shape_of(weight, a);
+  const dnnl_convolution_desc_t forward = describe_forward(weight, shape, dnnl_forward_training);
+  const dnnl_primitive_desc_t forward_plan = plan(&forward, Activation::none, false, nullptr);
   const MemoryDescription any = weight.any();
-  const MemoryDescription source =
-      describe({a.batch, weight.in(), a.height, a.width}, weight.type(), dnnl_nhwc);
-  const MemoryDescription bias_layout = describe({weight.out()}, dnnl_f32, dnnl_a);
-  const MemoryDescription destination =
-      describe({a.batch, weight.out(), out_height, out_width}, dnnl_f32, dnnl_nhwc);
-  const dnnl_dims_t strides = {a.stride, a.stride}, before = {a.pad_top, a.pad_left},
-                    after = {a.pad_bottom, a.pad_right};
   dnnl_convolution_desc_t operation;
-  check(dnnl_convolution_forward_desc_init(&operation, dnnl_forward_inference, dnnl_convolution_direct,
-                                           &source, &any, bias ? &bias_layout : nullptr, &destination,
-                                           strides, before, after),
-        "describing a convolution");
-  return primitives.emplace(std::move(key), finish(&operation, Activation::none, accumulate)).first->second;
+  check(dnnl_dilated_convolution_backward_data_desc_init(&operation, dnnl_convolution_direct, &shape.source,
+                                                         &any, &shape.destination, shape.strides,
+                                                         shape.dilates, shape.before, shape.after),
+        "describing a convolution's gradient");
+  const dnnl_primitive_desc_t planned = plan(&operation, Activation::none, false, forward_plan);
+  dnnl_primitive_desc_destroy(forward_plan);
+  return primitives
+      .emplace(std::move(key), make_primitive(planned, dnnl_query_diff_dst_md, dnnl_query_diff_src_md))
+      .first->second;
 }
 
 // ---------------------------------------------------------------- execution
+
+void OneDnn::State::run(const Primitive& primitive, std::initializer_list<Argument> arguments) {
+  std::vector<dnnl_exec_arg_t> wrapped;
+  for (const Argument& argument : arguments)
+    if (argument.data) wrapped.push_back({argument.role, wrap(*argument.description, argument.data)});
+  if (const size_t bytes = dnnl_memory_desc_get_size(&primitive.scratch))
+    wrapped.push_back({DNNL_ARG_SCRATCHPAD, wrap(primitive.scratch, scratch.get(bytes))});
+  check(dnnl_primitive_execute(primitive.primitive, stream, static_cast<int>(wrapped.size()), wrapped.data()),
+        "a layer");
+  check(dnnl_stream_wait(stream), "a layer");
+  for (const dnnl_exec_arg_t& argument : wrapped) dnnl_memory_destroy(argument.memory);
+}
 
 void OneDnn::State::execute(const Primitive& primitive, OneDnnWeight& weight, const void* source,
                             float* destination) {
@@ -286,20 +379,24 @@ void OneDnn::State::execute(const Primitive& primitive, OneDnnWeight& weight, co
     weight.data_ = data;
     weight.layout_ = primitive.weight;
   }
-  std::array<dnnl_exec_arg_t, 5> arguments;
-  int count = 0;
-  auto add = [&](int role, const MemoryDescription& description, const void* data) {
-    arguments[static_cast<size_t>(count++)] = {role, wrap(description, data)};
-  };
-  add(DNNL_ARG_SRC, primitive.source, source);
-  add(DNNL_ARG_WEIGHTS, weight.layout_, weight.data_);
-  add(DNNL_ARG_DST, primitive.destination, destination);
-  if (weight.bias_) add(DNNL_ARG_BIAS, primitive.bias, weight.bias_);
-  if (const size_t bytes = dnnl_memory_desc_get_size(&primitive.scratch))
-    add(DNNL_ARG_SCRATCHPAD, primitive.scratch, scratch.get(bytes));
-  check(dnnl_primitive_execute(primitive.primitive, stream, count, arguments.data()), "a layer");
-  check(dnnl_stream_wait(stream), "a layer");
-  for (int i = 0; i < count; ++i) dnnl_memory_destroy(arguments[static_cast<size_t>(i)].memory);
+  run(primitive, {{DNNL_ARG_SRC, &primitive.source, source},
+                  {DNNL_ARG_WEIGHTS, &weight.layout_, weight.data_},
+                  {DNNL_ARG_DST, &primitive.destination, destination},
+                  {DNNL_ARG_BIAS, &primitive.bias, weight.bias_}});
+}
+
+void OneDnn::State::execute_backward(const Primitive& primitive, OneDnnWeight& weight, const float* d_y,
+                                     float* d_x) {
+  if (!weight.backward_data_ || !dnnl_memory_desc_equal(&primitive.weight, &weight.backward_layout_)) {
+    memory.release(weight.backward_data_);
+    weight.backward_data_ = nullptr;
+    weight.backward_data_ = memory.allocate(dnnl_memory_desc_get_size(&primitive.weight));
+    weight.backward_layout_ = primitive.weight;
+    reorder(weight.layout_, weight.data_, weight.backward_layout_, weight.backward_data_);
+  }
+  run(primitive, {{DNNL_ARG_DIFF_DST, &primitive.source, d_y},
+                  {DNNL_ARG_WEIGHTS, &weight.backward_layout_, weight.backward_data_},
+                  {DNNL_ARG_DIFF_SRC, &primitive.destination, d_x}});
 }
 
 // x itself, or rounded to what the weight wants it to be multiplied with.
@@ -337,13 +434,10 @@ void OneDnn::linear(const Linear& a) {
 
 void OneDnn::convolution(const Convolution& a) {
   auto& weight = const_cast<OneDnnWeight&>(static_cast<const OneDnnWeight&>(*a.weight));
-  const int64_t out_height =
-      convolution_extent(a.height, weight.kernel_height(), a.pad_top, a.pad_bottom, a.stride);
-  const int64_t out_width =
-      convolution_extent(a.width, weight.kernel_width(), a.pad_left, a.pad_right, a.stride);
-  if (a.batch == 0 || out_height <= 0 || out_width <= 0) return;
+  const Extent out = extent_of_result(weight, a);
+  if (a.batch == 0 || out.height <= 0 || out.width <= 0) return;
   const int64_t in_image = a.height * a.width * weight.in(),
-                out_image = out_height * out_width * weight.out();
+                out_image = out.height * out.width * weight.out();
   prepare_residual(a.residual, a.y, a.batch * out_image);
   Convolution piece = a;
   if (weight.bf16_) piece.batch = std::clamp<int64_t>(kRoundedElements / in_image, 1, a.batch);
@@ -354,6 +448,25 @@ void OneDnn::convolution(const Convolution& a) {
                     state_->operand(weight, a.x + begin * in_image, piece.batch * in_image),
                     a.y + begin * out_image);
   }
+}
+
+void OneDnn::convolution_backward(const ConvolutionBackward& a) {
+  auto& weight = const_cast<OneDnnWeight&>(static_cast<const OneDnnWeight&>(*a.forward.weight));
+  const Convolution& forward = a.forward;
+  const Extent out = extent_of_result(weight, forward);
+  const int64_t in_count = forward.batch * forward.height * forward.width * weight.in(),
+                out_count = forward.batch * out.height * out.width * weight.out();
+  if (in_count == 0 || out_count <= 0) return;
+  const float* d_y = a.d_y;
+  if (forward.activation == Activation::relu) {
+    auto* masked = static_cast<float*>(state_->masked.get(static_cast<size_t>(out_count) * sizeof(float)));
+    relu_backward(forward.y, a.d_y, masked, out_count);
+    d_y = masked;
+  }
+  // oneDNN's gradient cannot be added to what is there.
+  auto* d_x = static_cast<float*>(state_->added.get(static_cast<size_t>(in_count) * sizeof(float)));
+  state_->execute_backward(state_->convolution_backward_primitive(weight, forward), weight, d_y, d_x);
+  scaled_sum({.count = in_count, .a = a.d_x, .b = d_x, .b_scale = 1, .y = a.d_x});
 }
 
 }  // namespace eg4d::cpu

@@ -18,6 +18,7 @@ class OneDnn {
   std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&);
   void linear(const Linear&);
   void convolution(const Convolution&);
+  void convolution_backward(const ConvolutionBackward&);
 
  private:
   struct State;
