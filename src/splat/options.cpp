@@ -94,6 +94,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "published");
 
   s.add("loss.dssim", loss.dssim, {0, 1}, "weight of 1-SSIM beside L1");
+  s.add("loss.lpips", loss.lpips, {0, 100},
+        "weight of LPIPS beside L1; needs AlexNet's and LPIPS' weights (eg4d models list)");
 
   s.add("regularization.plane_smoothness", regularization.plane_smoothness, {0, kMany},
         "squared second difference along rows of the space planes");

@@ -101,6 +101,7 @@ struct ReconstructOptions {
 
   struct Loss {
     float dssim = 0;  // weight of 1-SSIM
+    float lpips = 0;  // weight of LPIPS (AlexNet)
   } loss;
 
   // Effective weights: the published call swaps two of them, see docs/options.md.

@@ -95,7 +95,7 @@ const std::vector<int>& ViewSchedule::views(Stage stage, int64_t iteration) {
 
 int ViewSchedule::divisor(Stage stage, int64_t iteration) const {
   Philox random(seed_, stream(kResolutionStream, stage, static_cast<uint64_t>(iteration)));
-  return 1 + static_cast<int>(random.below(4));
+  return 1 + static_cast<int>(random.below(kLargestDivisor));
 }
 
 }  // namespace eg4d

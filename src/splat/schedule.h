@@ -24,11 +24,12 @@ LearningRates learning_rates(const ReconstructOptions::LearningRate& rates, int6
 // uninterrupted one would.
 class ViewSchedule {
  public:
+  static constexpr int kLargestDivisor = 4;
   ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options, uint64_t seed);
 
   // Indices of the views of this iteration (1-based, per stage).
   const std::vector<int>& views(Stage stage, int64_t iteration);
-  // 1, 2, 3 or 4: the picture size is divided by it.
+  // 1 to kLargestDivisor: the picture size is divided by it.
   int divisor(Stage stage, int64_t iteration) const;
 
  private:

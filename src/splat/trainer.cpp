@@ -1,5 +1,7 @@
 #include "splat/trainer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -16,21 +18,39 @@ constexpr int kAverageInterval = 10;  // iterations between two samples of the r
 }  // namespace
 
 Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
-                 const PointCloud& start, double extent)
+                 const PointCloud& start, double extent, Lpips* lpips)
     : backend_(backend),
       options_(options),
       views_(views),
       extent_(extent),
+      lpips_(options.loss.lpips != 0 ? lpips : nullptr),
       schedule_(views, options.schedule, options.seed),
       renderer_(backend, render_options(options)),
       gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale)),
       field_(backend, options),
-      loss_values_(Tensor::zeros(backend, {4}, DType::f64)) {
+      loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
+      lpips_value_(Tensor::zeros(backend, {1}, DType::f64)) {
   if (views.empty()) throw Error("there are no training pictures");
+  check_lpips();
   Philox random(options.seed, kFieldStream << 56);
   field_.initialize(start.positions, random);
   begin_stage(Stage::coarse);
   if (options_.schedule.coarse_iterations == 0) begin_stage(Stage::fine);
+}
+
+void Trainer::check_lpips() const {
+  if (options_.loss.lpips == 0) return;
+  if (!lpips_) throw Error("loss.lpips is not 0, but no LPIPS network was given");
+  const int divisor = options_.schedule.random_resolution ? ViewSchedule::kLargestDivisor : 1;
+  for (const TrainingView& view : views_) {
+    const int side = std::min(view.camera.width, view.camera.height) / divisor;
+    if (side < lpips_->smallest_side())
+      throw Error(fmt::format(
+          "loss.lpips compares pictures of at least {} pixels a side, and the training pictures of {}×{} are "
+          "rendered down to {}: set loss.lpips to 0{}",
+          lpips_->smallest_side(), view.camera.width, view.camera.height, side,
+          divisor > 1 ? " or schedule.random_resolution to false" : ""));
+  }
 }
 
 int64_t Trainer::total_iterations() const {
@@ -123,6 +143,12 @@ void Trainer::accumulate_view(const TrainingView& view, int divisor) {
   loss.d_image = d_image_.data();
   loss.values = loss_values_.data<double>();
   ops.image_loss(loss);
+  if (lpips_) {
+    const Shape batch{1, height, width, 3};
+    lpips_value_.fill_zero();
+    lpips_->measure(rendered.image.reshaped(batch), target_.reshaped(batch), lpips_value_,
+                    options_.loss.lpips, d_image_.reshaped(batch));
+  }
   renderer_.render_backward(d_image_, gradients_);
 
   if (iteration_ < options_.density.until) {
@@ -248,6 +274,7 @@ Trainer::LossValues Trainer::last_loss() const {
   loss.l1 = values[0];
   loss.ssim = values[1];
   loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }
 

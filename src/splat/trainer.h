@@ -7,6 +7,7 @@
 
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
+#include "splat/lpips.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
@@ -19,9 +20,10 @@ namespace eg4d {
 // that a state saved after any iteration continues to the same bits.
 class Trainer {
  public:
-  // `extent`: cameras_extent of the training cameras. The views must outlive the trainer.
+  // `extent`: cameras_extent of the training cameras. `lpips` may be null when loss.lpips is 0. Views and
+  // lpips must outlive the trainer.
   Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
-          const PointCloud& start, double extent);
+          const PointCloud& start, double extent, Lpips* lpips = nullptr);
 
   bool finished() const;
   void step();
@@ -34,7 +36,7 @@ class Trainer {
 
   // The loss of the last iteration (waits for the device).
   struct LossValues {
-    double l1 = 0, ssim = 0, psnr = 0;
+    double l1 = 0, ssim = 0, psnr = 0, lpips = 0;  // lpips is 0 where it is no part of the loss
   };
   LossValues last_loss() const;
 
@@ -54,6 +56,7 @@ class Trainer {
   std::string load_state(const std::filesystem::path& path);
 
  private:
+  void check_lpips() const;
   void begin_stage(Stage stage);
   void accumulate_view(const TrainingView& view, int divisor);
   void control_density();
@@ -71,6 +74,7 @@ class Trainer {
   const ReconstructOptions options_;
   const TrainingViews& views_;
   const double extent_;
+  Lpips* const lpips_;
   ViewSchedule schedule_;
   Renderer renderer_;
 
@@ -86,7 +90,7 @@ class Trainer {
   Gaussians mean_gaussians_;
   DeformationField mean_field_;
 
-  Tensor target_, d_image_, loss_values_;
+  Tensor target_, d_image_, loss_values_, lpips_value_;
 };
 
 }  // namespace eg4d

@@ -7,7 +7,9 @@
 #include "core/threads.h"
 #include "splat/evaluation.h"
 #include "splat/start_points.h"
+#include "support/expect_error.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_lpips.h"
 #include "support/tiny_scene.h"
 
 namespace eg4d {
@@ -34,13 +36,17 @@ ReconstructOptions tiny_options() {
 }
 
 struct TrainingRun {
-  explicit TrainingRun(const ReconstructOptions& options, bool guard = false)
-      : backend(make_cpu_backend({.guard_memory = guard})), views(test::tiny_scene(*backend, 5, 3, 33, 25)) {
+  explicit TrainingRun(const ReconstructOptions& options, bool guard = false, int width = 33, int height = 25)
+      : backend(make_cpu_backend({.guard_memory = guard})),
+        views(test::tiny_scene(*backend, 5, 3, width, height)) {
+    const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
+    lpips = std::make_unique<Lpips>(*backend, tiny.backbone, tiny.heads);
     std::vector<Camera> cameras;
     for (const TrainingView& view : views) cameras.push_back(view.camera);
     Philox random(1);
-    trainer = std::make_unique<Trainer>(
-        *backend, options, views, random_points(options.start.count, 1.0f, random), cameras_extent(cameras));
+    trainer =
+        std::make_unique<Trainer>(*backend, options, views, random_points(options.start.count, 1.0f, random),
+                                  cameras_extent(cameras), lpips.get());
   }
   void steps(int count) {
     for (int i = 0; i < count && !trainer->finished(); ++i) trainer->step();
@@ -59,6 +65,7 @@ struct TrainingRun {
   }
   std::unique_ptr<Backend> backend;
   TrainingViews views;
+  std::unique_ptr<Lpips> lpips;
   std::unique_ptr<Trainer> trainer;
 };
 
@@ -131,6 +138,33 @@ TEST(Trainer, LearnsAMovingScene) {
   run.steps(2000);
   EXPECT_GT(psnr(), before + 5);
   EXPECT_GT(psnr(), 22);
+}
+
+TEST(Trainer, LpipsIsPartOfTheLoss) {
+  ReconstructOptions options = tiny_options();
+  options.schedule.random_resolution = false;
+  options.density.reset_interval = 0;
+  TrainingRun without(options, false, 36, 40);
+  without.steps(90);
+  EXPECT_EQ(without.trainer->last_loss().lpips, 0);
+  options.loss.lpips = 0.5f;
+  TrainingRun with(options, true, 36, 40);
+  std::vector<double> epochs;  // of 15 pictures
+  for (int i = 0; i < 90; ++i) {
+    with.steps(1);
+    if (i % 15 == 0) epochs.push_back(0);
+    epochs.back() += with.trainer->last_loss().lpips;
+  }
+  EXPECT_GT(epochs.front(), 0);
+  EXPECT_LT(epochs.back(), epochs.front());
+  EXPECT_NE(with.result(), without.result());
+}
+
+TEST(Trainer, LpipsNeedsLargeEnoughPictures) {
+  ReconstructOptions options = tiny_options();
+  options.loss.lpips = 1;
+  EXPECT_ERROR(TrainingRun(options, false, 36, 40),
+               "rendered down to 9: set loss.lpips to 0 or schedule.random_resolution to false");
 }
 
 TEST(Trainer, AStateOfOtherSettingsIsRefused) {
