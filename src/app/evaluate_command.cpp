@@ -14,11 +14,13 @@ namespace {
 class EvaluateCommand : public Command {
  public:
   const char* name() const override { return "evaluate"; }
-  const char* summary() const override { return "PSNR and SSIM against a dataset's pictures"; }
+  const char* summary() const override { return "PSNR, SSIM, LPIPS and CLIP-I against a dataset's pictures"; }
   const char* examples() const override {
     return "  eg4d evaluate run                                  the test split of the run's own dataset\n"
            "  eg4d evaluate run examples/robot-192 --split novel --json novel.json\n"
-           "  eg4d evaluate run --pictures compare               render | truth, side by side";
+           "  eg4d evaluate run --pictures compare               render | truth, side by side\n"
+           "  eg4d evaluate run --html report.html               a page with pictures, errors and curves\n"
+           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet, lpips_alex, clip_vit_l_14.";
   }
 
   void declare(Arguments& arguments) override {
@@ -27,6 +29,8 @@ class EvaluateCommand : public Command {
                          false);
     arguments.options.add("split", job_.split, "which pictures: NAME of a transforms_NAME.json");
     arguments.options.add("json", json_, "file for all figures, per picture too");
+    arguments.options.add("html", html_, "file for a page with pictures, error maps and curves over time");
+    arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
     arguments.options.add("views", views_, "print a line for every picture");
   }
@@ -35,13 +39,17 @@ class EvaluateCommand : public Command {
     require_existing(model_, "a run folder or a model file");
     if (!dataset_.empty()) require_existing(dataset_, "a dataset folder");
     if (!json_.empty()) require_writable_file(json_);
+    if (!html_.empty()) require_writable_file(html_);
     if (!pictures_.empty()) require_writable_folder(pictures_);
     job_.model = model_;
     job_.dataset = dataset_;
     job_.pictures = pictures_;
+    job_.report = html_;
+    job_.models_folder = models_folder_;
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const EvaluateResult result = evaluate_model(*backend, job_, progress);
     progress.end();
+    for (const std::string& line : result.left_out) progress.message(line);
     if (!json_.empty()) write_file_atomically(json_, to_json(result, job_.split) + "\n");
     if (!common.log_json) print(result);
     if (common.log_json) std::puts(to_json(result, job_.split).c_str());
@@ -49,21 +57,28 @@ class EvaluateCommand : public Command {
 
  private:
   void print(const EvaluateResult& result) const {
-    const auto line = [](const std::string& name, const std::string& time, double psnr, double ssim) {
-      std::puts(fmt::format("{:<44} {:>6} {:>8.3f} {:>8.4f}", name, time, psnr, ssim).c_str());
+    const EvaluationMetrics& metrics = result.metrics;
+    // perceptual(figure) chooses what of each further column is printed.
+    const auto line = [&](const std::string& name, const std::string& time, double psnr, double ssim,
+                          const auto& perceptual) {
+      std::string text = fmt::format("{:<44} {:>6} {:>8.3f} {:>8.4f}", name, time, psnr, ssim);
+      for (const auto& figure : result.perceptual) text += fmt::format(" {:>10.4f}", perceptual(figure));
+      std::puts(text.c_str());
     };
-    std::puts(fmt::format("{:<44} {:>6} {:>8} {:>8}", "picture", "time", "PSNR", "SSIM").c_str());
-    if (views_) {
-      for (const ViewMetrics& view : result.metrics.views) {
-        line(view.name, fmt::format("{:.3f}", view.time), view.psnr, view.ssim);
-      }
+    std::string heading = fmt::format("{:<44} {:>6} {:>8} {:>8}", "picture", "time", "PSNR", "SSIM");
+    for (const auto& figure : result.perceptual) heading += fmt::format(" {:>10}", figure.title);
+    std::puts(heading.c_str());
+    for (size_t i = 0; views_ && i < metrics.views.size(); ++i) {
+      const ViewMetrics& view = metrics.views[i];
+      line(view.name, fmt::format("{:.3f}", view.time), view.psnr, view.ssim,
+           [&](const auto& figure) { return figure.values[i]; });
     }
-    line(fmt::format("mean of {} ({})", result.metrics.views.size(), job_.split), "", result.metrics.psnr,
-         result.metrics.ssim);
+    line(fmt::format("mean of {} ({})", metrics.views.size(), job_.split), "", metrics.psnr, metrics.ssim,
+         [](const auto& figure) { return figure.mean(); });
     std::puts(fmt::format("{} iterations, {} Gaussians", result.iterations, result.gaussians).c_str());
   }
 
-  std::string model_, dataset_, json_, pictures_;
+  std::string model_, dataset_, json_, html_, pictures_, models_folder_;
   bool views_ = false;
   EvaluateJob job_;
 };

@@ -20,6 +20,9 @@ class MultiviewCommand : public Command {
            "run/multiviews\n"
            "  eg4d multiview clip.mp4 -o run --elevation 10\n"
            "  eg4d multiview frames/ -o run --injection.strength 0.3\n"
+           "  eg4d multiview clip.mp4 -o run --keep-bg false     the background is removed (eg4d models "
+           "fetch "
+           "u2net)\n"
            "Then: eg4d reconstruct run";
   }
 
@@ -42,6 +45,7 @@ class MultiviewCommand : public Command {
     job_.output = output_.empty() && is_run ? video_ : output_;
     require_output(job_.output);
     job_.model = require_model(model_, models_folder_);
+    job_.models_folder = models_folder_;
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const MultiviewResult result = multiview(*backend, job_, progress);
     progress.end();

@@ -29,6 +29,8 @@ class ReconstructCommand : public Command {
     arguments.options.add("output", output_, "run folder; default: the DATASET when that is a run folder");
     arguments.short_name('o', "output");
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another run");
+    arguments.options.add("models_folder", models_folder_,
+                          "where to look for LPIPS' weights first, if loss.lpips asks for them");
     job_.options.bind(schema_);
     arguments.settings(schema_, reconstruct_presets(), "paper");
   }
@@ -37,6 +39,7 @@ class ReconstructCommand : public Command {
     job_.dataset = dataset_;
     job_.output = output_;
     job_.overwrite = overwrite_;
+    job_.models_folder = models_folder_;
     job_.preset = arguments.preset_name;
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
@@ -49,7 +52,7 @@ class ReconstructCommand : public Command {
   }
 
  private:
-  std::string dataset_, output_;
+  std::string dataset_, output_, models_folder_;
   bool overwrite_ = false;
   ReconstructJob job_;
   ConfigSchema schema_;

@@ -10,9 +10,10 @@
 namespace eg4d {
 namespace {
 
-constexpr int64_t kDefaultHeadChannels = 80;
+constexpr int64_t kOpenClipHeadChannels = 80;
 
 struct Layers {
+  ClipNames names = ClipNames::open_clip;
   int64_t width = 0, out = 0, patch = 0, channels = 0, grid = 0;
   LinearLayer patch_embedding, projection;
   Tensor class_token, positions;  // [1,width], [grid²+1,width]
@@ -20,63 +21,86 @@ struct Layers {
   std::vector<ClipBlock> blocks;
 };
 
+// What the two layouts call the tensors outside the blocks.
+struct Names {
+  const char *class_token, *patches, *positions, *norm_before, *norm_after, *projection, *blocks;
+};
+constexpr Names kOpenClip = {
+    "class_embedding", "conv1.weight", "positional_embedding", "ln_pre", "ln_post", "proj", ""};
+constexpr Names kHuggingFace = {"vision_model.embeddings.class_embedding",
+                                "vision_model.embeddings.patch_embedding.weight",
+                                "vision_model.embeddings.position_embedding.weight",
+                                "vision_model.pre_layrnorm",
+                                "vision_model.post_layernorm",
+                                "visual_projection.weight",
+                                "vision_model"};
+
 Layers build(Loader& loader) {
   Layers layers;
-  layers.width = loader.extent({{"class_embedding", 0},
-                                {"ln_pre.weight", 0},
-                                {"ln_post.weight", 0},
-                                {"conv1.weight", 0},
-                                {"proj", 0}});
-  layers.out = loader.extent({{"proj", 1}});
-  layers.channels = loader.extent({{"conv1.weight", 1}});
-  layers.patch = loader.extent({{"conv1.weight", 2}, {"conv1.weight", 3}});
-  const int64_t tokens = loader.extent({{"positional_embedding", 0}});
+  const bool own = !loader.has_below("vision_model");
+  layers.names = own ? ClipNames::open_clip : ClipNames::hugging_face;
+  const Names& names = own ? kOpenClip : kHuggingFace;
+  const size_t projected = own ? 1 : 0;  // the axis of the result in the projection
+  layers.width = loader.extent({{names.class_token, 0},
+                                {(std::string(names.norm_before) + ".weight").c_str(), 0},
+                                {(std::string(names.norm_after) + ".weight").c_str(), 0},
+                                {names.patches, 0},
+                                {names.projection, 1 - projected}});
+  layers.out = loader.extent({{names.projection, projected}});
+  layers.channels = loader.extent({{names.patches, 1}});
+  layers.patch = loader.extent({{names.patches, 2}, {names.patches, 3}});
+  const int64_t tokens = loader.extent({{names.positions, 0}});
   layers.grid = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(tokens - 1))));
   if (layers.grid < 1 || layers.grid * layers.grid + 1 != tokens)
-    loader.complain(fmt::format("'positional_embedding' has {} rows, expected a square and one", tokens));
+    loader.complain(fmt::format("'{}' has {} rows, expected a square and one", names.positions, tokens));
 
   const int64_t width = layers.width, area = layers.patch * layers.patch;
   const std::vector<float> patches =
-      loader.values("conv1.weight", {width, layers.channels, layers.patch, layers.patch});
+      loader.values(names.patches, {width, layers.channels, layers.patch, layers.patch});
   layers.patch_embedding =
       packed_linear(loader, area * layers.channels, width, swap_last_axes(patches, layers.channels, area));
-  const std::vector<float> projection = loader.values("proj", {width, layers.out});
-  layers.projection = packed_linear(loader, width, layers.out, swap_last_axes(projection, width, layers.out));
-  const std::vector<float> class_token = loader.values("class_embedding", {width});
-  const std::vector<float> positions = loader.values("positional_embedding", {tokens, width});
+  std::vector<float> projection =
+      loader.values(names.projection, own ? Shape{width, layers.out} : Shape{layers.out, width});
+  if (own) projection = swap_last_axes(projection, width, layers.out);
+  layers.projection = packed_linear(loader, width, layers.out, projection);
+  const std::vector<float> class_token = loader.values(names.class_token, {width});
+  const std::vector<float> positions = loader.values(names.positions, {tokens, width});
   if (!loader.checking()) {
     layers.class_token = Tensor::from_host<float>(loader.backend(), {1, width}, class_token);
     layers.positions = Tensor::from_host<float>(loader.backend(), {tokens, width}, positions);
   }
-  layers.norm_before = loader.norm("ln_pre", width, kClipNormEpsilon);
-  layers.norm_after = loader.norm("ln_post", width, kClipNormEpsilon);
-  layers.blocks = clip_blocks(loader, width, ClipNames::open_clip);
+  layers.norm_before = loader.norm(names.norm_before, width, kClipNormEpsilon);
+  layers.norm_after = loader.norm(names.norm_after, width, kClipNormEpsilon);
+  layers.blocks = clip_blocks(own ? loader : loader.at(names.blocks), width, layers.names);
   return layers;
 }
 
-int64_t head_channels_of(const WeightMap& weights, int64_t wanted) {
+int64_t head_channels_of(const WeightMap& weights, int64_t wanted, ClipNames names) {
   if (wanted > 0) return wanted;
-  return weights.metadata_number("clip_head_channels", kDefaultHeadChannels);
+  return weights.metadata_number("clip_head_channels",
+                                 names == ClipNames::open_clip ? kOpenClipHeadChannels : kClipHeadChannels);
 }
 
 }  // namespace
 
 struct ClipImageEncoder::Network {
-  Network(Backend& b, Layers l, int64_t head)
-      : backend(b), arena(b), layers(std::move(l)), head_channels(head) {}
+  Network(Backend& b, Layers l, int64_t head, Activation a)
+      : backend(b), arena(b), layers(std::move(l)), head_channels(head), activation(a) {}
   Tensor tokens(Session& session, const Tensor& pictures) const;
 
   Backend& backend;
   Arena arena;
   Layers layers;
   int64_t head_channels;
+  Activation activation;
 };
 
 ClipImageEncoder::ClipImageEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
                                    const Options& options) {
-  const int64_t head = head_channels_of(weights, options.head_channels);
-  network_ = std::make_unique<Network>(
-      backend, Loader::load(backend, weights, prefix, options.precision, build), head);
+  Layers layers = Loader::load(backend, weights, prefix, options.precision, build);
+  const int64_t head = head_channels_of(weights, options.head_channels, layers.names);
+  const Activation usual = layers.names == ClipNames::open_clip ? Activation::gelu : Activation::quick_gelu;
+  network_ = std::make_unique<Network>(backend, std::move(layers), head, options.activation.value_or(usual));
   if (network_->layers.width % head != 0)
     throw Error(fmt::format(
         "an image tower of width {} cannot be divided into attention heads of {}: give the file's "
@@ -140,7 +164,9 @@ Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observe
     x = layer_norm(session, layers.norm_before, x, {.add = layers.positions, .rows_per_add = 1, .sum = x});
     session.observe("ln_pre", x);
     for (size_t i = 0; i < layers.blocks.size(); ++i) {
-      layers.blocks[i].apply(session, x, {.sequences = count, .head_channels = network_->head_channels});
+      layers.blocks[i].apply(
+          session, x,
+          {.sequences = count, .head_channels = network_->head_channels, .activation = network_->activation});
       session.observe(fmt::format("block{}", i), x);
     }
     x = layer_norm(session, layers.norm_after, x);

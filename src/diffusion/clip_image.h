@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -9,13 +10,17 @@
 
 namespace eg4d {
 
-// The image tower of OpenCLIP (Radford et al. 2021; Dosovitskiy et al. 2021): a vision transformer whose
-// projected class token is the context of SVD and SV3D.
+// The image tower of CLIP (Radford et al. 2021; Dosovitskiy et al. 2021): a vision transformer. OpenCLIP's
+// ViT-H under its own names ("conv1.weight"), whose projected class token is the context of SVD and SV3D; or
+// OpenAI's ViT-B and ViT-L under Hugging Face's ("vision_model.pre_layrnorm.weight"), which use quick GELU.
 class ClipImageEncoder {
  public:
   // Sizes are read from the tensors, except the width of an attention head.
   struct Options {
-    int64_t head_channels = 0;  // 0: the file's metadata "clip_head_channels", else 80 as in ViT-H/14
+    // 0: the file's metadata "clip_head_channels", else 80 as in ViT-H/14, and 64 for OpenAI's.
+    int64_t head_channels = 0;
+    // Absent: the exact GELU for OpenCLIP's names, quick GELU for Hugging Face's.
+    std::optional<Activation> activation = {};
     Precision precision = Precision::f32;
   };
   // Throws Error when tensors below `prefix` are missing, surplus or have another shape. The backend must
@@ -40,6 +45,10 @@ class ClipImageEncoder {
   struct Network;
   std::unique_ptr<Network> network_;
 };
+
+// Of CLIP's training pictures, in [0,1].
+inline constexpr float kClipMean[] = {0.48145466f, 0.4578275f, 0.40821073f};
+inline constexpr float kClipDeviation[] = {0.26862954f, 0.26130258f, 0.27577711f};
 
 // What OpenCLIP's embedder in SVD does to a picture [height,width,3] in [-1,1] first: a Gaussian blur where
 // it shrinks, bicubic interpolation to size × size (A = -0.75, corners aligned), then the mean and deviation

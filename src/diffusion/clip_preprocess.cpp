@@ -114,9 +114,7 @@ std::vector<float> clip_preprocess(std::span<const float> picture, int64_t heigh
   }
   x = along_rows(x, bicubic(height, size), width * kChannels);
   x = along_columns(x, bicubic(width, size));
-  constexpr float kMean[] = {0.48145466f, 0.4578275f, 0.40821073f};
-  constexpr float kDeviation[] = {0.26862954f, 0.26130258f, 0.27577711f};
-  for (size_t i = 0; i < x.size(); ++i) x[i] = ((x[i] + 1) / 2 - kMean[i % 3]) / kDeviation[i % 3];
+  for (size_t i = 0; i < x.size(); ++i) x[i] = ((x[i] + 1) / 2 - kClipMean[i % 3]) / kClipDeviation[i % 3];
   return x;
 }
 

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "io/folder.h"
+#include "pipeline/evaluation_report.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
 #include "pipeline/views.h"
@@ -38,33 +39,44 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
   if (!job.pictures.empty()) make_folder(job.pictures);
   const TrainingViews views =
       load_views(backend, dataset, split, model.info.options, model.info.largest_time);
+  PerceptualFigures perceptual(backend, job.models_folder, views.size());
+  EvaluationReport report(views.size());
   int64_t done = 0;
   progress.begin(static_cast<int64_t>(views.size()), "evaluating " + job.split);
-  result.metrics =
-      evaluate(backend, model.gaussians, model.active_field(), model.info.options, views,
-               [&](size_t index, const Tensor& image) {
-                 if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
-                 if (!job.pictures.empty()) {
-                   write_png(job.pictures / flat_name(views[index].name),
-                             side_by_side(to_picture(image), view_picture(views[index].picture)));
-                 }
-                 progress.update(++done);
-               });
+  result.metrics = evaluate(backend, model.gaussians, model.active_field(), model.info.options, views,
+                            [&](size_t index, const Tensor& image, const Tensor& truth) {
+                              if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
+                              perceptual.measure(index, image, truth);
+                              const auto truth_picture = [&] { return view_picture(views[index].picture); };
+                              if (!job.pictures.empty())
+                                write_png(job.pictures / flat_name(views[index].name),
+                                          side_by_side(to_picture(image), truth_picture()));
+                              if (!job.report.empty() && report.shows(index))
+                                report.add(index, to_picture(image), truth_picture());
+                              progress.update(++done);
+                            });
+  result.perceptual = perceptual.figures();
+  result.left_out = perceptual.left_out();
+  result.model = job.model;
   result.dataset = dataset.folder();
   result.iterations = model.info.iterations;
   result.gaussians = model.gaussians.count();
+  if (!job.report.empty()) report.write(job.report, result, job.split);
   return result;
 }
 
 std::string to_json(const EvaluateResult& result, const std::string& split) {
   nlohmann::json json = metrics_json(result.metrics.psnr, result.metrics.ssim, result.metrics.l1);
+  for (const auto& figure : result.perceptual) json[figure.key] = figure.mean();
   json["split"] = split;
   json["dataset"] = result.dataset.generic_string();
   json["iterations"] = result.iterations;
   json["gaussians"] = result.gaussians;
   json["per_view"] = nlohmann::json::array();
-  for (const ViewMetrics& view : result.metrics.views) {
+  for (size_t i = 0; i < result.metrics.views.size(); ++i) {
+    const ViewMetrics& view = result.metrics.views[i];
     nlohmann::json entry = metrics_json(view.psnr, view.ssim, view.l1);
+    for (const auto& figure : result.perceptual) entry[figure.key] = figure.values[i];
     entry["file"] = view.name;
     entry["time"] = view.time;
     json["per_view"].push_back(std::move(entry));

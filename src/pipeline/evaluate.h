@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/progress.h"
+#include "pipeline/perceptual.h"
 #include "splat/evaluation.h"
 
 namespace eg4d {
@@ -11,14 +12,19 @@ namespace eg4d {
 class Backend;
 
 struct EvaluateJob {
-  std::filesystem::path model;     // what open_model takes
-  std::filesystem::path dataset;   // empty: the one the model was trained on
-  std::string split = "test";      // transforms_<split>.json
-  std::filesystem::path pictures;  // when not empty: folder for picture | truth, side by side
+  std::filesystem::path model;          // what open_model takes
+  std::filesystem::path dataset;        // empty: the one the model was trained on
+  std::string split = "test";           // transforms_<split>.json
+  std::filesystem::path pictures;       // when not empty: folder for picture | truth, side by side
+  std::filesystem::path report;         // when not empty: a page that shows the pictures and figures
+  std::filesystem::path models_folder;  // where the weights of LPIPS and CLIP are looked for first
 };
 
 struct EvaluateResult {
   EvaluationMetrics metrics;
+  std::vector<PerceptualFigures::Figure> perceptual;  // those whose weights are here
+  std::vector<std::string> left_out;                  // why others are not; one sentence each
+  std::filesystem::path model;
   std::filesystem::path dataset;
   int64_t iterations = 0, gaussians = 0;
 };
@@ -27,8 +33,8 @@ struct EvaluateResult {
 // there.
 EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress);
 
-// {"psnr":…, "ssim":…, "l1":…, "iterations":…, "gaussians":…, "split":…,
-// "per_view":[{"file","time","psnr","ssim"},…]}
+// {"psnr":…, "ssim":…, "l1":…, "lpips_alex":…, "lpips_vgg":…, "clip_i":…, "iterations":…, "gaussians":…,
+// "split":…, "per_view":[{"file","time","psnr",…},…]}; figures without weights are left out.
 std::string to_json(const EvaluateResult& result, const std::string& split);
 
 }  // namespace eg4d

@@ -17,6 +17,8 @@ const char* kSvd11License = "Stable Video Diffusion 1.1 Community License";
 const char* kSv3dLicense = "Stable Video 3D Community License";
 const char* kSdxlTurbo = "stabilityai/sdxl-turbo";
 const char* kSdxlVaeFix = "madebyollin/sdxl-vae-fp16-fix";
+const char* kClipL14 = "openai/clip-vit-large-patch14";
+const char* kClipB32 = "openai/clip-vit-base-patch32";
 const char* kSdxlTurboLicense = "Stability AI Non-Commercial Research Community License";
 
 // Parameters as the architectures have them; the image-decoder files hold the plain decoder instead of the
@@ -27,7 +29,28 @@ constexpr int64_t kSvdImageDecoderParameters = kSvdParameters - kTemporalDecoder
 // UNet, autoencoder, the two text encoders.
 constexpr int64_t kSdxlParameters = 2567463684 + 83653863 + 123060480 + 694659840;
 
+const std::string kRembg = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/";
+const std::string kTorchvision = "https://download.pytorch.org/models/";
+const std::string kLpips =
+    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/";
+
+// Small networks that are downloaded from their authors' pages.
+ModelEntry file_entry(ModelKind kind, const char* name, const char* purpose, const std::string& folder,
+                      const char* file, int64_t parameters, double gigabytes, const char* license,
+                      const char* needed_by) {
+  return {kind, name, purpose, "", file, parameters, gigabytes, license, false, needed_by, folder + file};
+}
+
 }  // namespace
+
+bool is_single_file(ModelKind kind) {
+  return kind == ModelKind::matting || kind == ModelKind::lpips_backbone || kind == ModelKind::lpips_heads ||
+         kind == ModelKind::clip_image;
+}
+
+std::string ModelEntry::address() const {
+  return repository.empty() ? source : "https://huggingface.co/" + repository;
+}
 
 const std::vector<ModelEntry>& model_catalog() {
   static const std::vector<ModelEntry> entries = {
@@ -51,6 +74,24 @@ const std::vector<ModelEntry>& model_catalog() {
        "sd_xl_turbo_1.0.safetensors", kSdxlParameters, 13.9, kSdxlTurboLicense, false, ""},
       {ModelKind::autoencoder, "sdxl_vae_fp16_fix", "autoencoder that EG4D uses with it", kSdxlVaeFix,
        "sdxl_vae.safetensors", 83653863, 0.3, "MIT", false, "refine"},
+      file_entry(ModelKind::matting, "u2net", "cuts the object out", kRembg, "u2net.onnx", 43981069, 0.18,
+                 "Apache-2.0", "refine"),
+      file_entry(ModelKind::matting, "u2netp", "the same, small", kRembg, "u2netp.onnx", 1125485, 0.005,
+                 "Apache-2.0", ""),
+      file_entry(ModelKind::matting, "isnet", "the same, finer", kRembg, "isnet-general-use.onnx", 44004737,
+                 0.18, "Apache-2.0", ""),
+      file_entry(ModelKind::lpips_backbone, "alexnet", "LPIPS: features", kTorchvision,
+                 "alexnet-owt-7be5be79.pth", 2469696, 0.24, "BSD-3-Clause", "refine"),
+      file_entry(ModelKind::lpips_backbone, "vgg16", "LPIPS: features, VGG", kTorchvision,
+                 "vgg16-397923af.pth", 14714688, 0.55, "BSD-3-Clause", ""),
+      file_entry(ModelKind::lpips_heads, "lpips_alex", "LPIPS: linear heads", kLpips, "alex.pth", 1152, 0.0,
+                 "BSD-2-Clause", "refine"),
+      file_entry(ModelKind::lpips_heads, "lpips_vgg", "LPIPS: linear heads, VGG", kLpips, "vgg.pth", 1472,
+                 0.0, "BSD-2-Clause", ""),
+      {ModelKind::clip_image, "clip_vit_l_14", "CLIP-I: similarity of pictures", kClipL14,
+       "clip-vit-large-patch14.safetensors", 303966208, 1.7, "MIT", false, "", "model.safetensors"},
+      {ModelKind::clip_image, "clip_vit_b_32", "the same, small", kClipB32, "clip-vit-base-patch32.bin",
+       87849216, 0.6, "MIT", false, "", "pytorch_model.bin"},
   };
   return entries;
 }

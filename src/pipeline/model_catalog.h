@@ -8,9 +8,13 @@ namespace eg4d {
 
 // What a checkpoint of it is read by.
 enum class ModelKind {
-  video,        // VideoCheckpoint
-  image,        // ImageCheckpoint
-  autoencoder,  // in place of an ImageCheckpoint's own
+  video,           // VideoCheckpoint
+  image,           // ImageCheckpoint
+  autoencoder,     // in place of an ImageCheckpoint's own
+  matting,         // Matting
+  lpips_backbone,  // Lpips
+  lpips_heads,
+  clip_image,  // ClipSimilarity
 };
 
 // A published network that eg4d can run.
@@ -25,7 +29,14 @@ struct ModelEntry {
   std::string license;     // name; its text is in the repository
   bool gated;              // the licence must be accepted on the repository's page before anything is sent
   std::string needed_by;   // commands that take it when nothing else is said
+  // Where the file comes from, when that is not `file` in the repository: its name there, or its address.
+  std::string source = {};
+
+  std::string address() const;  // of the page or file, for people
 };
+
+// Networks that are one file each, which may also be in another format than the published one.
+bool is_single_file(ModelKind kind);
 
 const std::vector<ModelEntry>& model_catalog();
 // Throws UsageError, with the nearest name, for one that is not there.

@@ -70,22 +70,45 @@ std::string gated_access_help(const ModelEntry& entry) {
       entry.license, entry.repository, token_file().string());
 }
 
+namespace {
+
+// torchvision's files bear the beginning of their SHA-256 in their names.
+void check_download(const ModelEntry& entry, const fs::path& file, const std::string& sha256,
+                    Progress& progress) {
+  if (!is_single_file(entry.kind)) {
+    SafetensorsFile{file};
+    return;
+  }
+  if (entry.kind == ModelKind::lpips_backbone) {
+    const std::string stem = file.stem().string(), beginning = stem.substr(stem.rfind('-') + 1);
+    if (!sha256.starts_with(beginning))
+      throw Error(fmt::format("its SHA-256 is {} and should begin with {}", sha256, beginning));
+  }
+  const ModelCheck check = check_model(entry, {file, false, {}}, false, progress);
+  if (!check.problem.empty()) throw Error(check.problem);
+}
+
+}  // namespace
+
 fs::path fetch_model(const ModelEntry& entry, const fs::path& folder, Progress& progress) {
   const fs::path destination = folder / entry.file;
   const std::string token = hugging_face_token();
-  DownloadRequest request{
-      .url = fmt::format("{}/{}/resolve/main/{}", endpoint(), entry.repository, entry.file),
-      .destination = destination,
-      .token = token,
-      .label = entry.file};
+  const bool hub = !entry.repository.empty();
+  DownloadRequest request{.url = hub ? fmt::format("{}/{}/resolve/main/{}", endpoint(), entry.repository,
+                                                   entry.source.empty() ? entry.file : entry.source)
+                                     : entry.source,
+                          .destination = destination,
+                          .token = hub ? token : "",
+                          .label = entry.file};
   DownloadResult result;
   try {
     result = download(request, progress);
   } catch (const HttpError& error) {
+    if (!hub) throw;
     throw Error(explain(entry, error, !token.empty()));
   }
   try {
-    SafetensorsFile{destination};
+    check_download(entry, destination, result.sha256, progress);
   } catch (const Error& error) {
     std::error_code ignored;
     fs::remove(destination, ignored);

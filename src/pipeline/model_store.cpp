@@ -10,9 +10,12 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/sha256.h"
+#include "diffusion/clip_similarity.h"
 #include "diffusion/image_checkpoint.h"
+#include "diffusion/u2net.h"
 #include "diffusion/video_checkpoint.h"
 #include "io/safetensors.h"
+#include "splat/lpips.h"
 
 namespace eg4d {
 namespace {
@@ -69,6 +72,24 @@ std::optional<std::string> recorded_sha256(const fs::path& file) {
   return {};
 }
 
+std::vector<fs::path> published_folders(ModelKind kind) {
+  const fs::path home = environment_path("HOME").value_or("");
+  if (kind == ModelKind::matting) return {environment_path("U2NET_HOME").value_or(home / ".u2net")};
+  if (kind == ModelKind::lpips_backbone)
+    return {environment_path("TORCH_HOME").value_or(cache_folder() / "torch") / "hub" / "checkpoints"};
+  return {};
+}
+
+// A network of one file, in any format that is read.
+std::optional<ModelLocation> locate_file(const fs::path& folder, const ModelEntry& entry) {
+  fs::path file = folder / entry.file;
+  if (exists_as_file(file)) return ModelLocation{file, false, recorded_sha256(file)};
+  for (const char* extension : {".safetensors", ".pth", ".bin", ".onnx"})
+    if (exists_as_file(file.replace_extension(extension)))
+      return ModelLocation{file, false, recorded_sha256(file)};
+  return {};
+}
+
 std::optional<ModelLocation> locate(const fs::path& folder, const ModelEntry& entry) {
   if (exists_as_file(folder / entry.file))
     return ModelLocation{folder / entry.file, false, recorded_sha256(folder / entry.file)};
@@ -78,6 +99,7 @@ std::optional<ModelLocation> locate(const fs::path& folder, const ModelEntry& en
 
 // Snapshots of the repository in the hub's cache, the one that refs/main names first.
 std::vector<fs::path> snapshots(const ModelEntry& entry) {
+  if (entry.repository.empty()) return {};
   std::string name = "models--" + entry.repository;
   name.replace(name.find('/'), 1, "--");
   const fs::path repository = hugging_face_cache() / name;
@@ -110,6 +132,21 @@ fs::path hugging_face_cache() {
   return hugging_face_home() / "hub";
 }
 
+namespace {
+
+std::optional<ModelLocation> find_file(const ModelEntry& entry, const fs::path& folder) {
+  std::vector<fs::path> folders = model_folders(folder);
+  for (const fs::path& other : published_folders(entry.kind)) folders.push_back(other);
+  for (const fs::path& candidate : folders)
+    if (const auto location = locate_file(candidate, entry)) return location;
+  for (const fs::path& snapshot : snapshots(entry))
+    if (exists_as_file(snapshot / entry.source))
+      return ModelLocation{snapshot / entry.source, false, recorded_sha256(snapshot / entry.source)};
+  return {};
+}
+
+}  // namespace
+
 std::vector<fs::path> model_folders(const fs::path& folder) {
   std::vector<fs::path> folders;
   if (!folder.empty()) folders.push_back(folder);
@@ -119,6 +156,7 @@ std::vector<fs::path> model_folders(const fs::path& folder) {
 }
 
 std::optional<ModelLocation> find_model(const ModelEntry& entry, const fs::path& folder) {
+  if (is_single_file(entry.kind)) return find_file(entry, folder);
   const fs::path repository_name = fs::path(entry.repository).filename();
   for (const fs::path& candidate : model_folders(folder)) {
     if (exists_as_file(candidate / entry.file)) return locate(candidate, entry);
@@ -128,6 +166,17 @@ std::optional<ModelLocation> find_model(const ModelEntry& entry, const fs::path&
   for (const fs::path& snapshot : snapshots(entry))
     if (const auto location = locate(snapshot, entry)) return location;
   return {};
+}
+
+ModelLocation require_file(const ModelEntry& entry, const fs::path& folder) {
+  if (const auto location = find_model(entry, folder)) return *location;
+  throw Error(how_to_get(entry));
+}
+
+std::string how_to_get(const ModelEntry& entry) {
+  return fmt::format(
+      "{} ({}) is not on this machine: \"eg4d models fetch {}\" gets it from {}, or put it into {}",
+      entry.file, entry.purpose, entry.name, entry.address(), model_store_folder().string());
 }
 
 ModelLocation require_model(const std::string& name_or_path, const fs::path& folder) {
@@ -164,6 +213,28 @@ std::vector<fs::path> safetensors_files(const ModelEntry& entry, const ModelLoca
   return files;
 }
 
+WeightMap weights_of_file(const ModelEntry& entry, const ModelLocation& location) {
+  return entry.kind == ModelKind::matting ? read_u2net_weights(location.path) : read_weights(location.path);
+}
+
+// The tensors that eg4d takes of a file; throws Error when they do not fit the network.
+WeightMap checked_file(const ModelEntry& entry, const ModelLocation& location) {
+  const WeightMap weights = weights_of_file(entry, location);
+  switch (entry.kind) {
+    case ModelKind::matting:
+      U2Net::check(weights);
+      return weights;
+    case ModelKind::lpips_backbone:
+      Lpips::check_backbone(weights);
+      return weights.below("features.");
+    case ModelKind::lpips_heads:
+      Lpips::check_heads(weights);
+      return weights;
+    default:
+      return ClipSimilarity::checked(weights);
+  }
+}
+
 // Names and shapes.
 void check_structure(const ModelEntry& entry, const ModelLocation& location) {
   switch (entry.kind) {
@@ -175,6 +246,8 @@ void check_structure(const ModelEntry& entry, const ModelLocation& location) {
       break;
     case ModelKind::autoencoder:
       ImageCheckpoint::check_autoencoder(location.path);
+      break;
+    default:
       break;
   }
 }
@@ -200,15 +273,21 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
   ModelCheck check;
   std::set<std::string> types;
   try {
-    for (const fs::path& file : safetensors_files(entry, location)) {
-      const SafetensorsFile tensors(file);
-      for (const auto& [name, tensor] : tensors.entries()) {
-        ++check.tensors;
-        check.parameters += element_count(tensor.shape);
-        types.insert(name_of(tensor.dtype));
+    const auto count = [&](const Shape& shape, DType type) {
+      ++check.tensors;
+      check.parameters += element_count(shape);
+      types.insert(name_of(type));
+    };
+    if (is_single_file(entry.kind)) {
+      const WeightMap weights = checked_file(entry, location);
+      for (const auto& [name, item] : weights.items()) count(item.shape, item.parts.front()->dtype);
+    } else {
+      for (const fs::path& file : safetensors_files(entry, location)) {
+        const SafetensorsFile tensors(file);
+        for (const auto& [name, tensor] : tensors.entries()) count(tensor.shape, tensor.dtype);
       }
+      check_structure(entry, location);
     }
-    check_structure(entry, location);
     if (!location.diffusers_layout && check.parameters < entry.parameters)
       check.problem =
           fmt::format("it holds {} parameters, {} are expected: a smaller network of the same family",

@@ -31,6 +31,11 @@ std::filesystem::path hugging_face_cache();
 // Face's cache.
 std::optional<ModelLocation> find_model(const ModelEntry& entry, const std::filesystem::path& folder = {});
 
+// For a network of one file; throws Error, how_to_get, when it is not here.
+ModelLocation require_file(const ModelEntry& entry, const std::filesystem::path& folder = {});
+// One sentence.
+std::string how_to_get(const ModelEntry& entry);
+
 // The location of what a command was given as its model: a name of the catalogue, a file, or a folder in the
 // diffusers layout. Throws Error saying how to get it when it is not here.
 ModelLocation require_model(const std::string& name_or_path, const std::filesystem::path& folder = {});

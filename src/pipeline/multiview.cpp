@@ -5,20 +5,39 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "pipeline/matting_model.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
+#include "scene/alpha_matting.h"
 #include "scene/dataset_writer.h"
 #include "scene/frame_interpolation.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
+#include "scene/picture_resize.h"
 
 namespace eg4d {
 namespace {
 
-std::vector<Picture> read_inputs(const MultiviewJob& job) {
+// The object before nothing: frames that are transparent already say where it is.
+Picture cut_out_frame(const Picture& frame, std::unique_ptr<Matting>& matting, Backend& backend,
+                      const MultiviewJob& job) {
+  constexpr int kLargestSide = 768;
+  if (frame.channels == 4) return frame;
+  if (!matting) matting = require_matting(backend, job.options.matting, job.models_folder);
+  const Picture rgb = thumbnail(compose_on_background(frame, 255), kLargestSide, kLargestSide);
+  return cut_out(rgb, matting->matte(rgb), job.options.alpha_matting);
+}
+
+std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
   std::optional<std::string> warning;
-  auto inputs = read_frames(job.video, job.options.max_frames, [&](const Picture& frame) {
-    InputPicture input = multiview_input(frame, job.options.side);
+  std::unique_ptr<Matting> matting;  // when a frame first needs it
+  const MultiviewOptions& options = job.options;
+  std::optional<double> ratio;
+  if (options.image_frame_ratio > 0) ratio = options.image_frame_ratio;
+  auto inputs = read_frames(job.video, options.max_frames, [&](const Picture& frame) {
+    InputPicture input =
+        options.keep_bg ? multiview_input(frame, options.side)
+                        : recentred_input(cut_out_frame(frame, matting, backend, job), ratio, options.side);
     if (input.warning) warning = input.warning;
     return std::move(input.picture);
   });
@@ -37,10 +56,6 @@ StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Pic
 }
 
 void check_options(const MultiviewOptions& options) {
-  if (!options.keep_bg)
-    throw UsageError(
-        "the object cannot be cut out yet: give frames on a white background (or with transparency) and "
-        "leave keep_bg on");
   if (options.side % 64 != 0)
     throw UsageError(fmt::format("side is {}: it must be a multiple of 64", options.side));
   if (options.interpolate > 1) require_frame_interpolation();
@@ -69,7 +84,7 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   const VideoCheckpoint checkpoint(job.model.path);
   PaintJob paint;
   paint.vector = condition_vector(checkpoint, job);
-  paint.inputs = read_inputs(job);
+  paint.inputs = read_inputs(backend, job);
   StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
   const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
   if (result.already_done) return result;

@@ -12,9 +12,10 @@ class Backend;
 
 // Stage I-b as a resumable job: every frame of a video is painted from all sides of an orbit.
 struct MultiviewJob {
-  std::filesystem::path video;   // run folder, folder of frames, or video file
-  std::filesystem::path output;  // run folder; the dataset goes to <output>/multiviews
-  ModelLocation model;           // sv3d_p, sv3d_u or a sibling
+  std::filesystem::path video;          // run folder, folder of frames, or video file
+  std::filesystem::path output;         // run folder; the dataset goes to <output>/multiviews
+  ModelLocation model;                  // sv3d_p, sv3d_u or a sibling
+  std::filesystem::path models_folder;  // where matting's weights are looked for first
   MultiviewOptions options;
   bool overwrite = false;
 };

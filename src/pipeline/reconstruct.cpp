@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "io/atomic_file.h"
+#include "pipeline/perceptual.h"
 #include "pipeline/pictures.h"
 #include "pipeline/start.h"
 #include "pipeline/training_log.h"
@@ -79,6 +80,7 @@ class Reconstruction {
   double largest_time_ = 1;
   TrainingViews training_, test_;
   int frame_count_ = 0;
+  std::unique_ptr<Lpips> lpips_;
   std::optional<Trainer> trainer_;
   std::optional<TrainingLog> log_;
   // Kept in the checkpoint.
@@ -165,7 +167,7 @@ void Reconstruction::evaluate_now() {
   Picture picture;
   const EvaluationMetrics metrics = evaluate(
       backend_, trainer_->model_gaussians(), trainer_->active_field() ? &trainer_->model_field() : nullptr,
-      job_.options, test_, [&](size_t view, const Tensor& image) {
+      job_.options, test_, [&](size_t view, const Tensor& image, const Tensor&) {
         if (view == shown) picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
       });
   const Stage stage = trainer_->stage();
@@ -197,8 +199,12 @@ void Reconstruction::train() {
       const Trainer::LossValues loss = trainer_->last_loss();
       smoothed_psnr = smoothed_psnr == 0 ? loss.psnr : 0.9 * smoothed_psnr + 0.1 * loss.psnr;
       const auto gaussians = static_cast<double>(trainer_->gaussian_count());
-      log_->step(done, name_of(trainer_->stage()),
-                 {{"l1", loss.l1}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
+      const char* stage = name_of(trainer_->stage());
+      if (lpips_)
+        log_->step(done, stage,
+                   {{"l1", loss.l1}, {"lpips", loss.lpips}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
+      else
+        log_->step(done, stage, {{"l1", loss.l1}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
       progress_.update(done, {{"PSNR", smoothed_psnr}, {"Gaussians", gaussians}});
     }
     if (trainer_->iteration() % options.schedule.evaluate_interval == 0) evaluate_now();
@@ -265,7 +271,9 @@ ReconstructResult Reconstruction::run() {
   std::vector<Camera> cameras;
   for (const TrainingView& view : training_) cameras.push_back(view.camera);
   const PointCloud start = start_points(dataset_, training_, job_.options);
-  trainer_.emplace(backend_, job_.options, training_, start, cameras_extent(cameras));
+  if (job_.options.loss.lpips != 0)
+    lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models_folder);
+  trainer_.emplace(backend_, job_.options, training_, start, cameras_extent(cameras), lpips_.get());
   const fs::path checkpoint_path = folder_ / "checkpoint.safetensors";
   if (fs::exists(checkpoint_path)) {
     const json extra = json::parse(trainer_->load_state(checkpoint_path), nullptr, false);

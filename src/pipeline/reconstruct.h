@@ -15,7 +15,9 @@ struct ReconstructJob {
   std::filesystem::path dataset;  // folder, or a run folder that holds multiviews/
   std::filesystem::path output;   // run folder; results go to <output>/coarse
   ReconstructOptions options;
-  std::string preset;      // for the record
+  std::string preset;  // for the record
+  std::filesystem::path
+      models_folder;       // where LPIPS' weights are looked for first, if loss.lpips asks for it
   bool overwrite = false;  // start anew although the folder holds another run
 };
 

@@ -44,7 +44,12 @@ void MultiviewOptions::bind(ConfigSchema& s) {
   s.add("elevation", elevation, {-90, 90}, "of the orbit, degrees; sv3d_p alone is told it");
   s.add("cond_aug", cond_aug, {0, 10}, "noise on the conditioning picture");
   s.add("keep_bg", keep_bg,
-        "take the frames as they are; otherwise the object is cut out first (not available yet)");
+        "take the frames as they are; otherwise the object is cut out, put into the middle and on white");
+  s.add("matting", matting,
+        "what cuts it out of frames without transparency: u2net, u2netp, isnet, or a file (.onnx, .pth)");
+  s.add("alpha_matting", alpha_matting, "soft borders and hair are solved for; otherwise the network's word");
+  s.add("image_frame_ratio", image_frame_ratio, {0, 1},
+        "the cut-out object's larger side, as a share of the frame; 0: as large as it was");
   s.add("injection.enabled", injection,
         "attention injection: views of later frames are made consistent with those of the frames before");
   s.add("injection.strength", injection_options.strength, {0, 1},

@@ -50,6 +50,9 @@ struct MultiviewOptions {
   double elevation = 0;  // degrees
   double cond_aug = kSv3dConditioningNoise;
   bool keep_bg = true;
+  std::string matting = "u2net";  // a name of the catalogue or a file; where keep_bg is off
+  bool alpha_matting = true;
+  double image_frame_ratio = 0;  // 0: the object keeps its size
   bool injection = true;
   AttentionInjection::Options injection_options;
   int max_frames = 200;

@@ -21,7 +21,7 @@ float color_time(const ReconstructOptions& options, float time) {
 
 EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
                            const ReconstructOptions& options, const TrainingViews& views,
-                           const std::function<void(size_t, const Tensor&)>& seen) {
+                           const std::function<void(size_t, const Tensor&, const Tensor&)>& seen) {
   EvaluationMetrics result;
   result.views.resize(views.size());
   if (views.empty()) return result;
@@ -64,7 +64,7 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
     metrics.l1 = figures[0];
     metrics.ssim = figures[1];
     metrics.psnr = -10 * std::log10(std::max(figures[2], 1e-10));
-    if (seen) seen(order[k], image);
+    if (seen) seen(order[k], image, target);
   }
   for (const ViewMetrics& metrics : result.views) {
     result.psnr += metrics.psnr / static_cast<double>(views.size());

@@ -24,10 +24,11 @@ struct EvaluationMetrics {
 
 // Renders every view as a user would (colours clamped to [0,1]; colour head at the reference time or the
 // frame's own, as the options say) and compares. A null field renders the canonical Gaussians. `seen` is
-// called after each picture with its index and the rendered image [H,W,3], in order of time.
+// called after each picture with its index, the rendered image and the truth, both [H,W,3] in [0,1] and valid
+// during the call, in order of time.
 EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
                            const ReconstructOptions& options, const TrainingViews& views,
-                           const std::function<void(size_t, const Tensor&)>& seen = {});
+                           const std::function<void(size_t, const Tensor&, const Tensor&)>& seen = {});
 
 // What the options say about rendering for use.
 RenderOptions render_options(const ReconstructOptions& options);

@@ -157,11 +157,35 @@ TEST_F(StageOne, MultiviewMakesADataset) {
   EXPECT_ERROR(multiview(*backend, wrong, silent), "multiview needs an SV3D model");
   wrong = multiview_job("wrong");
   wrong.options.keep_bg = false;
-  EXPECT_ERROR(multiview(*backend, wrong, silent), "cut out");
+  wrong.options.matting = "sv3d_p";
+  EXPECT_ERROR(multiview(*backend, wrong, silent), "sv3d_p cuts nothing out");
+  wrong.options.matting = "none.onnx";
+  EXPECT_ERROR(multiview(*backend, wrong, silent), "there is no model file none.onnx");
   wrong = multiview_job("wrong");
   wrong.options.side = 72;
   EXPECT_ERROR(multiview(*backend, wrong, silent), "multiple of 64");
   EXPECT_FALSE(fs::exists(folder / "wrong"));
+}
+
+TEST_F(StageOne, MultiviewCutsTheObjectOut) {
+  write_frames(1);
+  Picture object = gradient(40);  // transparent but for a part: no matting is needed
+  Picture transparent(40, 40, 4);
+  for (size_t i = 0; i < 40 * 40; ++i) {
+    std::copy_n(&object.data[3 * i], 3, &transparent.data[4 * i]);
+    transparent.data[4 * i + 3] = i / 40 > 5 && i / 40 < 20 && i % 40 > 10 ? 255 : 0;
+  }
+  write_png(folder / "frames/1.png", transparent);
+  MultiviewJob job = multiview_job("run");
+  job.options.keep_bg = false;
+  job.options.matting = fs::path(EG4D_TEST_DATA) / "u2net/u2net.onnx";
+  job.options.image_frame_ratio = 0.8;
+  const MultiviewResult result = multiview(*backend, job, silent);
+  EXPECT_EQ(result.frames, 2);
+  const Picture last = read_picture(result.dataset / "000001/00000004.png");
+  EXPECT_EQ(last.data, recentred_input(transparent, 0.8, 64).picture.data);
+  EXPECT_EQ(last.data[0], 255);  // the corner is white
+  EXPECT_EQ(read_picture(result.dataset / "000000/00000004.png").width, 64);
 }
 
 TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
