@@ -9,93 +9,18 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 
 #include "core/half.h"
 #include "diffusion/video_unet.h"
-#include "forwarding_backend.h"
 #include "support/manifest.h"
 #include "support/temporary_folder.h"
+#include "timed_networks.h"
 
 namespace eg4d {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Adds up the time of every kind of operation.
-class TimedOps final : public NeuralOps {
- public:
-  explicit TimedOps(NeuralOps& inner) : inner_(inner) {}
-  struct Total {
-    int calls = 0;
-    double seconds = 0;
-  };
-  std::map<std::string, Total> totals;
-
-  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& a) override {
-    return inner_.pack_linear(a);
-  }
-  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight& a) override {
-    return inner_.pack_convolution(a);
-  }
-  void linear(const Linear& a, Stream s) override {
-    time("linear", [&] { inner_.linear(a, s); });
-  }
-  void convolution(const Convolution& a, Stream s) override {
-    time("convolution", [&] { inner_.convolution(a, s); });
-  }
-  void group_norm(const GroupNorm& a, Stream s) override {
-    time("group norm", [&] { inner_.group_norm(a, s); });
-  }
-  void layer_norm(const LayerNorm& a, Stream s) override {
-    time("layer norm", [&] { inner_.layer_norm(a, s); });
-  }
-  void attention(const Attention& a, Stream s) override {
-    time(a.inner > 1 ? "attention over frames" : "attention over pixels", [&] { inner_.attention(a, s); });
-  }
-  void geglu(const Geglu& a, Stream s) override {
-    time("GEGLU", [&] { inner_.geglu(a, s); });
-  }
-  void scaled_sum(const ScaledSum& a, Stream s) override {
-    time("blend", [&] { inner_.scaled_sum(a, s); });
-  }
-  void activate(const Activate& a, Stream s) override {
-    time("activation", [&] { inner_.activate(a, s); });
-  }
-  void upsample(const Upsample& a, Stream s) override {
-    time("upsample", [&] { inner_.upsample(a, s); });
-  }
-  void patches(const Patches& a, Stream s) override {
-    time("patches", [&] { inner_.patches(a, s); });
-  }
-  void copy_rows(const CopyRows& a, Stream s) override {
-    time("copy", [&] { inner_.copy_rows(a, s); });
-  }
-
- private:
-  template <class Body>
-  void time(const char* kind, Body&& body) {
-    const auto start = Clock::now();
-    body();
-    Total& total = totals[kind];
-    ++total.calls;
-    total.seconds += seconds_since(start);
-  }
-  NeuralOps& inner_;
-};
-
-class TimedNetworks final : public bench::ForwardingBackend {
- public:
-  NeuralOps& neural() override { return timed; }
-  TimedOps timed{inner().neural()};
-};
 
 // Pseudo-random numbers that keep the activations' size: norms near one, weights of variance 1/inputs.
 void write_random_weights(const std::filesystem::path& path) {
@@ -131,8 +56,8 @@ double peak_resident_gib() {
 }
 
 void run(int64_t frames, int64_t size, Precision precision, const std::filesystem::path& checkpoint) {
-  TimedNetworks backend;
-  auto start = Clock::now();
+  bench::TimedNetworks backend;
+  double start = bench::wall_seconds();
   std::unique_ptr<VideoUNet> network;
   {
     const WeightMap weights(checkpoint);
@@ -140,7 +65,7 @@ void run(int64_t frames, int64_t size, Precision precision, const std::filesyste
                                           VideoUNet::Options{.precision = precision});
   }
   fmt::print("{}; weights in {:.1f} s, {:.2f} GiB packed; resident {:.2f} GiB\n", backend.name(),
-             seconds_since(start), gib(network->weight_bytes()), peak_resident_gib());
+             bench::wall_seconds() - start, gib(network->weight_bytes()), peak_resident_gib());
   std::fflush(stdout);
   const int64_t rows = 2 * frames;
   const auto numbers = [&](Shape shape) {
@@ -152,10 +77,10 @@ void run(int64_t frames, int64_t size, Precision precision, const std::filesyste
                                                numbers({rows, network->vector_width()}), frames);
   const Tensor x = numbers({rows, size, size, network->in_channels()});
   backend.timed.totals.clear();
-  start = Clock::now();
+  start = bench::wall_seconds();
   const float step = 0.3f;
   const std::vector<float> y = network->forward(x, {&step, 1}, *conditioning).to_host();
-  const double seconds = seconds_since(start);
+  const double seconds = bench::wall_seconds() - start;
   double sum = 0;
   for (const float value : y) sum += std::abs(value);
 
