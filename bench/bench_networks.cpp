@@ -1,4 +1,4 @@
-// The layers of the video UNet at the shapes of SVD-XT and SV3D, 576×576 (latents 72×72): our operations
+// The layers of the UNets at the shapes of SVD-XT, SV3D and SDXL, 576×576 (latents 72×72): our operations
 // against the fastest that oneDNN itself has for the same shape (any layout, any algorithm; for attention two
 // batched products and a softmax, which write the matrix of scores). What only moves memory is given in GB/s.
 //
@@ -169,15 +169,15 @@ Bodies onednn_convolution(const Convolution& a, int64_t in, int64_t out, int64_t
 }
 
 // Scores, softmax, weighted sum for `batch` heads.
-Bodies onednn_attention(int64_t batch, int64_t tokens, int64_t width) {
-  const auto q = layout({batch, tokens, width}, dnnl_abc), k = layout({batch, width, tokens}, dnnl_acb);
-  const auto s = layout({batch, tokens, tokens}, dnnl_abc);
+Bodies onednn_attention(int64_t batch, int64_t tokens, int64_t keys, int64_t width) {
+  const auto q = layout({batch, tokens, width}, dnnl_abc), k = layout({batch, width, keys}, dnnl_acb);
+  const auto s = layout({batch, tokens, keys}, dnnl_abc), v = layout({batch, keys, width}, dnnl_abc);
   const Roles products = {{DNNL_ARG_SRC, dnnl_query_src_md},
                           {DNNL_ARG_WEIGHTS, dnnl_query_weights_md},
                           {DNNL_ARG_DST, dnnl_query_dst_md}};
   dnnl_matmul_desc_t scores, sums;
   dnnl_matmul_desc_init(&scores, &q, &k, nullptr, &s);
-  dnnl_matmul_desc_init(&sums, &s, &q, nullptr, &q);
+  dnnl_matmul_desc_init(&sums, &s, &v, nullptr, &q);
   dnnl_softmax_desc_t softmax;
   dnnl_softmax_forward_desc_init(&softmax, dnnl_forward_inference, &s, 2);
   const auto first = prepare(&scores, products), last = prepare(&sums, products);
@@ -234,19 +234,20 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
 
 // Queries, keys and values as the transformers have them: token by token, heads side by side.
 void attention(Backend& backend, const std::string& what, int64_t outer, int64_t inner, int64_t tokens,
-               int64_t heads, int64_t head_dim) {
+               int64_t keys, int64_t heads, int64_t head_dim) {
   const int64_t width = heads * head_dim;
   const Tensor q = noise(backend, {outer, tokens, inner, width}),
-               kv = noise(backend, {outer, tokens, inner, 2 * width});
+               kv = noise(backend, {outer, keys, inner, 2 * width});
   const Tensor y = Tensor::empty(backend, q.shape());
   Attention a;
   a.outer = outer;
   a.inner = inner;
   a.heads = heads;
   a.head_dim = head_dim;
-  a.queries = a.keys = tokens;
+  a.queries = tokens;
+  a.keys = keys;
   a.q = {q.data(), tokens * inner * width, width, inner * width};
-  a.k = {kv.data(), tokens * inner * 2 * width, 2 * width, inner * 2 * width};
+  a.k = {kv.data(), keys * inner * 2 * width, 2 * width, inner * 2 * width};
   a.v = a.k;
   a.v.data += width;
   a.y = y.data();
@@ -254,9 +255,10 @@ void attention(Backend& backend, const std::string& what, int64_t outer, int64_t
   a.y_inner_stride = a.q.inner_stride;
   a.y_token_stride = a.q.token_stride;
   compare(
-      fmt::format("attention {}: {}×{} heads, {} tokens of {}", what, outer * inner, heads, tokens, head_dim),
-      4.0 * outer * inner * heads * tokens * tokens * head_dim, [&] { backend.neural().attention(a); },
-      onednn_attention(outer * inner * heads, tokens, head_dim));
+      fmt::format("attention {}: {}×{} heads, {}×{} tokens of {}", what, outer * inner, heads, tokens, keys,
+                  head_dim),
+      4.0 * outer * inner * heads * tokens * keys * head_dim, [&] { backend.neural().attention(a); },
+      onednn_attention(outer * inner * heads, tokens, keys, head_dim));
 }
 
 void memory_bound(Backend& backend, int64_t pictures, int64_t pixels, int64_t channels) {
@@ -322,12 +324,16 @@ int main(int argc, char** argv) {
     Convolution frames = square(1, 21);
     frames.width = size * size / 4;
     convolution(*backend, frames, channels, channels, 3, 1);
-    attention(*backend, "of pixels", 1, 1, size * size, channels / 64, 64);
-    attention(*backend, "of frames", 1, size * size, 21, channels / 64, 64);
+    attention(*backend, "of pixels", 1, 1, size * size, size * size, channels / 64, 64);
+    attention(*backend, "of frames", 1, size * size, 21, 21, channels / 64, 64);
+    if (channels > 320) attention(*backend, "to a text", 1, 1, size * size, 77, channels / 64, 64);
     memory_bound(*backend, n, size * size, channels);
   }
   convolution(*backend, square(n, 9), 1280, 1280, 3, 3);
   convolution(*backend, square(n, 72), 8, 320, 3, 3);
-  attention(*backend, "of the autoencoder", 1, 1, 72 * 72, 1, 512);
-  attention(*backend, "of the image tower", 1, 1, 257, 16, 80);
+  attention(*backend, "of the autoencoder", 1, 1, 72 * 72, 72 * 72, 1, 512);
+  attention(*backend, "of the image tower", 1, 1, 257, 257, 16, 80);
+  attention(*backend, "of the text encoder", 1, 1, 77, 77, 20, 64);
+  linear(*backend, 77, 1280, 5120);  // there, and keys of a text in SDXL's UNet
+  linear(*backend, 77, 2048, 2560);
 }

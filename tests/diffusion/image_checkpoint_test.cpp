@@ -6,24 +6,14 @@
 
 #include <cstdlib>
 
-#include "diffusion/diffusers_folder.h"
 #include "support/expect_error.h"
-#include "support/manifest.h"
+#include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-using FolderManifest = std::map<std::string, Manifest>;  // by network
-
-FolderManifest published_folder() {
-  return {{"unet", read_manifest("sdxl_unet_diffusers")},
-          {"vae", read_manifest("sdxl_vae_diffusers")},
-          {"text_encoder", read_manifest("sdxl_text_encoder_hf")},
-          {"text_encoder_2", read_manifest("sdxl_text_encoder_2_hf")}};
-}
 
 std::string stem_of(const std::string& component) {
   return component.starts_with("text_encoder") ? "model" : "diffusion_pytorch_model";
@@ -34,31 +24,6 @@ void write_folder(const fs::path& path, const FolderManifest& files, const std::
     fs::create_directories(path / component);
     write_sparse_safetensors(path / component / (stem_of(component) + variant + ".safetensors"), manifest);
   }
-}
-
-// The tensors of the folder as the published single file has them.
-Manifest published_file() {
-  const FolderManifest folder = published_folder();
-  const DiffusersNames names(
-      DiffusersNames::structure_of_folder(DiffusersFamily::image, [&](const std::string& prefix) {
-        const size_t slash = prefix.find('/');
-        const Manifest& manifest = folder.at(prefix.substr(0, slash));
-        const auto found = manifest.lower_bound(prefix.substr(slash + 1));
-        return found != manifest.end() && found->first.starts_with(prefix.substr(slash + 1));
-      }));
-  Manifest file;
-  for (const auto& [component, manifest] : folder)
-    for (const auto& [name, shape] : manifest) {
-      const auto place = names.to_single_file(component + "/" + name);
-      if (!place) throw std::runtime_error("no place for " + name);
-      Shape stored = shape;
-      if (place->transposed) std::swap(stored[0], stored[1]);
-      stored[0] *= static_cast<int64_t>(place->parts);
-      file[place->name] = stored;
-    }
-  file["conditioner.embedders.1.model.logit_scale"] = {};
-  file["conditioner.embedders.0.transformer.text_model.embeddings.position_ids"] = {1, 77};
-  return file;
 }
 
 std::string error_for(const Manifest& manifest) {
@@ -76,7 +41,7 @@ std::string error_for(const FolderManifest& files) {
 TEST(ImageCheckpoint, PublishedFolderFits) {
   for (const std::string variant : {".fp16", ""}) {
     const TemporaryFolder folder;
-    write_folder(folder.path(), published_folder(), variant);
+    write_folder(folder.path(), sdxl_folder(), variant);
     const ImageCheckpoint checkpoint(folder.path());
     EXPECT_EQ(checkpoint.context_width(), 2048);
     EXPECT_EQ(checkpoint.pooled_width(), 1280);
@@ -85,7 +50,7 @@ TEST(ImageCheckpoint, PublishedFolderFits) {
 }
 
 TEST(ImageCheckpoint, PublishedFileFits) {
-  const Manifest manifest = published_file();
+  const Manifest manifest = sdxl_file();
   int64_t parameters = 0;
   for (const auto& [name, shape] : manifest)
     if (!name.ends_with("position_ids") && !name.ends_with("logit_scale")) parameters += element_count(shape);
@@ -116,8 +81,8 @@ TEST(ImageCheckpoint, PublishedFileFits) {
 
 TEST(ImageCheckpoint, ShardsAreReadByTheirIndex) {
   const TemporaryFolder folder;
-  write_folder(folder.path(), published_folder());
-  const Manifest unet = published_folder().at("unet");
+  write_folder(folder.path(), sdxl_folder());
+  const Manifest unet = sdxl_folder().at("unet");
   Manifest shards[2];
   std::string map;
   for (const auto& [name, shape] : unet) {
@@ -142,7 +107,7 @@ TEST(ImageCheckpoint, ShardsAreReadByTheirIndex) {
 
 // Every tensor in turn with EG4D_TEST_ALL_TENSORS=1; otherwise a sample, as it takes a minute.
 TEST(ImageCheckpoint, MissingAndMisshapenTensorsAreNamed) {
-  const Manifest manifest = published_file();
+  const Manifest manifest = sdxl_file();
   const char* all = std::getenv("EG4D_TEST_ALL_TENSORS");
   const size_t stride = all && *all == '1' ? 1 : 149;
   size_t index = 0;
@@ -167,16 +132,16 @@ TEST(ImageCheckpoint, MissingAndMisshapenTensorsAreNamed) {
 }
 
 TEST(ImageCheckpoint, FolderProblemsAreNamed) {
-  FolderManifest files = published_folder();
+  FolderManifest files = sdxl_folder();
   files["text_encoder_2"].erase("text_model.encoder.layers.3.self_attn.k_proj.bias");
   EXPECT_TRUE(contains(error_for(files), "is missing"));
-  files = published_folder();
+  files = sdxl_folder();
   files["unet"]["down_blocks.0.resnets.0.norm3.weight"] = {320};
   EXPECT_TRUE(contains(error_for(files), "norm3.weight' is surplus"));
-  files = published_folder();
+  files = sdxl_folder();
   files.erase("text_encoder_2");
   EXPECT_TRUE(contains(error_for(files), "no text encoder 'text_encoder_2/model.safetensors'"));
-  files = published_folder();
+  files = sdxl_folder();
   files.erase("vae");
   EXPECT_TRUE(contains(error_for(files), "vae/diffusion_pytorch_model.safetensors"));
 }
@@ -188,14 +153,14 @@ TEST(ImageCheckpoint, OtherModelsAreToldApart) {
                        "is Stable Diffusion 1 or 2, not SDXL"));
   EXPECT_TRUE(contains(error_for(Manifest{{"something", {4}}}), "is no checkpoint of SDXL"));
   const auto without = [](const std::string& prefix) {
-    Manifest manifest = published_file();
+    Manifest manifest = sdxl_file();
     std::erase_if(manifest, [&](const auto& item) { return item.first.starts_with(prefix); });
     return error_for(manifest);
   };
   EXPECT_TRUE(contains(without("conditioner.embedders.0."), "lacks a text encoder"));
   EXPECT_TRUE(contains(without("conditioner.embedders.1."), "lacks a text encoder"));
   EXPECT_TRUE(contains(without("first_stage_model."), "lacks the autoencoder"));
-  Manifest manifest = published_file();
+  Manifest manifest = sdxl_file();
   for (auto& [name, shape] : manifest)
     if (name.ends_with("attn2.to_k.weight") || name.ends_with("attn2.to_v.weight")) shape[1] = 1024;
   EXPECT_TRUE(contains(error_for(manifest), "takes texts of 1024 channels, the text encoders give 2048"));
@@ -206,7 +171,7 @@ TEST(ImageCheckpoint, OtherModelsAreToldApart) {
 
 TEST(ImageCheckpoint, AnotherAutoencoderTakesThePlaceOfItsOwn) {
   const TemporaryFolder folder;
-  Manifest model = published_file();
+  Manifest model = sdxl_file();
   std::erase_if(model, [](const auto& item) { return item.first.starts_with("first_stage_model."); });
   write_sparse_safetensors(folder / "model.safetensors", model);
   const Manifest vae = read_manifest("sdxl_vae_diffusers");
@@ -219,7 +184,7 @@ TEST(ImageCheckpoint, AnotherAutoencoderTakesThePlaceOfItsOwn) {
 
   // As the single-file layout names it, with and without the prefix, and by the folder's older names.
   Manifest single, bare, old;
-  for (const auto& [name, shape] : published_file())
+  for (const auto& [name, shape] : sdxl_file())
     if (name.starts_with("first_stage_model.")) {
       single[name] = shape;
       bare[name.substr(18)] = shape;

@@ -1,0 +1,95 @@
+// SDXL at its real size: one evaluation of the UNet, and the autoencoder there and back: time, share of each
+// kind of layer, memory. That is what refining one picture takes.
+//
+//   bench_image_unet [latent size = 72] [f32 | bf16] [checkpoint]
+//
+// Without a checkpoint, random f16 weights in SDXL's shapes are written to a temporary file first (5 GB).
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "diffusion/image_unet.h"
+#include "diffusion/vae.h"
+#include "support/sdxl_manifest.h"
+#include "support/temporary_folder.h"
+#include "unet_benchmark.h"
+
+namespace eg4d::bench {
+namespace {
+
+// Runs twice, as the first time prepares the operations for their shapes, and tells about the second.
+template <class Body>
+double report(TimedNetworks& backend, const std::string& what, const Body& body) {
+  body();
+  backend.timed.totals.clear();
+  const double start = wall_seconds();
+  const Tensor result = body();
+  const double seconds = wall_seconds() - start;
+  double sum = 0;
+  for (const float value : result.to_host()) sum += std::abs(value);
+  fmt::print("{}: {:.2f} s, {:.1f} % outside products, convolutions and attention; mean |output| {:.3f}\n",
+             what, seconds, 100 * (seconds - seconds_of_products(backend.timed)) / seconds,
+             sum / static_cast<double>(result.count()));
+  print_operations(backend.timed);
+  std::fflush(stdout);
+  return seconds;
+}
+
+double run_unet(TimedNetworks& backend, const WeightMap& weights, int64_t size, Precision precision) {
+  const double start = wall_seconds();
+  ImageUNet network(backend, weights, "model.diffusion_model.", {.heads = {}, .precision = precision});
+  fmt::print("UNet: weights in {:.1f} s, {:.2f} GiB packed\n", wall_seconds() - start,
+             gib(network.weight_bytes()));
+  const auto conditioning = network.condition(wave(backend, {1, 77, network.context_width()}),
+                                              wave(backend, {1, network.vector_width()}));
+  const Tensor x = wave(backend, {1, size, size, network.channels()});
+  const float step = 99;
+  const double seconds = report(backend, fmt::format("UNet {}×{}", size, size), [&] {
+    return network.forward(x, {&step, 1}, *conditioning);
+  });
+  fmt::print("memory: activations {:.2f} GiB\n", gib(network.activation_bytes()));
+  return seconds;
+}
+
+double run_autoencoder(TimedNetworks& backend, const WeightMap& weights, int64_t size) {
+  AutoencoderEncoder encoder(backend, weights, "first_stage_model.");
+  AutoencoderDecoder decoder(backend, weights, "first_stage_model.");
+  const Tensor picture = wave(backend, {1, 8 * size, 8 * size, 3}),
+               latents = wave(backend, {1, size, size, 4});
+  double seconds = report(backend, "encoder", [&] { return encoder.moments(picture); });
+  seconds += report(backend, "decoder", [&] { return decoder.decode(latents, 1, 1); });
+  fmt::print("memory: activations {:.2f} GiB\n",
+             gib(std::max(encoder.activation_bytes(), decoder.activation_bytes())));
+  return seconds;
+}
+
+void run(int64_t size, Precision precision, const std::filesystem::path& checkpoint) {
+  TimedNetworks backend;
+  const WeightMap weights(checkpoint);
+  fmt::print("{}\n", backend.name());
+  double seconds = run_unet(backend, weights, size, precision);
+  seconds += run_autoencoder(backend, weights, size);
+  fmt::print("one picture of {}×{}: {:.1f} s; process peak {:.2f} GiB\n", 8 * size, 8 * size, seconds,
+             peak_resident_gib());
+}
+
+}  // namespace
+}  // namespace eg4d::bench
+
+int main(int argc, char** argv) {
+  using namespace eg4d;
+  using namespace eg4d::bench;
+  const int64_t size = argc > 1 ? std::atoll(argv[1]) : 72;
+  const Precision precision = argc > 2 && std::string(argv[2]) == "bf16" ? Precision::bf16 : Precision::f32;
+  if (argc > 3) {
+    run(size, precision, argv[3]);
+    return 0;
+  }
+  const test::TemporaryFolder folder;
+  test::Manifest manifest = test::sdxl_file();
+  std::erase_if(manifest, [](const auto& item) { return item.first.starts_with("conditioner."); });
+  write_random_weights(folder / "weights.safetensors", manifest);
+  run(size, precision, folder / "weights.safetensors");
+}

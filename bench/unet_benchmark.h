@@ -1,0 +1,29 @@
+#pragma once
+
+// One pass of a network at its real size: what the benchmarks of the UNets share.
+
+#include <filesystem>
+#include <string>
+
+#include "nn/tensor.h"
+#include "support/manifest.h"
+#include "timed_networks.h"
+
+namespace eg4d::bench {
+
+// A file of f16 weights: pseudo-random numbers that keep the activations' size, norms near one, weights of
+// variance 1/inputs.
+void write_random_weights(const std::filesystem::path& path, const test::Manifest& manifest);
+
+// Some numbers between -1 and 1.
+Tensor wave(Backend& backend, Shape shape);
+
+// The table of what ran since `totals` was last cleared.
+void print_operations(const TimedOps& ops);
+// Seconds in matrix products, convolutions and attention.
+double seconds_of_products(const TimedOps& ops);
+
+double gib(size_t bytes);
+double peak_resident_gib();  // of this process
+
+}  // namespace eg4d::bench

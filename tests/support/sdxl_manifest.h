@@ -1,0 +1,13 @@
+#pragma once
+
+#include "support/manifest.h"
+
+namespace eg4d::test {
+
+// Names and shapes of SDXL as published: a manifest per network of the folder layout ("unet", "vae",
+// "text_encoder", "text_encoder_2"), and the single file.
+using FolderManifest = std::map<std::string, Manifest>;
+FolderManifest sdxl_folder();
+Manifest sdxl_file();
+
+}  // namespace eg4d::test
