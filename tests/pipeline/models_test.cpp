@@ -11,7 +11,9 @@
 #include "support/expect_error.h"
 #include "support/http_server.h"
 #include "support/run_program.h"
+#include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_image_model.h"
 #include "support/tiny_video_model.h"
 
 namespace eg4d {
@@ -102,6 +104,33 @@ TEST_F(Models, AreChecked) {
   EXPECT_NE(check(false).problem, "");
   write_model(file);
   EXPECT_TRUE(test::contains(check(false).problem, "sv3d_p.safetensors"));
+}
+
+TEST_F(Models, AutoencodersAndImageModels) {
+  Progress progress;
+  const ModelEntry& autoencoder = find_model_entry("sdxl_vae_fp16_fix");
+  const fs::path snapshot =
+      folder / ".cache/huggingface/hub/models--madebyollin--sdxl-vae-fp16-fix/snapshots/r1";
+  fs::create_directories(snapshot);
+  test::write_sparse_safetensors(snapshot / "diffusion_pytorch_model.safetensors",
+                                 test::read_manifest("sdxl_vae_diffusers"));
+  ASSERT_TRUE(find_model(autoencoder));
+  EXPECT_EQ(find_model(autoencoder)->path, snapshot);
+  const ModelCheck good = check_model(autoencoder, *find_model(autoencoder), false, progress);
+  EXPECT_EQ(good.problem, "");
+  EXPECT_EQ(good.parameters, autoencoder.parameters);
+
+  const ModelEntry& turbo = find_model_entry("sdxl_turbo");
+  fs::create_directories(folder / "m");
+  const auto problem = [&] {
+    return check_model(turbo, *find_model(turbo, folder / "m"), false, progress).problem;
+  };
+  test::write_sparse_safetensors(folder / "m/sd_xl_turbo_1.0_fp16.safetensors", test::sdxl_file());
+  EXPECT_EQ(problem(), "");
+  test::write_tiny_image_file(folder / "m/sd_xl_turbo_1.0_fp16.safetensors");
+  EXPECT_TRUE(test::contains(problem(), "smaller network"));
+  test::write_tiny_model(test::TinyModel::sv3d_p, folder / "m/sd_xl_turbo_1.0_fp16.safetensors");
+  EXPECT_TRUE(test::contains(problem(), "a model for video"));
 }
 
 TEST_F(Models, OnTheCommandLine) {

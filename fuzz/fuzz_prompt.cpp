@@ -1,0 +1,22 @@
+// Prompts: decoding, repairing, splitting and joining in both flavours.
+
+#include <string_view>
+
+#include "diffusion/clip_tokenizer.h"
+#include "fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const eg4d::ClipTokenizer tokenizer;
+  const std::string_view prompt(reinterpret_cast<const char*>(data), size);
+  for (const auto flavour : {eg4d::ClipFlavour::open_clip, eg4d::ClipFlavour::hugging_face})
+    eg4d::fuzz::survive([&] {
+      const std::vector<int32_t> tokens = tokenizer.tokens(prompt, flavour);
+      for (const int32_t token : tokens)
+        eg4d::fuzz::require(token >= 0 && token < eg4d::ClipTokenizer::kVocabulary);
+      const auto row = eg4d::ClipTokenizer::row(tokens, 0);
+      eg4d::fuzz::require(row[0] == eg4d::ClipTokenizer::kStart);
+      eg4d::fuzz::require(tokenizer.truncation(tokens).empty() ==
+                          (tokens.size() <= eg4d::ClipTokenizer::kRoom));
+    });
+  return 0;
+}
