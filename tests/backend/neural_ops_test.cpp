@@ -40,11 +40,13 @@ double activated(Activation activation, double x) {
       return gelu(x);
     case Activation::quick_gelu:
       return quick_gelu(x);
+    case Activation::relu:
+      return std::max(x, 0.0);
   }
   return 0;
 }
 constexpr Activation kActivations[] = {Activation::none, Activation::silu, Activation::gelu,
-                                       Activation::quick_gelu};
+                                       Activation::quick_gelu, Activation::relu};
 
 class NeuralOpsTest : public testing::TestWithParam<int64_t> {
  protected:
