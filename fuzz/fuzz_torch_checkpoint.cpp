@@ -29,13 +29,13 @@ std::shared_ptr<const std::byte> zeros(const std::string&, uint64_t bytes) {
 
 }  // namespace
 
-// A zip archive is read as torch.save's file, anything else as the pickle within one.
+// A zip archive and the old format are read as torch.save's file, anything else as the pickle within one.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const eg4d::Bytes file = eg4d::fuzz::bytes_of(data, size);
   eg4d::fuzz::survive([&] {
     const bool zip = size >= 2 && std::memcmp(data, "PK", 2) == 0;
-    visit(zip ? eg4d::decode_torch_checkpoint(file, "fuzz", kLimits)
-              : eg4d::unpickle(file, "fuzz", zeros, kLimits));
+    visit(zip || eg4d::is_old_torch_checkpoint(file) ? eg4d::decode_torch_checkpoint(file, "fuzz", kLimits)
+                                                     : eg4d::unpickle(file, "fuzz", zeros, kLimits));
   });
   return 0;
 }

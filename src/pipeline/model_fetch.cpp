@@ -76,7 +76,7 @@ namespace {
 void check_download(const ModelEntry& entry, const fs::path& file, const std::string& sha256,
                     Progress& progress) {
   if (!is_single_file(entry.kind)) {
-    SafetensorsFile{file};
+    const SafetensorsFile readable(file);
     return;
   }
   if (entry.kind == ModelKind::lpips_backbone) {

@@ -120,13 +120,45 @@ int64_t rows_per_chunk(int64_t channels) {
 }
 }  // namespace
 
+namespace {
+
+// Few channels fill no vector: so many pixels are taken as one of many channels.
+constexpr int64_t kPixelsTogether = 16;
+
+std::vector<float> repeated(const float* values, int64_t channels) {
+  std::vector<float> result;
+  for (int64_t i = 0; i < kPixelsTogether; ++i) result.insert(result.end(), values, values + channels);
+  return result;
+}
+
+}  // namespace
+
 void scale_channels(const ScaleChannels& a) {
+  if (a.channels < kPixelsTogether && a.rows >= kPixelsTogether) {
+    const std::vector<float> scale = repeated(a.scale, a.channels), shift = repeated(a.shift, a.channels);
+    const int64_t together = a.rows / kPixelsTogether, done = together * kPixelsTogether;
+    scale_channels({together, kPixelsTogether * a.channels, a.x, scale.data(), shift.data(), a.y});
+    scale_channels(
+        {a.rows - done, a.channels, a.x + done * a.channels, a.scale, a.shift, a.y + done * a.channels});
+    return;
+  }
   parallel_for(a.rows, rows_per_chunk(a.channels), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(ScaleRows)(a, begin, end);
   });
 }
 
 void scale_channels_backward(const ScaleChannelsBackward& a) {
+  const ScaleChannels& f = a.forward;
+  if (f.channels < kPixelsTogether && f.rows >= kPixelsTogether) {
+    const std::vector<float> scale = repeated(f.scale, f.channels);
+    const int64_t together = f.rows / kPixelsTogether, done = together * kPixelsTogether;
+    scale_channels_backward(
+        {{.rows = together, .channels = kPixelsTogether * f.channels, .scale = scale.data()}, a.d_y, a.d_x});
+    scale_channels_backward({{.rows = f.rows - done, .channels = f.channels, .scale = f.scale},
+                             a.d_y + done * f.channels,
+                             a.d_x + done * f.channels});
+    return;
+  }
   parallel_for(a.forward.rows, rows_per_chunk(a.forward.channels), [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(ScaleBackwardRows)(a, begin, end);
   });
