@@ -81,7 +81,7 @@ const char* kStyle = R"(
 :root{color-scheme:light dark;--ink:#1d2330;--soft:#667;--line:#d5d9e2;--back:#fafbfd;--card:#fff;--mark:#2f6fdf}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9f0;--soft:#9aa3b5;--line:#333a48;--back:#14171d;--card:#1c2029;--mark:#7aa8ff}}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);margin:0 auto;max-width:1180px;padding:24px}
-h1{font-size:24px;margin:0}h2{font-size:18px;margin:36px 0 12px}p{margin:4px 0;color:var(--soft)}
+h1{font-size:24px;margin:0}h2{font-size:18px;margin:36px 0 12px}p{margin:4px 0 10px;color:var(--soft)}
 .cards,.plots{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));margin:18px 0}
 .plots{grid-template-columns:repeat(auto-fit,minmax(340px,1fr))}
 .card,.plot{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
@@ -109,7 +109,7 @@ double step_of(double range) {
 }
 
 struct Axes {
-  static constexpr double kWidth = 520, kHeight = 230, kLeft = 56, kRight = 12, kTop = 12, kBottom = 30;
+  static constexpr double kWidth = 520, kHeight = 230, kLeft = 56, kRight = 26, kTop = 12, kBottom = 30;
   double first_time, last_time, low, high;
 
   double x(double time) const {

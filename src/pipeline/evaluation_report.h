@@ -14,7 +14,7 @@ namespace eg4d {
 class EvaluationReport {
  public:
   // Of so many pictures, at most kShown are shown, evenly chosen.
-  static constexpr size_t kShown = 24;
+  static constexpr size_t kShown = 32;
   explicit EvaluationReport(size_t pictures);
 
   bool shows(size_t picture) const;

@@ -115,7 +115,7 @@ TEST(EvaluationReport, OfNoPicturesAndOfMany) {
   const EvaluationReport report(1000);
   int shown = 0;
   for (size_t i = 0; i < 1000; ++i) shown += report.shows(i);
-  EXPECT_EQ(shown, 24);
+  EXPECT_EQ(shown, 32);
 }
 
 }  // namespace
