@@ -103,7 +103,7 @@ class Network(nn.Module):
         return sides if self.isnet else [self.outconv(torch.cat(sides, 1))] + sides
 
     def forward(self, x):
-        return tuple(torch.sigmoid(value) for value in self.logits(x))
+        return tuple(torch.sigmoid(value) for value in self.logits(x)[:self.outputs])
 
 
 def randomise(network):
@@ -143,7 +143,11 @@ def main():
             tensors[f"{name}.x"], tensors[f"{name}.logits"] = x, network.logits(x)[0]
         if not network.isnet:
             torch.save(network.state_dict(), os.path.join(FOLDER, f"{name}.pth"), _use_new_zipfile_serialization=False)
-        torch.onnx.export(network, x, os.path.join(FOLDER, f"{name}.onnx"), opset_version=11)
+        # One graph with every output and its size fixed, one without the outputs for training and of any size.
+        network.outputs = 1 if network.isnet else 7
+        axes = {"x": [2, 3]} if network.isnet else {}
+        torch.onnx.export(network, x, os.path.join(FOLDER, f"{name}.onnx"), opset_version=11, input_names=["x"],
+                          dynamic_axes=axes)
     write_safetensors(os.path.join(FOLDER, "io.safetensors"), tensors)
     print(f"torch {torch.__version__} wrote {FOLDER}")
 
