@@ -75,6 +75,7 @@ void expect_gradient(const std::vector<float>& ours, const std::vector<float>& w
     ++tied;
     without_ties[i] = wanted[i];
   }
+  testing::Test::RecordProperty("tied", static_cast<int>(tied));
   EXPECT_LE(static_cast<double>(tied), kTiedShare * static_cast<double>(ours.size()));
   EXPECT_LE(relative_error(without_ties, wanted), kTolerance);
 }
