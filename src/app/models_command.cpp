@@ -14,6 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+std::string size_of_file(double gigabytes) {
+  if (gigabytes >= 0.1) return fmt::format("{:.1f} GB", gigabytes);
+  if (gigabytes >= 1e-4) return fmt::format("{:.1f} MB", gigabytes * 1e3);
+  return fmt::format("{:.0f} KB", gigabytes * 1e6);
+}
+
 class ModelsCommand : public Command {
  public:
   const char* name() const override { return "models"; }
@@ -58,7 +64,7 @@ class ModelsCommand : public Command {
   void list() const {
     for (const ModelEntry& entry : model_catalog()) {
       const auto location = find_model(entry, folder_);
-      fmt::print("{:<22} {:<36} about {:.2g} GB  {}\n", entry.name, entry.purpose, entry.gigabytes,
+      fmt::print("{:<22} {:<36} about {}  {}\n", entry.name, entry.purpose, size_of_file(entry.gigabytes),
                  location ? location->path.string() : "not here");
       fmt::print("{:<22} {}{}{}\n", "", entry.license, entry.gated ? ", to be accepted first" : "",
                  entry.needed_by.empty() ? "" : "; default of eg4d " + entry.needed_by);
