@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,7 +21,11 @@ class Arguments {
   // An argument without a dash, named in upper case: "DATASET". Required ones come first.
   void positional(const std::string& name, std::string& value, const std::string& help,
                   bool required = true) {
-    positionals.push_back({name, help, &value, required});
+    positionals.push_back({name, help, required, [&value](const auto& words) { value = words.back(); }, false});
+  }
+  // One or more of them; only as the last one.
+  void positionals_of(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+    positionals.push_back({name, help, true, [&values](const auto& words) { values = words; }, true});
   }
 
   // --preset, --config FILE, --set key=value, and --KEY for every setting; applied in this order, whatever
@@ -30,6 +35,8 @@ class Arguments {
     presets = texts;
     preset_name = preset;
   }
+  // Instead of a fixed preset: asked after the options were taken when neither --preset nor --config is given.
+  void choose_preset(std::function<std::string()> choose) { preset_chooser = std::move(choose); }
 
   // Whether the option or setting was on the command line.
   bool given(const std::string& key) const;
@@ -37,14 +44,16 @@ class Arguments {
   // For the parser (program.cpp).
   struct Positional {
     std::string name, help;
-    std::string* value;
     bool required;
+    std::function<void(const std::vector<std::string>&)> take;  // of one word or more
+    bool many;
   };
   std::vector<std::pair<char, std::string>> short_names;
   std::vector<Positional> positionals;
   ConfigSchema* setting_schema = nullptr;
   PresetTexts presets;
   std::string preset_name;
+  std::function<std::string()> preset_chooser;
   std::vector<std::string> given_keys;
 };
 

@@ -31,9 +31,11 @@ class Command {
   virtual void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) = 0;
 };
 
+std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_animate_command();
 std::unique_ptr<Command> make_multiview_command();
 std::unique_ptr<Command> make_reconstruct_command();
+std::unique_ptr<Command> make_refine_command();
 std::unique_ptr<Command> make_render_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_evaluate_command();

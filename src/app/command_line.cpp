@@ -136,8 +136,10 @@ class CommandParser {
 
   void add_positionals() {
     for (const Arguments::Positional& positional : arguments_.positionals) {
-      add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)")
-          ->required(positional.required);
+      CLI::Option* option =
+          add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)");
+      option->required(positional.required);
+      if (positional.many) option->expected(1, 1 << 20);
     }
   }
 
@@ -175,7 +177,7 @@ class CommandParser {
   void take_positionals() {
     for (const Arguments::Positional& positional : arguments_.positionals) {
       const std::vector<std::string> results = app_->get_option(positional.name)->results();
-      if (!results.empty()) *positional.value = results.back();
+      if (!results.empty()) positional.take(results);
     }
   }
 
@@ -197,6 +199,7 @@ class CommandParser {
     if (preset.empty() && !files.empty()) {
       arguments_.preset_name = "";
     } else {
+      if (preset.empty() && arguments_.preset_chooser) arguments_.preset_name = arguments_.preset_chooser();
       schema.apply_preset(arguments_.preset_name, arguments_.presets);
     }
     for (const std::string& file : files) schema.apply_toml_file(file, arguments_.presets);

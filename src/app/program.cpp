@@ -15,9 +15,11 @@ enum ExitCode { kSuccess = 0, kFailure = 1, kUsage = 2, kInterrupted = 130 };
 
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_generate_command());
   commands.push_back(make_animate_command());
   commands.push_back(make_multiview_command());
   commands.push_back(make_reconstruct_command());
+  commands.push_back(make_refine_command());
   commands.push_back(make_render_command());
   commands.push_back(make_export_command());
   commands.push_back(make_evaluate_command());

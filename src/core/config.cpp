@@ -178,7 +178,15 @@ void ConfigSchema::add_choice(std::string key, std::vector<std::string> names, s
   add_option(std::move(option));
 }
 
+void ConfigSchema::section(const std::string& name, const std::function<void(ConfigSchema&)>& declare) {
+  const std::string outer = section_;
+  section_ += name + ".";
+  declare(*this);
+  section_ = outer;
+}
+
 void ConfigSchema::add_option(ConfigOption option) {
+  option.key = section_ + option.key;
   if (find(option.key)) throw std::logic_error("setting '" + option.key + "' is declared twice");
   option.default_value = option.get();
   if (!option.set(option.default_value)) {

@@ -81,6 +81,9 @@ class ConfigSchema {
   void add(std::string key, Enum& value,
            std::type_identity_t<std::vector<std::pair<std::string, Enum>>> names, std::string help);
 
+  // Settings that `declare` adds get "name." before their keys.
+  void section(const std::string& name, const std::function<void(ConfigSchema&)>& declare);
+
   // All of these throw UsageError naming place, key, value and what is allowed, and then change nothing.
   // `text` is a TOML value; quotes may be left out for texts and names, brackets for lists ("1,2,4").
   void set(std::string_view key, std::string_view text, std::string_view source);
@@ -105,6 +108,7 @@ class ConfigSchema {
   void set_all(const std::vector<ConfigAssignment>& assignments);
 
   std::vector<ConfigOption> options_;
+  std::string section_;  // before the keys of what is added
 };
 
 template <class Enum>

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "core/sha256.h"
@@ -42,7 +44,9 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   const AnimateOptions& options = job.options;
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
-  const VideoCheckpoint checkpoint(job.model.path);
+  std::optional<VideoNetworks> own;
+  VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
+  const VideoCheckpoint& checkpoint = networks.checkpoint();
   if (checkpoint.kind() != VideoCheckpoint::Kind::svd)
     throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",
                             job.model.path.string(), name_of(checkpoint.kind())));
@@ -62,7 +66,7 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   const PictureSink sink{
       [&](int, int frame) { return fs::exists(frame_path(folder.path(), frame)); },
       [&](int, int frame, const Picture& picture) { write_png(frame_path(folder.path(), frame), picture); }};
-  paint_videos(backend, checkpoint, paint, sink, progress);
+  paint_videos(backend, networks, paint, sink, progress);
   write_video(result.video, folder.path(), options.frames, options.fps);
   folder.finish();
   return result;

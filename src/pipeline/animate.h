@@ -9,6 +9,7 @@
 namespace eg4d {
 
 class Backend;
+class VideoNetworks;
 
 // Stage I-a as a resumable job: a picture becomes a video.
 struct AnimateJob {
@@ -16,6 +17,7 @@ struct AnimateJob {
   std::filesystem::path output;  // run folder; frames go to <output>/video
   ModelLocation model;           // svd, svd_xt, svd_xt_1_1 or a sibling
   AnimateOptions options;
+  VideoNetworks* networks = nullptr;  // the model's, when they are in memory already
   bool overwrite = false;
 };
 

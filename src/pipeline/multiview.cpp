@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "core/log.h"
 #include "core/sha256.h"
@@ -81,7 +83,9 @@ std::vector<float> condition_vector(const VideoCheckpoint& checkpoint, const Mul
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
-  const VideoCheckpoint checkpoint(job.model.path);
+  std::optional<VideoNetworks> own;
+  VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
+  const VideoCheckpoint& checkpoint = networks.checkpoint();
   PaintJob paint;
   paint.vector = condition_vector(checkpoint, job);
   paint.inputs = read_inputs(backend, job);
@@ -101,7 +105,7 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   const PictureSink sink{
       [&](int video, int frame) { return writer.has(video, frame); },
       [&](int video, int frame, const Picture& picture) { writer.write(video, frame, picture); }};
-  paint_videos(backend, checkpoint, paint, sink, progress);
+  paint_videos(backend, networks, paint, sink, progress);
   writer.finish(options.fps);
   if (options.interpolate > 1)
     interpolate_dataset(folder.path(), job.output / fmt::format("multiviews_x{}", options.interpolate),

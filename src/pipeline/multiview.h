@@ -9,6 +9,7 @@
 namespace eg4d {
 
 class Backend;
+class VideoNetworks;
 
 // Stage I-b as a resumable job: every frame of a video is painted from all sides of an orbit.
 struct MultiviewJob {
@@ -17,6 +18,7 @@ struct MultiviewJob {
   ModelLocation model;                  // sv3d_p, sv3d_u or a sibling
   std::filesystem::path models_folder;  // where matting's weights are looked for first
   MultiviewOptions options;
+  VideoNetworks* networks = nullptr;  // the model's, when they are in memory already
   bool overwrite = false;
 };
 

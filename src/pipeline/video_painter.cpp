@@ -22,15 +22,18 @@ void stop_if_asked(const std::string& done) {
 
 class Painter {
  public:
-  Painter(Backend& backend, const VideoCheckpoint& checkpoint, const PaintJob& job, const PictureSink& sink,
+  Painter(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
           Progress& progress)
-      : backend_(backend), checkpoint_(checkpoint), job_(job), sink_(sink), progress_(progress) {}
+      : backend_(backend), networks_(networks), job_(job), sink_(sink), progress_(progress) {}
 
   void run() {
     if (all_written()) return;
     condition();
+    networks_.release();
     denoise();
+    networks_.release();
     decode();
+    networks_.release();
     remove_painter_state(job_.state_folder);
   }
 
@@ -47,7 +50,7 @@ class Painter {
   void decode_piece(AutoencoderDecoder& decoder, int video, int first, int count);
 
   Backend& backend_;
-  const VideoCheckpoint& checkpoint_;
+  VideoNetworks& networks_;
   const PaintJob& job_;
   const PictureSink& sink_;
   Progress& progress_;
@@ -77,14 +80,14 @@ void Painter::add_condition(ClipImageEncoder& clip, AutoencoderEncoder& encoder,
 void Painter::condition() {
   const auto stored = load_conditions(job_.state_folder);
   const bool known = stored && stored->context.size() == job_.inputs.size();
-  std::unique_ptr<ClipImageEncoder> clip;
-  std::unique_ptr<AutoencoderEncoder> encoder;
+  ClipImageEncoder* clip = nullptr;
+  AutoencoderEncoder* encoder = nullptr;
   progress_.begin(videos(), "reading weights and conditions");
   if (known) {
     conditions_ = *stored;
   } else {
-    clip = checkpoint_.image_encoder(backend_);
-    encoder = checkpoint_.condition_encoder(backend_);
+    clip = &networks_.image_encoder();
+    encoder = &networks_.condition_encoder();
   }
   const auto stream = make_normal_stream(job_.sampling.rng, job_.sampling.seed);
   for (int video = 0; video < videos(); ++video) {
@@ -123,8 +126,8 @@ void Painter::denoise() {
     return;
   }
   progress_.begin(1, "reading the UNet's weights");
-  const auto unet = checkpoint_.unet(backend_, job_.sampling.precision);
-  UNetNetwork network(backend_, *unet, job_.injection);
+  VideoUNet& unet = networks_.unet(job_.sampling.precision);
+  UNetNetwork network(backend_, unet, job_.injection);
   const Guidance guidance{job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max};
   EulerSampler sampler(job_.sampling.schedule, guidance_scales(guidance, job_.frames), std::ref(network));
   if (stored)
@@ -166,7 +169,7 @@ void Painter::decode_piece(AutoencoderDecoder& decoder, int video, int first, in
 
 void Painter::decode() {
   progress_.begin(int64_t{videos()} * job_.frames, "decoding");
-  const auto decoder = checkpoint_.decoder(backend_);
+  AutoencoderDecoder& decoder = networks_.decoder();
   int64_t done = 0;
   for (int video = 0; video < videos(); ++video) {
     const int painted = job_.frames - (job_.last_is_input ? 1 : 0);
@@ -176,7 +179,7 @@ void Painter::decode() {
       const int count = std::min(job_.sampling.decode_frames, painted - first);
       bool needed = false;
       for (int i = 0; i < count; ++i) needed = needed || !sink_.has(video, first + i);
-      if (needed) decode_piece(*decoder, video, first, count);
+      if (needed) decode_piece(decoder, video, first, count);
       done += count;
       progress_.update(done);
     }
@@ -185,9 +188,9 @@ void Painter::decode() {
 
 }  // namespace
 
-void paint_videos(Backend& backend, const VideoCheckpoint& checkpoint, const PaintJob& job,
+void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job,
                   const PictureSink& sink, Progress& progress) {
-  Painter(backend, checkpoint, job, sink, progress).run();
+  Painter(backend, networks, job, sink, progress).run();
   progress.end();
 }
 

@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include "app/checks.h"
+#include "app/command.h"
+#include "backend/backend.h"
+#include "pipeline/diffusion_painter.h"
+#include "pipeline/open_model.h"
+#include "pipeline/perceptual_models.h"
+#include "pipeline/refine.h"
+
+namespace eg4d {
+namespace {
+
+class RefineCommand : public Command {
+ public:
+  const char* name() const override { return "refine"; }
+  const char* summary() const override {
+    return "the object's colours are refined by image diffusion (Stage III, SDXL-Turbo)";
+  }
+  const char* examples() const override {
+    return "  eg4d models fetch sdxl_turbo            once: the weights (about 7 GB)\n"
+           "  eg4d refine run --prompt \"a red toy robot\"\n"
+           "      the model of `eg4d reconstruct`; results go to run/refined. Ctrl-C stops after a "
+           "checkpoint,\n"
+           "      the same command continues\n"
+           "  eg4d refine run --no-diffusion          towards the dataset's own pictures, without weights\n"
+           "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
+  }
+
+  void declare(Arguments& arguments) override {
+    arguments.positional("RUN", run_, "a run folder with a reconstructed model");
+    arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
+    arguments.options.add("model", model_, "a name from `eg4d models list`, a file, or a diffusers folder");
+    arguments.options.add("vae", autoencoder_,
+                          "another autoencoder; default: sdxl_vae_fp16_fix where it is found");
+    arguments.options.add("matting", matting_,
+                          "weights that cut the object out; default: u2net where it is found; none: keep");
+    arguments.options.add("models_folder", models_folder_, "where to look for weights first");
+    arguments.options.add("no_diffusion", no_diffusion_, "refine towards the dataset's pictures themselves");
+    arguments.options.add("overwrite", overwrite_, "start anew although the run holds another refinement");
+    job_.options.bind(schema_);
+    painting_.bind(schema_);
+    arguments.settings(schema_, refine_presets(), "paper");
+  }
+
+  void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
+    job_.run = run_;
+    job_.dataset = dataset_;
+    job_.overwrite = overwrite_;
+    job_.preset = arguments.preset_name;
+    require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
+    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
+    const std::unique_ptr<Lpips> lpips = load_lpips_if_found(*backend, Lpips::Network::alex, models_folder_);
+    if (!lpips && job_.options.training.loss.lpips > 0)
+      progress.message(fmt::format("without weights for LPIPS the loss is L1 + SSIM ({})",
+                                   lpips_weights_wanted(Lpips::Network::alex)));
+    const RefineResult result = refine(*backend, job_, *painter, lpips.get(), progress);
+    progress.end();
+    if (result.already_done)
+      progress.message("this refinement was finished before; --overwrite starts it anew");
+    progress.message(fmt::format("model: {}\nmetrics: {}", result.model.string(), result.metrics.string()));
+  }
+
+ private:
+  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) {
+    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+    if (painting_.prompt.empty())
+      painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
+    if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
+    const auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    if (!models.matting)
+      progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
+    progress.begin(1, "reading weights");
+    return std::make_unique<DiffusionPainter>(backend, models, painting_);
+  }
+
+  std::string run_, dataset_, model_ = "sdxl_turbo", autoencoder_, matting_, models_folder_;
+  bool no_diffusion_ = false, overwrite_ = false;
+  RefineJob job_;
+  DiffusionPainterOptions painting_;
+  ConfigSchema schema_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_refine_command() {
+  return std::make_unique<RefineCommand>();
+}
+
+}  // namespace eg4d

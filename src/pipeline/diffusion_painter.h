@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "backend/neural_ops.h"
+#include "diffusion/image_to_image.h"
+#include "diffusion/matting.h"
+#include "pipeline/model_store.h"
+#include "pipeline/refine.h"
+
+namespace eg4d {
+
+// How reference pictures are refined; the defaults are EG4D's settings for SDXL-Turbo.
+struct DiffusionPainterOptions {
+  std::string prompt;
+  std::string negative_prompt;  // used with guidance above 1
+  uint64_t seed = 0;
+  std::string rng = "philox";
+  Precision precision = Precision::f32;
+  ImageToImage::Options sampling;
+
+  void bind(ConfigSchema& schema);
+};
+
+// SDXL(-Turbo) image-to-image, then, with matting weights, everything but the object becomes background.
+class DiffusionPainter : public TargetPainter {
+ public:
+  struct Models {
+    ModelLocation network;                     // SDXL, SDXL-Turbo or a sibling
+    std::optional<ModelLocation> autoencoder;  // instead of the network's own
+    std::optional<ModelLocation> matting;
+  };
+  // By names of the catalogue or by paths. Without a name, sdxl_vae_fp16_fix and u2net are taken where they
+  // are found; "none" takes neither. Throws Error, saying how to get it, for what is named and not there.
+  static Models find_models(const std::string& network, const std::string& autoencoder,
+                            const std::string& matting, const std::filesystem::path& folder);
+
+  // Reads all weights and embeds the prompt. The backend must outlive it.
+  DiffusionPainter(Backend& backend, const Models& models, const DiffusionPainterOptions& options);
+
+  Picture paint(const Picture& reference, size_t view, Background background) override;
+  std::string identity() const override { return identity_; }
+
+ private:
+  const DiffusionPainterOptions options_;
+  std::string identity_;
+  std::unique_ptr<ImageToImage> network_;
+  std::optional<Matting> matting_;
+};
+
+// No diffusion: every view is to show the reference picture itself.
+class ReferencePainter : public TargetPainter {
+ public:
+  Picture paint(const Picture& reference, size_t, Background) override { return reference; }
+  std::string identity() const override { return "reference pictures"; }
+};
+
+// The text of prompt.txt in the run folder or the dataset, without white space at its ends; empty where there
+// is none.
+std::string prompt_file_text(const std::filesystem::path& run, const std::filesystem::path& dataset);
+
+}  // namespace eg4d

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "core/progress.h"
+#include "io/image.h"
+#include "splat/refinement_trainer.h"
+
+namespace eg4d {
+
+class Backend;
+class Lpips;
+
+// Makes the picture that a view is to show out of what it shows now: the place of the image diffusion prior
+// (pipeline/target_painter.h), or of a test double.
+class TargetPainter {
+ public:
+  virtual ~TargetPainter() = default;
+  // RGB in, RGB of the same size out; what is no object becomes `background`. A function of its arguments
+  // alone: a run that is continued asks again for what it had not yet written down.
+  virtual Picture paint(const Picture& reference, size_t view, Background background) = 0;
+  // What the results depend on, for the manifest: weights, prompt, settings.
+  virtual std::string identity() const = 0;
+};
+
+struct RefineOptions {
+  RefinementOptions training;
+  double keep_psnr = 35;  // dB: from there on the render itself is refined, below it the dataset's picture
+  int evaluate_interval = 500;
+
+  void bind(ConfigSchema& schema);
+};
+// paper (published), fast (minutes on two cores)
+const PresetTexts& refine_presets();
+
+// Stage III as a resumable job: the model of a run folder gets refined colours.
+struct RefineJob {
+  std::filesystem::path run;      // run folder with coarse/; results go to <run>/refined
+  std::filesystem::path dataset;  // empty: the one that the run was trained on
+  RefineOptions options;
+  std::string preset;  // for the record
+  bool overwrite = false;
+};
+
+struct RefineResult {
+  std::filesystem::path model;    // refined/model.safetensors
+  std::filesystem::path metrics;  // refined/metrics.json
+  bool resumed = false, already_done = false;
+};
+
+// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none). Writes
+// refined/{targets/NNNNNN.png,model.safetensors,metrics.json,log.jsonl,events.out.tfevents.*} and, while
+// training, checkpoint.safetensors. Killed at any moment, the same call continues and reaches the same bits.
+// `lpips` may be null. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the run
+// is not finished or refined/ holds results of other settings.
+RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
+                    Progress& progress);
+
+}  // namespace eg4d

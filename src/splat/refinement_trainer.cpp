@@ -1,0 +1,207 @@
+#include "splat/refinement_trainer.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "core/config.h"
+#include "core/error.h"
+#include "io/safetensors.h"
+#include "splat/evaluation.h"
+#include "splat/lpips.h"
+
+namespace eg4d {
+namespace {
+
+constexpr const char* kStateFormat = "eg4d-refinement-state-1";
+
+ReconstructOptions::Schedule one_view_at_a_time() {
+  ReconstructOptions::Schedule schedule;
+  schedule.views = 1;
+  return schedule;
+}
+
+}  // namespace
+
+void RefinementOptions::bind(ConfigSchema& s) {
+  s.add("seed", seed, {0, 1e15}, "random seed; the same seed gives the same model");
+  s.add("iterations", iterations, {0, 1e9}, "training iterations, one picture each");
+  s.add("rate.sh_dc", rate.sh_dc, {0, 10}, "learning rate of the colours");
+  s.add("rate.sh_rest_divisor", rate.sh_rest_divisor, {1e-3, 1e9},
+        "the colours' dependence on the direction learns so many times slower");
+  s.add("rate.grid", rate.grid, {0, 10}, "first learning rate of the hexplane, × extent");
+  s.add("rate.grid_final", rate.grid_final, {0, 10}, "last learning rate of the hexplane, × extent");
+  s.add("rate.steps", rate.steps, {1, 1e9}, "iterations of the hexplane's log-linear decay");
+  s.add("rate.offset", rate.offset, {0, 1e9}, "where in that decay the first iteration stands");
+  s.add("loss.weight", loss.weight, {0, 1e6}, "of the picture's losses beside the regularisers");
+  s.add("loss.l1", loss.l1, {0, 100}, "weight of L1");
+  s.add("loss.lpips", loss.lpips, {0, 100},
+        "weight of LPIPS (AlexNet); needs AlexNet's and LPIPS' weights (eg4d models list)");
+  s.add("loss.dssim", loss.dssim, {0, 100}, "weight of 1-SSIM");
+  s.add("loss.dssim_instead", loss.dssim_instead, {0, 100},
+        "weight of 1-SSIM where LPIPS is asked for and has no weights");
+  s.add("checkpoint.seconds", checkpoint.seconds, {0.1, 1e9}, "between two checkpoints");
+}
+
+RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& options,
+                                     const TrainingViews& views, Model& model, Lpips* lpips,
+                                     TargetSource targets)
+    : backend_(backend),
+      options_(options),
+      views_(views),
+      model_(model),
+      lpips_(options.loss.lpips > 0 ? lpips : nullptr),
+      targets_(std::move(targets)),
+      schedule_(views, one_view_at_a_time(), options.seed),
+      renderer_(backend, render_options(model.info.options)),
+      loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
+      lpips_value_(Tensor::zeros(backend, {1}, DType::f64)) {
+  if (views.empty()) throw Error("there are no training pictures");
+  if (!model.info.deforms)
+    throw Error("the model does not move (coarse stage only): refinement needs one of the fine stage");
+  Gaussians& values = model_.gaussians;
+  Gaussians& gradients = gradients_.gaussians;
+  DeformationField& field = model_.field;
+  const auto train = [&](const char* name, Tensor& value, Tensor& gradient) {
+    gradient = Tensor::zeros(backend, value.shape());
+    trained_.push_back({name, &value, &gradient, Tensor::zeros(backend, value.shape()),
+                        Tensor::zeros(backend, value.shape())});
+  };
+  train("sh_dc", values.sh_dc, gradients.sh_dc);
+  train("sh_rest", values.sh_rest, gradients.sh_rest);
+  train("grid", field.grid, gradients_.grid);
+  if (model.info.options.hexplane.train_box) train("box", field.box, gradients_.box);
+}
+
+void RefinementTrainer::step() {
+  ++iteration_;
+  const auto index = static_cast<size_t>(schedule_.views(Stage::fine, iteration_).front());
+  const TrainingView& view = views_[index];
+  SplatOps& ops = backend_.splat();
+  renderer_.deform(model_.gaussians, &model_.field, view.time, view.time, true);
+  const Tensor& image = renderer_.render(view.camera).image;
+  Tensor& wanted = known_targets_[index];
+  if (!wanted.defined()) {
+    wanted = targets_(index, image);
+    if (wanted.shape() != image.shape())
+      throw Error(fmt::format("the refined picture of '{}' has another size than the view", view.name));
+  }
+  if (!target_.defined() || target_.shape() != image.shape()) {
+    target_ = Tensor::empty(backend_, image.shape());
+    d_image_ = Tensor::empty(backend_, image.shape());
+  }
+  ResizePicture convert;
+  convert.width = convert.out_width = view.camera.width;
+  convert.height = convert.out_height = view.camera.height;
+  convert.picture = wanted.data<uint8_t>();
+  convert.out = target_.data();
+  ops.resize_picture(convert);
+
+  const RefinementOptions::Loss& weights = options_.loss;
+  const bool no_lpips = weights.lpips > 0 && !lpips_;
+  ImageLoss loss;
+  loss.width = view.camera.width;
+  loss.height = view.camera.height;
+  loss.image = image.data();
+  loss.target = target_.data();
+  loss.l1_weight = weights.weight * weights.l1;
+  loss.dssim_weight = weights.weight * (weights.dssim + (no_lpips ? weights.dssim_instead : 0));
+  loss.d_image = d_image_.data();
+  loss.values = loss_values_.data<double>();
+  ops.image_loss(loss);
+  if (lpips_) {
+    lpips_value_.fill_zero();
+    const Shape batch{1, image.dim(0), image.dim(1), 3};
+    lpips_->measure(image.reshaped(batch), target_.reshaped(batch), lpips_value_,
+                    weights.weight * weights.lpips, d_image_.reshaped(batch));
+  }
+  renderer_.render_backward(d_image_, gradients_);
+  renderer_.deform_backward(gradients_);
+  update_parameters();
+}
+
+void RefinementTrainer::update_parameters() {
+  const auto& rate = options_.rate;
+  const auto extent = static_cast<float>(model_.info.extent);
+  const float grid_rate =
+      log_linear(rate.grid * extent, rate.grid_final * extent, iteration_ + rate.offset, rate.steps);
+  const float rates[] = {rate.sh_dc, rate.sh_dc / rate.sh_rest_divisor, grid_rate, grid_rate};
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    const Trained& trained = trained_[i];
+    Adam adam;
+    adam.count = trained.value->count();
+    adam.parameter = trained.value->data();
+    adam.gradient = trained.gradient->data();
+    adam.first_moment = trained.first_moment.data();
+    adam.second_moment = trained.second_moment.data();
+    adam.learning_rate = rates[i];
+    adam.step = iteration_;
+    if (trained.value != &model_.field.grid) {
+      backend_.splat().adam(adam);
+      continue;
+    }
+    const auto& regularization = model_.info.options.regularization;
+    HexPlaneAdam grid;
+    grid.layout = &model_.field.layout;
+    grid.adam = adam;
+    grid.plane_smoothness = regularization.plane_smoothness;
+    grid.time_smoothness = regularization.time_smoothness;
+    grid.time_l1 = regularization.time_l1;
+    backend_.splat().hexplane_adam(grid);
+  }
+}
+
+RefinementTrainer::LossValues RefinementTrainer::last_loss() const {
+  const std::vector<double> values = loss_values_.to_host<double>();
+  LossValues loss;
+  loss.l1 = values[0];
+  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.lpips = lpips_value_.to_host<double>()[0];
+  return loss;
+}
+
+void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+  std::vector<std::vector<float>> host;
+  std::vector<SafetensorsTensor> tensors;
+  host.reserve(trained_.size() * 3);
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    host.push_back(tensor.to_host());
+    tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
+  };
+  for (const Trained& trained : trained_) {
+    add(trained.name, *trained.value);
+    add(fmt::format("{}.first_moment", trained.name), trained.first_moment);
+    add(fmt::format("{}.second_moment", trained.name), trained.second_moment);
+  }
+  write_safetensors(path, tensors,
+                    {{"format", kStateFormat}, {"iteration", std::to_string(iteration_)}, {"extra", extra}});
+}
+
+std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  const auto& metadata = file.metadata();
+  const auto format = metadata.find("format"), iteration = metadata.find("iteration");
+  if (format == metadata.end() || format->second != kStateFormat || iteration == metadata.end())
+    throw Error(fmt::format("'{}' is not a refinement checkpoint of this program's version", path.string()));
+  const auto load = [&](const std::string& name, Tensor& tensor) {
+    const auto& entry = file.at(name);
+    if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
+      throw Error(
+          fmt::format("the refinement checkpoint '{}' belongs to another model: '{}' has shape {}, not {}",
+                      path.string(), name, to_string(entry.shape), to_string(tensor.shape())));
+    tensor.copy_from_host(entry.data, entry.bytes);
+  };
+  for (Trained& trained : trained_) {
+    load(trained.name, *trained.value);
+    load(fmt::format("{}.first_moment", trained.name), trained.first_moment);
+    load(fmt::format("{}.second_moment", trained.name), trained.second_moment);
+    trained.gradient->fill_zero();
+  }
+  const std::string& text = iteration->second;
+  if (std::from_chars(text.data(), text.data() + text.size(), iteration_).ec != std::errc() || iteration_ < 0)
+    throw Error(fmt::format("the refinement checkpoint '{}' is damaged", path.string()));
+  return metadata.count("extra") ? metadata.at("extra") : std::string();
+}
+
+}  // namespace eg4d

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "splat/model.h"
+#include "splat/schedule.h"
+#include "splat/training_data.h"
+
+namespace eg4d {
+
+class ConfigSchema;
+class Lpips;
+
+// Hyper-parameters of Stage III's training; the defaults are the published ones (preset `paper`).
+struct RefinementOptions {
+  uint64_t seed = 0;
+  int iterations = 15000;
+
+  struct LearningRate {
+    float sh_dc = 2.5e-3f;
+    float sh_rest_divisor = 20;
+    float grid = 1.6e-3f, grid_final = 1.6e-5f;  // × extent; also the box
+    int steps = 20000;                           // of the log-linear decay of the grid's rate
+    int offset = 5000;                           // the first iteration's place in that decay
+  } rate;
+
+  struct Loss {
+    float weight = 0.5f;  // of all the below; the regularisers are not scaled
+    float l1 = 1;
+    float lpips = 0.1f;           // AlexNet; needs weights
+    float dssim = 0;              // 1-SSIM
+    float dssim_instead = 0.25f;  // 1-SSIM where LPIPS has no weights
+  } loss;
+
+  struct Checkpoint {
+    float seconds = 60;  // between two checkpoints
+  } checkpoint;
+
+  void bind(ConfigSchema& schema);
+};
+
+// Stage III's training loop: the colours (SH) and the hexplane of a model move towards refined pictures, one
+// per training view; positions, scales, rotations, opacities and the network stay as they are, bit for bit.
+// All randomness is a function of the seed and the iteration: a saved state continues to the same bits.
+class RefinementTrainer {
+ public:
+  // The picture (8-bit RGB [H,W,3], device memory) that a view is to show, asked for once per view and
+  // process when the view first comes up; `rendered` [H,W,3] is what the model shows then.
+  using TargetSource = std::function<Tensor(size_t view, const Tensor& rendered)>;
+
+  // `lpips` may be null: then loss.dssim_instead takes its place. Views, model and lpips must outlive this.
+  RefinementTrainer(Backend& backend, const RefinementOptions& options, const TrainingViews& views,
+                    Model& model, Lpips* lpips, TargetSource targets);
+
+  void step();
+  bool finished() const { return iteration_ >= options_.iterations; }
+  int64_t iteration() const { return iteration_; }
+
+  struct LossValues {
+    double l1 = 0, psnr = 0;
+    double lpips = 0;  // 0 without weights
+  };
+  LossValues last_loss() const;  // waits for the device
+
+  // As Trainer::save_state and load_state.
+  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  std::string load_state(const std::filesystem::path& path);
+
+ private:
+  struct Trained {
+    const char* name;
+    Tensor* value;
+    Tensor* gradient;
+    Tensor first_moment, second_moment;
+  };
+  void update_parameters();
+
+  Backend& backend_;
+  const RefinementOptions options_;
+  const TrainingViews& views_;
+  Model& model_;
+  Lpips* lpips_;
+  TargetSource targets_;
+  ViewSchedule schedule_;
+  Renderer renderer_;
+  int64_t iteration_ = 0;
+  Gradients gradients_;  // undefined for what is frozen
+  std::vector<Trained> trained_;
+  std::map<size_t, Tensor> known_targets_;
+  Tensor target_, d_image_, loss_values_, lpips_value_;
+};
+
+}  // namespace eg4d
