@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "io/folder.h"
 #include "pipeline/generate.h"
+#include "scene/frame_source.h"
 
 namespace eg4d {
 namespace {
@@ -20,10 +21,13 @@ class GenerateCommand : public Command {
   const char* summary() const override { return "one picture becomes an animated 3D object (all stages)"; }
   const char* examples() const override {
     return "  eg4d generate photo.png -o run          orbit.mp4, object.ply and report.html in run/\n"
-           "  eg4d generate a.png b.png -o runs       the same for each, in runs/a and runs/b; also for a folder\n"
+           "  eg4d generate a.png b.png -o runs       the same for each, in runs/a and runs/b; also for a "
+           "folder\n"
            "  eg4d generate photo.png -o run --preset paper --prompt \"a red toy robot\"\n"
-           "  eg4d generate photo.png -o run --set reconstruct.gaussian.sh_degree=2 --multiview.elevation 10\n"
-           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) the mini\n"
+           "  eg4d generate photo.png -o run --set reconstruct.gaussian.sh_degree=2 --multiview.elevation "
+           "10\n"
+           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) the "
+           "mini\n"
            "models that come with the program are taken: a demonstration.\n"
            "Then: eg4d render run -o turn.mp4; eg4d export run -o sequence/";
   }

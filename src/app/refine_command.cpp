@@ -5,7 +5,7 @@
 #include "backend/backend.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
-#include "pipeline/perceptual_models.h"
+#include "pipeline/perceptual.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -51,10 +51,7 @@ class RefineCommand : public Command {
     require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
-    const std::unique_ptr<Lpips> lpips = load_lpips_if_found(*backend, Lpips::Network::alex, models_folder_);
-    if (!lpips && job_.options.training.loss.lpips > 0)
-      progress.message(fmt::format("without weights for LPIPS the loss is L1 + SSIM ({})",
-                                   lpips_weights_wanted(Lpips::Network::alex)));
+    const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
     const RefineResult result = refine(*backend, job_, *painter, lpips.get(), progress);
     progress.end();
     if (result.already_done)
@@ -73,6 +70,14 @@ class RefineCommand : public Command {
       progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
     progress.begin(1, "reading weights");
     return std::make_unique<DiffusionPainter>(backend, models, painting_);
+  }
+
+  std::unique_ptr<Lpips> perceptual_loss(Backend& backend, Progress& progress) const {
+    if (job_.options.training.loss.lpips == 0) return {};
+    std::string missing;
+    auto lpips = find_lpips(backend, Lpips::Network::alex, models_folder_, missing);
+    if (!lpips) progress.message("the loss is L1 + SSIM: " + missing);
+    return lpips;
   }
 
   std::string run_, dataset_, model_ = "sdxl_turbo", autoencoder_, matting_, models_folder_;

@@ -17,7 +17,7 @@
 #include "pipeline/export.h"
 #include "pipeline/multiview.h"
 #include "pipeline/overall_progress.h"
-#include "pipeline/perceptual_models.h"
+#include "pipeline/perceptual.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
 #include "pipeline/refine.h"
@@ -125,11 +125,17 @@ void Generation::run(const GenerateJob::Item& item) {
     return animate(backend_, job, progress_).already_done;
   });
   stage(kMultiview, item, records, [&] {
-    MultiviewJob job{item.run, item.run, job_.models.multiview, options.multiview, &painter_};
+    MultiviewJob job{item.run,           item.run,          job_.models.multiview,
+                     job_.models.folder, options.multiview, &painter_};
     return multiview(backend_, job, progress_).already_done;
   });
   stage(kReconstruct, item, records, [&] {
-    ReconstructJob job{item.run / "multiviews", item.run, options.reconstruct, job_.preset};
+    ReconstructJob job;
+    job.dataset = item.run / "multiviews";
+    job.output = item.run;
+    job.options = options.reconstruct;
+    job.preset = job_.preset;
+    job.models_folder = job_.models.folder;
     return reconstruct(backend_, job, progress_).already_done;
   });
   if (refinement_)
@@ -148,7 +154,9 @@ void Generation::refine_item(const GenerateJob::Item& item) {
   if (!diffusion_) {
     progress_.begin(1, "reading weights");
     diffusion_ = std::make_unique<DiffusionPainter>(backend_, *job_.models.refine, job_.options.painting);
-    lpips_ = load_lpips_if_found(backend_, Lpips::Network::alex, job_.models.lpips_folder);
+    std::string missing;
+    lpips_ = find_lpips(backend_, Lpips::Network::alex, job_.models.folder, missing);
+    if (!lpips_) progress_.message("the refinement's loss is L1 + SSIM: " + missing);
   }
   const RefineJob job{item.run, item.run / "multiviews", job_.options.refine, job_.preset};
   refine(backend_, job, *diffusion_, lpips_.get(), progress_);
@@ -234,7 +242,7 @@ GenerateModels find_generate_models(const std::string& preset, const fs::path& f
     for (const char* name : {"svd_xt_1_1", "sv3d_p", "sdxl_turbo"})
       models.licenses.push_back(fmt::format("{}: {}", name, find_model_entry(name).license));
   }
-  models.lpips_folder = folder;
+  models.folder = folder;
   return models;
 }
 

@@ -37,9 +37,9 @@ const PresetTexts& generate_presets();
 struct GenerateModels {
   ModelLocation animate, multiview;
   std::optional<DiffusionPainter::Models> refine;
-  std::filesystem::path lpips_folder;  // where LPIPS' weights are looked for first
-  std::vector<std::string> licenses;   // of the above: "svd_mini: Apache-2.0"
-  bool demonstration = false;          // the mini models
+  std::filesystem::path folder;       // where LPIPS' and matting's weights are looked for first
+  std::vector<std::string> licenses;  // of the above: "svd_mini: Apache-2.0"
+  bool demonstration = false;         // the mini models
 };
 // The weights that a preset wants. Throws Error that names what is missing and how to get it.
 GenerateModels find_generate_models(const std::string& preset, const std::filesystem::path& folder);

@@ -116,6 +116,22 @@ std::vector<fs::path> snapshots(const ModelEntry& entry) {
 
 }  // namespace
 
+fs::path bundled_models_folder(const fs::path& folder) {
+  std::vector<fs::path> candidates;
+  if (!folder.empty()) candidates.push_back(folder / "mini");
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  candidates.push_back(program / "../share/eg4d/models/mini");
+  // A program that was not installed: build/release/eg4d, build/release/tests/eg4d_tests.
+  for (const char* up : {"../..", "../../.."}) candidates.push_back(program / up / "models/mini");
+  for (const fs::path& candidate : candidates)
+    if (exists_as_file(candidate / "svd_mini.safetensors")) return candidate.lexically_normal();
+  throw Error(
+      fmt::format("the mini models are not at '{}'; reinstall eg4d, or give the folder that holds mini/ with "
+                  "--models-folder",
+                  candidates.front().string()));
+}
+
 fs::path model_store_folder() {
   if (const auto folder = environment_path("EG4D_MODELS")) return *folder;
   return cache_folder() / "eg4d" / "models";

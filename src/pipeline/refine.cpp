@@ -127,7 +127,7 @@ void Refinement::evaluate_now() {
   Picture picture;
   const EvaluationMetrics metrics =
       evaluate(backend_, model_.gaussians, &model_.field, model_.info.options, test_,
-               [&](size_t view, const Tensor& image) {
+               [&](size_t view, const Tensor& image, const Tensor&) {
                  if (view == shown)
                    picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
                });

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 
+#include "core/config.h"
 #include "core/progress.h"
 #include "io/image.h"
 #include "splat/refinement_trainer.h"

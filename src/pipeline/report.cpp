@@ -78,12 +78,13 @@ std::vector<html::Curve> psnr_curves(const fs::path& run) {
 
 std::string stage_table(const fs::path& run) {
   const json records = read_json(run / "generate.json");
+  if (!records.is_object()) return {};
   std::string rows;
   for (const char* stage : {"animate", "multiview", "reconstruct", "refine", "present"}) {
-    const auto record = records.find(stage);
-    if (record == records.end()) continue;
+    const json record = records.value(stage, json());
+    if (!record.is_object()) continue;
     rows += fmt::format("<tr><td>{}</td><td>{:.1f} s</td><td>{} MiB</td></tr>\n", stage,
-                        record->value("seconds", 0.0), record->value("peak_memory_mib", 0));
+                        record.value("seconds", 0.0), record.value("peak_memory_mib", 0));
   }
   return "<table><tr><th>stage</th><th>time</th><th>peak memory</th></tr>\n" + rows + "</table>\n";
 }
@@ -93,7 +94,8 @@ std::string result_table(const fs::path& run) {
   for (const char* stage : {"coarse", "refined"}) {
     const json metrics = read_json(run / stage / "metrics.json");
     if (!metrics.is_object()) continue;
-    for (const auto& [split, figures] : metrics.value("splits", json::object()).items())
+    const json splits = metrics.value("splits", json::object());
+    for (const auto& [split, figures] : splits.items())
       rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{:.2f} dB</td><td>{:.4f}</td><td>{}</td></tr>\n",
                           stage, html::escape(split), figures.value("psnr", 0.0), figures.value("ssim", 0.0),
                           metrics.value("gaussians", 0));

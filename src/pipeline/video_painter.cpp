@@ -188,8 +188,8 @@ void Painter::decode() {
 
 }  // namespace
 
-void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job,
-                  const PictureSink& sink, Progress& progress) {
+void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
+                  Progress& progress) {
   Painter(backend, networks, job, sink, progress).run();
   progress.end();
 }

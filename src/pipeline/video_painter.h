@@ -35,11 +35,11 @@ struct PictureSink {
 };
 
 // Conditions of all videos, then all denoising steps in step-major order with the latents written to the
-// state folder after each, then decoding; each network is released when it has done its part. Noise is drawn up
-// front, video by video: first for the conditioning picture, then for the latents, both in PyTorch's order of
-// axes (channels first). Throws Interrupted when the user asked to stop; a later call with the same job then
-// continues, to the same bits.
-void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job,
-                  const PictureSink& sink, Progress& progress);
+// state folder after each, then decoding; each network is released when it has done its part. Noise is drawn
+// up front, video by video: first for the conditioning picture, then for the latents, both in PyTorch's order
+// of axes (channels first). Throws Interrupted when the user asked to stop; a later call with the same job
+// then continues, to the same bits.
+void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
+                  Progress& progress);
 
 }  // namespace eg4d

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "splat/model.h"
+#include "splat/renderer.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
 
