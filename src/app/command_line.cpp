@@ -139,7 +139,7 @@ class CommandParser {
       CLI::Option* option =
           add_text(positional.name, positional.help, "Arguments", positional.required ? " " : "(optional)");
       option->required(positional.required);
-      if (positional.many) option->expected(1, 1 << 20);
+      if (positional.many) option->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
     }
   }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "app/command.h"
+#include "pipeline/diffusion_painter.h"
 #include "pipeline/presets.h"
 #include "pipeline/sampling_options.h"
 #include "splat/options.h"
@@ -12,9 +13,9 @@ namespace {
 
 constexpr const char* kMarkdownHead =
     "# Settings\n\n"
-    "Every setting of `eg4d reconstruct`, `eg4d animate` and `eg4d multiview`. This page is written by `eg4d "
-    "options --markdown`; a test holds it "
-    "up to date.\n"
+    "Every setting of `eg4d reconstruct`, `eg4d animate`, `eg4d multiview` and `eg4d refine`; in `eg4d "
+    "generate` they have the command's name before them (`--set multiview.elevation=10`). This page is "
+    "written by `eg4d options --markdown`; a test holds it up to date.\n"
     "The defaults are the published hyper-parameters (preset `paper`). A setting is changed by a preset\n"
     "(`--preset fast`), in a TOML file (`--config mine.toml`), by `--set key=value` or as an option\n"
     "(`--schedule.views 4`); the later in this list wins. A TOML file may begin with `inherits = "
@@ -64,9 +65,15 @@ class OptionsCommand : public Command {
     ConfigSchema animate_schema, multiview_schema;
     animate.bind(animate_schema);
     multiview.bind(multiview_schema);
+    RefineOptions refine;
+    DiffusionPainterOptions painting;
+    ConfigSchema refine_schema;
+    refine.bind(refine_schema);
+    painting.bind(refine_schema);
     return kMarkdownHead + std::string("# reconstruct\n\n") + schema_.to_markdown() +
            "\n# animate\n\nPresets: `paper`, `svd` (the 14-frame model).\n\n" + animate_schema.to_markdown() +
-           "\n# multiview\n\n" + multiview_schema.to_markdown();
+           "\n# multiview\n\n" + multiview_schema.to_markdown() +
+           "\n# refine\n\nPresets: `paper`, `fast`.\n\n" + refine_schema.to_markdown();
   }
 
   bool toml_ = false, json_ = false, markdown_ = false;

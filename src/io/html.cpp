@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "io/mapped_file.h"
 
 namespace eg4d::html {
 namespace {
@@ -47,18 +46,6 @@ const char* picture_type(Bytes bytes) {
   return "image/png";
 }
 
-std::string data_address(const char* type, Bytes bytes) {
-  return fmt::format("data:{};base64,{}", type, base64(bytes));
-}
-
-// A step of 1, 2 or 5 times a power of ten that divides the range into a handful.
-double tick_step(double range) {
-  const double raw = range / 5, power = std::pow(10, std::floor(std::log10(raw)));
-  for (const double factor : {1.0, 2.0, 5.0})
-    if (raw <= factor * power) return factor * power;
-  return 10 * power;
-}
-
 struct Extent {
   double low = INFINITY, high = -INFINITY;
   void add(double value) {
@@ -72,6 +59,17 @@ struct Extent {
 };
 
 }  // namespace
+
+std::string data_address(std::string_view type, Bytes bytes) {
+  return fmt::format("data:{};base64,{}", type, base64(bytes));
+}
+
+double tick_step(double range) {
+  const double raw = range / 5, power = std::pow(10, std::floor(std::log10(raw)));
+  for (const double factor : {1.0, 2.0, 5.0})
+    if (raw <= factor * power) return factor * power;
+  return 10 * power;
+}
 
 std::string escape(std::string_view text) {
   std::string safe;

@@ -6,10 +6,18 @@
 #include <utility>
 #include <vector>
 
+#include "io/mapped_file.h"
+
 // Pages for people that need nothing but their one file: pictures and videos are inside.
 namespace eg4d::html {
 
 std::string escape(std::string_view text);
+
+// "data:image/png;base64,…": what stands for a file inside the page.
+std::string data_address(std::string_view type, Bytes bytes);
+
+// A step of 1, 2 or 5 times a power of ten that divides the range (above 0) into a handful.
+double tick_step(double range);
 
 // A whole page with our style around `body`.
 std::string page(const std::string& title, const std::string& body);

@@ -6,50 +6,19 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <span>
 
 #include "io/atomic_file.h"
+#include "io/html.h"
 
 namespace eg4d {
 namespace {
 
 constexpr int kErrorOfWhite = 64;
 
-std::string base64(const std::vector<uint8_t>& bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t count = std::min<size_t>(bytes.size() - i, 3);
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k) group = group << 8 | (k < count ? bytes[i + k] : 0u);
-    for (size_t k = 0; k < 4; ++k) text += k <= count ? kDigits[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return text;
-}
-
 std::string address(const Picture& picture) {
-  return "data:image/png;base64," + base64(encode_png(picture));
-}
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  return result;
+  const std::vector<uint8_t> bytes = encode_png(picture);
+  return html::data_address("image/png", std::as_bytes(std::span<const uint8_t>(bytes)));
 }
 
 // One figure of all pictures.
@@ -100,14 +69,6 @@ tfoot td{font-weight:600}
 
 // ---------------------------------------------------------------- plots
 
-// A value every so often that a person would choose.
-double step_of(double range) {
-  const double power = std::pow(10, std::floor(std::log10(range / 4)));
-  for (const double factor : {1.0, 2.0, 5.0})
-    if (range / (factor * power) <= 5) return factor * power;
-  return 10 * power;
-}
-
 struct Axes {
   static constexpr double kWidth = 520, kHeight = 230, kLeft = 56, kRight = 26, kTop = 12, kBottom = 30;
   double first_time, last_time, low, high;
@@ -135,8 +96,8 @@ std::string plot(const Column& column, const std::vector<ViewMetrics>& views) {
   const Axes axes{by_time.begin()->first, by_time.rbegin()->first, low - margin, high + margin};
   std::string svg = fmt::format(
       "<div class=plot><b>{}</b> over time<svg viewBox=\"0 0 {} {}\" role=img aria-label=\"{} over time\">",
-      escaped(column.title), Axes::kWidth, Axes::kHeight, escaped(column.title));
-  const double step = step_of(axes.high - axes.low);
+      html::escape(column.title), Axes::kWidth, Axes::kHeight, html::escape(column.title));
+  const double step = html::tick_step(axes.high - axes.low);
   const int digits = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
   for (double value = std::ceil(axes.low / step) * step; value <= axes.high; value += step)
     svg += fmt::format(
@@ -167,17 +128,17 @@ std::string figure(const std::string& picture, const char* caption) {
 }
 
 std::string table(const std::vector<Column>& columns, const std::vector<ViewMetrics>& views) {
-  std::string html = "<div class=table><table><thead><tr><th>picture<th>time";
-  for (const Column& column : columns) html += "<th>" + escaped(column.title);
-  html += "</thead><tbody>\n";
+  std::string text = "<div class=table><table><thead><tr><th>picture<th>time";
+  for (const Column& column : columns) text += "<th>" + html::escape(column.title);
+  text += "</thead><tbody>\n";
   for (size_t i = 0; i < views.size(); ++i) {
-    html += fmt::format("<tr><td>{}<td>{:.3f}", escaped(views[i].name), views[i].time);
-    for (const Column& column : columns) html += "<td>" + number(column, column.values[i]);
-    html += "\n";
+    text += fmt::format("<tr><td>{}<td>{:.3f}", html::escape(views[i].name), views[i].time);
+    for (const Column& column : columns) text += "<td>" + number(column, column.values[i]);
+    text += "\n";
   }
-  html += "</tbody><tfoot><tr><td>mean<td>";
-  for (const Column& column : columns) html += "<td>" + number(column, column.mean);
-  return html + "</tfoot></table></div>\n";
+  text += "</tbody><tfoot><tr><td>mean<td>";
+  for (const Column& column : columns) text += "<td>" + number(column, column.mean);
+  return text + "</tfoot></table></div>\n";
 }
 
 }  // namespace
@@ -212,36 +173,37 @@ void EvaluationReport::write(const std::filesystem::path& path, const EvaluateRe
                              const std::string& split) const {
   const std::vector<Column> columns = columns_of(result);
   const std::vector<ViewMetrics>& views = result.metrics.views;
-  const std::string name = escaped(result.model.generic_string());
-  std::string html = fmt::format(
+  const std::string name = html::escape(result.model.generic_string());
+  std::string page = fmt::format(
       "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport "
       "content=\"width=device-width,initial-scale=1\">\n<title>{} · evaluation</title>\n<style>{}</style>\n"
       "<h1>{}</h1>\n<p>split {} of {} · {} pictures · {} iterations · {} Gaussians</p>\n<div class=cards>",
-      name, kStyle, name, escaped(split), escaped(result.dataset.generic_string()), views.size(),
+      name, kStyle, name, html::escape(split), html::escape(result.dataset.generic_string()), views.size(),
       result.iterations, result.gaussians);
   for (const Column& column : columns)
-    html += fmt::format("<div class=card><span>{} {}</span><b>{}</b></div>", escaped(column.title),
+    page += fmt::format("<div class=card><span>{} {}</span><b>{}</b></div>", html::escape(column.title),
                         column.more_is_better ? "↑" : "↓", number(column, column.mean));
-  html += "</div>\n";
-  for (const std::string& line : result.left_out) html += "<p>" + escaped(line) + "</p>\n";
-  html +=
+  page += "</div>\n";
+  for (const std::string& line : result.left_out) page += "<p>" + html::escape(line) + "</p>\n";
+  page +=
       "<h2>Over time</h2>\n<p>A dot is a picture, the line their mean at each time.</p><div class=plots>\n";
-  for (const Column& column : columns) html += plot(column, views);
-  html += fmt::format(
+  for (const Column& column : columns) page += plot(column, views);
+  page += fmt::format(
       "</div>\n<h2>Pictures</h2>\n<p>{}Error: mean of |render − truth| over the channels, 0 <span "
       "class=scale></span> {} of 255 or more.</p>\n",
       views.size() > kShown ? fmt::format("{} of {}, evenly chosen. ", kShown, views.size()) : "",
       kErrorOfWhite);
   for (size_t i = 0; i < views.size(); ++i) {
     if (!chosen_[i]) continue;
-    html += fmt::format("<div class=view><h3>{} <span>· time {:.3f}", escaped(views[i].name), views[i].time);
+    page +=
+        fmt::format("<div class=view><h3>{} <span>· time {:.3f}", html::escape(views[i].name), views[i].time);
     for (const Column& column : columns)
-      html += fmt::format(" · {} {}", escaped(column.title), number(column, column.values[i]));
-    html += "</span></h3><div class=three>" + figure(shown_[i].truth, "truth") +
+      page += fmt::format(" · {} {}", html::escape(column.title), number(column, column.values[i]));
+    page += "</span></h3><div class=three>" + figure(shown_[i].truth, "truth") +
             figure(shown_[i].render, "render") + figure(shown_[i].error, "error") + "</div></div>\n";
   }
-  html += "<h2>All figures</h2>\n" + table(columns, views) + "</html>\n";
-  write_file_atomically(path, html);
+  page += "<h2>All figures</h2>\n" + table(columns, views) + "</html>\n";
+  write_file_atomically(path, page);
 }
 
 }  // namespace eg4d

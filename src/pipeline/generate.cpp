@@ -208,8 +208,8 @@ const PresetTexts& generate_presets() {
       {"paper", ""},
       {"mini", section_text("animate", animate_presets().at("mini")) +
                    section_text("multiview", multiview_presets().at("mini")) +
-                   section_text("reconstruct", reconstruct_presets().at("mini")) +
-                   section_text("refine", refine_presets().at("mini")) + "[orbit]\nframes = 48\n"}};
+                   section_text("reconstruct", reconstruct_presets().at("fast")) +
+                   section_text("refine", refine_presets().at("fast")) + "[orbit]\nframes = 48\n"}};
   return presets;
 }
 

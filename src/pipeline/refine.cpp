@@ -236,8 +236,7 @@ void RefineOptions::bind(ConfigSchema& s) {
 
 const PresetTexts& refine_presets() {
   static const PresetTexts presets{{"paper", ""},
-                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"},
-                                   {"mini", "inherits = \"fast\"\n"}};
+                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"}};
   return presets;
 }
 

@@ -121,7 +121,8 @@ TEST_F(Refine, ConvergesToItsTargets) {
       if (first == 0) first = record["psnr"];
       last = record["psnr"];
     }
-  EXPECT_GT(last, first + 6);
+  // Positions, sizes and opacities stay: colours alone cannot make up for them.
+  EXPECT_GT(last, first + 3);
   EXPECT_GT(last, 22);
 }
 

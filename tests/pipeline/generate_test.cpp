@@ -1,0 +1,145 @@
+// `eg4d generate` with small random networks: from a picture to the report.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "io/image.h"
+#include "support/expect_error.h"
+#include "support/run_program.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_image_model.h"
+#include "support/tiny_video_model.h"
+
+namespace eg4d::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Generate : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TemporaryFolder>();
+    fs::create_directories(*folder_ / "models/mini");
+    write_tiny_model(TinyModel::svd, *folder_ / "models/mini/svd_mini.safetensors");
+    write_tiny_model(TinyModel::sv3d_p, *folder_ / "models/mini/sv3d_mini.safetensors");
+    write_tiny_image_model(*folder_ / "models/mini/sdxl_mini");
+    Picture picture(40, 40, 3);
+    for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * 7 % 251);
+    write_png(*folder_ / "photo.png", picture);
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static std::vector<std::string> command(const std::vector<std::string>& pictures, const std::string& output,
+                                          const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words = {"generate"};
+    words.insert(words.end(), pictures.begin(), pictures.end());
+    const std::string models = *folder_ / "models";
+    words.insert(words.end(), {"-o", output, "--models-folder", models, "--preset", "mini"});
+    for (const char* setting :
+         {"animate.side=64", "animate.frames=3", "animate.sampler.steps=2", "multiview.side=64",
+          "multiview.views=5", "multiview.sampler.steps=2", "reconstruct.start.points=random",
+          "reconstruct.start.count=50", "reconstruct.hexplane.channels=4",
+          "reconstruct.schedule.coarse_iterations=10", "reconstruct.schedule.fine_iterations=20",
+          "reconstruct.schedule.evaluate_interval=10", "reconstruct.checkpoint.interval=5",
+          "refine.iterations=12", "refine.checkpoint.seconds=0.1", "orbit.frames=4"})
+      words.insert(words.end(), {"--set", setting});
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  static std::string photo() { return *folder_ / "photo.png"; }
+
+  // What must not depend on interruptions.
+  static std::string outcome(const fs::path& run) {
+    std::string all;
+    for (const char* file : {"coarse/model.safetensors", "refined/model.safetensors", "object.ply"})
+      all += read_text(run / file);
+    return all;
+  }
+
+  static std::unique_ptr<TemporaryFolder> folder_;
+};
+
+std::unique_ptr<TemporaryFolder> Generate::folder_;
+
+TEST_F(Generate, FromAPictureToTheReport) {
+  const fs::path run = *folder_ / "run";
+  const ProgramResult result = run_program(command({photo()}, run));
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  for (const char* file : {"video.mp4", "multiviews/transforms_train.json", "coarse/metrics.json",
+                           "refined/model.safetensors", "orbit.mp4", "object.ply", "grid.png", "report.html"})
+    EXPECT_TRUE(fs::exists(run / file)) << file;
+  const std::string report = read_text(run / "report.html");
+  for (const char* part : {"data:video/mp4;base64,", "data:image/png;base64,", "<svg", "mini models",
+                           "reconstruct", "Apache-2.0", "fine_iterations = 20"})
+    EXPECT_TRUE(contains(report, part)) << part;
+  EXPECT_FALSE(contains(report, "http")) << "opens offline";
+  EXPECT_TRUE(contains(result.errors, "preset mini: as asked")) << result.errors;
+  EXPECT_FALSE(contains(result.errors, "warning")) << result.errors;
+
+  // Once more: nothing is computed again.
+  const auto before = fs::last_write_time(run / "refined/model.safetensors");
+  EXPECT_EQ(run_program(command({photo()}, run)).exit_code, 0);
+  EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before);
+  // Other settings are not mixed with these results.
+  const ProgramResult other = run_program(command({photo()}, run, {"--animate.seed", "5"}));
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_TRUE(contains(other.errors, "seed is 5, it was")) << other.errors;
+}
+
+TEST_F(Generate, SeveralPicturesShareTheWeights) {
+  const fs::path pictures = *folder_ / "pictures", runs = *folder_ / "runs";
+  fs::create_directories(pictures);
+  fs::copy_file(photo(), pictures / "a.png");
+  fs::copy_file(photo(), pictures / "b.png");
+  const ProgramResult result = run_program(command({pictures}, runs, {"--set", "refinement=false"}));
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(read_text(runs / "a/coarse/model.safetensors"), read_text(runs / "b/coarse/model.safetensors"));
+  EXPECT_TRUE(fs::exists(runs / "b/report.html"));
+  EXPECT_FALSE(fs::exists(runs / "b/refined"));
+}
+
+// kill -9 at random moments.
+TEST_F(Generate, KilledRunsContinueToTheSameBits) {
+  const fs::path whole = *folder_ / "whole", killed = *folder_ / "killed";
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(run_program(command({photo()}, whole)).exit_code, 0);
+  const std::chrono::duration<double> whole_time = std::chrono::steady_clock::now() - start;
+  std::mt19937 random(1);
+  int kills = 0;
+  // Each attempt may take up to a fifth of the whole, later ones more: progress is kept between them.
+  for (int attempt = 0; attempt < 60; ++attempt) {
+    const double share = std::uniform_real_distribution<>(0.05, 0.2 + 0.02 * attempt)(random);
+    RunningProgram program(command({photo()}, killed));
+    std::this_thread::sleep_for(whole_time * share);
+    program.signal(SIGKILL);
+    const ProgramResult result = program.wait();
+    if (result.exit_code == 0) break;
+    ASSERT_EQ(result.exit_code, 128 + SIGKILL) << result.errors;
+    ++kills;
+  }
+  EXPECT_GT(kills, 0);
+  EXPECT_EQ(run_program(command({photo()}, killed)).exit_code, 0);
+  EXPECT_EQ(outcome(killed), outcome(whole));
+}
+
+TEST_F(Generate, SaysWhatIsWrong) {
+  const auto fails = [&](const std::vector<std::string>& arguments, int code, const std::string& part) {
+    const ProgramResult result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, code) << result.errors;
+    EXPECT_TRUE(contains(result.errors, part)) << result.errors;
+  };
+  const std::string out = *folder_ / "out";
+  fails({"generate", photo()}, 2, "-o");
+  fails({"generate", "-o", out}, 2, "PICTURE");
+  fails({"generate", *folder_ / "nowhere.png", "-o", out}, 1, "nowhere.png");
+  fails(command({photo(), photo()}, out), 2, "would share the run folder");
+  fails({"generate", photo(), "-o", out, "--preset", "paper", "--models-folder", *folder_ / "models"}, 1,
+        "svd_xt_1_1");
+}
+
+}  // namespace
+}  // namespace eg4d::test
