@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <limits>
 #include <sstream>
 
@@ -13,7 +15,10 @@
 namespace eg4d {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr int32_t kBytes = 256;  // tokens below are bytes inside a word, the next 256 bytes at its end
+constexpr uintmax_t kLargestMerges = 16 << 20;  // bytes; CLIP's own have half a million
 
 // The vocabulary writes bytes as printable characters: those that are printable in Latin-1 as themselves, the
 // others from U+0100 on. In this order they are the first tokens.
@@ -50,13 +55,22 @@ struct SpecialToken {
   std::u32string_view text;
   int32_t token;
 };
-using SpecialTokens = std::array<SpecialToken, 2>;
-const SpecialTokens& special_tokens(ClipFlavour flavour) {
-  static constexpr SpecialTokens kOpenClip = {SpecialToken{U"<start_of_text>", ClipTokenizer::kStart},
-                                              SpecialToken{U"<end_of_text>", ClipTokenizer::kEnd}};
-  static constexpr SpecialTokens kHuggingFace = {SpecialToken{U"<|startoftext|>", ClipTokenizer::kStart},
-                                                 SpecialToken{U"<|endoftext|>", ClipTokenizer::kEnd}};
-  return flavour == ClipFlavour::open_clip ? kOpenClip : kHuggingFace;
+std::array<SpecialToken, 2> special_tokens(const ClipTokenizer& tokenizer, ClipFlavour flavour) {
+  const bool open_clip = flavour == ClipFlavour::open_clip;
+  return {SpecialToken{open_clip ? U"<start_of_text>" : U"<|startoftext|>", tokenizer.start()},
+          SpecialToken{open_clip ? U"<end_of_text>" : U"<|endoftext|>", tokenizer.end()}};
+}
+
+std::string read_merges(const fs::path& path) {
+  std::error_code error;
+  const bool regular = fs::is_regular_file(path, error);
+  if (regular && fs::file_size(path, error) > kLargestMerges)
+    throw Error(fmt::format("'{}' has more than {} bytes: it is no tokenizer's merges", path.string(),
+                            kLargestMerges));
+  std::ifstream file;
+  if (regular) file.open(path, std::ios::binary);
+  if (error || !file.is_open()) throw Error(fmt::format("'{}' cannot be read", path.string()));
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 // The length of "'s" and the like at the beginning of a text; 0 when there is none.
@@ -82,7 +96,14 @@ size_t word_length(std::u32string_view text, ClipFlavour flavour) {
 
 }  // namespace
 
-ClipTokenizer::ClipTokenizer() {
+const ClipTokenizer& ClipTokenizer::built_in() {
+  static const ClipTokenizer tokenizer(clip_merges(), "the vocabulary inside the program");
+  return tokenizer;
+}
+
+ClipTokenizer::ClipTokenizer(const fs::path& merges) : ClipTokenizer(read_merges(merges), merges.string()) {}
+
+ClipTokenizer::ClipTokenizer(const std::string& merges, const std::string& file) {
   std::unordered_map<std::string, int32_t> token_of;  // as the vocabulary writes it
   const auto add = [&](const std::string& written, const std::string& bytes) {
     token_of[written] = static_cast<int32_t>(bytes_of_.size());
@@ -96,11 +117,20 @@ ClipTokenizer::ClipTokenizer() {
       add(written + (ends_word ? "</w>" : ""),
           std::string(1, static_cast<char>(byte)) + (ends_word ? " " : ""));
     }
-  std::istringstream merges(clip_merges());
-  for (std::string left, right; merges >> left >> right;) {
-    const int32_t first = token_of.at(left), second = token_of.at(right);
-    merged_[pair_key(first, second)] = static_cast<int32_t>(bytes_of_.size());
-    add(left + right, bytes_of_[static_cast<size_t>(first)] + bytes_of_[static_cast<size_t>(second)]);
+  std::istringstream lines(merges);
+  int64_t number = 0;
+  for (std::string line, left, right, more; std::getline(lines, line);) {
+    if (++number == 1 && line.starts_with("#version")) continue;
+    std::istringstream words(line);
+    if (!(words >> left)) continue;
+    const bool pair = words >> right && !(words >> more);
+    const auto first = token_of.find(left), second = pair ? token_of.find(right) : token_of.end();
+    if (first == token_of.end() || second == token_of.end() || token_of.contains(left + right))
+      throw Error(fmt::format("'{}', line {}: this is no merge of two tokens known so far into a new one",
+                              file, number));
+    merged_[pair_key(first->second, second->second)] = static_cast<int32_t>(bytes_of_.size());
+    add(left + right,
+        bytes_of_[static_cast<size_t>(first->second)] + bytes_of_[static_cast<size_t>(second->second)]);
   }
 }
 
@@ -143,7 +173,7 @@ void ClipTokenizer::append_words(std::u32string_view text, ClipFlavour flavour,
     }
     size_t length = 0;
     if (flavour == ClipFlavour::open_clip)  // only where a word may begin
-      for (const SpecialToken& special : special_tokens(flavour))
+      for (const SpecialToken& special : special_tokens(*this, flavour))
         if (text.starts_with(special.text)) {
           tokens.push_back(special.token);
           length = special.text.size();
@@ -171,7 +201,7 @@ std::vector<int32_t> ClipTokenizer::tokens(std::string_view prompt, ClipFlavour 
   while (!rest.empty()) {
     size_t at = rest.size(), length = 0;
     int32_t token = 0;
-    for (const SpecialToken& special : special_tokens(flavour))
+    for (const SpecialToken& special : special_tokens(*this, flavour))
       if (const size_t found = rest.find(special.text); found < at) {
         at = found;
         length = special.text.size();
@@ -184,13 +214,13 @@ std::vector<int32_t> ClipTokenizer::tokens(std::string_view prompt, ClipFlavour 
   return tokens;
 }
 
-ClipTokenizer::Row ClipTokenizer::row(const std::vector<int32_t>& tokens, int32_t padding) {
+ClipTokenizer::Row ClipTokenizer::row(const std::vector<int32_t>& tokens, int32_t padding) const {
   Row row;
   row.fill(padding);
   const size_t used = std::min(tokens.size(), kRoom);
-  row[0] = kStart;
+  row[0] = start();
   std::copy_n(tokens.begin(), used, row.begin() + 1);
-  row[1 + used] = kEnd;
+  row[1 + used] = end();
   return row;
 }
 

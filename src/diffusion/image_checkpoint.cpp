@@ -48,6 +48,10 @@ void check_networks_of_autoencoder(const WeightMap& weights) {
   AutoencoderDecoder::check(weights, kFirstStage);
 }
 
+fs::path merges_file(const fs::path& folder, size_t which) {
+  return folder / (which == 0 ? "tokenizer" : "tokenizer_2") / "merges.txt";
+}
+
 std::vector<std::string> autoencoder_prefixes() {
   return {kFirstStage + "encoder.", kFirstStage + "decoder.", kFirstStage + "quant_conv.",
           kFirstStage + "post_quant_conv."};
@@ -69,6 +73,31 @@ ImageCheckpoint::ImageCheckpoint(const fs::path& path, const fs::path& autoencod
   refuse_other_models();
   check();
   config_ = config_of(path, autoencoder);
+  if (fs::is_directory(path)) read_tokenizers(path);
+}
+
+void ImageCheckpoint::read_tokenizers(const fs::path& folder) {
+  for (const size_t which : {size_t{0}, size_t{1}}) {
+    const fs::path file = merges_file(folder, which);
+    if (!fs::exists(file)) continue;
+    tokenizers_[which] = std::make_shared<ClipTokenizer>(file);
+    tokenizer(which);  // does it fit?
+  }
+}
+
+const ClipTokenizer& ImageCheckpoint::tokenizer(size_t which) const {
+  const bool own = tokenizers_.at(which) != nullptr;
+  const ClipTokenizer& tokenizer = own ? *tokenizers_[which] : ClipTokenizer::built_in();
+  const int64_t table = extent(
+      which == 0 ? kFirstText + "embeddings.token_embedding.weight" : kSecondText + "token_embedding.weight",
+      0);
+  if (tokenizer.vocabulary() == table) return tokenizer;
+  const std::string file = weights_.path().string();
+  throw Error(fmt::format(
+      "{} {} tokens, but the text encoder's table holds {}: give the merges.txt that belongs to it",
+      own ? fmt::format("'{}' makes", merges_file(weights_.path(), which).string())
+          : fmt::format("'{}' has no {}; CLIP's own vocabulary has", file, merges_file({}, which).string()),
+      tokenizer.vocabulary(), table));
 }
 
 void ImageCheckpoint::refuse_other_models() const {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
+#include <memory>
 #include <string>
 
 #include "diffusion/clip_text.h"
@@ -33,6 +35,10 @@ class ImageCheckpoint {
   std::unique_ptr<ClipTextEncoder> text_encoder(Backend& backend, size_t which,
                                                 Precision precision = Precision::f32) const;
 
+  // Of a text encoder's prompts: the merges of the folder's tokenizer/merges.txt (tokenizer_2/ for the second
+  // encoder), CLIP's own where there is none. Throws Error when the encoder's table has another size.
+  const ClipTokenizer& tokenizer(size_t which) const;
+
   int64_t context_width() const;  // of both text encoders side by side: 2048
   int64_t pooled_width() const;   // 1280
   int64_t size_width() const;     // sinusoids of each of the six numbers of a picture's size: 256
@@ -40,10 +46,12 @@ class ImageCheckpoint {
  private:
   void refuse_other_models() const;
   void check() const;
+  void read_tokenizers(const std::filesystem::path& folder);
   int64_t extent(const std::string& name, size_t axis) const;
 
   WeightMap weights_;
   ImageModelConfig config_;
+  std::array<std::shared_ptr<const ClipTokenizer>, 2> tokenizers_;  // the folder's own
 };
 
 inline constexpr int64_t kSizeNumbers = 6;  // height, width; top, left of the cut; height, width wanted

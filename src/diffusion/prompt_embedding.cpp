@@ -1,17 +1,10 @@
 #include "diffusion/prompt_embedding.h"
 
-#include <fmt/format.h>
+#include <array>
 
-#include "core/error.h"
 #include "core/log.h"
 
 namespace eg4d {
-namespace {
-
-constexpr int32_t kFirstPadding = ClipTokenizer::kEnd, kSecondPadding = 0;
-
-}  // namespace
-
 PromptEmbedding embed_tokens(Backend& backend, const ImageCheckpoint& checkpoint,
                              const ClipTokenizer::Row& first, const ClipTokenizer::Row& second) {
   std::vector<float> states[2];
@@ -32,11 +25,16 @@ PromptEmbedding embed_tokens(Backend& backend, const ImageCheckpoint& checkpoint
 }
 
 PromptEmbedding embed_prompt(Backend& backend, const ImageCheckpoint& checkpoint, const std::string& prompt) {
-  const ClipTokenizer tokenizer;
-  const std::vector<int32_t> tokens = tokenizer.tokens(prompt, ClipFlavour::hugging_face);
-  if (const std::string sentence = tokenizer.truncation(tokens); !sentence.empty()) warn(sentence);
-  return embed_tokens(backend, checkpoint, ClipTokenizer::row(tokens, kFirstPadding),
-                      ClipTokenizer::row(tokens, kSecondPadding));
+  std::array<ClipTokenizer::Row, 2> rows;
+  std::string warned;
+  for (const size_t which : {size_t{0}, size_t{1}}) {
+    const ClipTokenizer& tokenizer = checkpoint.tokenizer(which);
+    const std::vector<int32_t> tokens = tokenizer.tokens(prompt, ClipFlavour::hugging_face);
+    if (const std::string sentence = tokenizer.truncation(tokens); !sentence.empty() && sentence != warned)
+      warn(warned = sentence);
+    rows[which] = tokenizer.row(tokens, which == 0 ? tokenizer.end() : 0);
+  }
+  return embed_tokens(backend, checkpoint, rows[0], rows[1]);
 }
 
 PromptEmbedding embed_no_prompt(Backend& backend, const ImageCheckpoint& checkpoint) {

@@ -15,7 +15,7 @@ struct PromptEmbedding {
 };
 
 // Loads the text encoders one after the other for as long as it takes. A prompt that is too long is cut, with
-// a warning that says where. Throws Error for what is not UTF-8.
+// a warning that says where. Throws Error for what is not UTF-8, and when tokenizer and encoder do not fit.
 PromptEmbedding embed_prompt(Backend& backend, const ImageCheckpoint& checkpoint, const std::string& prompt);
 
 // From the tokens for each encoder.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "core/log.h"
@@ -116,10 +117,31 @@ TEST_F(ImageToImageTest, LongPromptsWarn) {
   EXPECT_ERROR(embed_prompt(*backend_, checkpoint, "\xFF"), "not UTF-8");
 }
 
+TEST_F(ImageToImageTest, FoldersTokenizerIsUsed) {
+  const TemporaryFolder own;
+  write_tiny_image_model(own.path(), "#version: 0.2\nt o\nto y</w>\n", 516);
+  const ImageCheckpoint checkpoint(own.path());
+  ClipTokenizer::Row first{}, second{};
+  first.fill(515);  // the first encoder's padding is the end token
+  std::copy_n(std::array{514, 320, 513, 515}.begin(), 4, first.begin());
+  std::copy_n(first.begin(), 4, second.begin());
+  const PromptEmbedding prompt = embed_prompt(*backend_, checkpoint, "A toy"),
+                        same = embed_tokens(*backend_, checkpoint, first, second);
+  EXPECT_EQ(prompt.context, same.context);
+  EXPECT_EQ(prompt.pooled, same.pooled);
+
+  std::filesystem::remove(own / "tokenizer_2/merges.txt");
+  EXPECT_ERROR(embed_prompt(*backend_, ImageCheckpoint(own.path()), "A toy"),
+               "has no tokenizer_2/merges.txt; CLIP's own vocabulary has 49408 tokens, but the text "
+               "encoder's table holds 516");
+  write_text(own / "tokenizer/merges.txt", "t o\n");
+  EXPECT_ERROR(ImageCheckpoint(own.path()), "tokenizer/merges.txt' makes 515 tokens");
+}
+
 // A text encoder of a tiny vocabulary cannot take real prompts.
 TEST_F(ImageToImageTest, UnknownTokensAreRefused) {
   const ImageCheckpoint checkpoint(folder_->path());
-  ClipTokenizer::Row row = ClipTokenizer::row({}, 0);
+  ClipTokenizer::Row row = ClipTokenizer::built_in().row({}, 0);
   row[5] = static_cast<int32_t>(ClipTokenizer::kVocabulary);
   EXPECT_ERROR(embed_tokens(*backend_, checkpoint, row, row), "there is none of number 49408");
 }

@@ -11,7 +11,7 @@
 namespace eg4d::test {
 namespace {
 
-void give_whole_vocabulary(const std::filesystem::path& file) {
+void give_vocabulary(const std::filesystem::path& file, int64_t size) {
   const std::string table = "text_model.embeddings.token_embedding.weight";
   std::deque<std::vector<float>> values;
   std::vector<SafetensorsTensor> tensors;
@@ -21,7 +21,7 @@ void give_whole_vocabulary(const std::filesystem::path& file) {
       Shape shape = entry.shape;
       values.push_back(stored.floats(name));
       if (name == table) {
-        shape[0] = ClipTokenizer::kVocabulary;
+        shape[0] = size;
         values.back() = hash_tensor(1, static_cast<size_t>(element_count(shape)), 2);
       }
       tensors.push_back({name, DType::f32, shape, values.back().data()});
@@ -30,12 +30,25 @@ void give_whole_vocabulary(const std::filesystem::path& file) {
   write_safetensors(file, tensors);
 }
 
+void write_with_vocabulary(const std::filesystem::path& folder, int64_t size) {
+  unpack_tar(std::filesystem::path(EG4D_TEST_DATA) / "golden/sdxl_img2img/pipeline.tar", folder);
+  for (const char* encoder : {"text_encoder", "text_encoder_2"})
+    give_vocabulary(folder / encoder / "model.safetensors", size);
+}
+
 }  // namespace
 
 void write_tiny_image_model(const std::filesystem::path& folder) {
-  unpack_tar(std::filesystem::path(EG4D_TEST_DATA) / "golden/sdxl_img2img/pipeline.tar", folder);
-  for (const char* encoder : {"text_encoder", "text_encoder_2"})
-    give_whole_vocabulary(folder / encoder / "model.safetensors");
+  write_with_vocabulary(folder, ClipTokenizer::kVocabulary);
+}
+
+void write_tiny_image_model(const std::filesystem::path& folder, const std::string& merges,
+                            int64_t vocabulary) {
+  write_with_vocabulary(folder, vocabulary);
+  for (const char* tokenizer : {"tokenizer", "tokenizer_2"}) {
+    std::filesystem::create_directories(folder / tokenizer);
+    write_text(folder / tokenizer / "merges.txt", merges);
+  }
 }
 
 void write_tiny_image_file(const std::filesystem::path& file) {
