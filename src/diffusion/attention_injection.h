@@ -29,7 +29,7 @@ class AttentionInjection {
   void begin(int step, bool first_video);
   void forget(int step);  // the memory serves the next step
 
-  // [2·frames, tokens, channels] per layer in the order of execution.
+  // [rows of the network's input, tokens, channels] per layer in the order of execution.
   const std::vector<Tensor>& references(int step) const { return references_.at(step); }
   size_t bytes() const;
 

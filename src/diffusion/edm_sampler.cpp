@@ -38,7 +38,10 @@ VideoCondition with_unconditional_half(int frames, int height, int width, const 
 }
 
 EulerSampler::EulerSampler(const EdmSchedule& schedule, std::vector<float> scales, VideoNetwork network)
-    : sigmas_(edm_sigmas(schedule)), scales_(std::move(scales)), network_(std::move(network)) {}
+    : sigmas_(edm_sigmas(schedule)),
+      scales_(std::move(scales)),
+      conditional_only_(!needs_unconditional(scales_)),
+      network_(std::move(network)) {}
 
 void EulerSampler::start(std::span<float> noise) const {
   const float scale = std::sqrt(1 + sigmas_[0] * sigmas_[0]);
@@ -56,20 +59,26 @@ void EulerSampler::advance(int step, int video, const VideoCondition& condition,
   const float sigma = sigmas_.at(step), next = sigmas_.at(step + 1);
   const EdmScaling scaling = v_prediction_scaling(sigma);
 
-  input_.resize(4 * latent.size());
-  for (size_t row = 0; row < 2 * pixels; ++row) {
+  const size_t halves = conditional_only_ ? 1 : 2;
+  const std::span<const float> concat = std::span(condition.concat).last(halves * latent.size());
+  input_.resize(2 * halves * latent.size());
+  for (size_t row = 0; row < halves * pixels; ++row) {
     for (size_t c = 0; c < channels; ++c) {
       input_[(2 * row) * channels + c] = latent[(row % pixels) * channels + c] * scaling.c_in;
-      input_[(2 * row + 1) * channels + c] = condition.concat[row * channels + c];
+      input_[(2 * row + 1) * channels + c] = concat[row * channels + c];
     }
   }
-  halves_.resize(2 * latent.size());
-  network_({step, video, scaling.c_noise, input_, &condition}, halves_);
+  halves_.resize(halves * latent.size());
+  network_({step, video, scaling.c_noise, input_, &condition, conditional_only_}, halves_);
   for (size_t i = 0; i < halves_.size(); ++i)
     halves_[i] = scaling.c_out * halves_[i] + scaling.c_skip * latent[i % latent.size()];
 
-  denoised_.resize(latent.size());
-  apply_guidance(halves_, scales_, denoised_);
+  if (conditional_only_) {
+    denoised_ = halves_;
+  } else {
+    denoised_.resize(latent.size());
+    apply_guidance(halves_, scales_, denoised_);
+  }
   for (size_t i = 0; i < latent.size(); ++i) {
     const float derivative = (latent[i] - denoised_[i]) / sigma;
     latent[i] += derivative * (next - sigma);

@@ -36,18 +36,21 @@ VideoCondition with_unconditional_half(int frames, int height, int width, const 
 
 inline constexpr int kLatentChannels = 4;
 
-// One evaluation of the network for both halves of a video.
+// One evaluation of the network for both halves of a video, or for the conditional one alone: rows are
+// 2·frames or frames.
 struct NetworkCall {
   int step = 0;
   int video = 0;                 // index of the video in the run: multi-view runs paint one per frame
   float c_noise = 0;             // for the time step embedding
-  std::span<const float> input;  // [2·frames, height, width, 8]: scaled noisy latents, then concat
-  const VideoCondition* condition = nullptr;
+  std::span<const float> input;  // [rows, height, width, 8]: scaled noisy latents, then concat
+  const VideoCondition* condition = nullptr;  // always both halves
+  bool conditional_only = false;
 };
-// Writes the prediction, [2·frames, height, width, 4].
+// Writes the prediction, [rows, height, width, 4].
 using VideoNetwork = std::function<void(const NetworkCall& call, std::span<float> prediction)>;
 
-// Euler's method without churn. Latents are [frames, height, width, 4].
+// Euler's method without churn. Latents are [frames, height, width, 4]. Where guidance changes nothing, every
+// scale being 1, the unconditional half is not computed.
 class EulerSampler {
  public:
   // scales: [frames].
@@ -71,12 +74,13 @@ class EulerSampler {
   void advance_step_major(int first_step, const std::vector<VideoCondition>& conditions,
                           std::vector<std::vector<float>>& latents, const Observer& observer);
 
-  // Of the last advance: the denoised halves [2·frames, …] and what guidance made of them [frames, …].
+  // Of the last advance: the denoised halves [rows, …] and what guidance made of them [frames, …].
   const std::vector<float>& denoised_halves() const { return halves_; }
   const std::vector<float>& denoised() const { return denoised_; }
 
  private:
   std::vector<float> sigmas_, scales_;
+  bool conditional_only_ = false;
   VideoNetwork network_;
   std::vector<float> input_, halves_, denoised_;
 };

@@ -1,5 +1,6 @@
 #include "diffusion/guidance.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/ramp.h"
@@ -14,6 +15,10 @@ std::vector<float> guidance_scales(const Guidance& guidance, int frames) {
     v = wave * (guidance.max - guidance.min) + guidance.min;
   }
   return scales;
+}
+
+bool needs_unconditional(std::span<const float> scales) {
+  return std::any_of(scales.begin(), scales.end(), [](float scale) { return scale != 1; });
 }
 
 void apply_guidance(std::span<const float> both, std::span<const float> scales, std::span<float> guided) {

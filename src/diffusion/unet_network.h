@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "diffusion/edm_sampler.h"
 #include "diffusion/video_unet.h"
@@ -22,10 +23,13 @@ class UNetNetwork {
   AttentionInjection* injection() { return injection_ ? &*injection_ : nullptr; }
 
  private:
+  std::shared_ptr<const VideoUNet::Conditioning> condition(const NetworkCall& call);
+
   Backend& backend_;
   VideoUNet& unet_;
   std::optional<AttentionInjection> injection_;
-  std::map<int, std::shared_ptr<const VideoUNet::Conditioning>> conditionings_;
+  // By video, and whether it is the conditional half alone.
+  std::map<std::pair<int, bool>, std::shared_ptr<const VideoUNet::Conditioning>> conditionings_;
 };
 
 }  // namespace eg4d

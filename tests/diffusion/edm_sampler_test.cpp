@@ -38,7 +38,7 @@ TEST(EulerSampler, ReachesWhatTheNetworkKnows) {
 
 TEST(EulerSampler, HandsTheNetworkBothHalves) {
   bool called = false;
-  EulerSampler sampler({.steps = 1}, {1, 1, 1}, [&](const NetworkCall& call, std::span<float> prediction) {
+  EulerSampler sampler({.steps = 1}, {1, 2, 1}, [&](const NetworkCall& call, std::span<float> prediction) {
     called = true;
     EXPECT_EQ(call.input.size(), 2u * 3 * 2 * 2 * 8);
     EXPECT_EQ(call.input[4], 0);                          // unconditional concat
@@ -53,6 +53,36 @@ TEST(EulerSampler, HandsTheNetworkBothHalves) {
   EXPECT_TRUE(called);
   EXPECT_THROW(sampler.advance(0, 0, small_condition(2), latent), Error);
   EXPECT_THROW(edm_sigmas({.steps = 0}), UsageError);
+}
+
+// Guidance of 1 in every frame: the conditional half alone, and what it gives as it is.
+TEST(EulerSampler, LeavesOutWhatGuidanceDoesNotNeed) {
+  const auto prediction_of = [](float noisy, float concat) { return std::sin(noisy + 0.3f * concat); };
+  size_t rows = 0;
+  EulerSampler sampler({.steps = 5}, {1, 1, 1}, [&](const NetworkCall& call, std::span<float> prediction) {
+    EXPECT_TRUE(call.conditional_only);
+    EXPECT_EQ(call.input.size(), 2 * prediction.size());
+    rows += prediction.size();
+    for (size_t i = 0; i < prediction.size(); ++i)
+      prediction[i] = prediction_of(call.input[(i / 4) * 8 + i % 4], call.input[(i / 4) * 8 + 4 + i % 4]);
+  });
+  std::vector<float> latent(48);
+  for (size_t i = 0; i < latent.size(); ++i) latent[i] = std::cos(static_cast<float>(i));
+  sampler.start(latent);
+  std::vector<float> expected = latent;
+  const std::vector<float> sigmas = edm_sigmas({.steps = 5});
+  for (int step = 0; step < sampler.steps(); ++step) {
+    sampler.advance(step, 0, small_condition(), latent);
+    const EdmScaling scaling = v_prediction_scaling(sigmas[step]);
+    for (size_t i = 0; i < latent.size(); ++i) {
+      const float denoised =
+          scaling.c_out * prediction_of(expected[i] * scaling.c_in, 2) + scaling.c_skip * expected[i];
+      EXPECT_EQ(sampler.denoised()[i], denoised);
+      expected[i] += (expected[i] - denoised) / sigmas[step] * (sigmas[step + 1] - sigmas[step]);
+    }
+  }
+  EXPECT_EQ(rows, 5u * 48);
+  EXPECT_EQ(latent, expected);
 }
 
 TEST(EulerSampler, StepMajorVisitsVideosInOrderAndContinues) {
