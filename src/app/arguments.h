@@ -21,7 +21,8 @@ class Arguments {
   // An argument without a dash, named in upper case: "DATASET". Required ones come first.
   void positional(const std::string& name, std::string& value, const std::string& help,
                   bool required = true) {
-    positionals.push_back({name, help, required, [&value](const auto& words) { value = words.back(); }, false});
+    positionals.push_back(
+        {name, help, required, [&value](const auto& words) { value = words.back(); }, false});
   }
   // One or more of them; only as the last one.
   void positionals_of(const std::string& name, std::vector<std::string>& values, const std::string& help) {
@@ -35,7 +36,8 @@ class Arguments {
     presets = texts;
     preset_name = preset;
   }
-  // Instead of a fixed preset: asked after the options were taken when neither --preset nor --config is given.
+  // Instead of a fixed preset: asked after the options were taken when neither --preset nor --config is
+  // given.
   void choose_preset(std::function<std::string()> choose) { preset_chooser = std::move(choose); }
 
   // Whether the option or setting was on the command line.

@@ -215,7 +215,7 @@ const PresetTexts& generate_presets() {
 
 namespace {
 
-// The weights that come with the program.
+// The small models.
 GenerateModels mini_models(const fs::path& folder) {
   const fs::path mini = bundled_models_folder(folder);
   GenerateModels models;

@@ -29,8 +29,8 @@ struct GenerateOptions {
 
   void bind(ConfigSchema& schema);
 };
-// paper: SVD-XT 1.1, SV3D_p, SDXL-Turbo with the published settings. mini: the models that come with the
-// program.
+// paper: SVD-XT 1.1, SV3D_p, SDXL-Turbo with the published settings. mini: small models of the same
+// kinds (bundled_models_folder).
 const PresetTexts& generate_presets();
 
 // The weights of all stages.
@@ -39,7 +39,7 @@ struct GenerateModels {
   std::optional<DiffusionPainter::Models> refine;
   std::filesystem::path folder;       // where LPIPS' and matting's weights are looked for first
   std::vector<std::string> licenses;  // of the above: "svd_mini: Apache-2.0"
-  bool demonstration = false;         // the mini models
+  bool demonstration = false;         // small models
 };
 // The weights that a preset wants. Throws Error that names what is missing and how to get it.
 GenerateModels find_generate_models(const std::string& preset, const std::filesystem::path& folder);

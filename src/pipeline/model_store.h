@@ -22,9 +22,8 @@ struct ModelLocation {
 // working folder; the store (where fetch puts files: $EG4D_MODELS, else ~/.cache/eg4d/models).
 std::vector<std::filesystem::path> model_folders(const std::filesystem::path& folder = {});
 std::filesystem::path model_store_folder();
-// Where the mini models that come with the program are: `folder`/mini where given, share/eg4d/models/mini
-// beside an installed program, models/mini of the source tree that it was built in. Throws Error when they
-// are in none.
+// Where small models for `generate` are: `folder`/mini where given, share/eg4d/models/mini beside an
+// installed program, models/mini of the source tree that it was built in. Throws Error when they are in none.
 std::filesystem::path bundled_models_folder(const std::filesystem::path& folder = {});
 // Hugging Face's own folder ($HF_HOME, $XDG_CACHE_HOME/huggingface, ~/.cache/huggingface) and the cache in it
 // ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, else hub/).

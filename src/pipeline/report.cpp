@@ -112,12 +112,11 @@ void write_report(Backend& backend, const Report& report, Progress& progress) {
   std::string body = fmt::format("<h1>{}</h1>\n", html::escape(report.picture.filename().string()));
   if (report.demonstration)
     body +=
-        "<p class=\"note\">Made with the mini models that come with eg4d. They are a demonstration: small "
-        "networks "
-        "for 128×128 pictures, trained on drawn creatures alone. What they make of anything else, such as a "
-        "photo, only resembles it. With the published weights (<code>eg4d models list</code>) the same "
-        "command "
-        "makes the real thing.</p>\n";
+        "<p class=\"note\">Made with the mini models, which are a demonstration: small networks for 128×128 "
+        "pictures, "
+        "trained on drawn creatures alone. What they make of anything else, such as a photo, only resembles "
+        "it. With "
+        "the published weights (<code>eg4d models list</code>) the same command makes the real thing.</p>\n";
   body += "<div class=\"row\">\n" + html::figure("input", html::picture(report.picture)) +
           html::figure("animated (Stage I-a)", html::video(run / "video.mp4")) +
           html::figure("all views, time and view advance together (Stage I-b)",
