@@ -2,7 +2,7 @@
 // against the fastest that oneDNN itself has for the same shape (any layout, any algorithm; for attention two
 // batched products and a softmax, which write the matrix of scores). What only moves memory is given in GB/s.
 //
-//   bench_networks [frames per shape = 2] [seconds per figure = 0.3]
+//   bench_networks [frames per shape = 2] [seconds per figure = 0.3] [only names that contain this]
 
 #include <dnnl.h>
 #include <fmt/format.h>
@@ -24,6 +24,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double g_seconds = 0.3;
+std::string g_wanted;
+
+bool wanted(const std::string& name) {
+  return name.find(g_wanted) != std::string::npos;
+}
 
 // Shortest time of each body; they take turns, so that a busy machine treats them alike.
 std::vector<double> best_seconds(const std::vector<std::function<void()>>& bodies) {
@@ -193,12 +198,14 @@ Bodies onednn_attention(int64_t batch, int64_t tokens, int64_t keys, int64_t wid
 // ---------------------------------------------------------------- ours
 
 void linear(Backend& backend, int64_t rows, int64_t in, int64_t out) {
+  const std::string name = fmt::format("linear {}: {} → {}", rows, in, out);
+  if (!wanted(name)) return;
   const std::vector<float> weight = noise(backend, {out, in}).to_host(), bias(static_cast<size_t>(out), 0.1f);
   const auto packed =
       backend.neural().pack_linear({.in = in, .out = out, .weight = weight.data(), .bias = bias.data()});
   const Tensor x = noise(backend, {rows, in}), y = Tensor::empty(backend, {rows, out});
   compare(
-      fmt::format("linear {}: {} → {}", rows, in, out), 2.0 * rows * in * out,
+      name, 2.0 * rows * in * out,
       [&] {
         backend.neural().linear(
             {.rows = rows, .x = x.data(), .weight = packed.get(), .residual = nullptr, .y = y.data()});
@@ -208,6 +215,9 @@ void linear(Backend& backend, int64_t rows, int64_t in, int64_t out) {
 
 void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64_t kernel_height,
                  int64_t kernel_width) {
+  const std::string name = fmt::format("{}×{} convolution{} {}×{}×{}: {} → {}", kernel_height, kernel_width,
+                                       a.stride == 2 ? " /2" : "", a.batch, a.height, a.width, in, out);
+  if (!wanted(name)) return;
   a.pad_top = a.pad_bottom = kernel_height / 2;
   a.pad_left = a.pad_right = kernel_width / 2;
   const std::vector<float> weight = noise(backend, {out, in, kernel_height, kernel_width}).to_host();
@@ -226,9 +236,7 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
   a.weight = packed.get();
   a.y = y.data();
   compare(
-      fmt::format("{}×{} convolution{} {}×{}×{}: {} → {}", kernel_height, kernel_width,
-                  a.stride == 2 ? " /2" : "", a.batch, a.height, a.width, in, out),
-      2.0 * a.batch * height * width * in * out * kernel_height * kernel_width,
+      name, 2.0 * a.batch * height * width * in * out * kernel_height * kernel_width,
       [&] { backend.neural().convolution(a); }, onednn_convolution(a, in, out, kernel_height, kernel_width));
 }
 
@@ -236,6 +244,9 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
 void attention(Backend& backend, const std::string& what, int64_t outer, int64_t inner, int64_t tokens,
                int64_t keys, int64_t heads, int64_t head_dim) {
   const int64_t width = heads * head_dim;
+  const std::string name = fmt::format("attention {}: {}×{} heads, {}×{} tokens of {}", what, outer * inner,
+                                       heads, tokens, keys, head_dim);
+  if (!wanted(name)) return;
   const Tensor q = noise(backend, {outer, tokens, inner, width}),
                kv = noise(backend, {outer, keys, inner, 2 * width});
   const Tensor y = Tensor::empty(backend, q.shape());
@@ -255,13 +266,12 @@ void attention(Backend& backend, const std::string& what, int64_t outer, int64_t
   a.y_inner_stride = a.q.inner_stride;
   a.y_token_stride = a.q.token_stride;
   compare(
-      fmt::format("attention {}: {}×{} heads, {}×{} tokens of {}", what, outer * inner, heads, tokens, keys,
-                  head_dim),
-      4.0 * outer * inner * heads * tokens * keys * head_dim, [&] { backend.neural().attention(a); },
+      name, 4.0 * outer * inner * heads * tokens * keys * head_dim, [&] { backend.neural().attention(a); },
       onednn_attention(outer * inner * heads, tokens, keys, head_dim));
 }
 
 void memory_bound(Backend& backend, int64_t pictures, int64_t pixels, int64_t channels) {
+  if (!g_wanted.empty()) return;
   const Tensor x = noise(backend, {pictures, pixels, channels}), y = Tensor::empty(backend, x.shape());
   const Tensor scale = noise(backend, {channels});
   NeuralOps& ops = backend.neural();
@@ -299,6 +309,7 @@ int main(int argc, char** argv) {
   using namespace eg4d;
   const int64_t n = argc > 1 ? std::max(std::atoi(argv[1]), 1) : 2;
   if (argc > 2) g_seconds = std::atof(argv[2]);
+  if (argc > 3) g_wanted = argv[3];
   const auto backend = make_cpu_backend();
   dnnl_engine_create(&g_engine, dnnl_cpu, 0);
   dnnl_stream_create(&g_stream, g_engine, dnnl_stream_default_flags);

@@ -12,7 +12,8 @@
 //
 #include "backend/cpu/vector_math-inl.h"
 
-// A tile is a few vectors wide and kRows rows high; its sums stay in registers. Keys are packed transposed,
+// A tile is a few vectors wide and kRows rows high (the last one perhaps half as high); its sums stay in
+// registers. Keys are packed transposed,
 // one tile's width of keys after another; values are packed in strips of a tile's width. Queries are taken
 // kQueries at a time and keys kKeyTiles tiles at a time, so that scores, one tile of keys and one strip of
 // values stay in the first caches.
@@ -22,7 +23,7 @@
 namespace eg4d::cpu {
 namespace {
 
-constexpr int64_t kRows = 6;
+constexpr int64_t kRows = 6, kHalfRows = 3;
 constexpr int64_t kQueries = 8 * kRows;
 constexpr int64_t kKeyTiles = 4;
 
@@ -31,11 +32,19 @@ struct AttentionLayout {
   int64_t lanes = 1, tile = 1;  // floats in a vector, in a tile's row
   int64_t packed_keys = 0;      // keys, rounded up to whole vectors
   int64_t packed_width = 0;     // head_dim, rounded up to whole vectors
+  int64_t score_stride = 0;     // keys taken at a time
   int64_t key_floats = 0, value_floats = 0, working_floats = 0;
 };
 
 int64_t round_up(int64_t count, int64_t unit) {
   return (count + unit - 1) / unit * unit;
+}
+
+// Rows that are needed soon, too far apart for the hardware to look ahead.
+template <int kCaches>  // 3: into all of them; 2: into the second, where rows do not push each other out
+void prefetch(int64_t tokens, const float* rows, int64_t stride, int64_t width) {
+  for (int64_t token = 0; token < tokens; ++token)
+    for (int64_t c = 0; c < width; c += 16) __builtin_prefetch(rows + token * stride + c, 0, kCaches);
 }
 
 }  // namespace
@@ -58,34 +67,79 @@ AttentionLayout Layout(const Attention& a) {
   layout.tile = kVectors * layout.lanes;
   layout.packed_keys = round_up(a.keys, layout.lanes);
   layout.packed_width = round_up(a.head_dim, layout.lanes);
+  layout.score_stride = std::min(kKeyTiles * layout.tile, layout.packed_keys);
   layout.key_floats = layout.packed_keys * a.head_dim;
   layout.value_floats = a.keys * layout.packed_width;
   // Queries, scores and outputs of one block; largest score and (a vector of) sums per query.
   layout.working_floats =
-      kQueries * (a.head_dim + kKeyTiles * layout.tile + layout.packed_width + layout.lanes + 1) +
-      layout.lanes;
+      kQueries * (a.head_dim + layout.score_stride + layout.packed_width + layout.lanes + 1) + layout.lanes;
   return layout;
 }
+
+// Columns of this many keys are made at a time.
+constexpr int64_t kTransposed = HWY_TARGET == HWY_SCALAR ? 1 : 4;
+
+#if HWY_TARGET == HWY_SCALAR
+void TransposeRows(int64_t width, const float* const (&rows)[1], float* to, int64_t pitch) {
+  for (int64_t c = 0; c < width; ++c) to[c * pitch] = rows[0][c];
+}
+#else
+// Four rows become columns: to[c·pitch + i] = rows[i][c]. Gathering them column by column would read every
+// cache line many times, and lines of tokens that are a power of two apart push each other out.
+void TransposeRows(int64_t width, const float* const (&rows)[4], float* to, int64_t pitch) {
+  const Full d;
+  const hn::RepartitionToWide<Full> pairs;
+  const hn::FixedTag<float, 4> four;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  HWY_ALIGN float columns[4][hn::MaxLanes(Full())];
+  const auto store_pairs = [&](auto low, auto high, float* even, float* odd) HWY_ATTR {
+    const auto first = hn::BitCast(pairs, low), second = hn::BitCast(pairs, high);
+    hn::Store(hn::BitCast(d, hn::InterleaveLower(pairs, first, second)), d, even);
+    hn::Store(hn::BitCast(d, hn::InterleaveUpper(pairs, first, second)), d, odd);
+  };
+  int64_t c = 0;
+  for (; c + lanes <= width; c += lanes) {
+    const Vector r0 = hn::LoadU(d, rows[0] + c), r1 = hn::LoadU(d, rows[1] + c),
+                 r2 = hn::LoadU(d, rows[2] + c), r3 = hn::LoadU(d, rows[3] + c);
+    // Within every block of four channels.
+    store_pairs(hn::InterleaveLower(d, r0, r1), hn::InterleaveLower(d, r2, r3), columns[0], columns[1]);
+    store_pairs(hn::InterleaveUpper(d, r0, r1), hn::InterleaveUpper(d, r2, r3), columns[2], columns[3]);
+    HWY_UNROLL(4)
+    for (size_t block = 0; block < hn::MaxLanes(d) / 4; ++block) {
+      float* group = to + (c + static_cast<int64_t>(4 * block)) * pitch;
+      HWY_UNROLL(4)
+      for (int64_t i = 0; i < 4; ++i)
+        hn::StoreU(hn::Load(four, columns[i] + 4 * block), four, group + i * pitch);
+    }
+  }
+  for (; c < width; ++c)
+    for (int64_t i = 0; i < 4; ++i) to[c * pitch + i] = rows[i][c];
+}
+#endif
 
 // Keys: [tile][head_dim][tile width], the last tile only as many vectors wide as it has keys for. Lanes
 // behind the last key repeat it: their scores are never used.
 void PackKeys(const AttentionLayout& l, const Attention& a, const float* keys, int64_t first_tile,
               int64_t last_tile, float* packed) {
-  const Full d;
-  const hn::RebindToSigned<Full> di;
-  const auto stride = hn::Set(di, static_cast<int32_t>(a.k.token_stride));
   for (int64_t tile = first_tile; tile < last_tile; ++tile) {
     const int64_t begin = tile * l.tile, width = std::min(l.tile, l.packed_keys - begin);
-    const float* from = keys + begin * a.k.token_stride;
-    float* to = packed + begin * a.head_dim;
-    for (int64_t k = 0; k < width; k += l.lanes) {
-      const auto key = hn::Min(hn::Iota(di, static_cast<int32_t>(k)),
-                               hn::Set(di, static_cast<int32_t>(a.keys - 1 - begin)));
-      const auto index = hn::Mul(key, stride);
-      for (int64_t c = 0; c < a.head_dim; ++c)
-        hn::StoreU(hn::GatherIndex(d, from + c, index), d, to + c * width + k);
+    for (int64_t k = 0; k < width; k += kTransposed) {
+      if (const int64_t next = begin + k + kTransposed; next + kTransposed <= a.keys)
+        prefetch<3>(kTransposed, keys + next * a.k.token_stride, a.k.token_stride, a.head_dim);
+      const float* rows[kTransposed];
+      for (int64_t i = 0; i < kTransposed; ++i)
+        rows[i] = keys + std::min(begin + k + i, a.keys - 1) * a.k.token_stride;
+      TransposeRows(a.head_dim, rows, packed + begin * a.head_dim + k, width);
     }
   }
+}
+
+HWY_INLINE void CopyRow(int64_t count, const float* from, float* to) {
+  const Full d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; c + lanes <= count; c += lanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+  for (; c < count; ++c) to[c] = from[c];
 }
 
 // Values: [strip][key][strip width], zeros behind the last channel; only the last strip may be narrower than
@@ -97,8 +151,8 @@ void PackValues(const AttentionLayout& l, const Attention& a, const float* value
                   used = std::min(width, a.head_dim - begin);
     for (int64_t key = first; key < last; ++key) {
       float* to = packed + begin * a.keys + key * width;
-      std::memcpy(to, values + key * a.v.token_stride + begin, static_cast<size_t>(used) * sizeof(float));
-      std::memset(to + used, 0, static_cast<size_t>(width - used) * sizeof(float));
+      CopyRow(used, values + key * a.v.token_stride + begin, to);
+      for (int64_t c = used; c < width; ++c) to[c] = 0;
     }
   }
 }
@@ -113,15 +167,15 @@ HWY_INLINE void ScaleRow(int64_t count, const float* from, float factor, float* 
   for (; c < count; ++c) to[c] = from[c] * factor;
 }
 
-// c[r][·] (+)= Σ_i a[r][i]·b[i][·] for kRows rows and V vectors; b's rows are V vectors long.
-template <int V, bool kAccumulate>
+// c[r][·] (+)= Σ_i a[r][i]·b[i][·] for R rows and V vectors; b's rows are V vectors long.
+template <int V, int R, bool kAccumulate>
 HWY_INLINE void Tile(int64_t depth, const float* HWY_RESTRICT a, int64_t a_stride,
                      const float* HWY_RESTRICT b, float* HWY_RESTRICT c, int64_t c_stride) {
   const Full d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  Vector sums[kRows][V];
+  Vector sums[R][V];
   HWY_UNROLL(6)
-  for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < R; ++r) {
     HWY_UNROLL(4)
     for (int v = 0; v < V; ++v)
       sums[r][v] = kAccumulate ? hn::LoadU(d, c + r * c_stride + v * lanes) : hn::Zero(d);
@@ -132,40 +186,50 @@ HWY_INLINE void Tile(int64_t depth, const float* HWY_RESTRICT a, int64_t a_strid
     for (int v = 0; v < V; ++v) row[v] = hn::LoadU(d, b + v * lanes);
     b += V * lanes;
     HWY_UNROLL(6)
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < R; ++r) {
       const Vector factor = hn::Set(d, a[r * a_stride + i]);
       HWY_UNROLL(4)
       for (int v = 0; v < V; ++v) sums[r][v] = hn::MulAdd(factor, row[v], sums[r][v]);
     }
   }
   HWY_UNROLL(6)
-  for (int r = 0; r < kRows; ++r) {
+  for (int r = 0; r < R; ++r) {
     HWY_UNROLL(4)
     for (int v = 0; v < V; ++v) hn::StoreU(sums[r][v], d, c + r * c_stride + v * lanes);
   }
 }
 
-template <bool kAccumulate>
+template <int R, bool kAccumulate>
 HWY_INLINE void TileOfWidth(int64_t vectors, int64_t depth, const float* a, int64_t a_stride, const float* b,
                             float* c, int64_t c_stride) {
   switch (vectors) {
     case 1:
-      Tile<1, kAccumulate>(depth, a, a_stride, b, c, c_stride);
-      break;
+      return Tile<1, R, kAccumulate>(depth, a, a_stride, b, c, c_stride);
     case 2:
-      Tile<2, kAccumulate>(depth, a, a_stride, b, c, c_stride);
-      break;
+      return Tile<2, R, kAccumulate>(depth, a, a_stride, b, c, c_stride);
     case 3:
-      Tile<3, kAccumulate>(depth, a, a_stride, b, c, c_stride);
-      break;
+      return Tile<3, R, kAccumulate>(depth, a, a_stride, b, c, c_stride);
     default:
-      Tile<4, kAccumulate>(depth, a, a_stride, b, c, c_stride);
-      break;
+      return Tile<4, R, kAccumulate>(depth, a, a_stride, b, c, c_stride);
   }
 }
 
+// All rows: multiples of kHalfRows.
+template <bool kAccumulate>
+void Tiles(int64_t rows, int64_t vectors, int64_t depth, const float* a, int64_t a_stride, const float* b,
+           float* c, int64_t c_stride) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    TileOfWidth<kRows, kAccumulate>(vectors, depth, a + r * a_stride, a_stride, b, c + r * c_stride,
+                                    c_stride);
+  if (r < rows)
+    TileOfWidth<kHalfRows, kAccumulate>(vectors, depth, a + r * a_stride, a_stride, b, c + r * c_stride,
+                                        c_stride);
+}
+
 // Scores of one query against `count` more keys become weights, relative to the largest score so far; what
-// was summed under a smaller largest score is scaled down.
+// was summed under a smaller largest score is scaled down. With the first keys there is nothing yet.
+template <bool kFirst>
 HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t count, int64_t padded,
                            float* largest, float* sum, float* output) {
   const Full d;
@@ -178,15 +242,16 @@ HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t coun
     m1 = hn::Max(m1, hn::LoadU(d, scores + i + l.lanes));
   }
   for (; i < padded; i += l.lanes) m0 = hn::Max(m0, hn::LoadU(d, scores + i));
-  const float now = std::max(*largest, hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1))));
-  Vector total = hn::LoadU(d, sum);
-  if (now > *largest) {
-    const Vector correction = exp2(d, hn::Set(d, *largest - now));
+  const float before = kFirst ? -std::numeric_limits<float>::max() : *largest;
+  const float now = std::max(before, hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1))));
+  Vector total = kFirst ? hn::Zero(d) : hn::LoadU(d, sum);
+  if (!kFirst && now > before) {
+    const Vector correction = exp2(d, hn::Set(d, before - now));
     total = hn::Mul(total, correction);
     for (int64_t c = 0; c < l.packed_width; c += l.lanes)
       hn::StoreU(hn::Mul(hn::LoadU(d, output + c), correction), d, output + c);
-    *largest = now;
   }
+  *largest = now;
   const Vector base = hn::Set(d, now);
   for (i = 0; i < padded; i += l.lanes) {
     const Vector weight = exp2(d, hn::Sub(hn::LoadU(d, scores + i), base));
@@ -196,57 +261,57 @@ HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t coun
   hn::StoreU(total, d, sum);
 }
 
+// The memory of one block of queries.
+struct BlockMemory {
+  BlockMemory(const AttentionLayout& l, const Attention& a, float* working)
+      : query(working),
+        scores(query + kQueries * a.head_dim),
+        output(scores + kQueries * l.score_stride),
+        sums(output + kQueries * l.packed_width),
+        largest(sums + kQueries * l.lanes) {}
+  float *query, *scores, *output, *sums, *largest;
+};
+
+// Scores of `rows` queries, of which `count` are used, against the keys from `begin` on; their weighted sum.
+template <bool kFirst>
+void KeyBlock(const AttentionLayout& l, const Attention& a, int64_t first, int64_t count, int64_t rows,
+              int64_t begin, const float* keys, const float* values, const BlockMemory& m) {
+  const int64_t present = std::min(l.score_stride, a.keys - begin), padded = round_up(present, l.lanes);
+  for (int64_t k = 0; k < padded; k += l.tile)
+    Tiles<false>(rows, std::min(l.tile, padded - k) / l.lanes, a.head_dim, m.query, a.head_dim,
+                 keys + (begin + k) * a.head_dim, m.scores + k, l.score_stride);
+  for (int64_t r = 0; r < count; ++r) {
+    const int64_t visible = a.causal ? std::clamp<int64_t>(first + r + 1 - begin, 0, present) : present;
+    SoftmaxRow<kFirst>(l, m.scores + r * l.score_stride, visible, padded, m.largest + r, m.sums + r * l.lanes,
+                       m.output + r * l.packed_width);
+  }
+  for (int64_t r = count; r < rows; ++r)
+    std::memset(m.scores + r * l.score_stride, 0, static_cast<size_t>(present) * sizeof(float));
+  for (int64_t c = 0; c < l.packed_width; c += l.tile) {
+    const int64_t width = std::min(l.tile, l.packed_width - c);
+    Tiles<!kFirst>(rows, width / l.lanes, present, m.scores, l.score_stride,
+                   values + c * a.keys + begin * width, m.output + c, l.packed_width);
+  }
+}
+
 // kQueries queries (or the last few) of one head, from number `first`, against all its keys. `scale` includes
 // log2(e): weights are powers of two.
 void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queries, int64_t first,
                 int64_t count, const float* keys, const float* values, float scale, float* working,
                 float* y) {
   const Full d;
-  const int64_t rows = round_up(count, kRows), score_stride = kKeyTiles * l.tile;
-  float* query = working;
-  float* scores = query + kQueries * a.head_dim;
-  float* output = scores + kQueries * score_stride;
-  float* sums = output + kQueries * l.packed_width;
-  float* largest = sums + kQueries * l.lanes;
-
-  for (int64_t r = 0; r < rows; ++r) {
-    if (r < count) {
-      ScaleRow(a.head_dim, queries + r * a.q.token_stride, scale, query + r * a.head_dim);
-    } else {
-      std::memset(query + r * a.head_dim, 0, static_cast<size_t>(a.head_dim) * sizeof(float));
-    }
-    largest[r] = -std::numeric_limits<float>::max();
-  }
-  std::memset(output, 0, static_cast<size_t>(rows * l.packed_width) * sizeof(float));
-  std::memset(sums, 0, static_cast<size_t>(rows * l.lanes) * sizeof(float));
-
-  for (int64_t begin = 0; begin < a.keys; begin += score_stride) {
-    const int64_t present = std::min(score_stride, a.keys - begin), padded = round_up(present, l.lanes);
-    for (int64_t k = 0; k < padded; k += l.tile) {
-      const float* tile = keys + (begin + k) * a.head_dim;
-      const int64_t width = std::min(l.tile, padded - k);
-      for (int64_t r = 0; r < rows; r += kRows)
-        TileOfWidth<false>(width / l.lanes, a.head_dim, query + r * a.head_dim, a.head_dim, tile,
-                           scores + r * score_stride + k, score_stride);
-    }
-    for (int64_t r = 0; r < count; ++r) {
-      const int64_t visible = a.causal ? std::clamp<int64_t>(first + r + 1 - begin, 0, present) : present;
-      SoftmaxRow(l, scores + r * score_stride, visible, padded, largest + r, sums + r * l.lanes,
-                 output + r * l.packed_width);
-    }
-    for (int64_t r = count; r < rows; ++r)
-      std::memset(scores + r * score_stride, 0, static_cast<size_t>(present) * sizeof(float));
-    for (int64_t c = 0; c < l.packed_width; c += l.tile) {
-      const int64_t width = std::min(l.tile, l.packed_width - c);
-      for (int64_t r = 0; r < rows; r += kRows)
-        TileOfWidth<true>(width / l.lanes, present, scores + r * score_stride, score_stride,
-                          values + c * a.keys + begin * width, output + r * l.packed_width + c,
-                          l.packed_width);
-    }
-  }
+  const int64_t rows = round_up(count, kHalfRows);
+  const BlockMemory m(l, a, working);
+  for (int64_t r = 0; r < count; ++r)
+    ScaleRow(a.head_dim, queries + r * a.q.token_stride, scale, m.query + r * a.head_dim);
+  std::memset(m.query + count * a.head_dim, 0,
+              static_cast<size_t>((rows - count) * a.head_dim) * sizeof(float));
+  KeyBlock<true>(l, a, first, count, rows, 0, keys, values, m);
+  for (int64_t begin = l.score_stride; begin < a.keys; begin += l.score_stride)
+    KeyBlock<false>(l, a, first, count, rows, begin, keys, values, m);
   for (int64_t r = 0; r < count; ++r) {
-    const float inverse = 1 / hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, sums + r * l.lanes)));
-    ScaleRow(a.head_dim, output + r * l.packed_width, inverse, y + r * a.y_token_stride);
+    const float inverse = 1 / hn::GetLane(hn::SumOfLanes(d, hn::LoadU(d, m.sums + r * l.lanes)));
+    ScaleRow(a.head_dim, m.output + r * l.packed_width, inverse, y + r * a.y_token_stride);
   }
 }
 
@@ -307,6 +372,13 @@ void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scra
       HWY_DYNAMIC_DISPATCH(PackKeys)
       (l, a, position.in(a, a.k), 0, (l.packed_keys + l.tile - 1) / l.tile, keys);
       HWY_DYNAMIC_DISPATCH(PackValues)(l, a, position.in(a, a.v), 0, a.keys, values);
+      if (i + 1 < items) {
+        const HeadPosition next(a, i + 1);
+        prefetch<2>(a.keys, next.in(a, a.k), a.k.token_stride, a.head_dim);
+        prefetch<2>(a.keys, next.in(a, a.v), a.v.token_stride, a.head_dim);
+        prefetch<2>(a.queries, next.in(a, a.q), a.q.token_stride, a.head_dim);
+        prefetch<2>(a.queries, next.out(a), a.y_token_stride, a.head_dim);
+      }
       for (int64_t first = 0; first < a.queries; first += kQueries)
         query_block(l, a, position, first, keys, values, values + l.value_floats);
     }

@@ -21,8 +21,11 @@ HWY_INLINE V exp2(D d, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::Rebind<int32_t, D> di;
   const V bounded = hn::Min(hn::Max(x, hn::Set(d, -127.0f)), hn::Set(d, 127.0f));
-  const V whole = hn::Round(bounded);
-  const V f = hn::Sub(bounded, whole);
+  // Adding 1.5·2^23 rounds to whole numbers and leaves them in the lowest bits; those of 1.5·2^23 itself are
+  // shifted out below.
+  const V magic = hn::Set(d, 12582912.0f);
+  const V shifted = hn::Add(bounded, magic);
+  const V f = hn::Sub(bounded, hn::Sub(shifted, magic));
   V p = hn::Set(d, 0.00015461444695632573f);
   p = hn::MulAdd(p, f, hn::Set(d, 0.0013400428177416093f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.00961805667853236f));
@@ -31,7 +34,7 @@ HWY_INLINE V exp2(D d, V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 0.6931472067028324f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
   // -127 gives the bits of 0.
-  const auto bits = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, whole), hn::Set(di, 127)));
+  const auto bits = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, shifted), hn::Set(di, 127)));
   return hn::Mul(p, hn::BitCast(d, bits));
 }
 
