@@ -234,14 +234,20 @@ HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t coun
                            float* largest, float* sum, float* output) {
   const Full d;
   const Vector none = hn::Set(d, -std::numeric_limits<float>::infinity());
-  for (int64_t i = count; i < padded; ++i) scores[i] = -std::numeric_limits<float>::infinity();
+  const int64_t whole = count / l.lanes * l.lanes;
+  // Behind the last key. Writing these scores first would make the loads wait for the writes.
+  const auto last = [&](int64_t i) HWY_ATTR {
+    const auto present = hn::FirstN(d, static_cast<size_t>(std::max<int64_t>(count - i, 0)));
+    return hn::IfThenElse(present, hn::LoadU(d, scores + i), none);
+  };
   Vector m0 = none, m1 = none;
   int64_t i = 0;
-  for (; i + 2 * l.lanes <= padded; i += 2 * l.lanes) {
+  for (; i + 2 * l.lanes <= whole; i += 2 * l.lanes) {
     m0 = hn::Max(m0, hn::LoadU(d, scores + i));
     m1 = hn::Max(m1, hn::LoadU(d, scores + i + l.lanes));
   }
-  for (; i < padded; i += l.lanes) m0 = hn::Max(m0, hn::LoadU(d, scores + i));
+  for (; i < whole; i += l.lanes) m0 = hn::Max(m0, hn::LoadU(d, scores + i));
+  for (; i < padded; i += l.lanes) m1 = hn::Max(m1, last(i));
   const float before = kFirst ? -std::numeric_limits<float>::max() : *largest;
   const float now = std::max(before, hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1))));
   Vector total = kFirst ? hn::Zero(d) : hn::LoadU(d, sum);
@@ -253,11 +259,13 @@ HWY_INLINE void SoftmaxRow(const AttentionLayout& l, float* scores, int64_t coun
   }
   *largest = now;
   const Vector base = hn::Set(d, now);
-  for (i = 0; i < padded; i += l.lanes) {
-    const Vector weight = exp2(d, hn::Sub(hn::LoadU(d, scores + i), base));
+  const auto weigh = [&](int64_t at, Vector score) HWY_ATTR {
+    const Vector weight = exp2(d, hn::Sub(score, base));
     total = hn::Add(total, weight);
-    hn::StoreU(weight, d, scores + i);
-  }
+    hn::StoreU(weight, d, scores + at);
+  };
+  for (i = 0; i < whole; i += l.lanes) weigh(i, hn::LoadU(d, scores + i));
+  for (; i < padded; i += l.lanes) weigh(i, last(i));
   hn::StoreU(total, d, sum);
 }
 
@@ -426,7 +434,10 @@ void long_sequences(const AttentionLayout& l, const Attention& a, Scratch& scrat
 void attention(const Attention& a, Scratch& scratch) {
   if (a.outer * a.inner * a.heads * a.queries * a.head_dim == 0) return;
   const AttentionLayout layout = HWY_DYNAMIC_DISPATCH(Layout)(a);
-  if (a.keys <= kQueries && a.queries <= kQueries) {
+  // Both ways give the same numbers.
+  const int64_t longest = std::max(a.keys, a.queries), sequences = a.outer * a.inner * a.heads;
+  const bool many = sequences >= 4 * thread_count();
+  if (longest <= kQueries || (longest <= 2 * kQueries && many)) {
     short_sequences(layout, a, scratch);
   } else {
     long_sequences(layout, a, scratch);
