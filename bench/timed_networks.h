@@ -30,6 +30,9 @@ class TimedOps final : public NeuralOps {
   void linear(const Linear& a, Stream s) override {
     time("linear", [&] { inner_.linear(a, s); });
   }
+  void linear_backward(const LinearBackward& a, Stream s) override {
+    time("linear backward", [&] { inner_.linear_backward(a, s); });
+  }
   void convolution(const Convolution& a, Stream s) override {
     time("convolution", [&] { inner_.convolution(a, s); }).flop += flop(a);
   }
@@ -39,11 +42,17 @@ class TimedOps final : public NeuralOps {
   void group_norm(const GroupNorm& a, Stream s) override {
     time("group norm", [&] { inner_.group_norm(a, s); });
   }
+  void group_norm_backward(const GroupNormBackward& a, Stream s) override {
+    time("group norm backward", [&] { inner_.group_norm_backward(a, s); });
+  }
   void layer_norm(const LayerNorm& a, Stream s) override {
     time("layer norm", [&] { inner_.layer_norm(a, s); });
   }
   void attention(const Attention& a, Stream s) override {
     time(a.inner > 1 ? "attention over frames" : "attention over pixels", [&] { inner_.attention(a, s); });
+  }
+  void attention_backward(const AttentionBackward& a, Stream s) override {
+    time("attention backward", [&] { inner_.attention_backward(a, s); });
   }
   void geglu(const Geglu& a, Stream s) override {
     time("GEGLU", [&] { inner_.geglu(a, s); });

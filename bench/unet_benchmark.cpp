@@ -39,7 +39,8 @@ Tensor wave(Backend& backend, Shape shape) {
 double seconds_of_products(const TimedOps& ops) {
   double seconds = 0;
   for (const auto& [kind, total] : ops.totals)
-    if (kind == "linear" || kind == "convolution" || kind.starts_with("attention")) seconds += total.seconds;
+    if (kind.starts_with("linear") || kind.starts_with("convolution") || kind.starts_with("attention"))
+      seconds += total.seconds;
   return seconds;
 }
 

@@ -55,6 +55,13 @@ struct Linear {
   float* y = nullptr;               // [rows,out]
 };
 
+// d_x += d_y·W
+struct LinearBackward {
+  Linear forward;  // without residual and activation, in f32; x and y are not read
+  const float* d_y = nullptr;
+  float* d_x = nullptr;
+};
+
 // y = activation(W ∗ x + b) + residual, zero padding. A convolution over the frames of a video [B,T,H,W,C] is
 // one with kernel height 3, width 1 over height = T, width = H·W.
 struct Convolution {
@@ -99,6 +106,13 @@ struct GroupNorm {
   float* y = nullptr;  // may be x
 };
 
+// d_x += the gradient with respect to x; mean and variance are computed again.
+struct GroupNormBackward {
+  GroupNorm forward;  // without add, activation none or silu; y is not read
+  const float* d_y = nullptr;
+  float* d_x = nullptr;
+};
+
 // s = x + add; y = layernorm(s)
 struct LayerNorm {
   int64_t rows = 0, width = 0;
@@ -128,6 +142,14 @@ struct Attention {
   Operand q, k, v;
   float* y = nullptr;  // strides as below; may be q.data with q's strides
   int64_t y_outer_stride = 0, y_inner_stride = 0, y_token_stride = 0;
+};
+
+// d_q, d_k, d_v += the gradients with respect to q, k, v. Scores are computed again for some queries at a
+// time, so that no more of their matrix is in memory.
+struct AttentionBackward {
+  Attention forward;                                     // y is not read
+  const float* d_y = nullptr;                            // strides as y
+  float *d_q = nullptr, *d_k = nullptr, *d_v = nullptr;  // strides as q, k, v
 };
 
 // y[r][c] = x[r][c]·gelu(x[r][width+c])  (Shazeer, "GLU variants improve transformer", 2020)
@@ -250,11 +272,14 @@ class NeuralOps {
   virtual std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) = 0;
 
   virtual void linear(const Linear&, Stream = {}) = 0;
+  virtual void linear_backward(const LinearBackward&, Stream = {}) = 0;
   virtual void convolution(const Convolution&, Stream = {}) = 0;
   virtual void convolution_backward(const ConvolutionBackward&, Stream = {}) = 0;
   virtual void group_norm(const GroupNorm&, Stream = {}) = 0;
+  virtual void group_norm_backward(const GroupNormBackward&, Stream = {}) = 0;
   virtual void layer_norm(const LayerNorm&, Stream = {}) = 0;
   virtual void attention(const Attention&, Stream = {}) = 0;
+  virtual void attention_backward(const AttentionBackward&, Stream = {}) = 0;
   virtual void geglu(const Geglu&, Stream = {}) = 0;
   virtual void scaled_sum(const ScaledSum&, Stream = {}) = 0;
   virtual void activate(const Activate&, Stream = {}) = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -42,6 +43,20 @@ std::vector<float> cut_out(const std::vector<float>& picture, int64_t padded_wid
     cut.insert(cut.end(), row, row + width * kColors);
   }
   return cut;
+}
+
+// The other way for gradients: [height,width,3] of [padded_height,padded_width,3].
+std::vector<float> gradient_of_padding(std::span<const float> d_padded, int64_t height, int64_t width,
+                                       int64_t padded_height, int64_t padded_width) {
+  std::vector<float> gradient(static_cast<size_t>(height * width * kColors));
+  size_t i = 0;
+  for (int64_t y = 0; y < padded_height; ++y)
+    for (int64_t x = 0; x < padded_width; ++x) {
+      const size_t pixel =
+          static_cast<size_t>((std::min(y, height - 1) * width + std::min(x, width - 1)) * kColors);
+      for (size_t c = 0; c < kColors; ++c) gradient[pixel + c] += 2 * d_padded[i++];
+    }
+  return gradient;
 }
 
 }  // namespace
@@ -165,6 +180,56 @@ std::vector<float> ImageToImage::refine(std::span<const float> picture, int64_t 
     sampler.advance(step, predicted, draw_channels_last(noise, 1, channels, pixels), latents.values);
   }
   return cut_out(decode(latents), latents.width * parts_->encoder->size_multiple(), height, width);
+}
+
+// w(t)·(ε̂ - ε) at every number of the latents.
+std::vector<float> ImageToImage::score_difference(const Latents& latents, const Distillation& how,
+                                                  NormalStream& noise) {
+  const std::vector<double> alphas = cumulative_alphas(schedule());
+  const double steps = static_cast<double>(alphas.size());
+  const double timestep = std::clamp(std::floor(how.share * steps), 0.0, steps - 1);
+  const double alpha = alphas[static_cast<size_t>(timestep)];
+  const auto channels = static_cast<size_t>(parts_->unet->channels());
+  const std::vector<float> drawn = draw_channels_last(noise, 1, channels, latents.values.size() / channels);
+  Latents noisy = latents;
+  for (size_t i = 0; i < drawn.size(); ++i)
+    noisy.values[i] =
+        static_cast<float>(std::sqrt(alpha) * latents.values[i] + std::sqrt(1 - alpha) * drawn[i]);
+  std::vector<float> difference = predict_noise(noisy, timestep, how.guidance);
+  for (size_t i = 0; i < drawn.size(); ++i)
+    difference[i] = static_cast<float>(1 - alpha) * (difference[i] - drawn[i]);
+  return difference;
+}
+
+void ImageToImage::distill(const Tensor& picture, const Distillation& how, NormalStream& noise,
+                           const Tensor& d_picture) {
+  Backend& backend = parts_->backend;
+  const int64_t height = picture.dim(0), width = picture.dim(1);
+  const int64_t padded_height = round_up(height, size_multiple()),
+                padded_width = round_up(width, size_multiple());
+  const Shape padded{1, padded_height, padded_width, kColors};
+  const Tensor input = Tensor::from_host<float>(
+      backend, padded, padded_to_model_range(picture.to_host(), height, width, padded_height, padded_width));
+  const Tensor d_input = Tensor::zeros(backend, padded);
+  const float scale = parts_->config.latent_scale;
+  parts_->encoder->differentiate(
+      input,
+      [&](const Tensor& mode) {
+        Latents latents{mode.dim(1), mode.dim(2), mode.to_host()};
+        for (float& value : latents.values) value *= scale;
+        std::vector<float> gradient = score_difference(latents, how, noise);
+        for (float& value : gradient) value *= how.weight * scale / static_cast<float>(gradient.size());
+        return Tensor::from_host<float>(backend, mode.shape(), gradient);
+      },
+      d_input);
+  const Tensor gradient = Tensor::from_host<float>(
+      backend, picture.shape(),
+      gradient_of_padding(d_input.to_host(), height, width, padded_height, padded_width));
+  backend.neural().scaled_sum({.count = gradient.count(),
+                               .a = d_picture.data(),
+                               .b = gradient.data(),
+                               .b_scale = 1,
+                               .y = d_picture.data()});
 }
 
 const NoiseSchedule& ImageToImage::schedule() const {

@@ -32,7 +32,18 @@ class ImageToImage {
   std::vector<float> refine(std::span<const float> picture, int64_t height, int64_t width,
                             const Options& options, NormalStream& noise);
 
-  // The parts, for losses that need them (score distillation). Latents are [h,w,4], scaled to deviation 1.
+  struct Distillation {
+    double share = 0.5;  // of the noise schedule: the time step is ⌊share · train_steps⌋
+    double guidance = 0;
+    float weight = 1;
+  };
+  // Score distillation (Poole et al., "DreamFusion", 2022, equation 3): the gradient that leads a picture to
+  // where the network finds it likely under the prompt. With the picture's latents z (the encoder's mode) and
+  // noise ε, adds weight · w(t)·(ε̂(√ᾱ·z + √(1-ᾱ)·ε) - ε) · ∂z/∂picture, averaged over the numbers in z, to
+  // d_picture; w(t) = 1-ᾱ. Draws ε as one [4,h,w] array. picture, d_picture: device memory [height,width,3].
+  void distill(const Tensor& picture, const Distillation& how, NormalStream& noise, const Tensor& d_picture);
+
+  // The parts. Latents are [h,w,4], scaled to deviation 1.
   struct Latents {
     int64_t height = 0, width = 0;
     std::vector<float> values;
@@ -51,6 +62,7 @@ class ImageToImage {
 
  private:
   struct Parts;
+  std::vector<float> score_difference(const Latents& latents, const Distillation& how, NormalStream& noise);
   std::unique_ptr<Parts> parts_;
 };
 

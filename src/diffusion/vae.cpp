@@ -77,6 +77,18 @@ EncoderLayers build_encoder(Loader& loader) {
 
 struct AutoencoderEncoder::Network {
   Network(Backend& backend, EncoderLayers l) : arena(backend), layers(std::move(l)) {}
+
+  // What the way back needs.
+  struct Passed {
+    std::vector<AutoencoderBlock::Passed> blocks;  // of all levels
+    std::vector<Shape> levels;                     // shapes of their results
+    AutoencoderMiddle::Passed middle;
+    Tensor before_norm;
+  };
+  Tensor forward(Session& session, const Tensor& pictures, Passed* passed) const;
+  void backward(Session& session, const Passed& passed, const Tensor& d_moments,
+                const Tensor& d_pictures) const;
+
   Arena arena;
   EncoderLayers layers;
   std::optional<LinearLayer> quant;
@@ -104,6 +116,69 @@ size_t AutoencoderEncoder::activation_bytes() const {
   return network_->arena.capacity();
 }
 
+Tensor AutoencoderEncoder::Network::forward(Session& session, const Tensor& pictures, Passed* passed) const {
+  Tensor h = layers.in(session, pictures);
+  for (const Level& level : layers.levels) {
+    for (const AutoencoderBlock& block : level.blocks)
+      h = block(session, h, 1, passed ? &passed->blocks.emplace_back() : nullptr);
+    if (passed) passed->levels.push_back(h.shape());
+    if (level.resample) h = level.resample->halve(session, h, ConvolutionLayer::Padding::right_and_bottom);
+  }
+  h = (*layers.middle)(session, h, 1, passed ? &passed->middle : nullptr);
+  const Tensor before = h;
+  if (passed) {
+    passed->before_norm = before;
+    h = session.empty(before.shape());
+  }
+  group_norm(session, layers.norm, before, h, {.activation = Activation::silu});
+  h = layers.out(session, h);
+  return quant ? (*quant)(session, h) : h;
+}
+
+void AutoencoderEncoder::Network::backward(Session& session, const Passed& passed, const Tensor& d_moments,
+                                           const Tensor& d_pictures) const {
+  Tensor d_h = d_moments;
+  if (quant) {
+    d_h = session.zeros(d_moments.shape());
+    quant->backward(session, d_moments, d_h);
+  }
+  {
+    const Tensor d_normed = session.zeros(passed.before_norm.shape());
+    layers.out.backward(session, d_h, d_normed);
+    d_h = session.zeros(d_normed.shape());
+    group_norm_backward(session, layers.norm, passed.before_norm, d_normed, d_h,
+                        {.activation = Activation::silu});
+  }
+  d_h = layers.middle->backward(session, passed.middle, d_h);
+  size_t block = passed.blocks.size();
+  for (size_t i = layers.levels.size(); i-- > 0;) {
+    const Level& level = layers.levels[i];
+    if (level.resample) {
+      const Tensor d_below = session.zeros(passed.levels[i]);
+      level.resample->halve_backward(session, d_h, d_below, ConvolutionLayer::Padding::right_and_bottom);
+      d_h = d_below;
+    }
+    for (size_t j = level.blocks.size(); j-- > 0;)
+      d_h = level.blocks[j].backward(session, passed.blocks[--block], d_h);
+  }
+  layers.in.backward(session, d_h, d_pictures);
+}
+
+namespace {
+
+// [N,h,w,2·4] ↔ the first half of its channels, [N,h,w,4].
+void copy_means(NeuralOps& ops, const Tensor& from, const Tensor& to) {
+  const int64_t width = std::min(from.dim(3), to.dim(3));
+  ops.copy_rows({.rows = from.count() / from.dim(3),
+                 .width = width,
+                 .from = from.data(),
+                 .from_pitch = from.dim(3),
+                 .to = to.data(),
+                 .to_pitch = to.dim(3)});
+}
+
+}  // namespace
+
 Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
   const EncoderLayers& layers = network_->layers;
   const int64_t multiple = size_multiple();
@@ -111,15 +186,7 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
   Tensor result = Tensor::empty(pictures.backend(), {pictures.dim(0), pictures.dim(1) / multiple,
                                                      pictures.dim(2) / multiple, layers.out.out});
   Session::run(network_->arena, {}, [&](Session& session) {
-    Tensor h = layers.in(session, pictures);
-    for (const Level& level : layers.levels) {
-      for (const AutoencoderBlock& block : level.blocks) h = block(session, h, 1);
-      if (level.resample) h = level.resample->halve(session, h, ConvolutionLayer::Padding::right_and_bottom);
-    }
-    h = (*layers.middle)(session, h, 1);
-    group_norm(session, layers.norm, h, h, {.activation = Activation::silu});
-    h = layers.out(session, h);
-    if (network_->quant) h = (*network_->quant)(session, h);
+    const Tensor h = network_->forward(session, pictures, nullptr);
     session.ops().copy_rows({.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
   });
   return result;
@@ -127,15 +194,23 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
 
 Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
   const Tensor both = moments(pictures);
-  const int64_t width = both.dim(3), channels = width / 2;
-  Tensor mean = Tensor::empty(pictures.backend(), {both.dim(0), both.dim(1), both.dim(2), channels});
-  pictures.backend().neural().copy_rows({.rows = both.count() / width,
-                                         .width = channels,
-                                         .from = both.data(),
-                                         .from_pitch = width,
-                                         .to = mean.data(),
-                                         .to_pitch = channels});
+  Tensor mean = Tensor::empty(pictures.backend(), {both.dim(0), both.dim(1), both.dim(2), kLatents});
+  copy_means(pictures.backend().neural(), both, mean);
   return mean;
+}
+
+void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradient& gradient,
+                                       const Tensor& d_pictures) {
+  check_size(pictures, network_->layers.in.in, size_multiple());
+  Session::run(network_->arena, {}, [&](Session& session) {
+    Network::Passed passed;
+    const Tensor moments = network_->forward(session, pictures, &passed);
+    const Tensor mode = session.empty({moments.dim(0), moments.dim(1), moments.dim(2), kLatents});
+    copy_means(session.ops(), moments, mode);
+    const Tensor d_moments = session.zeros(moments.shape());
+    if (!session.planning()) copy_means(session.ops(), gradient(mode), d_moments);
+    network_->backward(session, passed, d_moments, d_pictures);
+  });
 }
 
 std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -28,6 +29,12 @@ class AutoencoderEncoder {
   Tensor moments(const Tensor& pictures);
   // The mode, which is the mean: [N,H/8,W/8,4].
   Tensor mode(const Tensor& pictures);
+
+  // Adds to d_pictures the gradient, with respect to the pictures, of something that depends on their mode.
+  // `gradient` is called once: it is given the mode and returns the gradient with respect to it, a tensor of
+  // the same shape. What the way back needs stays in memory meanwhile: 5.2 KiB per pixel for SDXL's encoder.
+  using ModeGradient = std::function<Tensor(const Tensor& mode)>;
+  void differentiate(const Tensor& pictures, const ModeGradient& gradient, const Tensor& d_pictures);
 
   int64_t size_multiple() const;
   size_t activation_bytes() const;

@@ -22,13 +22,18 @@ AutoencoderBlock::AutoencoderBlock(const Loader& loader, int64_t in, int64_t out
                        frames.frame_convolution("out_layers.3", out, out, weight)};
 }
 
-Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t frames) const {
+Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed) const {
   Tensor hidden;
   {
     const Tensor normed = group_norm(session, norm1_, x, {.activation = Activation::silu});
     hidden = first_(session, normed);
   }
-  group_norm(session, norm2_, hidden, hidden, {.activation = Activation::silu});
+  const Tensor before = hidden;
+  if (passed) {
+    *passed = {x, before};
+    hidden = session.empty(before.shape());
+  }
+  group_norm(session, norm2_, before, hidden, {.activation = Activation::silu});
   const Tensor y = shortcut_ ? (*shortcut_)(session, x) : session.empty(hidden.shape());
   second_.add(session, hidden, shortcut_ ? y : x, y);
   if (!temporal_) return y;
@@ -37,6 +42,22 @@ Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t f
   group_norm(session, temporal_->norm2, hidden, hidden, {.pictures = frames, .activation = Activation::silu});
   temporal_->second.add_over_frames(session, hidden, y, frames);
   return y;
+}
+
+Tensor AutoencoderBlock::backward(Session& session, const Passed& passed, const Tensor& d_y) const {
+  const GroupNormUse use{.activation = Activation::silu};
+  const Tensor d_hidden = session.zeros(passed.hidden.shape());
+  {
+    const Tensor d_normed = session.zeros(passed.hidden.shape());
+    second_.backward(session, d_y, d_normed);
+    group_norm_backward(session, norm2_, passed.hidden, d_normed, d_hidden, use);
+  }
+  const Tensor d_normed = session.zeros(passed.x.shape());
+  first_.backward(session, d_hidden, d_normed);
+  const Tensor d_x = shortcut_ ? session.zeros(passed.x.shape()) : d_y;
+  if (shortcut_) shortcut_->backward(session, d_y, d_x);
+  group_norm_backward(session, norm1_, passed.x, d_normed, d_x, use);
+  return d_x;
 }
 
 AutoencoderMiddle::AutoencoderMiddle(const Loader& loader, int64_t channels, bool temporal)
@@ -48,25 +69,35 @@ AutoencoderMiddle::AutoencoderMiddle(const Loader& loader, int64_t channels, boo
   out_ = attention.linear("proj_out", channels, channels);
 }
 
-Tensor AutoencoderMiddle::attend(Session& session, const Tensor& x) const {
-  const int64_t pictures = x.dim(0), pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
+// Without a result, which is laid out like x.
+Attention AutoencoderMiddle::describe(const Tensor& x, const Tensor& query_key_value) {
+  const int64_t pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
+  Attention a;
+  a.outer = x.dim(0);
+  a.head_dim = channels;
+  a.queries = a.keys = pixels;
+  a.q = {query_key_value.data(), pixels * 3 * channels, 0, 3 * channels};
+  a.k = a.v = a.q;
+  a.k.data += channels;
+  a.v.data += 2 * channels;
+  a.y_outer_stride = pixels * channels;
+  a.y_token_stride = channels;
+  return a;
+}
+
+Tensor AutoencoderMiddle::attend(Session& session, const Tensor& x, Passed* passed) const {
   Tensor y = session.empty(x.shape());
   {
     const Tensor normed = group_norm(session, norm_, x, {});
     const Tensor qkv = query_key_value_(session, normed);
-    Attention a;
-    a.outer = pictures;
-    a.head_dim = channels;
-    a.queries = a.keys = pixels;
-    a.q = {qkv.data(), pixels * 3 * channels, 0, 3 * channels};
-    a.k = a.v = a.q;
-    a.k.data += channels;
-    a.v.data += 2 * channels;
+    if (passed) {
+      passed->attended = x;
+      passed->query_key_value = qkv;
+    }
+    Attention a = describe(x, qkv);
     a.y = normed.data();
-    a.y_outer_stride = pixels * channels;
-    a.y_token_stride = channels;
     session.ops().attention(a);
-    session.ops().linear({.rows = pictures * pixels,
+    session.ops().linear({.rows = a.outer * a.queries,
                           .x = normed.data(),
                           .weight = out_.weight.get(),
                           .residual = x.data(),
@@ -75,14 +106,34 @@ Tensor AutoencoderMiddle::attend(Session& session, const Tensor& x) const {
   return y;
 }
 
-Tensor AutoencoderMiddle::operator()(Session& session, const Tensor& x, int64_t frames) const {
-  Tensor h = first_(session, x, frames);
+Tensor AutoencoderMiddle::attend_backward(Session& session, const Passed& passed, const Tensor& d_y) const {
+  const Tensor d_result = session.zeros(d_y.shape());
+  out_.backward(session, d_y, d_result);
+  const Tensor d_qkv = session.zeros(passed.query_key_value.shape());
+  const int64_t channels = passed.attended.dim(3);
+  session.ops().attention_backward({describe(passed.attended, passed.query_key_value), d_result.data(),
+                                    d_qkv.data(), d_qkv.data() + channels, d_qkv.data() + 2 * channels});
+  const Tensor d_normed = session.zeros(d_y.shape());
+  query_key_value_.backward(session, d_qkv, d_normed);
+  group_norm_backward(session, norm_, passed.attended, d_normed, d_y, {});
+  return d_y;  // it was the residual's part already
+}
+
+Tensor AutoencoderMiddle::operator()(Session& session, const Tensor& x, int64_t frames,
+                                     Passed* passed) const {
+  Tensor h = first_(session, x, frames, passed ? &passed->first : nullptr);
   session.observe("mid.block_1", h);
-  h = attend(session, h);
+  h = attend(session, h, passed);
   session.observe("mid.attn_1", h);
-  h = second_(session, h, frames);
+  h = second_(session, h, frames, passed ? &passed->second : nullptr);
   session.observe("mid.block_2", h);
   return h;
+}
+
+Tensor AutoencoderMiddle::backward(Session& session, const Passed& passed, const Tensor& d_y) const {
+  Tensor d_h = second_.backward(session, passed.second, d_y);
+  d_h = attend_backward(session, passed, d_h);
+  return first_.backward(session, passed.first, d_h);
 }
 
 }  // namespace eg4d

@@ -17,7 +17,13 @@ class AutoencoderBlock {
   // The number of channels that a block of the checkpoint puts out.
   static int64_t channels_of(const Loader& loader);
 
-  Tensor operator()(Session& session, const Tensor& x, int64_t frames) const;
+  // What the way back needs.
+  struct Passed {
+    Tensor x, hidden;
+  };
+  Tensor operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed = nullptr) const;
+  // The gradient with respect to x, which may take d_y's place. Not of a temporal block.
+  Tensor backward(Session& session, const Passed& passed, const Tensor& d_y) const;
 
  private:
   struct Temporal {
@@ -34,10 +40,17 @@ class AutoencoderBlock {
 class AutoencoderMiddle {
  public:
   AutoencoderMiddle(const Loader& loader, int64_t channels, bool temporal);
-  Tensor operator()(Session& session, const Tensor& x, int64_t frames) const;
+  struct Passed {
+    AutoencoderBlock::Passed first, second;
+    Tensor attended, query_key_value;  // what attention saw, and made of it
+  };
+  Tensor operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed = nullptr) const;
+  Tensor backward(Session& session, const Passed& passed, const Tensor& d_y) const;  // as a block's
 
  private:
-  Tensor attend(Session& session, const Tensor& x) const;
+  static Attention describe(const Tensor& x, const Tensor& query_key_value);
+  Tensor attend(Session& session, const Tensor& x, Passed* passed) const;
+  Tensor attend_backward(Session& session, const Passed& passed, const Tensor& d_y) const;
   AutoencoderBlock first_, second_;
   NormLayer norm_;
   LinearLayer query_key_value_, out_;

@@ -29,6 +29,10 @@ void LinearLayer::add_to(Session& session, const Tensor& x, const Tensor& y) con
       {.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .residual = y.data(), .y = y.data()});
 }
 
+void LinearLayer::backward(Session& session, const Tensor& d_y, const Tensor& d_x) const {
+  session.ops().linear_backward({{.rows = rows_of(d_y), .weight = weight.get()}, d_y.data(), d_x.data()});
+}
+
 // ---------------------------------------------------------------- convolution
 
 Convolution ConvolutionLayer::describe(const Tensor& x) const {
@@ -66,16 +70,30 @@ void ConvolutionLayer::add(Session& session, const Tensor& x, const Tensor& resi
   session.ops().convolution(a);
 }
 
-Tensor ConvolutionLayer::halve(Session& session, const Tensor& x, Padding padding) const {
+Convolution ConvolutionLayer::describe_halving(const Tensor& x, Padding padding) const {
   Convolution a = describe(x);
   a.stride = 2;
   if (padding == Padding::right_and_bottom) a.pad_top = a.pad_left = 0;
+  return a;
+}
+
+Tensor ConvolutionLayer::halve(Session& session, const Tensor& x, Padding padding) const {
+  Convolution a = describe_halving(x, padding);
   const int64_t height = convolution_extent(a.height, kernel_height, a.pad_top, a.pad_bottom, a.stride);
   const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
   Tensor y = session.empty({a.batch, height, width, out});
   a.y = y.data();
   session.ops().convolution(a);
   return y;
+}
+
+void ConvolutionLayer::backward(Session& session, const Tensor& d_y, const Tensor& d_x) const {
+  session.ops().convolution_backward({describe(d_x), d_y.data(), d_x.data()});
+}
+
+void ConvolutionLayer::halve_backward(Session& session, const Tensor& d_y, const Tensor& d_x,
+                                      Padding padding) const {
+  session.ops().convolution_backward({describe_halving(d_x, padding), d_y.data(), d_x.data()});
 }
 
 Tensor ConvolutionLayer::over_frames(Session& session, const Tensor& x, int64_t frames) const {
@@ -96,8 +114,10 @@ void ConvolutionLayer::add_over_frames(Session& session, const Tensor& x, const 
 
 // ---------------------------------------------------------------- norms
 
-void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& y,
-                const GroupNormUse& use) {
+namespace {
+
+// Without a result.
+GroupNorm describe_norm(const NormLayer& layer, const Tensor& x, const GroupNormUse& use) {
   GroupNorm a;
   const int64_t pixels = x.dim(1) * x.dim(2);
   a.batch = x.dim(0) / use.pictures;
@@ -111,8 +131,21 @@ void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const
   if (use.add.defined()) a.add = use.add.data();
   a.add_positions = pixels;
   a.activation = use.activation;
+  return a;
+}
+
+}  // namespace
+
+void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& y,
+                const GroupNormUse& use) {
+  GroupNorm a = describe_norm(layer, x, use);
   a.y = y.data();
   session.ops().group_norm(a);
+}
+
+void group_norm_backward(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& d_y,
+                         const Tensor& d_x, const GroupNormUse& use) {
+  session.ops().group_norm_backward({describe_norm(layer, x, use), d_y.data(), d_x.data()});
 }
 
 Tensor group_norm(Session& session, const NormLayer& layer, const Tensor& x, const GroupNormUse& use) {

@@ -17,6 +17,8 @@ struct LinearLayer {
   Tensor operator()(Session& session, const Tensor& x, Activation activation = Activation::none) const;
   // y = layer(x) + y
   void add_to(Session& session, const Tensor& x, const Tensor& y) const;
+  // d_x += the gradient with respect to x.
+  void backward(Session& session, const Tensor& d_y, const Tensor& d_x) const;
 };
 
 struct ConvolutionLayer {
@@ -31,6 +33,10 @@ struct ConvolutionLayer {
   enum class Padding { all_sides, right_and_bottom };
   Tensor halve(Session& session, const Tensor& x, Padding padding) const;
 
+  // d_x += the gradient with respect to x, of operator() and of halve.
+  void backward(Session& session, const Tensor& d_y, const Tensor& d_x) const;
+  void halve_backward(Session& session, const Tensor& d_y, const Tensor& d_x, Padding padding) const;
+
   // The same over the frames of videos of `frames` pictures, for kernels of [kernel_height × 1 × 1].
   Tensor over_frames(Session& session, const Tensor& x, int64_t frames) const;
   void add_over_frames(Session& session, const Tensor& x, const Tensor& y,
@@ -38,6 +44,7 @@ struct ConvolutionLayer {
 
  private:
   Convolution describe(const Tensor& x) const;
+  Convolution describe_halving(const Tensor& x, Padding padding) const;
   Convolution describe_over_frames(const Tensor& x, int64_t frames) const;
 };
 
@@ -58,6 +65,10 @@ struct GroupNormUse {
 void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& y,
                 const GroupNormUse& use);
 Tensor group_norm(Session& session, const NormLayer& layer, const Tensor& x, const GroupNormUse& use);
+
+// d_x += the gradient with respect to x; for uses without `add`.
+void group_norm_backward(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& d_y,
+                         const Tensor& d_x, const GroupNormUse& use);
 
 // Layer norm over the last axis. With `add` ([rows,width]), row (r / rows_per_add) % rows of it is added
 // first and the sum is kept in `sum`, which may be x.

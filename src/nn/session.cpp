@@ -7,11 +7,14 @@ class NothingOps final : public NeuralOps {
   std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) override { return nullptr; }
   std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) override { return nullptr; }
   void linear(const Linear&, Stream) override {}
+  void linear_backward(const LinearBackward&, Stream) override {}
   void convolution(const Convolution&, Stream) override {}
   void convolution_backward(const ConvolutionBackward&, Stream) override {}
   void group_norm(const GroupNorm&, Stream) override {}
+  void group_norm_backward(const GroupNormBackward&, Stream) override {}
   void layer_norm(const LayerNorm&, Stream) override {}
   void attention(const Attention&, Stream) override {}
+  void attention_backward(const AttentionBackward&, Stream) override {}
   void geglu(const Geglu&, Stream) override {}
   void scaled_sum(const ScaledSum&, Stream) override {}
   void activate(const Activate&, Stream) override {}

@@ -32,10 +32,9 @@ ImageCheckpoint open_checkpoint(const DiffusionPainter::Models& models) {
 std::unique_ptr<ImageToImage> load_network(Backend& backend, const DiffusionPainter::Models& models,
                                            const DiffusionPainterOptions& options) {
   const ImageCheckpoint checkpoint = open_checkpoint(models);
-  PromptEmbedding negative;
-  if (options.sampling.guidance > 1)
-    negative = options.negative_prompt.empty() ? embed_no_prompt(backend, checkpoint)
-                                               : embed_prompt(backend, checkpoint, options.negative_prompt);
+  PromptEmbedding negative = options.negative_prompt.empty()
+                                 ? embed_no_prompt(backend, checkpoint)
+                                 : embed_prompt(backend, checkpoint, options.negative_prompt);
   PromptEmbedding prompt = embed_prompt(backend, checkpoint, options.prompt);
   auto network = std::make_unique<ImageToImage>(backend, checkpoint, options.precision);
   network->set_prompt(std::move(prompt), std::move(negative));
@@ -79,17 +78,31 @@ DiffusionPainter::Models DiffusionPainter::find_models(const std::string& networ
 
 DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
                                    const DiffusionPainterOptions& options)
-    : options_(options),
+    : backend_(backend),
+      models_(models),
+      options_(options),
       identity_(identity_of(models, options)),
       network_(load_network(backend, models, options)) {
   if (models.matting) matting_.emplace(backend, models.matting->path);
+}
+
+ImageToImage& DiffusionPainter::network() {
+  if (!network_) network_ = load_network(backend_, models_, options_);
+  return *network_;
+}
+
+RefinementTrainer::Distiller DiffusionPainter::distiller() {
+  return [this](const Tensor& image, const RefinementTrainer::DistillationDraw& draw, const Tensor& d_image) {
+    const auto noise = make_normal_stream(options_.rng, draw.noise_seed);
+    network().distill(image, {draw.share, draw.guidance, draw.weight}, *noise, d_image);
+  };
 }
 
 Picture DiffusionPainter::paint(const Picture& reference, size_t view, Background background) {
   std::vector<float> values(reference.data.size());
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(reference.data[i]) / 255;
   const auto noise = make_normal_stream(options_.rng, options_.seed + view);
-  values = network_->refine(values, reference.height, reference.width, options_.sampling, *noise);
+  values = network().refine(values, reference.height, reference.width, options_.sampling, *noise);
   Picture picture(reference.width, reference.height, 3);
   for (size_t i = 0; i < values.size(); ++i) picture.data[i] = to_byte(values[i]);
   if (!matting_) return picture;

@@ -14,7 +14,7 @@ namespace eg4d {
 // How reference pictures are refined; the defaults are EG4D's settings for SDXL-Turbo.
 struct DiffusionPainterOptions {
   std::string prompt;
-  std::string negative_prompt;  // used with guidance above 1
+  std::string negative_prompt;  // used with guidance above 1, also that of score distillation
   uint64_t seed = 0;
   std::string rng = "philox";
   Precision precision = Precision::f32;
@@ -40,12 +40,18 @@ class DiffusionPainter : public TargetPainter {
   DiffusionPainter(Backend& backend, const Models& models, const DiffusionPainterOptions& options);
 
   Picture paint(const Picture& reference, size_t view, Background background) override;
+  RefinementTrainer::Distiller distiller() override;
+  void release() override { network_.reset(); }
   std::string identity() const override { return identity_; }
 
  private:
+  ImageToImage& network();
+
+  Backend& backend_;
+  const Models models_;
   const DiffusionPainterOptions options_;
   std::string identity_;
-  std::unique_ptr<ImageToImage> network_;
+  std::unique_ptr<ImageToImage> network_;  // null once released
   std::optional<Matting> matting_;
 };
 

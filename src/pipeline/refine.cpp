@@ -45,6 +45,16 @@ double psnr_between(const Picture& a, const Picture& b) {
   return sum > 0 ? -10 * std::log10(sum / static_cast<double>(a.data.size())) : 100;
 }
 
+// Before anything is written.
+void check_distillation(const RefinementOptions& options, TargetPainter& painter) {
+  if (options.loss.sds == 0) return;
+  if (!painter.distiller())
+    throw UsageError("loss.sds needs the diffusion network: leave --no-diffusion out, or set it to 0");
+  if (options.sds.min_step > options.sds.max_step)
+    throw UsageError(fmt::format("sds.min_step ({:g}) is above sds.max_step ({:g})", options.sds.min_step,
+                                 options.sds.max_step));
+}
+
 // One run of the job: the state that lives while it trains.
 class Refinement {
  public:
@@ -84,6 +94,7 @@ class Refinement {
   std::optional<TrainingLog> log_;
   json evaluations_ = json::array();  // kept in the checkpoint, as is the time
   double earlier_seconds_ = 0;
+  size_t targets_ = 0;  // that training has
   Clock::time_point start_ = Clock::now();
 };
 
@@ -111,6 +122,8 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
                              model_.info.options.data.background);
     write_png(path, picture);
   }
+  // Training asks once per view.
+  if (++targets_ == training_.size() && job_.options.training.loss.sds == 0) painter_.release();
   if (picture.channels != 3) throw Error(fmt::format("'{}' is not an RGB picture", path.string()));
   return Tensor::from_host<uint8_t>(backend_, {picture.height, picture.width, 3}, picture.data);
 }
@@ -208,8 +221,9 @@ RefineResult Refinement::run() {
         load_views(backend_, dataset_, dataset_.read_split(options.data.test_split), options, largest_time);
   progress_.end();
 
-  trainer_.emplace(backend_, job_.options.training, training_, model_, lpips_,
-                   [this](size_t view, const Tensor& rendered) { return target(view, rendered); });
+  trainer_.emplace(
+      backend_, job_.options.training, training_, model_, lpips_,
+      [this](size_t view, const Tensor& rendered) { return target(view, rendered); }, painter_.distiller());
   if (fs::exists(file("checkpoint.safetensors"))) {
     const json extra = json::parse(trainer_->load_state(file("checkpoint.safetensors")), nullptr, false);
     evaluations_ = extra.value("evaluations", json::array());
@@ -242,6 +256,7 @@ const PresetTexts& refine_presets() {
 
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress) {
+  check_distillation(job.options.training, painter);
   return Refinement(backend, job, painter, lpips, progress).run();
 }
 

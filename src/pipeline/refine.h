@@ -21,6 +21,12 @@ class TargetPainter {
   // RGB in, RGB of the same size out; what is no object becomes `background`. A function of its arguments
   // alone: a run that is continued asks again for what it had not yet written down.
   virtual Picture paint(const Picture& reference, size_t view, Background background) = 0;
+  // The gradient of score distillation (loss.sds); empty where there is no network for it. A function of its
+  // arguments alone, too. Valid as long as this.
+  virtual RefinementTrainer::Distiller distiller() { return {}; }
+  // Nothing will be asked for in a while: large networks may leave the memory. What is asked for afterwards
+  // is answered all the same.
+  virtual void release() {}
   // What the results depend on, for the manifest: weights, prompt, settings.
   virtual std::string identity() const = 0;
 };
@@ -54,7 +60,8 @@ struct RefineResult {
 // refined/{targets/NNNNNN.png,model.safetensors,metrics.json,log.jsonl,events.out.tfevents.*} and, while
 // training, checkpoint.safetensors. Killed at any moment, the same call continues and reaches the same bits.
 // `lpips` may be null. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the run
-// is not finished or refined/ holds results of other settings.
+// is not finished or refined/ holds results of other settings; UsageError when loss.sds is above zero and the
+// painter cannot distil.
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress);
 

@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "core/random.h"
 #include "io/safetensors.h"
 #include "splat/evaluation.h"
 #include "splat/lpips.h"
@@ -14,6 +15,7 @@
 namespace eg4d {
 namespace {
 
+constexpr uint64_t kDistillationStream = uint64_t{6} << 56;  // of random numbers; the iteration is added
 constexpr const char* kStateFormat = "eg4d-refinement-state-1";
 
 ReconstructOptions::Schedule one_view_at_a_time() {
@@ -41,18 +43,24 @@ void RefinementOptions::bind(ConfigSchema& s) {
   s.add("loss.dssim", loss.dssim, {0, 100}, "weight of 1-SSIM");
   s.add("loss.dssim_instead", loss.dssim_instead, {0, 100},
         "weight of 1-SSIM where LPIPS is asked for and has no weights");
+  s.add("loss.sds", loss.sds, {0, 1e6},
+        "weight of score distillation, which asks the diffusion network in every iteration; 0: off");
+  s.add("sds.min_step", sds.min_step, {0, 1}, "score distillation's smallest time step, as a share of all");
+  s.add("sds.max_step", sds.max_step, {0, 1}, "its largest time step");
+  s.add("sds.guidance", sds.guidance, {0, 1000}, "its classifier-free guidance; up to 1 there is none");
   s.add("checkpoint.seconds", checkpoint.seconds, {0.1, 1e9}, "between two checkpoints");
 }
 
 RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& options,
                                      const TrainingViews& views, Model& model, Lpips* lpips,
-                                     TargetSource targets)
+                                     TargetSource targets, Distiller distiller)
     : backend_(backend),
       options_(options),
       views_(views),
       model_(model),
       lpips_(options.loss.lpips > 0 ? lpips : nullptr),
       targets_(std::move(targets)),
+      distiller_(std::move(distiller)),
       schedule_(views, one_view_at_a_time(), options.seed),
       renderer_(backend, render_options(model.info.options)),
       loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
@@ -116,9 +124,22 @@ void RefinementTrainer::step() {
     lpips_->measure(image.reshaped(batch), target_.reshaped(batch), lpips_value_,
                     weights.weight * weights.lpips, d_image_.reshaped(batch));
   }
+  if (weights.sds > 0) distiller_(image, draw_distillation(), d_image_);
   renderer_.render_backward(d_image_, gradients_);
   renderer_.deform_backward(gradients_);
   update_parameters();
+}
+
+RefinementTrainer::DistillationDraw RefinementTrainer::draw_distillation() const {
+  Philox random(options_.seed, kDistillationStream | static_cast<uint64_t>(iteration_));
+  const auto& sds = options_.sds;
+  DistillationDraw draw;
+  draw.share = sds.min_step + (sds.max_step - sds.min_step) * static_cast<double>(random.uniform());
+  draw.noise_seed = uint64_t{random.next_u32()} << 32;
+  draw.noise_seed |= random.next_u32();
+  draw.guidance = sds.guidance;
+  draw.weight = options_.loss.weight * options_.loss.sds;
+  return draw;
 }
 
 void RefinementTrainer::update_parameters() {

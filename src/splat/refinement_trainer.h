@@ -34,7 +34,14 @@ struct RefinementOptions {
     float lpips = 0.1f;           // AlexNet; needs weights
     float dssim = 0;              // 1-SSIM
     float dssim_instead = 0.25f;  // 1-SSIM where LPIPS has no weights
+    float sds = 0;                // score distillation; needs the diffusion network in every iteration
   } loss;
+
+  // Score distillation's time steps are drawn evenly from [min_step, max_step), shares of the noise schedule.
+  struct Distillation {
+    float min_step = 0.02f, max_step = 0.98f;
+    float guidance = 0;
+  } sds;
 
   struct Checkpoint {
     float seconds = 60;  // between two checkpoints
@@ -52,9 +59,20 @@ class RefinementTrainer {
   // process when the view first comes up; `rendered` [H,W,3] is what the model shows then.
   using TargetSource = std::function<Tensor(size_t view, const Tensor& rendered)>;
 
-  // `lpips` may be null: then loss.dssim_instead takes its place. Views, model and lpips must outlive this.
+  // Adds the gradient of score distillation to d_image; image, d_image: [H,W,3].
+  struct DistillationDraw {
+    double share;  // of the noise schedule
+    uint64_t noise_seed;
+    double guidance;
+    float weight;
+  };
+  using Distiller =
+      std::function<void(const Tensor& image, const DistillationDraw& draw, const Tensor& d_image)>;
+
+  // `lpips` may be null: then loss.dssim_instead takes its place. `distiller` is called when loss.sds is
+  // above zero, and may be empty otherwise. Views, model and lpips must outlive this.
   RefinementTrainer(Backend& backend, const RefinementOptions& options, const TrainingViews& views,
-                    Model& model, Lpips* lpips, TargetSource targets);
+                    Model& model, Lpips* lpips, TargetSource targets, Distiller distiller);
 
   void step();
   bool finished() const { return iteration_ >= options_.iterations; }
@@ -77,6 +95,7 @@ class RefinementTrainer {
     Tensor* gradient;
     Tensor first_moment, second_moment;
   };
+  DistillationDraw draw_distillation() const;
   void update_parameters();
 
   Backend& backend_;
@@ -85,6 +104,7 @@ class RefinementTrainer {
   Model& model_;
   Lpips* lpips_;
   TargetSource targets_;
+  Distiller distiller_;
   ViewSchedule schedule_;
   Renderer renderer_;
   int64_t iteration_ = 0;

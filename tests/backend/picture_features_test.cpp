@@ -5,71 +5,32 @@
 
 #include <cmath>
 
-#include "support/golden.h"
-#include "support/instruction_sets.h"
-#include "support/random_values.h"
+#include "support/operation_test.h"
 
 namespace eg4d::test {
 namespace {
 
-using Values = std::vector<float>;
-using Doubles = std::vector<double>;
-
-Values numbers(int64_t count, uint32_t seed) {
-  return hash_tensor(seed, static_cast<size_t>(count), 2);
-}
-
-// Finite differences of Σ_i d_y[i]·value(x)[i] for every x.
-template <class Forward>
-Values differences(const Values& x, const Values& d_y, const Forward& forward, double step = 1e-4) {
-  Doubles at(x.begin(), x.end());
-  Values gradient(x.size());
-  const auto value = [&] {
-    const Doubles y = forward(at);
-    double sum = 0;
-    for (size_t i = 0; i < y.size(); ++i) sum += y[i] * d_y[i];
-    return sum;
-  };
-  for (size_t i = 0; i < x.size(); ++i)
-    gradient[i] = static_cast<float>(central_difference(at[i], step, value));
-  return gradient;
-}
-
-Values floats(const Doubles& values) {
-  return converted<float>(values);
-}
-
-// Gradients are added: `added` is what was there before.
-void expect_added(const Values& result, const Values& added, const Values& gradient, double tolerance) {
-  Values wanted = gradient;
-  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] += added[i];
-  EXPECT_LE(relative_error(result, wanted), tolerance);
-}
-
-class PictureFeatures : public testing::TestWithParam<int64_t> {
- protected:
-  Tensor device(Shape shape, const Values& values) {
-    return Tensor::from_host<float>(*backend, std::move(shape), values);
-  }
-  NeuralOps& ops() { return backend->neural(); }
-
-  UseInstructionSet instruction_set{GetParam()};
-  std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});
-};
+class PictureFeatures : public OperationTest {};
 
 // ---------------------------------------------------------------- convolution
 
 struct ConvolutionCase {
   int64_t batch, height, width, in, out, kernel, stride, dilation, pad;
   bool relu, bias;
-  int64_t out_height() const { return convolution_extent(height, kernel, pad, pad, stride, dilation); }
-  int64_t out_width() const { return convolution_extent(width, kernel, pad, pad, stride, dilation); }
+  int64_t more_after = 0;  // further padding at the right and bottom
+  int64_t out_height() const {
+    return convolution_extent(height, kernel, pad, pad + more_after, stride, dilation);
+  }
+  int64_t out_width() const {
+    return convolution_extent(width, kernel, pad, pad + more_after, stride, dilation);
+  }
 };
 const ConvolutionCase kConvolutions[] = {
-    {1, 1, 1, 3, 2, 3, 1, 1, 1, true, true},    {2, 7, 5, 3, 4, 3, 1, 1, 1, true, true},
-    {1, 13, 11, 3, 5, 11, 4, 1, 2, true, true}, {1, 9, 8, 5, 3, 3, 1, 2, 2, false, true},
-    {1, 6, 7, 4, 2, 3, 1, 8, 8, true, false},   {1, 9, 10, 2, 3, 3, 2, 1, 1, false, false},
-    {1, 8, 7, 16, 32, 5, 1, 1, 2, true, true}};
+    {1, 1, 1, 3, 2, 3, 1, 1, 1, true, true},     {2, 7, 5, 3, 4, 3, 1, 1, 1, true, true},
+    {1, 13, 11, 3, 5, 11, 4, 1, 2, true, true},  {1, 9, 8, 5, 3, 3, 1, 2, 2, false, true},
+    {1, 6, 7, 4, 2, 3, 1, 8, 8, true, false},    {1, 9, 10, 2, 3, 3, 2, 1, 1, false, false},
+    {1, 8, 7, 16, 32, 5, 1, 1, 2, true, true},   {2, 8, 6, 3, 4, 3, 2, 1, 0, false, true, 1},
+    {1, 7, 9, 4, 5, 3, 2, 1, 0, false, true, 1}, {1, 6, 8, 32, 32, 3, 2, 1, 0, false, true, 1}};
 
 Doubles plain_convolution(const ConvolutionCase& c, const Doubles& x, const Values& w, const Values& bias) {
   Doubles y;
@@ -100,7 +61,8 @@ Convolution describe(const ConvolutionCase& c, const PackedWeight* weight) {
   a.width = c.width;
   a.stride = c.stride;
   a.dilation = c.dilation;
-  a.pad_top = a.pad_bottom = a.pad_left = a.pad_right = c.pad;
+  a.pad_top = a.pad_left = c.pad;
+  a.pad_bottom = a.pad_right = c.pad + c.more_after;
   a.weight = weight;
   a.activation = c.relu ? Activation::relu : Activation::none;
   return a;

@@ -3,14 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
 
 #include "backend/backend.h"
 #include "core/interrupt.h"
+#include "pipeline/diffusion_painter.h"
 #include "pipeline/reconstruct.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_image_model.h"
 #include "support/tiny_scene.h"
 
 namespace eg4d {
@@ -36,6 +40,29 @@ class Same : public TargetPainter {
  public:
   Picture paint(const Picture& reference, size_t, Background) override { return reference; }
   std::string identity() const override { return "identity"; }
+};
+
+// A prior that wants everything to be darker, and keeps what it was asked.
+class Darker : public Same {
+ public:
+  RefinementTrainer::Distiller distiller() override {
+    return
+        [this](const Tensor& image, const RefinementTrainer::DistillationDraw& draw, const Tensor& d_image) {
+          draws.push_back(draw);
+          EXPECT_EQ(image.shape(), d_image.shape());
+          const std::vector<float> down(static_cast<size_t>(image.count()),
+                                        draw.weight / static_cast<float>(image.count()));
+          const Tensor gradient = Tensor::from_host<float>(image.backend(), image.shape(), down);
+          image.backend().neural().scaled_sum({.count = image.count(),
+                                               .a = d_image.data(),
+                                               .b = gradient.data(),
+                                               .b_scale = 1,
+                                               .y = d_image.data()});
+        };
+  }
+  void release() override { ++released; }
+  std::vector<RefinementTrainer::DistillationDraw> draws;
+  int released = 0;
 };
 
 class Refine : public ::testing::Test {
@@ -73,6 +100,15 @@ class Refine : public ::testing::Test {
     return job;
   }
 
+  static bool same(const Tensor& a, const Tensor& b) { return test::same_bits(a.to_host(), b.to_host()); }
+  static void expect_frozen(const Model& before, const Model& after) {
+    EXPECT_TRUE(same(before.gaussians.positions, after.gaussians.positions));
+    EXPECT_TRUE(same(before.gaussians.log_scales, after.gaussians.log_scales));
+    EXPECT_TRUE(same(before.gaussians.quaternions, after.gaussians.quaternions));
+    EXPECT_TRUE(same(before.gaussians.opacity_logits, after.gaussians.opacity_logits));
+    EXPECT_TRUE(same(before.field.network, after.field.network));
+  }
+
   // Everything in refined/ that must not depend on interruptions.
   std::string outcome(const fs::path& run) {
     json metrics = json::parse(test::read_text(run / "refined/metrics.json"));
@@ -91,14 +127,7 @@ TEST_F(Refine, MovesColoursAndTheHexplaneAndNothingElse) {
   const RefineResult result = refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
   const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
   const Model after = load_model(*backend_, result.model);
-  const auto same = [](const Tensor& a, const Tensor& b) {
-    return test::same_bits(a.to_host(), b.to_host());
-  };
-  EXPECT_TRUE(same(before.gaussians.positions, after.gaussians.positions));
-  EXPECT_TRUE(same(before.gaussians.log_scales, after.gaussians.log_scales));
-  EXPECT_TRUE(same(before.gaussians.quaternions, after.gaussians.quaternions));
-  EXPECT_TRUE(same(before.gaussians.opacity_logits, after.gaussians.opacity_logits));
-  EXPECT_TRUE(same(before.field.network, after.field.network));
+  expect_frozen(before, after);
   EXPECT_FALSE(same(before.gaussians.sh_dc, after.gaussians.sh_dc));
   EXPECT_FALSE(same(before.field.grid, after.field.grid));
   EXPECT_FALSE(same(before.field.box, after.field.box));
@@ -147,6 +176,86 @@ TEST_F(Refine, InterruptedAndContinuedGivesTheSameFiles) {
   }
   EXPECT_TRUE(refine(*backend_, job(folder_ / "parts"), painter, nullptr, quiet_).resumed);
   EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
+}
+
+TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
+  Darker painter;
+  RefineJob distilling = job(folder_ / "run");
+  auto& training = distilling.options.training;
+  training.loss.l1 = training.loss.dssim_instead = 0;
+  training.loss.sds = 3;
+  training.sds = {.min_step = 0.4f, .max_step = 0.5f, .guidance = 7};
+  refine(*backend_, distilling, painter, nullptr, quiet_);
+  EXPECT_EQ(painter.released, 0);
+  ASSERT_EQ(painter.draws.size(), 40u);
+  std::set<uint64_t> seeds;
+  std::set<double> shares;
+  for (const auto& draw : painter.draws) {
+    EXPECT_GE(draw.share, 0.4f);
+    EXPECT_LT(draw.share, 0.5f);
+    EXPECT_EQ(draw.guidance, 7);
+    EXPECT_EQ(draw.weight, 1.5f);  // loss.weight is 0.5
+    seeds.insert(draw.noise_seed);
+    shares.insert(draw.share);
+  }
+  EXPECT_EQ(seeds.size(), 40u);
+  EXPECT_EQ(shares.size(), 40u);
+  const auto brightness = [&](const char* file) {
+    const std::vector<float> colors = load_model(*backend_, folder_ / file).gaussians.sh_dc.to_host();
+    return std::accumulate(colors.begin(), colors.end(), 0.0) / static_cast<double>(colors.size());
+  };
+  EXPECT_LT(brightness("run/refined/model.safetensors"), brightness("run/coarse/best.safetensors") - 0.02);
+}
+
+TEST_F(Refine, WithoutScoreDistillationTheNetworkMayGoAfterTheLastTarget) {
+  Darker painter;
+  refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
+  EXPECT_TRUE(painter.draws.empty());
+  EXPECT_EQ(painter.released, 1);
+}
+
+// With real networks, small ones.
+TEST_F(Refine, ScoreDistillationChangesColoursAndContinuesToTheSameFiles) {
+  test::write_tiny_image_model(folder_ / "tiny");
+  DiffusionPainterOptions options;
+  options.prompt = "a toy";
+  DiffusionPainter painter(
+      *backend_, DiffusionPainter::find_models((folder_ / "tiny").string(), "none", "none", {}), options);
+  for (const char* copy : {"parts", "plain"})
+    fs::copy(folder_ / "run", folder_ / copy, fs::copy_options::recursive);
+  const auto distilling = [&](const char* run) {
+    RefineJob job = this->job(folder_ / run, 24);
+    job.options.training.loss.sds = 1;
+    job.options.training.sds.guidance = 3;
+    return job;
+  };
+  refine(*backend_, distilling("run"), painter, nullptr, quiet_);
+  for (int64_t stop : {10, 20}) {
+    test::InterruptAfter progress(stop);
+    EXPECT_THROW(refine(*backend_, distilling("parts"), painter, nullptr, progress), Interrupted);
+    clear_interrupt();
+  }
+  EXPECT_TRUE(refine(*backend_, distilling("parts"), painter, nullptr, quiet_).resumed);
+  EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
+
+  refine(*backend_, job(folder_ / "plain", 24), painter, nullptr, quiet_);
+  const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors"),
+              after = load_model(*backend_, folder_ / "run/refined/model.safetensors"),
+              plain = load_model(*backend_, folder_ / "plain/refined/model.safetensors");
+  EXPECT_FALSE(same(after.gaussians.sh_dc, plain.gaussians.sh_dc));
+  EXPECT_FALSE(same(after.field.grid, plain.field.grid));
+  expect_frozen(before, after);
+}
+
+TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {
+  Same without;
+  RefineJob distilling = job(folder_ / "run");
+  distilling.options.training.loss.sds = 1;
+  EXPECT_ERROR(refine(*backend_, distilling, without, nullptr, quiet_), "needs the diffusion network");
+  Darker painter;
+  distilling.options.training.sds = {.min_step = 0.5f, .max_step = 0.4f};
+  EXPECT_ERROR(refine(*backend_, distilling, painter, nullptr, quiet_), "sds.min_step (0.5) is above");
+  EXPECT_FALSE(fs::exists(folder_ / "run/refined"));
 }
 
 TEST_F(Refine, GuardedMemoryGivesTheSameModel) {

@@ -24,6 +24,10 @@ class CpuNeuralOps final : public NeuralOps {
     MemoryAccess access(memory_);
     onednn_.linear(a);
   }
+  void linear_backward(const LinearBackward& a, Stream) override {
+    MemoryAccess access(memory_);
+    onednn_.linear_backward(a);
+  }
   void convolution(const Convolution& a, Stream) override {
     MemoryAccess access(memory_);
     onednn_.convolution(a);
@@ -36,7 +40,12 @@ class CpuNeuralOps final : public NeuralOps {
     MemoryAccess access(memory_);
     cpu::attention(a, scratch_);
   }
+  void attention_backward(const AttentionBackward& a, Stream) override {
+    MemoryAccess access(memory_);
+    cpu::attention_backward(a, scratch_);
+  }
   void group_norm(const GroupNorm& a, Stream) override { run(cpu::group_norm, a); }
+  void group_norm_backward(const GroupNormBackward& a, Stream) override { run(cpu::group_norm_backward, a); }
   void layer_norm(const LayerNorm& a, Stream) override { run(cpu::layer_norm, a); }
   void geglu(const Geglu& a, Stream) override { run(cpu::geglu, a); }
   void scaled_sum(const ScaledSum& a, Stream) override { run(cpu::scaled_sum, a); }

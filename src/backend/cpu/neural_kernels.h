@@ -4,14 +4,23 @@
 // neural_elementwise.cpp, pooling.cpp and feature_distance.cpp hold several. They may touch "device" memory
 // freely.
 
+#include <vector>
+
 #include "backend/cpu/scratch.h"
 #include "backend/neural_ops.h"
 
 namespace eg4d::cpu {
 
+// Per (sample, group).
+struct GroupStatistics {
+  std::vector<double> mean, inverse_deviation;
+};
+GroupStatistics group_statistics(const GroupNorm&);
 void group_norm(const GroupNorm&);
+void group_norm_backward(const GroupNormBackward&);
 void layer_norm(const LayerNorm&);
 void attention(const Attention&, Scratch& scratch);
+void attention_backward(const AttentionBackward&, Scratch& scratch);
 
 void geglu(const Geglu&);
 void scaled_sum(const ScaledSum&);

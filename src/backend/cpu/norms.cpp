@@ -130,9 +130,9 @@ int64_t rows_per_chunk(int64_t width, int64_t most) {
   return std::clamp<int64_t>(kChunkFloats / std::max<int64_t>(width, 1), 1, most);
 }
 
-// gain and offset of every (sample, channel), from the sums of the sample's chunks.
+// Mean and deviation of a sample's groups, from the sums of its chunks.
 void finish_statistics(const GroupNorm& a, int64_t sample, const float* pivot, const float* sums,
-                       int64_t chunks, float* gain, float* offset) {
+                       int64_t chunks, GroupStatistics& statistics) {
   const int64_t per_group = a.channels / a.groups;
   std::vector<double> mean(static_cast<size_t>(a.channels)), deviation(static_cast<size_t>(a.channels));
   for (int64_t c = 0; c < a.channels; ++c) {
@@ -156,24 +156,21 @@ void finish_statistics(const GroupNorm& a, int64_t sample, const float* pivot, c
       total += deviation[static_cast<size_t>(c)] + between * between * static_cast<double>(a.positions);
     }
     const double variance = total / static_cast<double>(per_group * a.positions);
-    const double inverse = 1 / std::sqrt(std::max(variance, 0.0) + static_cast<double>(a.epsilon));
-    for (int64_t c = first; c < first + per_group; ++c) {
-      gain[sample * a.channels + c] = static_cast<float>(inverse * a.scale[c]);
-      offset[sample * a.channels + c] = static_cast<float>(a.shift[c] - group_mean * inverse * a.scale[c]);
-    }
+    const auto group = static_cast<size_t>(sample * a.groups + g);
+    statistics.mean[group] = group_mean;
+    statistics.inverse_deviation[group] =
+        1 / std::sqrt(std::max(variance, 0.0) + static_cast<double>(a.epsilon));
   }
 }
 
 }  // namespace
 
-void group_norm(const GroupNorm& a) {
-  if (a.batch * a.positions * a.channels == 0) return;
+GroupStatistics group_statistics(const GroupNorm& a) {
   const int64_t step = rows_per_chunk(a.channels, kPositionsPerSum);
   const int64_t chunks = (a.positions + step - 1) / step;
-  const auto channels = static_cast<size_t>(a.channels), batch = static_cast<size_t>(a.batch);
-  std::vector<float> gain(batch * channels), offset(batch * channels), pivot(batch * channels);
-  std::vector<float> sums(batch * static_cast<size_t>(chunks) * 2 * channels);
-
+  const auto channels = static_cast<size_t>(a.channels), batch = static_cast<size_t>(a.batch),
+             groups = batch * static_cast<size_t>(a.groups);
+  std::vector<float> pivot(batch * channels), sums(batch * static_cast<size_t>(chunks) * 2 * channels);
   for (int64_t sample = 0; sample < a.batch; ++sample) {
     const int64_t position = sample * a.positions;
     for (int64_t c = 0; c < a.channels; ++c)
@@ -189,14 +186,31 @@ void group_norm(const GroupNorm& a) {
        sum + a.channels);
     }
   });
+  GroupStatistics statistics{std::vector<double>(groups), std::vector<double>(groups)};
   parallel_for(a.batch, 1, [&](int64_t begin, int64_t end) {
     for (int64_t sample = begin; sample < end; ++sample)
       finish_statistics(a, sample, pivot.data() + sample * a.channels,
-                        sums.data() + sample * chunks * 2 * a.channels, chunks, gain.data(), offset.data());
+                        sums.data() + sample * chunks * 2 * a.channels, chunks, statistics);
   });
-  parallel_for(a.batch * a.positions, step, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(Normalize)(a, begin, end, gain.data(), offset.data());
-  });
+  return statistics;
+}
+
+void group_norm(const GroupNorm& a) {
+  if (a.batch * a.positions * a.channels == 0) return;
+  const GroupStatistics statistics = group_statistics(a);
+  const int64_t per_group = a.channels / a.groups;
+  std::vector<float> gain, offset;  // per (sample, channel)
+  for (int64_t i = 0; i < a.batch * a.channels; ++i) {
+    const auto group = static_cast<size_t>(i / per_group);
+    const int64_t c = i % a.channels;
+    const double inverse = statistics.inverse_deviation[group];
+    gain.push_back(static_cast<float>(inverse * a.scale[c]));
+    offset.push_back(static_cast<float>(a.shift[c] - statistics.mean[group] * inverse * a.scale[c]));
+  }
+  parallel_for(a.batch * a.positions, rows_per_chunk(a.channels, kPositionsPerSum),
+               [&](int64_t begin, int64_t end) {
+                 HWY_DYNAMIC_DISPATCH(Normalize)(a, begin, end, gain.data(), offset.data());
+               });
 }
 
 void layer_norm(const LayerNorm& a) {

@@ -112,6 +112,7 @@ struct OneDnn::State {
                                      const MemoryDescription& preferred);
   const Primitive& linear_primitive(const OneDnnWeight& weight, int64_t rows, Activation activation,
                                     bool accumulate);
+  const Primitive& linear_backward_primitive(const OneDnnWeight& weight, int64_t rows);
   const Primitive& convolution_primitive(const OneDnnWeight& weight, const Convolution& a, bool accumulate);
   const Primitive& convolution_backward_primitive(const OneDnnWeight& weight, const Convolution& a);
   dnnl_primitive_desc_t plan(const_dnnl_op_desc_t operation, Activation activation, bool accumulate,
@@ -119,7 +120,7 @@ struct OneDnn::State {
   Primitive finish(const_dnnl_op_desc_t operation, Activation activation, bool accumulate);
   void run(const Primitive& primitive, std::initializer_list<Argument> arguments);
   void execute(const Primitive& primitive, OneDnnWeight& weight, const void* source, float* destination);
-  void execute_backward(const Primitive& primitive, OneDnnWeight& weight, const float* d_y, float* d_x);
+  void prepare_backward(const Primitive& primitive, OneDnnWeight& weight);
   const void* operand(const OneDnnWeight& weight, const float* x, int64_t count);
 
   Memory& memory;
@@ -269,6 +270,19 @@ const Primitive& OneDnn::State::linear_primitive(const OneDnnWeight& weight, int
   return primitives.emplace(std::move(key), finish(&operation, activation, accumulate)).first->second;
 }
 
+// d_x += d_y·Wᵀ, with W as a linear layer's weight is described: [in,out].
+const Primitive& OneDnn::State::linear_backward_primitive(const OneDnnWeight& weight, int64_t rows) {
+  std::vector<int64_t> key{3, weight.in(), weight.out(), rows, thread_count()};
+  if (const auto found = primitives.find(key); found != primitives.end()) return found->second;
+  const MemoryDescription source = describe({rows, weight.out()}, dnnl_f32, dnnl_ab),
+                          any = describe({weight.out(), weight.in()}, dnnl_f32, dnnl_format_tag_any),
+                          destination = describe({rows, weight.in()}, dnnl_f32, dnnl_ab);
+  dnnl_matmul_desc_t operation;
+  check(dnnl_matmul_desc_init(&operation, &source, &any, nullptr, &destination),
+        "describing a linear layer's gradient");
+  return primitives.emplace(std::move(key), finish(&operation, Activation::none, true)).first->second;
+}
+
 namespace {
 
 struct Extent {
@@ -385,18 +399,23 @@ void OneDnn::State::execute(const Primitive& primitive, OneDnnWeight& weight, co
                   {DNNL_ARG_BIAS, &primitive.bias, weight.bias_}});
 }
 
-void OneDnn::State::execute_backward(const Primitive& primitive, OneDnnWeight& weight, const float* d_y,
-                                     float* d_x) {
-  if (!weight.backward_data_ || !dnnl_memory_desc_equal(&primitive.weight, &weight.backward_layout_)) {
-    memory.release(weight.backward_data_);
-    weight.backward_data_ = nullptr;
-    weight.backward_data_ = memory.allocate(dnnl_memory_desc_get_size(&primitive.weight));
-    weight.backward_layout_ = primitive.weight;
+// Makes the copy of the weight that gradients are computed with.
+void OneDnn::State::prepare_backward(const Primitive& primitive, OneDnnWeight& weight) {
+  if (weight.backward_data_ && dnnl_memory_desc_equal(&primitive.weight, &weight.backward_layout_)) return;
+  memory.release(weight.backward_data_);
+  weight.backward_data_ = nullptr;
+  weight.backward_data_ = memory.allocate(dnnl_memory_desc_get_size(&primitive.weight));
+  weight.backward_layout_ = primitive.weight;
+  if (!weight.linear()) {
     reorder(weight.layout_, weight.data_, weight.backward_layout_, weight.backward_data_);
+    return;
   }
-  run(primitive, {{DNNL_ARG_DIFF_DST, &primitive.source, d_y},
-                  {DNNL_ARG_WEIGHTS, &weight.backward_layout_, weight.backward_data_},
-                  {DNNL_ARG_DIFF_SRC, &primitive.destination, d_x}});
+  // The columns of [in,out], one behind the other, are the rows of its transpose.
+  const MemoryDescription columns = describe(weight.extents_, dnnl_f32, dnnl_ba);
+  void* plain = added.get(dnnl_memory_desc_get_size(&columns));
+  reorder(weight.layout_, weight.data_, columns, plain);
+  reorder(describe({weight.out(), weight.in()}, dnnl_f32, dnnl_ab), plain, weight.backward_layout_,
+          weight.backward_data_);
 }
 
 // x itself, or rounded to what the weight wants it to be multiplied with.
@@ -432,6 +451,16 @@ void OneDnn::linear(const Linear& a) {
   }
 }
 
+void OneDnn::linear_backward(const LinearBackward& a) {
+  auto& weight = const_cast<OneDnnWeight&>(static_cast<const OneDnnWeight&>(*a.forward.weight));
+  if (a.forward.rows == 0) return;
+  const Primitive& primitive = state_->linear_backward_primitive(weight, a.forward.rows);
+  state_->prepare_backward(primitive, weight);
+  state_->run(primitive, {{DNNL_ARG_SRC, &primitive.source, a.d_y},
+                          {DNNL_ARG_WEIGHTS, &weight.backward_layout_, weight.backward_data_},
+                          {DNNL_ARG_DST, &primitive.destination, a.d_x}});
+}
+
 void OneDnn::convolution(const Convolution& a) {
   auto& weight = const_cast<OneDnnWeight&>(static_cast<const OneDnnWeight&>(*a.weight));
   const Extent out = extent_of_result(weight, a);
@@ -465,7 +494,11 @@ void OneDnn::convolution_backward(const ConvolutionBackward& a) {
   }
   // oneDNN's gradient cannot be added to what is there.
   auto* d_x = static_cast<float*>(state_->added.get(static_cast<size_t>(in_count) * sizeof(float)));
-  state_->execute_backward(state_->convolution_backward_primitive(weight, forward), weight, d_y, d_x);
+  const Primitive& primitive = state_->convolution_backward_primitive(weight, forward);
+  state_->prepare_backward(primitive, weight);
+  state_->run(primitive, {{DNNL_ARG_DIFF_DST, &primitive.source, d_y},
+                          {DNNL_ARG_WEIGHTS, &weight.backward_layout_, weight.backward_data_},
+                          {DNNL_ARG_DIFF_SRC, &primitive.destination, d_x}});
   scaled_sum({.count = in_count, .a = a.d_x, .b = d_x, .b_scale = 1, .y = a.d_x});
 }
 

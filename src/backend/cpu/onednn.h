@@ -17,6 +17,7 @@ class OneDnn {
   std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&);
   std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&);
   void linear(const Linear&);
+  void linear_backward(const LinearBackward&);
   void convolution(const Convolution&);
   void convolution_backward(const ConvolutionBackward&);
 

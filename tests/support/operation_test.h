@@ -1,0 +1,60 @@
+#pragma once
+
+// What tests of operations and their gradients have in common.
+
+#include <gtest/gtest.h>
+
+#include "support/golden.h"
+#include "support/instruction_sets.h"
+#include "support/random_values.h"
+
+namespace eg4d::test {
+
+using Values = std::vector<float>;
+using Doubles = std::vector<double>;
+
+inline Values numbers(int64_t count, uint32_t seed) {
+  return hash_tensor(seed, static_cast<size_t>(count), 2);
+}
+
+// Finite differences of Σ_i d_y[i]·value(x)[i] for every x.
+template <class Forward>
+Values differences(const Values& x, const Values& d_y, const Forward& forward, double step = 1e-4) {
+  Doubles at(x.begin(), x.end());
+  Values gradient(x.size());
+  const auto value = [&] {
+    const Doubles y = forward(at);
+    double sum = 0;
+    for (size_t i = 0; i < y.size(); ++i) sum += y[i] * d_y[i];
+    return sum;
+  };
+  for (size_t i = 0; i < x.size(); ++i)
+    gradient[i] = static_cast<float>(central_difference(at[i], step, value));
+  return gradient;
+}
+
+inline Values floats(const Doubles& values) {
+  return converted<float>(values);
+}
+
+// Gradients are added: `added` is what was there before.
+inline void expect_added(const Values& result, const Values& added, const Values& gradient,
+                         double tolerance) {
+  Values wanted = gradient;
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] += added[i];
+  EXPECT_LE(relative_error(result, wanted), tolerance);
+}
+
+// Parameter: the instruction set.
+class OperationTest : public testing::TestWithParam<int64_t> {
+ protected:
+  Tensor device(Shape shape, const Values& values) {
+    return Tensor::from_host<float>(*backend, std::move(shape), values);
+  }
+  NeuralOps& ops() { return backend->neural(); }
+
+  UseInstructionSet instruction_set{GetParam()};
+  std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});
+};
+
+}  // namespace eg4d::test
