@@ -6,6 +6,10 @@ set(EG4D_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/eg4d)
 
 install(TARGETS eg4d RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+# The small models of `eg4d generate`; the program looks for them there.
+if(EXISTS ${CMAKE_SOURCE_DIR}/models/mini)
+  install(DIRECTORY models/mini DESTINATION ${CMAKE_INSTALL_DATADIR}/eg4d/models COMPONENT program)
+endif()
 
 set_target_properties(eg4d_library PROPERTIES EXPORT_NAME eg4d)
 install(TARGETS eg4d_library EXPORT eg4d-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)

@@ -1,9 +1,13 @@
-"""Held-out creatures as folders of pictures: python3 training/make_heldout.py --out out/heldout --count 8
+"""Held-out creatures for bench/evaluate_mini: python3 training/make_heldout.py --out examples/heldout
 
-<creature>/input.png         what the program is given (azimuth 0, moment 0)
-<creature>/video/<t>.png     the truth of its motion, seen by the input's camera
-<creature>/views/<t>/<v>.png the truth from all sides: view v at azimuth 360·(v+1)/21, the last is the input's camera
-<creature>/about.json        seed, elevation, sentence
+orbits/<n>.png   rows are moments, columns the views at azimuth 360·k/21, k = 1 … 21; the last is the input's camera. The first --moving
+                 creatures have 8 moments, one cycle of their motion; the others one
+clips/<n>.png    8 frames of another creature in motion, the first is the input
+spoilt/<n>.png   a picture of another creature; the same, spoilt as renders of Gaussians are
+mean.png         the mean picture of creatures that training may have seen
+about.json       seeds, elevations in degrees, sentences
+
+One of them as a picture to start from: python3 training/make_heldout.py --picture examples/creature.png --first 17
 """
 
 import argparse
@@ -17,37 +21,79 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 
 from mini.compat import DEVICE
-from mini.files import write_png
+from mini.files import picture_bytes, picture_values, write_grid, write_png
+from mini.stages.sdxl import spoil
 from mini.world.draws import HELD_OUT
 from mini.world.prompts import prompt_of
-from mini.world.takes import FRAMES, make_orbits
+from mini.world.takes import FRAMES, USUAL_BUCKET, USUAL_FPS, make_clips, make_orbits, make_singles
+
+TRAINING_LIKE = 900_000_000
+
+
+def seed_of(number):
+    return torch.tensor([HELD_OUT + number], device=DEVICE)
+
+
+def about(number, attributes, **more):
+    seed = HELD_OUT + number
+    return {"seed": seed, "prompt": prompt_of(attributes, 0, random.Random(seed)), **more}
+
+
+def orbits(out, arguments):
+    for n in range(arguments.count):
+        own = seed_of(arguments.first + n)
+        if n < arguments.moving:
+            moments = (torch.arange(FRAMES, device=DEVICE) / FRAMES)[None]
+            orbit = make_orbits(own, moments=moments, strength=torch.ones(1, device=DEVICE))
+        else:
+            orbit = make_orbits(own)
+        write_grid(out / "orbits" / f"{n:03}.png", orbit.pictures.view(-1, *orbit.pictures.shape[-4:]))
+        yield about(arguments.first + n, orbit.attributes, elevation=round(orbit.elevation.item(), 4))
+
+
+def clips(out, arguments):
+    for n in range(arguments.count):
+        number = 2000 + arguments.first + n
+        clip = make_clips(seed_of(number), fps=USUAL_FPS, bucket=USUAL_BUCKET)
+        write_grid(out / "clips" / f"{n:03}.png", clip.pictures)
+        yield about(number, clip.attributes)
+
+
+def spoilt_pairs(out, arguments):
+    torch.manual_seed(arguments.first)
+    random.seed(arguments.first)
+    for n in range(arguments.count):
+        number = 3000 + arguments.first + n
+        pictures, attributes, _, _ = make_singles(seed_of(number))
+        spoilt = picture_bytes(spoil(picture_values(pictures)))
+        write_grid(out / "spoilt" / f"{n:03}.png", torch.stack([pictures, spoilt], 1))
+        yield about(number, attributes)
+
+
+def mean_picture(count):
+    total = sum(make_orbits(torch.tensor([TRAINING_LIKE + n], device=DEVICE)).pictures.float().mean((0, 1)) for n in range(count))
+    return (total / count + 0.5).to(torch.uint8)
 
 
 @torch.no_grad()
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="out/heldout")
-    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--out", default="examples/heldout")
+    parser.add_argument("--count", type=int, default=12, help="creatures of each kind")
+    parser.add_argument("--moving", type=int, default=4, help="orbits with 8 moments")
     parser.add_argument("--first", type=int, default=0, help="number of the first held-out creature")
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--frames", type=int, default=FRAMES)
-    parser.add_argument("--elevation", type=float, help="degrees; otherwise each creature has its own")
+    parser.add_argument("--picture", help="write only the picture of creature --first")
+    parser.add_argument("--side", type=int, default=512, help="of that picture")
     arguments = parser.parse_args()
-    for number in range(arguments.first, arguments.first + arguments.count):
-        seed = torch.tensor([HELD_OUT + number], device=DEVICE)
-        moments = (torch.arange(arguments.frames, device=DEVICE) / arguments.frames)[None]
-        elevation = None if arguments.elevation is None else torch.tensor([arguments.elevation], device=DEVICE)
-        orbit = make_orbits(seed, side=arguments.side, moments=moments, strength=torch.ones(1, device=DEVICE), elevation=elevation)
-        folder = Path(arguments.out) / f"creature_{number:03}"
-        pictures = orbit.pictures[0]
-        write_png(folder / "input.png", pictures[0, -1])
-        for t in range(arguments.frames):
-            write_png(folder / "video" / f"frame_{t:03}.png", pictures[t, -1])
-            for v in range(pictures.shape[1]):
-                write_png(folder / "views" / f"{t:06}" / f"{v + 1:08}.png", pictures[t, v])
-        about = {"seed": int(seed), "elevation": round(orbit.elevation.item(), 4), "prompt": prompt_of(orbit.attributes, 0, random.Random(int(seed)))}
-        (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-        print(folder, about["prompt"])
+    if arguments.picture:
+        pictures, attributes, _, elevation = make_singles(seed_of(arguments.first), side=arguments.side)
+        write_png(arguments.picture, pictures[0])
+        print(about(arguments.first, attributes, elevation=round(elevation.item(), 2)))
+        return
+    out = Path(arguments.out)
+    text = {name: list(make(out, arguments)) for name, make in (("orbits", orbits), ("clips", clips), ("spoilt", spoilt_pairs))}
+    write_png(out / "mean.png", mean_picture(2 * arguments.count))
+    (out / "about.json").write_text(json.dumps(text, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class ModelsCommand : public Command {
     }
     fmt::print("Looked for in:");
     for (const fs::path& folder : model_folders(folder_)) fmt::print(" {}", folder.string());
+    for (const fs::path& folder : bundled_model_folders(folder_)) fmt::print(" {}", folder.string());
     fmt::print(" {}\n", hugging_face_cache().string());
   }
 
@@ -81,8 +82,11 @@ class ModelsCommand : public Command {
       const auto location = find_model(*entry, folder_);
       if (!location) {
         ++missing;
-        fmt::print("{}: missing; \"eg4d models fetch {}\" gets it{}\n", entry->name, entry->name,
-                   entry->gated && hugging_face_token().empty() ? ". " + gated_access_help(*entry) : "");
+        if (entry->bundled)
+          fmt::print("{}: missing; {}\n", entry->name, how_to_get(*entry));
+        else
+          fmt::print("{}: missing; \"eg4d models fetch {}\" gets it{}\n", entry->name, entry->name,
+                     entry->gated && hugging_face_token().empty() ? ". " + gated_access_help(*entry) : "");
         continue;
       }
       const ModelCheck result = check_model(*entry, *location, hash_, progress);
@@ -111,6 +115,7 @@ class ModelsCommand : public Command {
         progress.message(fmt::format("{} is here already: {}", entry->name, location->path.string()));
         continue;
       }
+      if (entry->bundled) throw Error(how_to_get(*entry));
       const fs::path file = fetch_model(*entry, folder, progress);
       progress.end();
       progress.message(fmt::format("{}: {}", entry->name, file.string()));

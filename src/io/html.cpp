@@ -108,7 +108,7 @@ std::string picture(const std::filesystem::path& file) {
 
 std::string video(const std::filesystem::path& file) {
   const MappedFile mapped(file);
-  return fmt::format("<video controls loop autoplay muted playsinline src=\"{}\"></video>\n",
+  return fmt::format("<video loop autoplay muted playsinline src=\"{}\"></video>\n",
                      data_address("video/mp4", mapped.bytes()));
 }
 

@@ -24,7 +24,7 @@ std::string page(const std::string& title, const std::string& body);
 
 // Elements. The files are read and put inside; Error when they cannot be read.
 std::string picture(const std::filesystem::path& file);  // PNG, JPEG or WebP, told by content
-std::string video(const std::filesystem::path& file);    // MP4, plays in a loop
+std::string video(const std::filesystem::path& file);    // MP4, plays in a loop, muted
 std::string figure(const std::string& caption, const std::string& element);
 
 struct Curve {

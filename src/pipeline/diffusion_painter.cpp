@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <iterator>
 
 #include "core/config.h"
+#include "core/error.h"
 #include "pipeline/stage_folder.h"
 
 namespace eg4d {
@@ -15,14 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string identity_of(const DiffusionPainter::Models& models, DiffusionPainterOptions options) {
-  ConfigSchema schema;
-  options.bind(schema);
-  std::string identity = model_identity(models.network.path);
-  if (models.autoencoder) identity += ", " + model_identity(models.autoencoder->path);
-  if (models.matting) identity += ", " + model_identity(models.matting->path);
-  return identity + ", " + schema.to_json();
-}
+constexpr size_t kLargestPrompt = 64 << 10;  // bytes; CLIP looks at 77 words
 
 ImageCheckpoint open_checkpoint(const DiffusionPainter::Models& models) {
   return models.autoencoder ? ImageCheckpoint(models.network.path, models.autoencoder->path)
@@ -76,6 +69,15 @@ DiffusionPainter::Models DiffusionPainter::find_models(const std::string& networ
           find_or_none(matting, "u2net", folder)};
 }
 
+std::string DiffusionPainter::identity_of(const Models& models, DiffusionPainterOptions options) {
+  ConfigSchema schema;
+  options.bind(schema);
+  std::string identity = model_identity(models.network.path);
+  if (models.autoencoder) identity += ", " + model_identity(models.autoencoder->path);
+  if (models.matting) identity += ", " + model_identity(models.matting->path);
+  return identity + ", " + schema.to_json();
+}
+
 DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
                                    const DiffusionPainterOptions& options)
     : backend_(backend),
@@ -118,8 +120,14 @@ Picture DiffusionPainter::paint(const Picture& reference, size_t view, Backgroun
 std::string prompt_file_text(const fs::path& run, const fs::path& dataset) {
   for (const fs::path& folder : {run, dataset}) {
     if (folder.empty() || !fs::is_regular_file(folder / "prompt.txt")) continue;
-    std::ifstream file(folder / "prompt.txt", std::ios::binary);
-    std::string text(std::istreambuf_iterator<char>(file), {});
+    const fs::path path = folder / "prompt.txt";
+    std::ifstream file(path, std::ios::binary);
+    std::string text(kLargestPrompt + 1, 0);
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<size_t>(file.gcount()));
+    if (text.size() > kLargestPrompt)
+      throw Error(fmt::format("{} is too long for a prompt: at most {} bytes are read", path.string(),
+                              kLargestPrompt));
     const char* blank = " \t\r\n";
     text.erase(0, std::min(text.find_first_not_of(blank), text.size()));
     text.erase(text.find_last_not_of(blank) + 1);

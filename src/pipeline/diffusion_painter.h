@@ -36,6 +36,9 @@ class DiffusionPainter : public TargetPainter {
   static Models find_models(const std::string& network, const std::string& autoencoder,
                             const std::string& matting, const std::filesystem::path& folder);
 
+  // What a painter's identity() is, without reading weights.
+  static std::string identity_of(const Models& models, DiffusionPainterOptions options);
+
   // Reads all weights and embeds the prompt. The backend must outlive it.
   DiffusionPainter(Backend& backend, const Models& models, const DiffusionPainterOptions& options);
 
@@ -63,7 +66,7 @@ class ReferencePainter : public TargetPainter {
 };
 
 // The text of prompt.txt in the run folder or the dataset, without white space at its ends; empty where there
-// is none.
+// is none. Throws Error when it is too long for a prompt (64 KiB).
 std::string prompt_file_text(const std::filesystem::path& run, const std::filesystem::path& dataset);
 
 }  // namespace eg4d

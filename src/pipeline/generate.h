@@ -1,14 +1,11 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/progress.h"
-#include "pipeline/diffusion_painter.h"
-#include "pipeline/model_store.h"
+#include "pipeline/generate_models.h"
 #include "pipeline/render.h"
 #include "pipeline/sampling_options.h"
 #include "splat/options.h"
@@ -28,28 +25,11 @@ struct GenerateOptions {
   OrbitPath orbit;
 
   void bind(ConfigSchema& schema);
+  void bind_own(ConfigSchema& schema);  // those that are no stage's
 };
 // paper: SVD-XT 1.1, SV3D_p, SDXL-Turbo with the published settings. mini: small models of the same
-// kinds (bundled_models_folder).
+// kinds that come with the program.
 const PresetTexts& generate_presets();
-
-// The weights of all stages.
-struct GenerateModels {
-  ModelLocation animate, multiview;
-  std::optional<DiffusionPainter::Models> refine;
-  std::filesystem::path folder;       // where LPIPS' and matting's weights are looked for first
-  std::vector<std::string> licenses;  // of the above: "svd_mini: Apache-2.0"
-  bool demonstration = false;         // small models
-};
-// The weights that a preset wants. Throws Error that names what is missing and how to get it.
-GenerateModels find_generate_models(const std::string& preset, const std::filesystem::path& folder);
-
-// The preset for the weights that are here: "paper" when all of its are found, otherwise "mini". `reason` is
-// a sentence for the user.
-struct PresetChoice {
-  std::string preset, reason;
-};
-PresetChoice choose_generate_preset(const std::filesystem::path& folder);
 
 struct GenerateJob {
   struct Item {

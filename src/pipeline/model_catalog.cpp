@@ -41,6 +41,16 @@ ModelEntry file_entry(ModelKind kind, const char* name, const char* purpose, con
   return {kind, name, purpose, "", file, parameters, gigabytes, license, false, needed_by, folder + file};
 }
 
+// Our own small networks. `parameters` is 0: as many as the file has.
+ModelEntry bundled_entry(ModelKind kind, const char* name, const char* purpose, const char* file,
+                         double gigabytes) {
+  ModelEntry entry{kind, name,      purpose,      "",    file,
+                   0,    gigabytes, "Apache-2.0", false, "generate --preset mini"};
+  entry.source = "comes with eg4d; trained by training/ of its repository";
+  entry.bundled = true;
+  return entry;
+}
+
 }  // namespace
 
 bool is_single_file(ModelKind kind) {
@@ -92,6 +102,12 @@ const std::vector<ModelEntry>& model_catalog() {
        "clip-vit-large-patch14.safetensors", 303966208, 1.7, "MIT", false, "", "model.safetensors"},
       {ModelKind::clip_image, "clip_vit_b_32", "the same, small", kClipB32, "clip-vit-base-patch32.bin",
        87849216, 0.6, "MIT", false, "", "pytorch_model.bin"},
+      bundled_entry(ModelKind::video, "svd_mini", "picture to video, 8 frames, 128×128",
+                    "svd_mini.safetensors", 0.015),
+      bundled_entry(ModelKind::video, "sv3d_mini", "picture to 21 views, 128×128", "sv3d_mini.safetensors",
+                    0.015),
+      bundled_entry(ModelKind::image, "sdxl_mini", "picture and text to picture, 128×128", "sdxl_mini",
+                    0.015),
   };
   return entries;
 }

@@ -31,6 +31,8 @@ struct ModelEntry {
   std::string needed_by;   // commands that take it when nothing else is said
   // Where the file comes from, when that is not `file` in the repository: its name there, or its address.
   std::string source = {};
+  // Comes with the program: in mini/ of the models folders (bundled_model_folders), and is not downloaded.
+  bool bundled = false;
 
   std::string address() const;  // of the page or file, for people
 };

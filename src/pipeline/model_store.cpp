@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -116,20 +117,15 @@ std::vector<fs::path> snapshots(const ModelEntry& entry) {
 
 }  // namespace
 
-fs::path bundled_models_folder(const fs::path& folder) {
-  std::vector<fs::path> candidates;
-  if (!folder.empty()) candidates.push_back(folder / "mini");
+std::vector<fs::path> bundled_model_folders(const fs::path& folder) {
+  std::vector<fs::path> folders;
+  if (!folder.empty()) folders.push_back(folder / "mini");
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
-  candidates.push_back(program / "../share/eg4d/models/mini");
-  // A program that was not installed: build/release/eg4d, build/release/tests/eg4d_tests.
-  for (const char* up : {"../..", "../../.."}) candidates.push_back(program / up / "models/mini");
-  for (const fs::path& candidate : candidates)
-    if (exists_as_file(candidate / "svd_mini.safetensors")) return candidate.lexically_normal();
-  throw Error(
-      fmt::format("the mini models are not at '{}'; reinstall eg4d, or give the folder that holds mini/ with "
-                  "--models-folder",
-                  candidates.front().string()));
+  // Installed; not installed: build/release/eg4d, build/release/tests/eg4d_tests.
+  for (const char* place : {"../share/eg4d/models/mini", "../../models/mini", "../../../models/mini"})
+    folders.push_back((program / place).lexically_normal());
+  return folders;
 }
 
 fs::path model_store_folder() {
@@ -149,6 +145,15 @@ fs::path hugging_face_cache() {
 }
 
 namespace {
+
+std::optional<ModelLocation> find_bundled(const ModelEntry& entry, const fs::path& folder) {
+  for (const fs::path& candidate : bundled_model_folders(folder)) {
+    const fs::path path = candidate / entry.file;
+    if (exists_as_file(path)) return ModelLocation{path, false, recorded_sha256(path)};
+    if (has_diffusers_layout(path)) return ModelLocation{path, true, {}};
+  }
+  return {};
+}
 
 std::optional<ModelLocation> find_file(const ModelEntry& entry, const fs::path& folder) {
   std::vector<fs::path> folders = model_folders(folder);
@@ -172,6 +177,7 @@ std::vector<fs::path> model_folders(const fs::path& folder) {
 }
 
 std::optional<ModelLocation> find_model(const ModelEntry& entry, const fs::path& folder) {
+  if (entry.bundled) return find_bundled(entry, folder);
   if (is_single_file(entry.kind)) return find_file(entry, folder);
   const fs::path repository_name = fs::path(entry.repository).filename();
   for (const fs::path& candidate : model_folders(folder)) {
@@ -190,6 +196,16 @@ ModelLocation require_file(const ModelEntry& entry, const fs::path& folder) {
 }
 
 std::string how_to_get(const ModelEntry& entry) {
+  if (entry.bundled) {
+    std::string places;
+    for (const fs::path& folder : bundled_model_folders())
+      places += (places.empty() ? "" : ", ") + folder.string();
+    return fmt::format(
+        "{} ({}) comes with eg4d but is not there: install eg4d again, or give the folder that holds mini/{} "
+        "with "
+        "--models-folder (looked in {})",
+        entry.file, entry.purpose, entry.file, places);
+  }
   return fmt::format(
       "{} ({}) is not on this machine: \"eg4d models fetch {}\" gets it from {}, or put it into {}",
       entry.file, entry.purpose, entry.name, entry.address(), model_store_folder().string());
@@ -209,6 +225,7 @@ ModelLocation require_model(const std::string& name_or_path, const fs::path& fol
     throw Error(fmt::format("there is no model file {}", name_or_path));
   const ModelEntry& entry = find_model_entry(name_or_path);
   if (const auto location = find_model(entry, folder)) return *location;
+  if (entry.bundled) throw Error(how_to_get(entry));
   throw Error(fmt::format(
       "the model {} is not on this machine: \"eg4d models fetch {}\" gets it, or give its file with "
       "--model (looked for {} in {} and in {})",
@@ -231,6 +248,13 @@ std::vector<fs::path> safetensors_files(const ModelEntry& entry, const ModelLoca
 
 WeightMap weights_of_file(const ModelEntry& entry, const ModelLocation& location) {
   return entry.kind == ModelKind::matting ? read_u2net_weights(location.path) : read_weights(location.path);
+}
+
+// "svd.steps" → ("svd", "steps").
+std::pair<std::string, std::string> stage_and_key(const std::string& name) {
+  const size_t dot = name.find('.');
+  if (dot == std::string::npos) return {};
+  return {name.substr(0, dot), name.substr(dot + 1)};
 }
 
 // The tensors that eg4d takes of a file; throws Error when they do not fit the network.
@@ -283,6 +307,33 @@ void verify_hash(const ModelLocation& location, ModelCheck& check, Progress& pro
 }
 
 }  // namespace
+
+std::string training_record(const ModelLocation& location) {
+  std::map<std::string, std::map<std::string, std::string>> stages;
+  ModelEntry any;
+  for (const fs::path& file : safetensors_files(any, location)) {
+    const SafetensorsFile tensors(file);
+    for (const auto& [name, value] : tensors.metadata())
+      if (const auto [stage, key] = stage_and_key(name); !stage.empty()) stages[stage][key] = value;
+  }
+  std::string text;
+  for (const auto& [stage, record] : stages) {
+    const auto value = [&record](const char* key) {
+      const auto found = record.find(key);
+      return found == record.end() ? std::string() : found->second;
+    };
+    std::string parts;
+    const auto add = [&parts](const std::string& part) { parts += (parts.empty() ? "" : ", ") + part; };
+    if (!value("steps").empty()) add(value("steps") + " steps");
+    if (!value("seconds").empty()) add(value("seconds") + " s");
+    if (!value("loss").empty()) add("loss " + value("loss"));
+    if (!value("psnr").empty()) add("PSNR " + value("psnr") + " dB");
+    if (!value("commit").empty()) add("commit " + value("commit"));
+    if (!value("seed").empty()) add("seed " + value("seed"));
+    if (!parts.empty()) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", stage, parts);
+  }
+  return text;
+}
 
 ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, bool hash,
                        Progress& progress) {

@@ -22,22 +22,26 @@ struct ModelLocation {
 // working folder; the store (where fetch puts files: $EG4D_MODELS, else ~/.cache/eg4d/models).
 std::vector<std::filesystem::path> model_folders(const std::filesystem::path& folder = {});
 std::filesystem::path model_store_folder();
-// Where small models for `generate` are: `folder`/mini where given, share/eg4d/models/mini beside an
-// installed program, models/mini of the source tree that it was built in. Throws Error when they are in none.
-std::filesystem::path bundled_models_folder(const std::filesystem::path& folder = {});
+// Where the models that come with the program may be, in order: `folder`/mini where given,
+// share/eg4d/models/mini beside an installed program, models/mini of the source tree that it was built in.
+std::vector<std::filesystem::path> bundled_model_folders(const std::filesystem::path& folder = {});
 // Hugging Face's own folder ($HF_HOME, $XDG_CACHE_HOME/huggingface, ~/.cache/huggingface) and the cache in it
 // ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, else hub/).
 std::filesystem::path hugging_face_home();
 std::filesystem::path hugging_face_cache();
 
 // Looks for the model's file, or its repository in the diffusers layout, in those folders and in Hugging
-// Face's cache.
+// Face's cache; for a bundled model in bundled_model_folders.
 std::optional<ModelLocation> find_model(const ModelEntry& entry, const std::filesystem::path& folder = {});
 
 // For a network of one file; throws Error, how_to_get, when it is not here.
 ModelLocation require_file(const ModelEntry& entry, const std::filesystem::path& folder = {});
 // One sentence.
 std::string how_to_get(const ModelEntry& entry);
+
+// What the headers of a trained-here model's files tell of its training, for people: "svd: 2077 steps, 167 s,
+// loss 0.17, commit cb0db26, seed 0; …"; empty when they tell nothing.
+std::string training_record(const ModelLocation& location);
 
 // The location of what a command was given as its model: a name of the catalogue, a file, or a folder in the
 // diffusers layout. Throws Error saying how to get it when it is not here.

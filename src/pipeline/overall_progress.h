@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ class OverallProgress : public Progress {
     std::string name;
     double share;  // of the whole time, about; the shares add up to 1
   };
-  OverallProgress(Progress& inner, std::vector<Stage> stages);
+  // `on_update` is called with every sign of life.
+  OverallProgress(Progress& inner, std::vector<Stage> stages, std::function<void()> on_update = {});
 
   // `what` is shown with the stage's name where not empty. Stages before this one count as done.
   void begin_stage(size_t index, const std::string& what = {});
@@ -34,6 +36,7 @@ class OverallProgress : public Progress {
  private:
   Progress& inner_;
   const std::vector<Stage> stages_;
+  const std::function<void()> on_update_;
   size_t stage_ = 0;
   std::string what_;
   // The current piece's place in its stage.

@@ -22,6 +22,22 @@ Files files_of(Lpips::Network network) {
   return {"vgg16", "lpips_vgg"};
 }
 
+// Backbone and heads; empty when one is missing.
+std::vector<fs::path> locate_files(Lpips::Network network, const fs::path& models_folder,
+                                   std::string& missing) {
+  const Files names = files_of(network);
+  std::vector<fs::path> files;
+  for (const char* name : {names.backbone, names.heads}) {
+    const auto location = find_model(find_model_entry(name), models_folder);
+    if (!location) {
+      missing = how_to_get(find_model_entry(name));
+      return {};
+    }
+    files.push_back(location->path);
+  }
+  return files;
+}
+
 std::unique_ptr<ClipSimilarity> find_clip(Backend& backend, const fs::path& models_folder,
                                           std::string& missing) {
   for (const char* name : {"clip_vit_l_14", "clip_vit_b_32"})
@@ -37,19 +53,16 @@ Tensor as_batch(const Tensor& image) {
 
 }  // namespace
 
+bool has_lpips(Lpips::Network network, const fs::path& models_folder) {
+  std::string missing;
+  return !locate_files(network, models_folder, missing).empty();
+}
+
 std::unique_ptr<Lpips> find_lpips(Backend& backend, Lpips::Network network, const fs::path& models_folder,
                                   std::string& missing) {
-  const Files files = files_of(network);
-  std::vector<WeightMap> weights;
-  for (const char* name : {files.backbone, files.heads}) {
-    const auto location = find_model(find_model_entry(name), models_folder);
-    if (!location) {
-      missing = how_to_get(find_model_entry(name));
-      return nullptr;
-    }
-    weights.push_back(read_weights(location->path));
-  }
-  return std::make_unique<Lpips>(backend, weights[0], weights[1]);
+  const std::vector<fs::path> files = locate_files(network, models_folder, missing);
+  if (files.empty()) return nullptr;
+  return std::make_unique<Lpips>(backend, read_weights(files[0]), read_weights(files[1]));
 }
 
 std::unique_ptr<Lpips> require_lpips(Backend& backend, Lpips::Network network,

@@ -10,6 +10,8 @@
 
 namespace eg4d {
 
+// Whether find_lpips would find its files, which are not opened.
+bool has_lpips(Lpips::Network network, const std::filesystem::path& models_folder);
 // LPIPS with the weights of the catalogue (alexnet and lpips_alex, or vgg16 and lpips_vgg), or nothing when a
 // file of them is not here; `missing` then gets a sentence that says which and how to get it.
 std::unique_ptr<Lpips> find_lpips(Backend& backend, Lpips::Network network,

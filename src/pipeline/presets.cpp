@@ -37,6 +37,39 @@ density.reset_interval = 0
 density.reset_at_start = false
 density.after_update = true
 )"},
+      // For the mini models' 128×128 views, which are too inconsistent for more.
+      {"mini", R"(
+start.points = "silhouette"
+start.count = 6000
+start.scale = 0.7
+data.swapped_fov = false
+hexplane.resolution = 32
+hexplane.levels = [1, 2]
+hexplane.channels = 16
+hexplane.time_resolution = 8
+hexplane.full_time_axis = true
+deformation.width = 64
+deformation.color_time = "own"
+schedule.coarse_iterations = 150
+schedule.coarse_time = 0
+schedule.fine_iterations = 900
+schedule.evaluate_interval = 150
+schedule.random_resolution = false
+gaussian.sh_interval = 500
+rate.network = 8e-4
+rate.network_final = 8e-6
+rate.grid = 5e-3
+rate.grid_final = 5e-5
+rate.steps = 900
+rate.final_factor = 0.1
+density.from = 200
+density.until = 600
+density.prune_interval = 100
+density.prune_size_from = 1000000
+density.reset_interval = 0
+density.reset_at_start = false
+density.after_update = true
+)"},
       // The published network sizes, the best schedule found.
       {"quality", R"(
 start.points = "silhouette"

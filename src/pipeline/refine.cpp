@@ -55,6 +55,22 @@ void check_distillation(const RefinementOptions& options, TargetPainter& painter
                                  options.sds.max_step));
 }
 
+// What the results depend on.
+StageFolder::Manifest manifest_of(const RefineJob& job, const Dataset& dataset, const std::string& painter,
+                                  bool perceptual) {
+  RefineOptions options = job.options;
+  options.training.checkpoint = {};  // when to save does not change what is computed
+  ConfigSchema schema;
+  options.bind(schema);
+  return {"refine", schema.to_json(),
+          fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run))),
+          painter + (perceptual ? ", LPIPS" : "")};
+}
+
+fs::path refined_folder(const RefineJob& job) {
+  return job.run / "refined";
+}
+
 // One run of the job: the state that lives while it trains.
 class Refinement {
  public:
@@ -66,12 +82,12 @@ class Refinement {
         progress_(progress),
         start_model_(start_model_file(job.run)),
         dataset_(dataset_of_model(job.run, job.dataset)),
-        folder_(job.run / "refined", manifest(), job.overwrite) {}
+        folder_(refined_folder(job), manifest_of(job, dataset_, painter.identity(), lpips != nullptr),
+                job.overwrite) {}
 
   RefineResult run();
 
  private:
-  StageFolder::Manifest manifest() const;
   Tensor target(size_t view, const Tensor& rendered);
   void train();
   void evaluate_now();
@@ -97,16 +113,6 @@ class Refinement {
   size_t targets_ = 0;  // that training has
   Clock::time_point start_ = Clock::now();
 };
-
-StageFolder::Manifest Refinement::manifest() const {
-  RefineOptions options = job_.options;
-  options.training.checkpoint = {};  // when to save does not change what is computed
-  ConfigSchema schema;
-  options.bind(schema);
-  return {"refine", schema.to_json(),
-          fmt::format("{:016x} {}", dataset_.fingerprint(), model_identity(start_model_)),
-          painter_.identity() + (lpips_ ? ", LPIPS" : "")};
-}
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
@@ -250,7 +256,10 @@ void RefineOptions::bind(ConfigSchema& s) {
 
 const PresetTexts& refine_presets() {
   static const PresetTexts presets{{"paper", ""},
-                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"}};
+                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"},
+                                   {"mini",
+                                    "iterations = 200\nevaluate_interval = 50\nrate.steps = "
+                                    "300\nrate.offset = 100\n"}};
   return presets;
 }
 
@@ -258,6 +267,12 @@ RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& paint
                     Progress& progress) {
   check_distillation(job.options.training, painter);
   return Refinement(backend, job, painter, lpips, progress).run();
+}
+
+bool refinement_finished(const RefineJob& job, const std::string& painter, bool perceptual) {
+  if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return false;
+  const Dataset dataset(dataset_of_model(job.run, job.dataset));
+  return StageFolder(refined_folder(job), manifest_of(job, dataset, painter, perceptual), false).finished();
 }
 
 }  // namespace eg4d

@@ -38,7 +38,7 @@ struct RefineOptions {
 
   void bind(ConfigSchema& schema);
 };
-// paper (published), fast (minutes on two cores)
+// paper (published), fast (minutes on two cores), mini (with the mini models)
 const PresetTexts& refine_presets();
 
 // Stage III as a resumable job: the model of a run folder gets refined colours.
@@ -64,5 +64,10 @@ struct RefineResult {
 // painter cannot distil.
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress);
+
+// Whether refine() would find the refinement finished; `painter` is what its identity() would say and
+// `perceptual` whether it would have LPIPS. Nothing of the weights is read. Throws Error when refined/ holds
+// results of other settings.
+bool refinement_finished(const RefineJob& job, const std::string& painter, bool perceptual);
 
 }  // namespace eg4d

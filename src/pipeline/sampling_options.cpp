@@ -34,8 +34,8 @@ const PresetTexts& animate_presets() {
       {"paper", ""},
       {"svd", "frames = 14\nsampler.steps = 25\nguidance.min = 1.0\nguidance.max = 2.5\n"},
       {"mini",
-       "side = 128\nframes = 8\nsampler.steps = 12\nsampler.sigma_max = 80.0\nguidance.min = "
-       "1.2\nguidance.max = 1.8\n"},
+       "side = 128\nframes = 8\nsampler.steps = 8\nsampler.sigma_min = 0.01\nsampler.sigma_max = "
+       "100.0\nsampler.rho = 5.0\nguidance.min = 1.0\nguidance.max = 1.5\n"},
   };
   return presets;
 }
@@ -69,7 +69,8 @@ const PresetTexts& multiview_presets() {
   static const PresetTexts presets{
       {"paper", ""},
       {"mini",
-       "side = 128\nsampler.steps = 10\nsampler.sigma_max = 80.0\nguidance.min = 1.0\nguidance.max = 1.8\n"}};
+       "side = 128\nsampler.steps = 8\nsampler.sigma_min = 0.01\nsampler.sigma_max = 100.0\nsampler.rho = "
+       "5.0\nguidance.min = 1.0\nguidance.max = 1.0\n"}};
   return presets;
 }
 

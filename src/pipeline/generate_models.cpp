@@ -1,0 +1,70 @@
+#include "pipeline/generate_models.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "core/error.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Names = std::array<const char*, 3>;  // of the models that animate, paint views, refine
+constexpr Names kPublished = {"svd_xt_1_1", "sv3d_p", "sdxl_turbo"};
+constexpr Names kMini = {"svd_mini", "sv3d_mini", "sdxl_mini"};
+
+std::vector<std::string> missing_models(const Names& names, const fs::path& folder) {
+  std::vector<std::string> missing;
+  for (const char* name : names)
+    if (!find_model(find_model_entry(name), folder)) missing.emplace_back(name);
+  return missing;
+}
+
+void require_mini_models(const fs::path& folder) {
+  const std::vector<std::string> missing = missing_models(kMini, folder);
+  if (missing.empty()) return;
+  std::vector<std::string> places;
+  for (const fs::path& place : bundled_model_folders(folder)) places.push_back(place.string());
+  throw Error(fmt::format(
+      "the mini models come with eg4d but {} {} not there: install eg4d again, or give the folder that "
+      "holds mini/ with --models-folder (looked in {})",
+      fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are", fmt::join(places, ", ")));
+}
+
+}  // namespace
+
+GenerateModels find_generate_models(const std::string& preset, const fs::path& folder) {
+  const bool mini = preset == "mini";
+  if (mini) require_mini_models(folder);
+  const Names& names = mini ? kMini : kPublished;
+  GenerateModels models;
+  models.folder = folder;
+  models.demonstration = mini;
+  models.animate = require_model(names[0], folder);
+  models.multiview = require_model(names[1], folder);
+  // The mini network knows its own autoencoder only.
+  models.refine = DiffusionPainter::find_models(names[2], mini ? "none" : "", "", folder);
+  const ModelLocation locations[] = {models.animate, models.multiview, models.refine.network};
+  for (size_t i = 0; i < names.size(); ++i) {
+    const ModelEntry& entry = find_model_entry(names[i]);
+    models.used.push_back(
+        {entry.name, entry.license, entry.bundled ? training_record(locations[i]) : std::string()});
+  }
+  const auto add = [&models](const char* name) {
+    models.used.push_back({name, find_model_entry(name).license, ""});
+  };
+  if (models.refine.autoencoder) add("sdxl_vae_fp16_fix");
+  if (models.refine.matting) add("u2net");
+  return models;
+}
+
+PresetChoice choose_generate_preset(const fs::path& folder) {
+  const std::vector<std::string> missing = missing_models(kPublished, folder);
+  if (missing.empty()) return {"paper", "the published weights were found"};
+  return {"mini", fmt::format("the published weights are not here ({} is missing; eg4d models list)",
+                              missing.front())};
+}
+
+}  // namespace eg4d
