@@ -2,7 +2,7 @@
 
 Reconstruction by the autoencoder; views of SV3D against the rendered truth, beside copying the input and the mean picture; temporal flicker
 of generated orbits with and without attention injection; smoothness and identity of SVD's clips; what image to image mends. Grids as PNG.
-The program's own figures come from its `evaluate` command over what make_heldout.py writes.
+The program's own figures come from bench/evaluate_mini over what make_heldout.py writes.
 """
 
 import argparse

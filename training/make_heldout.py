@@ -65,7 +65,9 @@ def spoilt_pairs(out, arguments):
     for n in range(arguments.count):
         number = 3000 + arguments.first + n
         pictures, attributes, _, _ = make_singles(seed_of(number))
-        spoilt = picture_bytes(spoil(picture_values(pictures)))
+        spoilt = pictures
+        while torch.equal(spoilt, pictures):  # some stay clean
+            spoilt = picture_bytes(spoil(picture_values(pictures)))
         write_grid(out / "spoilt" / f"{n:03}.png", torch.stack([pictures, spoilt], 1))
         yield about(number, attributes)
 

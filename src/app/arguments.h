@@ -40,6 +40,11 @@ class Arguments {
   // given.
   void choose_preset(std::function<std::string()> choose) { preset_chooser = std::move(choose); }
 
+  // For a command that shows several sets of settings: `choose` is called when the positionals were taken and
+  // calls settings() with the one that is meant. The options of all `further_settings` can be typed.
+  void choose_settings(std::function<void()> choose) { settings_chooser = std::move(choose); }
+  std::vector<ConfigSchema*> further_settings;
+
   // Whether the option or setting was on the command line.
   bool given(const std::string& key) const;
 
@@ -56,6 +61,7 @@ class Arguments {
   PresetTexts presets;
   std::string preset_name;
   std::function<std::string()> preset_chooser;
+  std::function<void()> settings_chooser;
   std::vector<std::string> given_keys;
 };
 

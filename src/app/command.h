@@ -46,5 +46,7 @@ std::unique_ptr<Command> make_options_command();
 // The whole program: parses, runs, tells errors. Returns the exit code (0; 1 failure; 2 usage; 130
 // interrupted).
 int run_program(int argc, char** argv);
+// The same with other commands.
+int run_program(int argc, char** argv, const std::vector<std::unique_ptr<Command>>& commands);
 
 }  // namespace eg4d

@@ -162,6 +162,19 @@ class CommandParser {
       const bool shown = option.key.find('.') == std::string::npos;
       add(option, shown ? group : "");
     }
+    for (const ConfigSchema* further : arguments_.further_settings)
+      for (const ConfigOption& option : further->options())
+        if (!app_->get_option_no_throw("--" + hyphenated(option.key))) add(option, "");
+  }
+
+  // Options of other sets of settings than the one that was chosen.
+  void reject_other_settings() const {
+    for (const ConfigSchema* further : arguments_.further_settings)
+      for (const ConfigOption& option : further->options()) {
+        const std::string name = "--" + hyphenated(option.key);
+        if (!arguments_.setting_schema->find(option.key) && app_->get_option(name)->count() > 0)
+          throw UsageError(fmt::format("{} is a setting of another command", name));
+      }
   }
 
   void reject_unknown() const {
@@ -192,6 +205,8 @@ class CommandParser {
   }
 
   void take_settings() {
+    if (arguments_.settings_chooser) arguments_.settings_chooser();
+    reject_other_settings();
     ConfigSchema& schema = *arguments_.setting_schema;
     const auto preset = app_->get_option("--preset")->results();
     const auto files = app_->get_option("--config")->results();
@@ -248,6 +263,8 @@ void parse_command_line(int argc, char** argv, const std::vector<std::unique_ptr
   program.set_version_flag("--version", std::string("eg4d ") + kVersion);
   program.set_help_flag("-h,--help", "this help");
   program.footer(kFirstSteps);
+  program.require_subcommand(0,
+                             1);  // then a command's name can be an argument of another: eg4d options refine
   program.get_formatter()->column_width(34);
   program.get_formatter()->label("SUBCOMMAND", "COMMAND");
   program.get_formatter()->label("Subcommands", "Commands");

@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "app/command.h"
+#include "core/error.h"
+#include "core/nearest_name.h"
 #include "pipeline/diffusion_painter.h"
+#include "pipeline/generate.h"
 #include "pipeline/presets.h"
 #include "pipeline/sampling_options.h"
 #include "splat/options.h"
@@ -19,7 +23,7 @@ constexpr const char* kMarkdownHead =
     "The defaults are the published hyper-parameters (preset `paper`). A setting is changed by a preset\n"
     "(`--preset fast`), in a TOML file (`--config mine.toml`), by `--set key=value` or as an option\n"
     "(`--schedule.views 4`); the later in this list wins. A TOML file may begin with `inherits = "
-    "\"fast\"`.\n\n";
+    "\"fast\"`; `eg4d options COMMAND --toml --preset NAME` writes one.\n\n";
 
 class OptionsCommand : public Command {
  public:
@@ -28,30 +32,74 @@ class OptionsCommand : public Command {
     return "every setting with its default and range; the settings in force";
   }
   const char* examples() const override {
-    return "  eg4d options                          what each setting means\n"
+    return "  eg4d options                          what each setting of reconstruct means\n"
+           "  eg4d options multiview                those of another command\n"
            "  eg4d options --toml --preset fast     a preset as a TOML file to start from:\n"
            "      eg4d options --toml --preset fast > mine.toml; eg4d reconstruct dataset -o run --config "
-           "mine.toml";
+           "mine.toml\n"
+           "  eg4d options generate --json --preset mini --animate.seed 5";
   }
   bool computes() const override { return false; }
 
   void declare(Arguments& arguments) override {
+    arguments.positional("COMMAND", command_,
+                         "whose settings: reconstruct (when left out), animate, multiview, refine, generate",
+                         false);
     arguments.options.add("toml", toml_, "the settings in force as a TOML file");
     arguments.options.add("json", json_, "the settings in force as JSON");
     arguments.options.add("markdown", markdown_, "docs/options.md");
-    options_.bind(schema_);
-    arguments.settings(schema_, reconstruct_presets(), "paper");
+    bind();
+    arguments.settings(sets_[0].schema, *sets_[0].presets, "paper");
+    for (SettingSet& set : sets_) arguments.further_settings.push_back(&set.schema);
+    arguments.choose_settings([this, &arguments] {
+      SettingSet& set = chosen();
+      arguments.settings(set.schema, *set.presets, "paper");
+      if (set.command == "generate")
+        arguments.choose_preset([] { return choose_generate_preset({}).preset; });
+    });
   }
 
   void run(const Arguments&, const CommonOptions&, Progress&) override { std::fputs(text().c_str(), stdout); }
 
  private:
-  std::string text() const {
+  struct SettingSet {
+    std::string command;
+    const PresetTexts* presets;
+    ConfigSchema schema;
+  };
+
+  void bind() {
+    sets_[0] = {"reconstruct", &reconstruct_presets(), {}};
+    reconstruct_.bind(sets_[0].schema);
+    sets_[1] = {"animate", &animate_presets(), {}};
+    animate_.bind(sets_[1].schema);
+    sets_[2] = {"multiview", &multiview_presets(), {}};
+    multiview_.bind(sets_[2].schema);
+    sets_[3] = {"refine", &refine_presets(), {}};
+    refine_.bind(sets_[3].schema);
+    painting_.bind(sets_[3].schema);
+    sets_[4] = {"generate", &generate_presets(), {}};
+    generate_.bind(sets_[4].schema);
+  }
+
+  SettingSet& chosen() {
+    std::vector<std::string> names;
+    for (SettingSet& set : sets_) {
+      if (command_ == set.command) return set;
+      names.push_back(set.command);
+    }
+    if (command_.empty()) return sets_[0];
+    throw UsageError(fmt::format("'{}' is no command with settings{}; those are {}", command_,
+                                 did_you_mean(command_, names), fmt::join(names, ", ")));
+  }
+
+  std::string text() {
     if (markdown_) return page();
-    if (json_) return schema_.to_json() + "\n";
-    if (toml_) return schema_.to_toml();
+    const ConfigSchema& schema = chosen().schema;
+    if (json_) return schema.to_json() + "\n";
+    if (toml_) return schema.to_toml();
     std::string lines;
-    for (const ConfigOption& option : schema_.options()) {
+    for (const ConfigOption& option : schema.options()) {
       lines += fmt::format("{} = {}    ({})\n    {}\n", option.key, to_text(option.get()),
                            option.expectation(), option.help);
     }
@@ -59,26 +107,33 @@ class OptionsCommand : public Command {
   }
 
   // docs/options.md: the settings of all stages.
-  std::string page() const {
-    AnimateOptions animate;
-    MultiviewOptions multiview;
-    ConfigSchema animate_schema, multiview_schema;
-    animate.bind(animate_schema);
-    multiview.bind(multiview_schema);
-    RefineOptions refine;
-    DiffusionPainterOptions painting;
-    ConfigSchema refine_schema;
-    refine.bind(refine_schema);
-    painting.bind(refine_schema);
-    return kMarkdownHead + std::string("# reconstruct\n\n") + schema_.to_markdown() +
-           "\n# animate\n\nPresets: `paper`, `svd` (the 14-frame model).\n\n" + animate_schema.to_markdown() +
-           "\n# multiview\n\n" + multiview_schema.to_markdown() +
-           "\n# refine\n\nPresets: `paper`, `fast`.\n\n" + refine_schema.to_markdown();
+  std::string page() {
+    std::string text = kMarkdownHead;
+    for (const SettingSet& set : sets_) {
+      std::vector<std::string> names;
+      for (const auto& [name, preset] : *set.presets) names.push_back("`" + name + "`");
+      text += fmt::format("{}# {}\n\nPresets: {}.\n\n", &set == &sets_[0] ? "" : "\n", set.command,
+                          fmt::join(names, ", "));
+      if (set.command == "generate") {
+        ConfigSchema own;
+        generate_.bind_own(own);
+        text += own.to_markdown();
+      } else {
+        text += set.schema.to_markdown();
+      }
+    }
+    return text;
   }
 
+  std::string command_;
   bool toml_ = false, json_ = false, markdown_ = false;
-  ReconstructOptions options_;
-  ConfigSchema schema_;
+  ReconstructOptions reconstruct_;
+  AnimateOptions animate_;
+  MultiviewOptions multiview_;
+  RefineOptions refine_;
+  DiffusionPainterOptions painting_;
+  GenerateOptions generate_;
+  SettingSet sets_[5];
 };
 
 }  // namespace

@@ -34,8 +34,7 @@ int fail(const char* sentence, ExitCode code) {
   return code;
 }
 
-void run_command(int argc, char** argv) {
-  const auto commands = all_commands();
+void run_command(int argc, char** argv, const std::vector<std::unique_ptr<Command>>& commands) {
   ParsedCommand parsed;
   parse_command_line(argc, argv, commands, parsed);
   if (!parsed.command) return;
@@ -49,9 +48,13 @@ void run_command(int argc, char** argv) {
 }  // namespace
 
 int run_program(int argc, char** argv) {
+  return run_program(argc, argv, all_commands());
+}
+
+int run_program(int argc, char** argv, const std::vector<std::unique_ptr<Command>>& commands) {
   int code = kSuccess;
   try {
-    run_command(argc, argv);
+    run_command(argc, argv, commands);
   } catch (const UsageError& error) {
     code = fail(error.what(), kUsage);
   } catch (const Interrupted& stop) {

@@ -40,6 +40,17 @@ void write_video(const fs::path& path, const fs::path& frames, int count, double
 
 }  // namespace
 
+PaintJob video_painting(const AnimateOptions& options, Picture input) {
+  PaintJob paint;
+  paint.inputs.push_back(std::move(input));
+  paint.frames = options.frames;
+  paint.cond_aug = options.motion.cond_aug;
+  paint.vector = svd_vector(options.motion, options.frames);
+  paint.guidance = GuidanceShape::linear;
+  paint.sampling = options.sampling;
+  return paint;
+}
+
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
   InputPicture input = animation_input(read_picture(job.picture), options.side);
@@ -54,15 +65,8 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   const AnimateResult result{folder.path(), job.output / "video.mp4", folder.finished()};
   if (result.already_done) return result;
 
-  PaintJob paint{.inputs = {input.picture},
-                 .frames = options.frames,
-                 .cond_aug = options.motion.cond_aug,
-                 .vector = svd_vector(options.motion, options.frames),
-                 .guidance = GuidanceShape::linear,
-                 .sampling = options.sampling,
-                 .injection = {},
-                 .last_is_input = false,
-                 .state_folder = folder.path()};
+  PaintJob paint = video_painting(options, std::move(input.picture));
+  paint.state_folder = folder.path();
   const PictureSink sink{
       [&](int, int frame) { return fs::exists(frame_path(folder.path(), frame)); },
       [&](int, int frame, const Picture& picture) { write_png(frame_path(folder.path(), frame), picture); }};

@@ -5,11 +5,11 @@
 #include "core/progress.h"
 #include "pipeline/model_store.h"
 #include "pipeline/sampling_options.h"
+#include "pipeline/video_painter.h"
 
 namespace eg4d {
 
 class Backend;
-class VideoNetworks;
 
 // Stage I-a as a resumable job: a picture becomes a video.
 struct AnimateJob {
@@ -30,5 +30,8 @@ struct AnimateResult {
 // Killed at any moment, the same call continues. Throws Interrupted on Ctrl-C, Error when the picture or the
 // weights do not fit, or when the folder holds a video of other settings.
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress);
+
+// What is painted for a picture that has its final size; without the folder for the state.
+PaintJob video_painting(const AnimateOptions& options, Picture input);
 
 }  // namespace eg4d

@@ -63,22 +63,29 @@ void check_options(const MultiviewOptions& options) {
   if (options.interpolate > 1) require_frame_interpolation();
 }
 
-std::vector<float> condition_vector(const VideoCheckpoint& checkpoint, const MultiviewJob& job) {
-  const MultiviewOptions& options = job.options;
-  switch (checkpoint.kind()) {
-    case VideoCheckpoint::Kind::sv3d_p:
-      return sv3d_p_vector(options.cond_aug, sv3d_orbit(options.views, options.elevation));
-    case VideoCheckpoint::Kind::sv3d_u:
-      if (options.elevation != 0)
-        warn("sv3d_u is not told an elevation: the views will be where it thinks right; sv3d_p is");
-      return sv3d_u_vector(options.cond_aug, options.views);
-    default:
-      throw Error(fmt::format("{} holds SVD, which animates: multiview needs an SV3D model",
-                              job.model.path.string()));
-  }
+std::vector<float> condition_vector(VideoCheckpoint::Kind kind, const MultiviewOptions& options) {
+  if (kind == VideoCheckpoint::Kind::sv3d_p)
+    return sv3d_p_vector(options.cond_aug, sv3d_orbit(options.views, options.elevation));
+  if (options.elevation != 0)
+    warn("sv3d_u is not told an elevation: the views will be where it thinks right; sv3d_p is");
+  return sv3d_u_vector(options.cond_aug, options.views);
 }
 
 }  // namespace
+
+PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& options,
+                        std::vector<Picture> inputs) {
+  PaintJob paint;
+  paint.inputs = std::move(inputs);
+  paint.frames = options.views;
+  paint.cond_aug = options.cond_aug;
+  paint.vector = condition_vector(kind, options);
+  paint.guidance = GuidanceShape::triangle;
+  paint.sampling = options.sampling;
+  if (options.injection) paint.injection = options.injection_options;
+  paint.last_is_input = true;
+  return paint;
+}
 
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
@@ -86,21 +93,16 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   std::optional<VideoNetworks> own;
   VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
   const VideoCheckpoint& checkpoint = networks.checkpoint();
-  PaintJob paint;
-  paint.vector = condition_vector(checkpoint, job);
-  paint.inputs = read_inputs(backend, job);
+  if (checkpoint.kind() == VideoCheckpoint::Kind::svd)
+    throw Error(
+        fmt::format("{} holds SVD, which animates: multiview needs an SV3D model", job.model.path.string()));
+  PaintJob paint = views_painting(checkpoint.kind(), options, read_inputs(backend, job));
   StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
   const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
   if (result.already_done) return result;
 
   const OrbitDataset dataset{result.frames, options.views, options.elevation};
   DatasetWriter writer(folder.path(), dataset);
-  paint.frames = options.views;
-  paint.cond_aug = options.cond_aug;
-  paint.guidance = GuidanceShape::triangle;
-  paint.sampling = options.sampling;
-  if (options.injection) paint.injection = options.injection_options;
-  paint.last_is_input = true;
   paint.state_folder = folder.path();
   const PictureSink sink{
       [&](int video, int frame) { return writer.has(video, frame); },

@@ -5,11 +5,11 @@
 #include "core/progress.h"
 #include "pipeline/model_store.h"
 #include "pipeline/sampling_options.h"
+#include "pipeline/video_painter.h"
 
 namespace eg4d {
 
 class Backend;
-class VideoNetworks;
 
 // Stage I-b as a resumable job: every frame of a video is painted from all sides of an orbit.
 struct MultiviewJob {
@@ -31,5 +31,9 @@ struct MultiviewResult {
 // Killed at any moment, the same call continues. Throws Interrupted on Ctrl-C, Error when the video or the
 // weights do not fit, or when the folder holds views of other settings.
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress);
+
+// What is painted for frames that have their final size; without the folder for the state.
+PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& options,
+                        std::vector<Picture> inputs);
 
 }  // namespace eg4d

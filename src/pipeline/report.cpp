@@ -175,7 +175,7 @@ std::string notes(const Report& report) {
   std::string all = text.empty() ? "" : note(text);
   for (std::string sentence : report.notes) {
     sentence[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(sentence[0])));
-    all += note(html::escape(sentence) + ".");
+    all += "<p class=\"small\">" + html::escape(sentence) + ".</p>\n";
   }
   return all;
 }

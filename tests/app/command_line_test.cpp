@@ -108,6 +108,28 @@ TEST(CommandLine, TheDumpedSettingsAreAConfigurationFile) {
   EXPECT_EQ(run_program({"options", "--toml", "--config", folder / "dump.toml"}).output, dump);
 }
 
+TEST(CommandLine, SettingsOfEveryCommandCanBeDumpedAndReadBack) {
+  const TemporaryFolder folder;
+  for (const char* command : {"reconstruct", "animate", "multiview", "refine", "generate"}) {
+    const std::string dump = run_program({"options", command, "--toml", "--preset", "mini"}).output;
+    EXPECT_TRUE(contains(dump, " = ")) << command;
+    write_text(folder / "dump.toml", dump);
+    EXPECT_EQ(run_program({"options", command, "--toml", "--config", folder / "dump.toml"}).output, dump);
+    EXPECT_EQ(run_program({"options", command, "--json", "--preset", "paper"}).output.substr(0, 1), "{");
+  }
+  const auto settings = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "options");
+    return run_program(arguments).output;
+  };
+  EXPECT_TRUE(contains(settings({"multiview", "--toml", "--elevation", "12"}), "elevation = 12.0\n"));
+  EXPECT_TRUE(contains(settings({"generate", "--toml", "--preset", "mini", "--refine.iterations", "77"}),
+                       "iterations = 77\n"));
+  EXPECT_TRUE(contains(settings({"animate"}), "motion.fps_id = 6"));
+  expect_usage_error({"options", "multiview", "--toml", "--schedule.views", "5"},
+                     {"--schedule.views", "another command"});
+  expect_usage_error({"options", "multivew"}, {"did you mean 'multiview'?"});
+}
+
 TEST(CommandLine, TheOptionsPageIsUpToDate) {
   EXPECT_EQ(read_text(EG4D_DOCS "/options.md"), run_program({"options", "--markdown"}).output)
       << "run: build/release/eg4d options --markdown > docs/options.md";

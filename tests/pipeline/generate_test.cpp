@@ -80,6 +80,12 @@ TEST_F(Generate, FromAPictureToTheReport) {
   EXPECT_TRUE(contains(result.errors, "preset mini: as asked")) << result.errors;
   EXPECT_FALSE(contains(result.errors, "warning")) << result.errors;
 
+  const std::string note = "without weights for matting";
+  EXPECT_EQ(result.errors.find(note), result.errors.rfind(note)) << "said once";
+  EXPECT_TRUE(contains(result.errors, note)) << result.errors;
+  EXPECT_TRUE(contains(report, "Without weights for matting"));
+  EXPECT_TRUE(contains(report, "This picture has a background"));
+
   // Once more: nothing is computed again.
   const auto before = fs::last_write_time(run / "refined/model.safetensors");
   EXPECT_EQ(run_program(command({photo()}, run)).exit_code, 0);
@@ -88,6 +94,9 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const ProgramResult other = run_program(command({photo()}, run, {"--animate.seed", "5"}));
   EXPECT_EQ(other.exit_code, 1);
   EXPECT_TRUE(contains(other.errors, "seed is 5, it was")) << other.errors;
+  const ProgramResult refined = run_program(command({photo()}, run, {"--refine.iterations", "13"}));
+  EXPECT_EQ(refined.exit_code, 1);
+  EXPECT_TRUE(contains(refined.errors, "iterations is 13, it was 12")) << refined.errors;
 }
 
 TEST_F(Generate, SeveralPicturesShareTheWeights) {
@@ -124,6 +133,20 @@ TEST_F(Generate, KilledRunsContinueToTheSameBits) {
   EXPECT_GT(kills, 0);
   EXPECT_EQ(run_program(command({photo()}, killed)).exit_code, 0);
   EXPECT_EQ(outcome(killed), outcome(whole));
+}
+
+// Ctrl-C in the middle: what was spent until then counts.
+TEST_F(Generate, TimesOfStoppedCallsAreKept) {
+  const fs::path run = *folder_ / "stopped";
+  RunningProgram program(command({photo()}, run, {"--set", "multiview.sampler.steps=200"}));
+  const auto multiview_runs = [&] { return fs::exists(run / "multiviews/latents.safetensors"); };
+  for (int i = 0; i < 600 && !multiview_runs(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  program.signal(SIGINT);
+  EXPECT_EQ(program.wait().exit_code, 130);
+  const auto times = nlohmann::json::parse(read_text(run / "generate.json"));
+  EXPECT_GT(times["animate"]["seconds"], 0);
+  EXPECT_GT(times["multiview"]["seconds"], 0);
 }
 
 TEST_F(Generate, SaysWhatIsWrong) {

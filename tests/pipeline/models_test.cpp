@@ -46,6 +46,39 @@ std::string sha256_of(const std::string& text) {
   return hash.hex();
 }
 
+TEST_F(Models, ThatComeWithTheProgramAreListedAndChecked) {
+  const ModelEntry& mini = find_model_entry("svd_mini");
+  EXPECT_EQ(mini.license, "Apache-2.0");
+  fs::create_directories(folder / "models/mini");
+  test::write_tiny_model(test::TinyModel::svd, folder / "models/mini/svd_mini.safetensors");
+  test::write_tiny_model(test::TinyModel::sv3d_p, folder / "models/mini/sv3d_mini.safetensors");
+  test::write_tiny_image_model(folder / "models/mini/sdxl_mini");
+  const fs::path models_folder = folder / "models";
+  for (const char* name : {"svd_mini", "sv3d_mini", "sdxl_mini"}) {
+    const ModelEntry& entry = find_model_entry(name);
+    const auto location = find_model(entry, models_folder);
+    ASSERT_TRUE(location) << name;
+    EXPECT_EQ(location->path, models_folder / "mini" / entry.file);
+    Progress silent;
+    EXPECT_EQ(check_model(entry, *location, false, silent).problem, "") << name;
+    EXPECT_EQ(require_model(name, models_folder).path, location->path);
+  }
+  EXPECT_TRUE(test::contains(test::run_program({"models", "list"}).output, "comes with eg4d"));
+  EXPECT_TRUE(test::contains(how_to_get(mini), "--models-folder"));
+}
+
+TEST_F(Models, TellHowTheyWereTrained) {
+  const float one = 1;
+  write_safetensors(folder / "mine.safetensors", {{"model.weight", DType::f32, {1}, &one}},
+                    {{"svd.steps", "2077"},
+                     {"svd.loss", "0.17"},
+                     {"svd.device", "cuda"},
+                     {"vae.psnr", "31.75"},
+                     {"license", "Apache-2.0"}});
+  EXPECT_EQ(training_record({folder / "mine.safetensors", false, {}}),
+            "svd: 2077 steps, loss 0.17; vae: PSNR 31.75 dB");
+}
+
 TEST_F(Models, AreFoundWhereverTheyAre) {
   EXPECT_FALSE(find_model(entry));
   EXPECT_ERROR(require_model("sv3d_p"), "eg4d models fetch sv3d_p");

@@ -10,6 +10,7 @@
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_options.h"
 #include "support/tiny_scene.h"
 
 namespace eg4d {
@@ -23,15 +24,8 @@ ReconstructJob tiny_job(const fs::path& dataset, const fs::path& output) {
   job.dataset = dataset;
   job.output = output;
   job.preset = "paper";
-  auto& options = job.options;
+  auto& options = job.options = test::tiny_options(20, 40);
   options.start.count = 40;
-  options.hexplane.channels = 4;
-  options.hexplane.resolution = 8;
-  options.hexplane.levels = {1, 2};
-  options.hexplane.time_resolution = 4;
-  options.deformation.width = 8;
-  options.schedule.coarse_iterations = 20;
-  options.schedule.fine_iterations = 40;
   options.schedule.evaluate_interval = 10;
   options.density.from = 5;
   options.density.interval = 5;

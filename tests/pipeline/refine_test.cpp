@@ -15,6 +15,7 @@
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
+#include "support/tiny_options.h"
 #include "support/tiny_scene.h"
 
 namespace eg4d {
@@ -77,15 +78,8 @@ class Refine : public ::testing::Test {
     ReconstructJob job;
     job.dataset = folder_ / "dataset";
     job.output = run;
-    auto& options = job.options;
+    auto& options = job.options = test::tiny_options(50, 50);
     options.start.count = 200;
-    options.hexplane.channels = 4;
-    options.hexplane.resolution = 8;
-    options.hexplane.levels = {1, 2};
-    options.hexplane.time_resolution = 4;
-    options.deformation.width = 8;
-    options.schedule.coarse_iterations = 50;
-    options.schedule.fine_iterations = 50;
     options.schedule.evaluate_interval = 25;
     options.schedule.random_resolution = false;
     options.density.from = 1000;
@@ -205,6 +199,26 @@ TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
     return std::accumulate(colors.begin(), colors.end(), 0.0) / static_cast<double>(colors.size());
   };
   EXPECT_LT(brightness("run/refined/model.safetensors"), brightness("run/coarse/best.safetensors") - 0.02);
+}
+
+TEST_F(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
+  Darker painter;
+  const RefineJob whole = job(folder_ / "run");
+  EXPECT_FALSE(refinement_finished(whole, painter.identity(), false));
+  refine(*backend_, whole, painter, nullptr, quiet_);
+  EXPECT_TRUE(refinement_finished(whole, painter.identity(), false));
+  EXPECT_ERROR(refinement_finished(job(folder_ / "run", 41), painter.identity(), false), "iterations is 41");
+  EXPECT_ERROR(refinement_finished(whole, painter.identity(), true), "other settings");
+}
+
+TEST_F(Refine, APromptFileHasALimit) {
+  fs::create_directories(folder_ / "prompts");
+  const auto prompt = [&] { return prompt_file_text(folder_ / "prompts", {}); };
+  EXPECT_EQ(prompt(), "");
+  test::write_text(folder_ / "prompts/prompt.txt", "\n a red robot \n");
+  EXPECT_EQ(prompt(), "a red robot");
+  test::write_text(folder_ / "prompts/prompt.txt", std::string(70000, 'a'));
+  EXPECT_ERROR(prompt(), "too long for a prompt");
 }
 
 TEST_F(Refine, WithoutScoreDistillationTheNetworkMayGoAfterTheLastTarget) {

@@ -10,21 +10,15 @@
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_lpips.h"
+#include "support/tiny_options.h"
 #include "support/tiny_scene.h"
 
 namespace eg4d {
 namespace {
 
 ReconstructOptions tiny_options() {
-  ReconstructOptions options;
+  ReconstructOptions options = test::tiny_options(30, 60);
   options.start.count = 60;
-  options.hexplane.channels = 8;
-  options.hexplane.resolution = 8;
-  options.hexplane.levels = {1, 2};
-  options.hexplane.time_resolution = 5;
-  options.deformation.width = 16;
-  options.schedule.coarse_iterations = 30;
-  options.schedule.fine_iterations = 60;
   options.gaussian.sh_interval = 20;
   options.density.from = 10;
   options.density.interval = 10;
