@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The main job, from a fresh checkout: installs what is missing, builds the program, trains on the example and shows
-# every kind of output. Everything lands in run/ (or the folder given); the same command continues where it stopped.
-#   scripts/demo.sh [RUN] [options of `eg4d reconstruct`]
+# From a picture to a 4D object, on a fresh checkout: installs what is missing, builds the program, and runs every stage
+# with the mini models that come with it. Everything lands in run/ (or the folder given); the same command continues where
+# it stopped. scripts/demo-reconstruct.sh trains on a multi-view video instead.
+#   scripts/demo.sh [RUN] [options of `eg4d generate`]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 run=run
@@ -18,12 +19,9 @@ cmake --preset release >/dev/null
 cmake --build --preset release --target eg4d
 eg4d=build/release/eg4d
 
-$eg4d reconstruct examples/robot-192 -o "$run" --preset fast "$@"
-$eg4d evaluate "$run" examples/robot-192 --split novel --json "$run/novel.json"
-$eg4d render "$run" -o "$run/orbit.mp4"
-$eg4d export "$run" -o "$run/object.ply"
+$eg4d generate examples/creature.png -o "$run" --preset mini "$@"
 echo
-echo "Trained model   $run/coarse/model.safetensors"
-echo "Figures         $run/coarse/metrics.json (novel views, per picture: $run/novel.json)"
+echo "Report          $run/report.html: open it in a browser"
 echo "Orbit           $run/orbit.mp4"
 echo "First moment    $run/object.ply, for any viewer of Gaussian splats"
+echo "Model           $($eg4d info "$run" | sed -n 's/^model *//p'), in $run; eg4d render and eg4d export take $run"

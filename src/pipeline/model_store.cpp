@@ -257,6 +257,17 @@ std::pair<std::string, std::string> stage_and_key(const std::string& name) {
   return {name.substr(0, dot), name.substr(dot + 1)};
 }
 
+// "2077 steps, 167 s, loss 0.17": what is known of a stage's training.
+std::string record_text(const std::map<std::string, std::string>& record) {
+  constexpr const char* kForms[][2] = {{"steps", "{} steps"},  {"seconds", "{} s"},     {"loss", "loss {}"},
+                                       {"psnr", "PSNR {} dB"}, {"commit", "commit {}"}, {"seed", "seed {}"}};
+  std::string text;
+  for (const auto& [key, form] : kForms)
+    if (const auto found = record.find(key); found != record.end())
+      text += (text.empty() ? "" : ", ") + fmt::format(fmt::runtime(form), found->second);
+  return text;
+}
+
 // The tensors that eg4d takes of a file; throws Error when they do not fit the network.
 WeightMap checked_file(const ModelEntry& entry, const ModelLocation& location) {
   const WeightMap weights = weights_of_file(entry, location);
@@ -317,21 +328,9 @@ std::string training_record(const ModelLocation& location) {
       if (const auto [stage, key] = stage_and_key(name); !stage.empty()) stages[stage][key] = value;
   }
   std::string text;
-  for (const auto& [stage, record] : stages) {
-    const auto value = [&record](const char* key) {
-      const auto found = record.find(key);
-      return found == record.end() ? std::string() : found->second;
-    };
-    std::string parts;
-    const auto add = [&parts](const std::string& part) { parts += (parts.empty() ? "" : ", ") + part; };
-    if (!value("steps").empty()) add(value("steps") + " steps");
-    if (!value("seconds").empty()) add(value("seconds") + " s");
-    if (!value("loss").empty()) add("loss " + value("loss"));
-    if (!value("psnr").empty()) add("PSNR " + value("psnr") + " dB");
-    if (!value("commit").empty()) add("commit " + value("commit"));
-    if (!value("seed").empty()) add("seed " + value("seed"));
-    if (!parts.empty()) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", stage, parts);
-  }
+  for (const auto& [stage, record] : stages)
+    if (const std::string parts = record_text(record); !parts.empty())
+      text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", stage, parts);
   return text;
 }
 
