@@ -23,7 +23,7 @@ class Config:
     tower_batch: int = 768
     tower_rate: float = 1e-3
     sv3d_batch: int = 64
-    sv3d_bank: int = 24000  # orbits
+    sv3d_bank: int = 40000  # orbits
     svd_batch: int = 128
     svd_bank: int = 60000  # clips
     video_rate: float = 8e-4

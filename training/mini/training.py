@@ -67,10 +67,10 @@ class Trainer:
         self.rate = learning_rate(self.peak, self.step, self.budget.share())
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # before the next way forward, which may use the gradients' memory again
         self.average.update()
         self.step += 1
         values = torch.stack([loss.detach().float(), *(f.detach().float() for f in figures)])

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..compat import DEVICE, autocast, channels_last, compiled, say
+from ..compat import COMPILE, DEVICE, autocast, channels_last, compiled, say
 from ..files import load_part, picture_values
 from ..models.diffusion import v_scaling
 from ..models.layers import sinusoids
@@ -97,11 +97,27 @@ def video_loss(network, kind, latents, context, vector):
 
 
 def _warm_up(network, config, kind, sizes):
-    """One step on random numbers, so that the code is compiled while other processes still make what this one waits for."""
+    """Steps on random numbers, so that the code is compiled while other processes still make what this one waits for: the
+    second one records CUDA graphs, the third one runs them."""
     frames, count = (VIEWS if kind == "sv3d" else FRAMES), config.sv3d_batch if kind == "sv3d" else config.svd_batch
-    latents = torch.randn(count, frames, 4, SIDE // 8, SIDE // 8, device=DEVICE)
-    loss = video_loss(network, kind, latents, torch.randn(count, sizes.context, device=DEVICE), torch.randn(count, frames, sizes.vector, device=DEVICE))
-    loss.backward()
+    for _ in range(3 if COMPILE else 1):
+        latents = torch.randn(count, frames, 4, SIDE // 8, SIDE // 8, device=DEVICE)
+        loss = video_loss(network, kind, latents, torch.randn(count, sizes.context, device=DEVICE), torch.randn(count, frames, sizes.vector, device=DEVICE))
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+
+
+def _ready(network, config, kind, sizes):
+    """The network compiled, with CUDA graphs where they work: thousands of small kernels a step otherwise wait for the processor."""
+    try:
+        fast = compiled(network, mode="reduce-overhead")
+        _warm_up(fast, config, kind, sizes)
+    except RuntimeError as error:
+        say(f"{kind}: without CUDA graphs: {error}")
+        network.zero_grad(set_to_none=True)
+        fast = compiled(network)
+        _warm_up(fast, config, kind, sizes)
+    return fast
 
 
 def run(kind, config, out, state, deadline, metadata):
@@ -113,20 +129,18 @@ def run(kind, config, out, state, deadline, metadata):
     if previous:
         load_part(network, previous[0])
     network = channels_last(network)
-    fast = compiled(network)
-    _warm_up(fast, config, kind, sizes)
-    network.zero_grad(set_to_none=True)
+    fast = _ready(network, config, kind, sizes)
     say(f"{kind}: warmed up after {clock.spent():.0f} s")
     vae, towers = (wait_for(state, name, deadline) for name in ("vae", "towers"))
     encoder = channels_last(load_part(Encoder(config.vae), vae[0], "encoder.")).eval()
     tower = load_part(ImageTower(config.tower), towers[0], "image.").to(DEVICE).eval()
     seeds = Seeds(float(previous[1]["next_seed"]) if previous else FIRST_SEED[kind])
     bank = Bank(kind, config.sv3d_bank if kind == "sv3d" else config.svd_bank, config.chunk, seeds, compiled(encoder), tower)
-    filling = Budget(max((deadline - clock.spent()) * 0.14, 1))
+    filling = Budget(max((deadline - clock.spent()) * 0.08, 1))
     while bank.filled < len(bank.latents) and not (filling.over() and bank.filled):
         bank.add_chunk()
     say(f"{kind}: {bank.filled} takes in {filling.spent():.1f} s")
-    # A fresh chunk every so often, so that about an eighth of the time goes into new creatures.
+    # A fresh chunk every so often, so that about a seventh of the time goes into new creatures.
     per_chunk = filling.spent() / max(bank.filled / bank.chunk, 1)
     training = Budget(max(deadline - clock.spent(), 1))
     rate = config.video_rate * (0.6 if previous else 1)
@@ -141,7 +155,7 @@ def run(kind, config, out, state, deadline, metadata):
     while not training.over():
         if regularly.due():
             save()
-        if renewing < 0.12 * training.spent() and trainer.step % 10 == 9:
+        if renewing < 0.15 * training.spent() and trainer.step % 10 == 9:
             bank.add_chunk()
             renewing += per_chunk
         trainer.go(video_loss(fast, kind, *bank.batch(config.sv3d_batch if kind == "sv3d" else config.svd_batch)))
