@@ -183,12 +183,14 @@ struct Upsample {
   float* y = nullptr;
 };
 
-// Bilinear resampling without antialiasing; pixel centres at half pixels (PyTorch's align_corners = false).
+// Bilinear resampling without antialiasing; pixel centres at half pixels (PyTorch's align_corners = false),
+// or with align_corners so that the corners' centres fall on each other.
 struct ResizeFeatures {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
   int64_t out_height = 0, out_width = 0;
   const float* x = nullptr;  // [batch,height,width,channels]
   float* y = nullptr;        // [batch,out_height,out_width,channels]
+  bool align_corners = false;
 };
 
 // The largest value of every window, channel by channel; NaN wins. Windows are cut off at the right and

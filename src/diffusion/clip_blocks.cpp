@@ -25,6 +25,28 @@ std::vector<float> swap_last_axes(const std::vector<float>& values, int64_t b, i
   return swapped;
 }
 
+namespace {
+
+// What Hugging Face's library calls a block's tensors.
+struct BlockNames {
+  const char *norm1, *norm2, *query, *key, *value, *out, *widen, *narrow;
+  float epsilon;
+};
+constexpr BlockNames kHuggingFace = {"layer_norm1",      "layer_norm2",      "self_attn.q_proj",
+                                     "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
+                                     "mlp.fc1",          "mlp.fc2",          kClipNormEpsilon};
+constexpr BlockNames kVisionTransformer = {"layernorm_before",
+                                           "layernorm_after",
+                                           "attention.attention.query",
+                                           "attention.attention.key",
+                                           "attention.attention.value",
+                                           "attention.output.dense",
+                                           "intermediate.dense",
+                                           "output.dense",
+                                           1e-12f};
+
+}  // namespace
+
 ClipBlock::ClipBlock(const Loader& loader, int64_t width, ClipNames names) {
   if (names == ClipNames::open_clip) {
     norm1_ = loader.norm("ln_1", width, kClipNormEpsilon);
@@ -37,20 +59,24 @@ ClipBlock::ClipBlock(const Loader& loader, int64_t width, ClipNames names) {
         loader.extent({{"mlp.c_fc.bias", 0}, {"mlp.c_fc.weight", 0}, {"mlp.c_proj.weight", 1}});
     widen_ = loader.linear("mlp.c_fc", width, inner);
     narrow_ = loader.linear("mlp.c_proj", inner, width);
-  } else {
-    norm1_ = loader.norm("layer_norm1", width, kClipNormEpsilon);
-    norm2_ = loader.norm("layer_norm2", width, kClipNormEpsilon);
-    query_key_value_ =
-        loader.at("self_attn").stacked_linear({"q_proj", "k_proj", "v_proj"}, width, width, {});
-    out_ = loader.linear("self_attn.out_proj", width, width);
-    const int64_t inner = loader.extent({{"mlp.fc1.bias", 0}, {"mlp.fc1.weight", 0}, {"mlp.fc2.weight", 1}});
-    widen_ = loader.linear("mlp.fc1", width, inner);
-    narrow_ = loader.linear("mlp.fc2", inner, width);
+    return;
   }
+  const BlockNames& own = names == ClipNames::hugging_face ? kHuggingFace : kVisionTransformer;
+  norm1_ = loader.norm(own.norm1, width, own.epsilon);
+  norm2_ = loader.norm(own.norm2, width, own.epsilon);
+  query_key_value_ = loader.stacked_linear({own.query, own.key, own.value}, width, width, {});
+  out_ = loader.linear(own.out, width, width);
+  const std::string widen = own.widen, narrow = own.narrow;
+  const int64_t inner = loader.extent(
+      {{(widen + ".bias").c_str(), 0}, {(widen + ".weight").c_str(), 0}, {(narrow + ".weight").c_str(), 1}});
+  widen_ = loader.linear(widen, width, inner);
+  narrow_ = loader.linear(narrow, inner, width);
 }
 
 std::vector<ClipBlock> clip_blocks(const Loader& loader, int64_t width, ClipNames names) {
-  const std::string name = names == ClipNames::open_clip ? "transformer.resblocks" : "encoder.layers";
+  const std::string name = names == ClipNames::open_clip      ? "transformer.resblocks"
+                           : names == ClipNames::hugging_face ? "encoder.layers"
+                                                              : "encoder.layer";
   std::vector<ClipBlock> blocks;
   for (int64_t i = 0, count = loader.children(name); i < count; ++i)
     blocks.emplace_back(loader.at(fmt::format("{}.{}", name, i)), width, names);

@@ -1,6 +1,6 @@
 #pragma once
 
-// What CLIP's image tower and its text encoders share.
+// What CLIP's image tower, its text encoders and other vision transformers share.
 
 #include <vector>
 
@@ -11,9 +11,10 @@ namespace eg4d {
 inline constexpr float kClipNormEpsilon = 1e-5f;
 inline constexpr int64_t kClipHeadChannels = 64;  // of an attention head, in the text encoders
 
-// OpenCLIP's own names ("transformer.resblocks.0.attn.in_proj_weight") or those of Hugging Face's library
-// ("encoder.layers.0.self_attn.q_proj.weight").
-enum class ClipNames { open_clip, hugging_face };
+// OpenCLIP's own names ("transformer.resblocks.0.attn.in_proj_weight"), those of Hugging Face's library
+// ("encoder.layers.0.self_attn.q_proj.weight"), or that library's for other vision transformers
+// ("encoder.layer.0.attention.attention.query.weight"), whose norms have another epsilon.
+enum class ClipNames { open_clip, hugging_face, vision_transformer };
 
 // A transformer block that normalises before attention and before its two linear layers.
 class ClipBlock {

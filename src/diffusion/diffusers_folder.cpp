@@ -122,13 +122,13 @@ void add_under_single_names(WeightMap& weights, DiffusersFamily family, const Fo
   for (auto& [name, item] : items) add_stacked(weights, name, std::move(item));
 }
 
-std::vector<fs::path> autoencoder_files(const fs::path& path) {
+// Of one network: the file itself, or those of its folder, which may lie in a model's.
+std::vector<fs::path> network_files(const fs::path& path, const char* component, const char* network) {
   if (!fs::is_directory(path)) return {path};
-  for (const fs::path& folder : {path, path / "vae"})
+  for (const fs::path& folder : {path, path / component})
     if (auto files = files_with_stem(folder, "diffusion_pytorch_model"); !files.empty()) return files;
-  throw Error(
-      fmt::format("'{}' has no 'diffusion_pytorch_model.safetensors': give an autoencoder's folder or file",
-                  path.string()));
+  throw Error(fmt::format("'{}' has no 'diffusion_pytorch_model.safetensors': give {}'s folder or file",
+                          path.string(), network));
 }
 
 }  // namespace
@@ -148,7 +148,7 @@ WeightMap read_diffusers_folder(const fs::path& folder, DiffusersFamily family) 
 }
 
 WeightMap read_autoencoder(const fs::path& path) {
-  const std::vector<fs::path> files = autoencoder_files(path);
+  const std::vector<fs::path> files = network_files(path, "vae", "an autoencoder");
   const WeightMap stored(files[0]);
   if (stored.contains_prefix(kFirstStage)) {
     WeightMap own = stored.below(kFirstStage);
@@ -169,6 +169,35 @@ WeightMap read_autoencoder(const fs::path& path) {
   add_tensors(weights, files, "vae", tensors);
   add_under_single_names(weights, DiffusersFamily::image, tensors);
   return weights;
+}
+
+WeightMap read_control_net(const fs::path& path) {
+  const std::string single = "model.diffusion_model.", folder = "unet/", own = folder + "controlnet_";
+  WeightMap weights;
+  weights.set_path(path);
+  FolderTensors tensors;
+  add_tensors(weights, network_files(path, "controlnet", "a ControlNet"), "unet", tensors);
+  const bool output_blocks = tensors.count(folder + "conv_out.weight") != 0;
+  FolderTensors only_here;
+  for (auto item = tensors.begin(); item != tensors.end();) {
+    const bool moves = item->first.starts_with(own);
+    if (moves) only_here.insert(*item);
+    item = moves ? tensors.erase(item) : std::next(item);
+  }
+  if (only_here.empty() || output_blocks)
+    throw Error(
+        fmt::format("'{}' is no ControlNet as the diffusers library keeps it (tensors 'controlnet_*'): give "
+                    "controlnet-depth-sdxl-1.0 (\"eg4d models list\")",
+                    path.string()));
+  add_under_single_names(weights, DiffusersFamily::image, tensors);
+  WeightMap named = weights;
+  for (const auto& [name, item] : weights.items()) {
+    named.remove(name);
+    named.add_item("control_model." + name.substr(single.size()), item);
+  }
+  for (const auto& [name, entry] : only_here)
+    named.add_item("control_model." + name.substr(folder.size()), {entry->shape, {entry}});
+  return named;
 }
 
 }  // namespace eg4d

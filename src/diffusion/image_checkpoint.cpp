@@ -129,8 +129,8 @@ int64_t ImageCheckpoint::extent(const std::string& name, size_t axis) const {
   return weights_.items().at(name).shape.at(axis);
 }
 
-void ImageCheckpoint::check() const {
-  ImageUNet::check(weights_, kUNet);
+void ImageCheckpoint::check() {
+  unet_form_ = ImageUNet::check(weights_, kUNet);
   check_networks_of_autoencoder(weights_);
   ClipTextEncoder::check(weights_, kFirstText);
   ClipTextEncoder::check(weights_, kSecondText);
@@ -159,6 +159,14 @@ int64_t ImageCheckpoint::context_width() const {
 }
 int64_t ImageCheckpoint::pooled_width() const {
   return extent(kSecondText + "text_projection", 1);
+}
+int64_t ImageCheckpoint::pixels_of_a_latent() const {
+  int64_t pixels = 1;
+  for (int level = 0;
+       weights_.contains(fmt::format("{}encoder.down.{}.downsample.conv.weight", kFirstStage, level));
+       ++level)
+    pixels *= 2;
+  return pixels;
 }
 int64_t ImageCheckpoint::size_width() const {
   return (extent(kUNet + "label_emb.0.0.weight", 1) - pooled_width()) / kSizeNumbers;

@@ -41,16 +41,19 @@ class ImageCheckpoint {
 
   int64_t context_width() const;  // of both text encoders side by side: 2048
   int64_t pooled_width() const;   // 1280
-  int64_t size_width() const;     // sinusoids of each of the six numbers of a picture's size: 256
+  const ImageUNet::Form& unet_form() const { return unet_form_; }
+  int64_t pixels_of_a_latent() const;  // on each side: 8
+  int64_t size_width() const;          // sinusoids of each of the six numbers of a picture's size: 256
 
  private:
   void refuse_other_models() const;
-  void check() const;
+  void check();
   void read_tokenizers(const std::filesystem::path& folder);
   int64_t extent(const std::string& name, size_t axis) const;
 
   WeightMap weights_;
   ImageModelConfig config_;
+  ImageUNet::Form unet_form_;
   std::array<std::shared_ptr<const ClipTokenizer>, 2> tokenizers_;  // the folder's own
 };
 

@@ -44,13 +44,13 @@ class ConfigFile {
   bool flag(const char* name, bool otherwise) const {
     return has(name) && values_[name].is_boolean() ? values_[name].get<bool>() : otherwise;
   }
-  // A list of whole numbers, or one number that stands for `count` of them.
-  std::vector<int64_t> list(const char* name, size_t count) const {
+  // A list of whole numbers from `least` on, or one number that stands for `count` of them.
+  std::vector<int64_t> list(const char* name, size_t count, int64_t least = 1) const {
     if (!has(name)) return {};
     if (!values_[name].is_array()) return std::vector<int64_t>(count, whole(name, 1));
     std::vector<int64_t> numbers;
     for (const json& value : values_[name]) {
-      if (!value.is_number_integer() || value.get<int64_t>() <= 0)
+      if (!value.is_number_integer() || value.get<int64_t>() < least)
         throw Error(
             fmt::format("'{}': \"{}\" holds {}, not a positive whole number", path_, name, value.dump()));
       numbers.push_back(value.get<int64_t>());
@@ -125,6 +125,31 @@ float read_latent_scale(const fs::path& folder, float otherwise) {
     if (const ConfigFile file(path); file.has("scaling_factor"))
       return static_cast<float>(file.number("scaling_factor", otherwise));
   return otherwise;
+}
+
+std::vector<int64_t> read_control_heads(const fs::path& folder) {
+  const ConfigFile file(folder / "config.json");
+  if (file.text("_class_name", "") != "ControlNetModel") return {};
+  const std::string order = file.text("controlnet_conditioning_channel_order", "rgb");
+  if (order != "rgb")
+    throw Error(
+        fmt::format("'{}': hints with channels in the order \"{}\" are not built here", file.path(), order));
+  if (file.flag("global_pool_conditions", false))
+    throw Error(fmt::format("'{}': \"global_pool_conditions\" is not built here", file.path()));
+  return heads_per_level(file);
+}
+
+DptHybrid::Options read_dpt_options(const fs::path& folder) {
+  const ConfigFile file(folder / "config.json");
+  DptHybrid::Options options;
+  if (file.text("model_type", "") != "dpt") return options;
+  if (!file.flag("is_hybrid", true))
+    throw Error(
+        fmt::format("'{}' is DPT without a residual network; only DPT-Hybrid is built here", file.path()));
+  if (file.has("num_attention_heads")) options.heads = file.whole("num_attention_heads", 1);
+  const std::vector<int64_t> indices = file.list("backbone_out_indices", 4, 0);
+  if (indices.size() == 4) options.taps = {indices[2], indices[3]};
+  return options;
 }
 
 }  // namespace eg4d

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "core/error.h"
 #include "diffusion/conditioning.h"
+#include "diffusion/unet_frame.h"
 
 namespace eg4d {
 namespace {
@@ -19,18 +21,26 @@ int64_t round_up(int64_t count, int64_t unit) {
   return (count + unit - 1) / unit * unit;
 }
 
-// [height,width,3] in [0,1] → [padded_height,padded_width,3] in [-1,1], the border repeated.
-std::vector<float> padded_to_model_range(std::span<const float> picture, int64_t height, int64_t width,
-                                         int64_t padded_height, int64_t padded_width) {
-  std::vector<float> padded;
-  padded.reserve(static_cast<size_t>(padded_height * padded_width * kColors));
+// [height,width,3] → [padded_height,padded_width,3], the border repeated.
+std::vector<float> padded(std::span<const float> picture, int64_t height, int64_t width,
+                          int64_t padded_height, int64_t padded_width) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(padded_height * padded_width * kColors));
   for (int64_t y = 0; y < padded_height; ++y)
     for (int64_t x = 0; x < padded_width; ++x) {
       const size_t pixel =
           static_cast<size_t>((std::min(y, height - 1) * width + std::min(x, width - 1)) * kColors);
-      for (size_t c = 0; c < kColors; ++c) padded.push_back(2 * picture[pixel + c] - 1);
+      values.insert(values.end(), &picture[pixel], &picture[pixel] + kColors);
     }
-  return padded;
+  return values;
+}
+
+// The same, [0,1] → [-1,1].
+std::vector<float> padded_to_model_range(std::span<const float> picture, int64_t height, int64_t width,
+                                         int64_t padded_height, int64_t padded_width) {
+  std::vector<float> values = padded(picture, height, width, padded_height, padded_width);
+  for (float& value : values) value = 2 * value - 1;
+  return values;
 }
 
 std::vector<float> cut_out(const std::vector<float>& picture, int64_t padded_width, int64_t height,
@@ -62,15 +72,21 @@ std::vector<float> gradient_of_padding(std::span<const float> d_padded, int64_t 
 }  // namespace
 
 struct ImageToImage::Parts {
-  Parts(Backend& b, const ImageCheckpoint& checkpoint, Precision precision)
+  Parts(Backend& b, const ImageCheckpoint& checkpoint, Precision precision,
+        const ControlNetCheckpoint* control_checkpoint)
       : backend(b),
         config(checkpoint.config()),
         size_width(checkpoint.size_width()),
         encoder(checkpoint.encoder(b)),
         decoder(checkpoint.decoder(b)),
-        unet(checkpoint.unet(b, precision)) {}
+        unet(checkpoint.unet(b, precision)),
+        control(control_checkpoint ? control_checkpoint->network(b, precision) : nullptr) {}
 
-  const ImageUNet::Conditioning& conditioning(int64_t height, int64_t width, bool guided);
+  // Of both networks; the ControlNet's is null where there is none.
+  struct Conditioning {
+    std::shared_ptr<const ImageConditioning> unet, control;
+  };
+  const Conditioning& conditioning(int64_t height, int64_t width, bool guided);
 
   Backend& backend;
   ImageModelConfig config;
@@ -78,12 +94,21 @@ struct ImageToImage::Parts {
   std::unique_ptr<AutoencoderEncoder> encoder;
   std::unique_ptr<AutoencoderDecoder> decoder;
   std::unique_ptr<ImageUNet> unet;
+  std::unique_ptr<ControlNet> control;
   PromptEmbedding prompt, negative;
-  std::map<std::tuple<int64_t, int64_t, bool>, std::shared_ptr<const ImageUNet::Conditioning>> conditionings;
+  std::map<std::tuple<int64_t, int64_t, bool>, Conditioning> conditionings;
 };
 
-ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision)
-    : parts_(std::make_unique<Parts>(backend, checkpoint, precision)) {}
+struct ImageToImage::Control {
+  Tensor hint;
+  float scale;
+};
+
+ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision,
+                           const ControlNetCheckpoint* control) {
+  if (control) control->check_fits(checkpoint);
+  parts_ = std::make_unique<Parts>(backend, checkpoint, precision, control);
+}
 
 ImageToImage::~ImageToImage() = default;
 
@@ -94,9 +119,10 @@ void ImageToImage::set_prompt(PromptEmbedding prompt, PromptEmbedding negative) 
 }
 
 // Of latents of that size; with guidance for two rows, the negative prompt first.
-const ImageUNet::Conditioning& ImageToImage::Parts::conditioning(int64_t height, int64_t width, bool guided) {
-  auto& kept = conditionings[{height, width, guided}];
-  if (kept) return *kept;
+const ImageToImage::Parts::Conditioning& ImageToImage::Parts::conditioning(int64_t height, int64_t width,
+                                                                           bool guided) {
+  Conditioning& kept = conditionings[{height, width, guided}];
+  if (kept.unet) return kept;
   const double decoded_height = static_cast<double>(height * encoder->size_multiple()),
                decoded_width = static_cast<double>(width * encoder->size_multiple());
   const std::vector<double> sizes = {decoded_height, decoded_width, 0, 0, decoded_height, decoded_width};
@@ -112,22 +138,33 @@ const ImageUNet::Conditioning& ImageToImage::Parts::conditioning(int64_t height,
     vector.insert(vector.end(), sinusoids.begin(), sinusoids.end());
   }
   const auto count = static_cast<int64_t>(rows.size());
-  kept = unet->condition(
-      Tensor::from_host<float>(
-          backend, {count, static_cast<int64_t>(ClipTokenizer::kContext), unet->context_width()}, context),
-      Tensor::from_host<float>(backend, {count, unet->vector_width()}, vector));
-  return *kept;
+  const Tensor tokens = Tensor::from_host<float>(
+                   backend, {count, static_cast<int64_t>(ClipTokenizer::kContext), unet->context_width()},
+                   context),
+               numbers = Tensor::from_host<float>(backend, {count, unet->vector_width()}, vector);
+  if (control) kept.control = control->condition(tokens, numbers);
+  kept.unet = unet->condition(tokens, numbers);
+  return kept;
 }
 
 std::vector<float> ImageToImage::predict_noise(const Latents& noisy, double timestep, double guidance) {
+  return predict(noisy, timestep, guidance, nullptr);
+}
+
+std::vector<float> ImageToImage::predict(const Latents& noisy, double timestep, double guidance,
+                                         const Control* control) {
   const bool guided = guidance > 1;
-  const ImageUNet::Conditioning& conditioning = parts_->conditioning(noisy.height, noisy.width, guided);
+  const Parts::Conditioning& conditioning = parts_->conditioning(noisy.height, noisy.width, guided);
   std::vector<float> input = noisy.values;
   if (guided) input.insert(input.end(), noisy.values.begin(), noisy.values.end());
   const Tensor x = Tensor::from_host<float>(
       parts_->backend, {guided ? 2 : 1, noisy.height, noisy.width, parts_->unet->channels()}, input);
   const float step = static_cast<float>(timestep);
-  std::vector<float> prediction = parts_->unet->forward(x, {&step, 1}, conditioning).to_host();
+  UNetResiduals residuals;
+  if (control)
+    residuals = parts_->control->forward(x, {&step, 1}, *conditioning.control, control->hint, control->scale);
+  std::vector<float> prediction =
+      parts_->unet->forward(x, {&step, 1}, *conditioning.unet, control ? &residuals : nullptr).to_host();
   if (!guided) return prediction;
   const size_t count = noisy.values.size();
   for (size_t i = 0; i < count; ++i)
@@ -166,20 +203,38 @@ std::vector<float> ImageToImage::decode(const Latents& latents) {
 }
 
 std::vector<float> ImageToImage::refine(std::span<const float> picture, int64_t height, int64_t width,
-                                        const Options& options, NormalStream& noise) {
-  const EulerAncestralSampler sampler(parts_->config.schedule, options.steps);
+                                        const Options& options, NormalStream& noise,
+                                        std::span<const float> hint) {
+  const ImageEulerSampler sampler(parts_->config.schedule, options.steps, options.sampler);
   const int first = sampler.first_step(options.strength);
   Latents latents = encode(picture, height, width, &noise);
+  std::optional<Control> control;
+  if (!hint.empty()) control = embed_hint(hint, height, width, options.control_scale);
   const auto channels = static_cast<size_t>(parts_->unet->channels());
   const size_t pixels = latents.values.size() / channels;
   sampler.add_noise(first, draw_channels_last(noise, 1, channels, pixels), latents.values);
   for (int step = first; step < sampler.steps(); ++step) {
     const Latents input{latents.height, latents.width, sampler.network_input(step, latents.values)};
     const float timestep = sampler.timesteps()[static_cast<size_t>(step)];
-    const std::vector<float> predicted = predict_noise(input, timestep, options.guidance);
-    sampler.advance(step, predicted, draw_channels_last(noise, 1, channels, pixels), latents.values);
+    const std::vector<float> predicted =
+        predict(input, timestep, options.guidance, control ? &*control : nullptr);
+    std::vector<float> fresh;
+    if (sampler.draws_noise()) fresh = draw_channels_last(noise, 1, channels, pixels);
+    sampler.advance(step, predicted, fresh, latents.values);
   }
   return cut_out(decode(latents), latents.width * parts_->encoder->size_multiple(), height, width);
+}
+
+ImageToImage::Control ImageToImage::embed_hint(std::span<const float> hint, int64_t height, int64_t width,
+                                               float scale) {
+  if (!parts_->control) throw Error("a hint was given, but no ControlNet was loaded");
+  if (hint.size() != static_cast<size_t>(height * width * kColors))
+    throw Error(fmt::format("the hint for a picture of {}×{} has {} numbers", width, height, hint.size()));
+  const int64_t padded_height = round_up(height, size_multiple()),
+                padded_width = round_up(width, size_multiple());
+  const Tensor input = Tensor::from_host<float>(parts_->backend, {1, padded_height, padded_width, kColors},
+                                                padded(hint, height, width, padded_height, padded_width));
+  return {parts_->control->embed_hint(input), scale};
 }
 
 // w(t)·(ε̂ - ε) at every number of the latents.
@@ -239,7 +294,7 @@ int64_t ImageToImage::size_multiple() const {
   return parts_->encoder->size_multiple() * parts_->unet->size_multiple();
 }
 size_t ImageToImage::weight_bytes() const {
-  return parts_->unet->weight_bytes();
+  return parts_->unet->weight_bytes() + (parts_->control ? parts_->control->weight_bytes() : 0);
 }
 
 }  // namespace eg4d

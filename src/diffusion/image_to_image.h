@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/normal_stream.h"
+#include "diffusion/control_checkpoint.h"
 #include "diffusion/prompt_embedding.h"
 
 namespace eg4d {
@@ -15,8 +16,10 @@ namespace eg4d {
 // row and column are repeated up to a multiple of size_multiple().
 class ImageToImage {
  public:
-  // The backend must outlive it; the checkpoint may go. Takes UNet and autoencoder into memory.
-  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision = Precision::f32);
+  // The backend must outlive it; the checkpoints may go. Takes UNet, autoencoder and ControlNet (or none:
+  // null) into memory. Throws Error when the ControlNet was made for other networks.
+  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision = Precision::f32,
+               const ControlNetCheckpoint* control = nullptr);
   ~ImageToImage();
 
   // For the calls that follow. `negative` is used when guidance is above 1.
@@ -26,11 +29,14 @@ class ImageToImage {
     int steps = 10;
     double strength = 0.11;  // the last ⌊steps·strength⌋ steps are made
     double guidance = 0;     // up to 1: none; above, u + guidance·(c - u) (Ho & Salimans 2022)
+    EulerKind sampler = EulerKind::ancestral;
+    float control_scale = 0;  // factor on what the ControlNet computes
   };
   // Draws, each as one [4,h,w] array: the sample of the encoder's distribution, the noise that is added, one
-  // for every step made. Throws UsageError for options out of range.
+  // for every step made (EulerKind::plain: none of those). `hint`: what the ControlNet sees, like the
+  // picture; empty: it is not asked. Throws UsageError for options out of range.
   std::vector<float> refine(std::span<const float> picture, int64_t height, int64_t width,
-                            const Options& options, NormalStream& noise);
+                            const Options& options, NormalStream& noise, std::span<const float> hint = {});
 
   struct Distillation {
     double share = 0.5;  // of the noise schedule: the time step is ⌊share · train_steps⌋
@@ -62,6 +68,9 @@ class ImageToImage {
 
  private:
   struct Parts;
+  struct Control;  // an embedded hint
+  Control embed_hint(std::span<const float> hint, int64_t height, int64_t width, float scale);
+  std::vector<float> predict(const Latents& noisy, double timestep, double guidance, const Control* control);
   std::vector<float> score_difference(const Latents& latents, const Distillation& how, NormalStream& noise);
   std::unique_ptr<Parts> parts_;
 };

@@ -9,6 +9,9 @@
 
 namespace eg4d {
 
+struct ImageConditioning;  // diffusion/image_unet_frame.h
+struct UNetResiduals;      // diffusion/unet_frame.h
+
 // The UNet of SDXL (Podell et al. 2023) and SDXL-Turbo: it predicts the noise in latents from a text's tokens
 // (cross-attention) and from a vector of the pooled text and the picture's sizes.
 class ImageUNet {
@@ -25,8 +28,13 @@ class ImageUNet {
   ImageUNet(Backend& backend, const WeightMap& weights, const std::string& prefix, const Options& options);
   ~ImageUNet();
 
+  // What a ControlNet for it has in common with it.
+  struct Form {
+    int64_t channels = 0, context = 0, vector = 0;
+    std::vector<int64_t> skips;  // channels of what the input blocks put out
+  };
   // Only compares names and shapes with the checkpoint's; throws as the constructor does.
-  static void check(const WeightMap& weights, const std::string& prefix);
+  static Form check(const WeightMap& weights, const std::string& prefix);
 
   int64_t channels() const;       // of the latents: 4
   int64_t context_width() const;  // 2048
@@ -34,14 +42,14 @@ class ImageUNet {
   int64_t size_multiple() const;  // latents' height and width must be multiples of it: 4
 
   // What the network computes from the conditions alone, once for many calls: N pictures of a call.
-  struct Conditioning;
-  std::shared_ptr<const Conditioning> condition(const Tensor& context,  // [N,tokens,context_width]
-                                                const Tensor& vector);  // [N,vector_width]
+  std::shared_ptr<const ImageConditioning> condition(const Tensor& context,  // [N,tokens,context_width]
+                                                     const Tensor& vector);  // [N,vector_width]
 
-  // x: [N,H,W,channels] → the same shape. `timesteps` (host): N numbers, or one for all. Observer names: key
-  // paths below the prefix, "input_blocks.3", "middle_block", "time_embed", …
-  Tensor forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,
-                 const Observer& observer = {});
+  // x: [N,H,W,channels] → the same shape. `timesteps` (host): N numbers, or one for all. `residuals`: what a
+  // ControlNet computed for the same call, or null. Observer names: key paths below the prefix,
+  // "input_blocks.3", "middle_block", "time_embed", …
+  Tensor forward(const Tensor& x, std::span<const float> timesteps, const ImageConditioning& conditioning,
+                 const UNetResiduals* residuals = nullptr, const Observer& observer = {});
 
   size_t weight_bytes() const;      // device memory
   size_t activation_bytes() const;  // the largest call so far

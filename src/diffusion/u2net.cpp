@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "diffusion/u2net_stages.h"
-#include "nn/loader.h"
+#include "nn/packed_convolution.h"
 
 namespace eg4d {
 namespace {
@@ -50,15 +50,7 @@ Unit build_unit(const Loader& loader, int64_t in, int64_t dilation) {
                      bias = loader.values("conv_s1.bias", {out});
   if (loader.checking()) bias.resize(static_cast<size_t>(out));
   if (loader.has_below("bn_s1")) fold_batch_norm(loader, "bn_s1", weight, bias);
-  Unit unit{{in, out, kernel, kernel, nullptr}, dilation};
-  if (!loader.checking())
-    unit.layer.weight = loader.backend().neural().pack_convolution({.in = in,
-                                                                    .out = out,
-                                                                    .kernel_height = kernel,
-                                                                    .kernel_width = kernel,
-                                                                    .weight = weight.data(),
-                                                                    .bias = bias.data()});
-  return unit;
+  return {packed_convolution(loader, {in, out, kernel, kernel, nullptr}, weight, bias), dilation};
 }
 
 Block build_block(const Loader& loader, const U2NetStage& stage, int64_t in) {

@@ -12,4 +12,24 @@ Tensor timestep_sinusoids(Backend& backend, std::span<const float> timesteps, in
                                   sinusoidal_embedding(steps, static_cast<int>(width)));
 }
 
+void add_residuals(Session& session, const UNetResiduals& residuals, const UNetEncoded& encoded) {
+  const auto add = [&](const Tensor& residual, const Tensor& to) {
+    if (residual.shape() != to.shape())
+      throw Error(fmt::format("a ControlNet's numbers are {}, the network's {}", to_string(residual.shape()),
+                              to_string(to.shape())));
+    session.ops().scaled_sum({.count = to.count(),
+                              .a = to.data(),
+                              .b = residual.data(),
+                              .a_scale = 1,
+                              .b_scale = residuals.scale,
+                              .y = to.data()});
+  };
+  const UNetEncoded& values = residuals.values;
+  if (values.skips.size() != encoded.skips.size())
+    throw Error(fmt::format("a ControlNet's numbers are for {} blocks, the network has {}",
+                            values.skips.size(), encoded.skips.size()));
+  for (size_t i = 0; i < values.skips.size(); ++i) add(values.skips[i], encoded.skips[i]);
+  add(values.middle, encoded.middle);
+}
+
 }  // namespace eg4d

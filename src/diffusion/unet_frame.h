@@ -1,8 +1,9 @@
 #pragma once
 
 // How the blocks of a diffusion UNet stand together: input blocks, the middle, and output blocks that also
-// take what the input blocks put out. The same for pictures and videos, whose blocks differ. Names are those
-// of the single-file checkpoints: time_embed, label_emb, input_blocks, middle_block, output_blocks, out.
+// take what the input blocks put out. The same for pictures and videos, whose blocks differ; a ControlNet is
+// the first half alone. Names are those of the single-file checkpoints: time_embed, label_emb, input_blocks,
+// middle_block, output_blocks, out.
 
 #include <fmt/format.h>
 
@@ -17,8 +18,9 @@
 
 namespace eg4d {
 
+// Input blocks and middle.
 template <class Residual, class Transformer>
-struct UNetLayers {
+struct UNetEncoderLayers {
   // One entry of input_blocks or output_blocks.
   struct Stage {
     std::string name;
@@ -26,11 +28,12 @@ struct UNetLayers {
     std::optional<Transformer> transformer;
     std::optional<ConvolutionLayer> resample;  // halves in the input blocks, doubles in the output blocks
   };
-  int64_t model_channels = 0, embedding = 0, in = 0, out = 0, context = 0, vector = 0;
+  int64_t model_channels = 0, embedding = 0, in = 0, vector = 0;
+  int64_t context = 0;  // 0: there is no transformer
   LinearLayer time_first, time_second, label_first, label_second;
-  ConvolutionLayer in_convolution, out_convolution;
-  NormLayer out_norm;
-  std::vector<Stage> input, output;
+  ConvolutionLayer in_convolution;
+  std::vector<Stage> input;
+  std::vector<int64_t> skips;  // channels of what the first convolution and the input blocks put out
   std::optional<Residual> middle_first, middle_last;
   std::optional<Transformer> middle_transformer;
 
@@ -39,9 +42,7 @@ struct UNetLayers {
   void each_transformer(Visit&& visit) const {
     for (const Stage& stage : input)
       if (stage.transformer) visit(*stage.transformer);
-    visit(*middle_transformer);
-    for (const Stage& stage : output)
-      if (stage.transformer) visit(*stage.transformer);
+    if (middle_transformer) visit(*middle_transformer);
   }
   // The height and width of latents must be multiples of it.
   int64_t size_multiple() const {
@@ -50,11 +51,29 @@ struct UNetLayers {
   }
 };
 
+template <class Residual, class Transformer>
+struct UNetLayers : UNetEncoderLayers<Residual, Transformer> {
+  using Encoder = UNetEncoderLayers<Residual, Transformer>;
+  using Stage = typename Encoder::Stage;
+  int64_t out = 0;
+  std::vector<Stage> output;
+  NormLayer out_norm;
+  ConvolutionLayer out_convolution;
+
+  template <class Visit>
+  void each_transformer(Visit&& visit) const {
+    Encoder::each_transformer(visit);
+    for (const Stage& stage : output)
+      if (stage.transformer) visit(*stage.transformer);
+  }
+};
+
 // Builds the layers while it follows the channels through the network.
 template <class Residual, class Transformer>
 class UNetBuilder {
  public:
   using Layers = UNetLayers<Residual, Transformer>;
+  using Encoder = typename Layers::Encoder;
   // The width of an attention head in the transformers of so many channels, at a level: 0 is that of the
   // latents' own size.
   using HeadChannels = std::function<int64_t(int64_t channels, size_t level)>;
@@ -64,35 +83,14 @@ class UNetBuilder {
       : loader_(loader), in_per_out_(in_per_out), head_channels_(std::move(head_channels)) {}
 
   Layers build() {
-    layers_.model_channels = loader_.extent({{"time_embed.0.weight", 1},
-                                             {"input_blocks.0.0.weight", 0},
-                                             {"input_blocks.0.0.bias", 0},
-                                             {"out.0.weight", 0}});
-    layers_.embedding = loader_.extent({{"time_embed.2.bias", 0},
-                                        {"time_embed.0.bias", 0},
-                                        {"label_emb.0.2.bias", 0},
-                                        {"label_emb.0.0.bias", 0}});
-    layers_.vector = loader_.extent({{"label_emb.0.0.weight", 1}});
     layers_.out =
         loader_.extent({{"out.2.bias", 0}, {"out.2.weight", 0}, {"input_blocks.0.0.weight", 1, in_per_out_}});
-    layers_.in = in_per_out_ * layers_.out;
-    layers_.context = loader_.at("middle_block.1")
-                          .extent({{"transformer_blocks.0.attn2.to_k.weight", 1},
-                                   {"transformer_blocks.0.attn2.to_v.weight", 1},
-                                   {"time_stack.0.attn2.to_k.weight", 1},
-                                   {"time_stack.0.attn2.to_v.weight", 1}});
-    layers_.time_first = loader_.linear("time_embed.0", layers_.model_channels, layers_.embedding);
-    layers_.time_second = loader_.linear("time_embed.2", layers_.embedding, layers_.embedding);
-    layers_.label_first = loader_.linear("label_emb.0.0", layers_.vector, layers_.embedding);
-    layers_.label_second = loader_.linear("label_emb.0.2", layers_.embedding, layers_.embedding);
-
-    layers_.in_convolution = loader_.convolution("input_blocks.0.0", layers_.in, layers_.model_channels, 3);
-    channels_ = layers_.model_channels;
-    skips_.push_back(channels_);
-    // The first one is the convolution alone, which is too little to count as a part.
-    const int64_t inputs = loader_.children("input_blocks");
-    for (int64_t i = 1; i < inputs; ++i) input(i);
-    middle();
+    build_encoder_of(in_per_out_ * layers_.out);
+    if (!layers_.middle_last || !layers_.middle_transformer)
+      throw Error(fmt::format("the network's middle_block lacks its {}",
+                              layers_.middle_last ? "transformer" : "last residual block"));
+    skips_ = layers_.skips;
+    const auto inputs = static_cast<int64_t>(skips_.size());
     const int64_t outputs = loader_.children("output_blocks");
     if (outputs != inputs)
       throw Error(fmt::format("the network has {} input blocks but {} output blocks", inputs, outputs));
@@ -102,9 +100,52 @@ class UNetBuilder {
     return std::move(layers_);
   }
 
+  // The first half, whose middle may be one residual block alone.
+  Encoder build_encoder() {
+    build_encoder_of(loader_.extent({{"input_blocks.0.0.weight", 1}}));
+    return std::move(layers_);
+  }
+
  private:
   using Stage = typename Layers::Stage;
   static constexpr int kTensorsOfATransformer = 3;  // at least: fewer are surplus, or a convolution's
+
+  void build_encoder_of(int64_t in) {
+    layers_.in = in;
+    layers_.model_channels = loader_.extent({{"time_embed.0.weight", 1},
+                                             {"input_blocks.0.0.weight", 0},
+                                             {"input_blocks.0.0.bias", 0},
+                                             {"out.0.weight", 0}});
+    layers_.embedding = loader_.extent({{"time_embed.2.bias", 0},
+                                        {"time_embed.0.bias", 0},
+                                        {"label_emb.0.2.bias", 0},
+                                        {"label_emb.0.0.bias", 0}});
+    layers_.vector = loader_.extent({{"label_emb.0.0.weight", 1}});
+    find_context();
+    layers_.time_first = loader_.linear("time_embed.0", layers_.model_channels, layers_.embedding);
+    layers_.time_second = loader_.linear("time_embed.2", layers_.embedding, layers_.embedding);
+    layers_.label_first = loader_.linear("label_emb.0.0", layers_.vector, layers_.embedding);
+    layers_.label_second = loader_.linear("label_emb.0.2", layers_.embedding, layers_.embedding);
+
+    layers_.in_convolution = loader_.convolution("input_blocks.0.0", layers_.in, layers_.model_channels, 3);
+    channels_ = layers_.model_channels;
+    layers_.skips.push_back(channels_);
+    // The first one is the convolution alone, which is too little to count as a part.
+    const int64_t inputs = loader_.children("input_blocks");
+    for (int64_t i = 1; i < inputs; ++i) input(i);
+    middle();
+  }
+
+  bool has_middle_transformer() const { return loader_.has_below("middle_block.1", kTensorsOfATransformer); }
+
+  void find_context() {
+    if (!has_middle_transformer()) return;
+    layers_.context = loader_.at("middle_block.1")
+                          .extent({{"transformer_blocks.0.attn2.to_k.weight", 1},
+                                   {"transformer_blocks.0.attn2.to_v.weight", 1},
+                                   {"time_stack.0.attn2.to_k.weight", 1},
+                                   {"time_stack.0.attn2.to_v.weight", 1}});
+  }
 
   Residual residual(const Loader& loader, int64_t in) {
     channels_ = residual_channels(loader);
@@ -130,15 +171,16 @@ class UNetBuilder {
       stage.residual = residual(block.at("0"), channels_);
       if (block.has_below("1", kTensorsOfATransformer)) stage.transformer = transformer(block.at("1"));
     }
-    skips_.push_back(channels_);
+    layers_.skips.push_back(channels_);
     layers_.input.push_back(std::move(stage));
   }
 
   void middle() {
     const Loader block = loader_.at("middle_block");
     layers_.middle_first = residual(block.at("0"), channels_);
-    layers_.middle_transformer = transformer(block.at("1"));
-    layers_.middle_last = residual(block.at("2"), channels_);
+    if (has_middle_transformer()) layers_.middle_transformer = transformer(block.at("1"));
+    if (block.has_below("2", kTensorsOfATransformer))
+      layers_.middle_last = residual(block.at("2"), channels_);
   }
 
   void output(int64_t i) {
@@ -184,30 +226,57 @@ Tensor unet_embedding(Session& session, const Layers& layers, const Tensor& sinu
   return sum;
 }
 
-// One pass. residual(block, x) and transformer(block, x) apply a block; the transformers are called in the
-// order of each_transformer. result: like x, with `out` channels.
+// What the input blocks and the middle put out.
+struct UNetEncoded {
+  std::vector<Tensor> skips;  // of the first convolution and every input block
+  Tensor middle;
+};
+
+// Numbers that a ControlNet adds to those.
+struct UNetResiduals {
+  UNetEncoded values;
+  float scale = 1;
+};
+
+// residual(block, x) and transformer(block, x) apply a block; the transformers are called in the order of
+// each_transformer. `add`, where it is defined, is added to what the first convolution puts out.
 template <class Layers, class ApplyResidual, class ApplyTransformer>
-void run_unet(Session& session, const Layers& layers, const Tensor& x, const ApplyResidual& residual,
-              const ApplyTransformer& transformer, const Tensor& result) {
-  std::vector<Tensor> skips{layers.in_convolution(session, x)};
-  session.observe("input_blocks.0", skips.back());
+UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tensor& x, const Tensor& add,
+                             const ApplyResidual& residual, const ApplyTransformer& transformer) {
+  UNetEncoded encoded;
+  encoded.skips.push_back(add.defined() ? session.empty(add.shape()) : layers.in_convolution(session, x));
+  if (add.defined()) layers.in_convolution.add(session, x, add, encoded.skips.back());
+  session.observe("input_blocks.0", encoded.skips.back());
   for (const auto& stage : layers.input) {
-    Tensor h = stage.resample
-                   ? stage.resample->halve(session, skips.back(), ConvolutionLayer::Padding::all_sides)
-                   : residual(*stage.residual, skips.back());
+    const Tensor& before = encoded.skips.back();
+    Tensor h = stage.resample ? stage.resample->halve(session, before, ConvolutionLayer::Padding::all_sides)
+                              : residual(*stage.residual, before);
     if (stage.transformer) h = transformer(*stage.transformer, h);
     session.observe(stage.name, h);
-    skips.push_back(std::move(h));
+    encoded.skips.push_back(std::move(h));
   }
 
-  Tensor h = residual(*layers.middle_first, skips.back());
-  h = transformer(*layers.middle_transformer, h);
-  h = residual(*layers.middle_last, h);
+  Tensor h = residual(*layers.middle_first, encoded.skips.back());
+  if (layers.middle_transformer) h = transformer(*layers.middle_transformer, h);
+  if (layers.middle_last) h = residual(*layers.middle_last, h);
   session.observe("middle_block", h);
+  encoded.middle = std::move(h);
+  return encoded;
+}
 
+// Adds what a ControlNet computed.
+void add_residuals(Session& session, const UNetResiduals& residuals, const UNetEncoded& encoded);
+
+// One pass. `residuals` may be null. result: like x, with `out` channels.
+template <class Layers, class ApplyResidual, class ApplyTransformer>
+void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNetResiduals* residuals,
+              const ApplyResidual& residual, const ApplyTransformer& transformer, const Tensor& result) {
+  UNetEncoded encoded = run_unet_encoder(session, layers, x, {}, residual, transformer);
+  if (residuals) add_residuals(session, *residuals, encoded);
+  Tensor h = std::move(encoded.middle);
   for (const auto& stage : layers.output) {
-    h = concatenate_channels(session, h, skips.back());
-    skips.pop_back();
+    h = concatenate_channels(session, h, encoded.skips.back());
+    encoded.skips.pop_back();
     h = residual(*stage.residual, h);
     if (stage.transformer) h = transformer(*stage.transformer, h);
     if (stage.resample) {

@@ -162,7 +162,7 @@ void VideoUNet::Network::body(Session& session, const Tensor& x, const Tensor& s
     injection_layer += transformer.depth();
     return y;
   };
-  run_unet(session, layers, x, residual, transform, result);
+  run_unet(session, layers, x, nullptr, residual, transform, result);
 }
 
 Tensor VideoUNet::forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,

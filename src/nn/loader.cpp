@@ -24,10 +24,6 @@ Loader Loader::at(const std::string& name) const {
   return part;
 }
 
-namespace {
-constexpr int kTensorsOfAPart = 3;
-}
-
 bool Loader::has_below(const std::string& name, int at_least) const {
   const std::string begin = prefix_ + name + ".";
   int count = 0;
@@ -37,11 +33,11 @@ bool Loader::has_below(const std::string& name, int at_least) const {
   return count >= at_least;
 }
 
-int64_t Loader::children(const std::string& name) const {
+int64_t Loader::children(const std::string& name, int tensors_of_each) const {
   int64_t count = 0;
   // One missing number does not end the row, so that a gap is found as missing tensors.
   const auto there = [&](int64_t number) {
-    return has_below(fmt::format("{}.{}", name, number), kTensorsOfAPart);
+    return has_below(fmt::format("{}.{}", name, number), tensors_of_each);
   };
   while (there(count) || there(count + 1)) ++count;
   return count;

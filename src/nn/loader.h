@@ -39,7 +39,8 @@ class Loader {
   bool has(const std::string& name) const { return weights_->contains(prefix_ + name); }
   // A part is there when several tensors say so: a stray one makes no part but is surplus.
   bool has_below(const std::string& name, int at_least = 1) const;
-  int64_t children(const std::string& name) const;  // name.0, name.1, …
+  // How many of name.0, name.1, … there are, each of at least so many tensors.
+  int64_t children(const std::string& name, int tensors_of_each = 3) const;
 
   // An extent of the architecture as most of these tensors' shapes tell it, so that one wrong tensor is found
   // out.

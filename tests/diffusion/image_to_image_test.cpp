@@ -147,7 +147,7 @@ TEST_F(ImageToImageTest, UnknownTokensAreRefused) {
 }
 
 TEST(EulerAncestral, LaterStepsAddNoise) {
-  const EulerAncestralSampler sampler({}, 4);
+  const ImageEulerSampler sampler({}, 4);
   EXPECT_EQ(sampler.timesteps(), (std::vector<float>{999, 749, 499, 249}));
   EXPECT_EQ(sampler.first_step(1), 0);
   EXPECT_EQ(sampler.first_step(0.5), 2);

@@ -124,7 +124,7 @@ TEST_P(SdxlImageToImage, Autoencoder) {
 }
 
 TEST_P(SdxlImageToImage, Sampler) {
-  const EulerAncestralSampler sampler(checkpoint_->config().schedule, steps());
+  const ImageEulerSampler sampler(checkpoint_->config().schedule, steps());
   expect_close(sampler.timesteps(), "scheduler.timesteps");
   expect_close(sampler.sigmas(), "scheduler.sigmas");
   const int first = sampler.first_step(config_.at("strength").get<double>());

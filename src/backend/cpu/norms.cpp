@@ -63,6 +63,7 @@ void Normalize(const GroupNorm& a, int64_t begin, int64_t end, const float* gain
       if (activation == Activation::silu) v = silu(d, v);
       if (activation == Activation::gelu) v = gelu(d, v);
       if (activation == Activation::quick_gelu) v = quick_gelu(d, v);
+      if (activation == Activation::relu) v = hn::Max(v, hn::Zero(d));
       hn::StoreU(v, d, y + c);
     });
   }

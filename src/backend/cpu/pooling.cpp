@@ -89,9 +89,14 @@ void MaxPoolBackwardChannels(const MaxPoolBackward& a, int64_t picture, int64_t 
 struct Between {
   int64_t low, high;
   float share;
-  Between(int64_t i, int64_t in, int64_t out) {
-    const float position = std::max(
-        (static_cast<float>(i) + 0.5f) * (static_cast<float>(in) / static_cast<float>(out)) - 0.5f, 0.0f);
+  Between(int64_t i, int64_t in, int64_t out, bool align_corners) {
+    const float position =
+        align_corners
+            ? static_cast<float>(i) *
+                  (static_cast<float>(in - 1) / static_cast<float>(std::max<int64_t>(out - 1, 1)))
+            : std::max(
+                  (static_cast<float>(i) + 0.5f) * (static_cast<float>(in) / static_cast<float>(out)) - 0.5f,
+                  0.0f);
     low = std::min(static_cast<int64_t>(position), in - 1);
     high = std::min(low + 1, in - 1);
     share = std::clamp(position - static_cast<float>(low), 0.0f, 1.0f);
@@ -100,12 +105,12 @@ struct Between {
 
 void ResizeRows(const ResizeFeatures& a, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
-    const Between rows(r % a.out_height, a.height, a.out_height);
+    const Between rows(r % a.out_height, a.height, a.out_height, a.align_corners);
     const float* picture = a.x + r / a.out_height * a.height * a.width * a.channels;
     const float* upper = picture + rows.low * a.width * a.channels;
     const float* lower = picture + rows.high * a.width * a.channels;
     for (int64_t column = 0; column < a.out_width; ++column) {
-      const Between columns(column, a.width, a.out_width);
+      const Between columns(column, a.width, a.out_width, a.align_corners);
       const int64_t left = columns.low * a.channels, right = columns.high * a.channels;
       float* y = a.y + (r * a.out_width + column) * a.channels;
       for_lanes(a.channels, [&](auto d, int64_t c) HWY_ATTR {

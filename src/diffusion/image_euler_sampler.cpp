@@ -1,4 +1,4 @@
-#include "diffusion/euler_ancestral.h"
+#include "diffusion/image_euler_sampler.h"
 
 #include <fmt/format.h>
 
@@ -22,13 +22,24 @@ std::vector<double> cumulative_alphas(const NoiseSchedule& schedule) {
   return alphas;
 }
 
-EulerAncestralSampler::EulerAncestralSampler(const NoiseSchedule& schedule, int steps) {
+namespace {
+
+std::vector<double> evenly_spaced(int train_steps, int steps, EulerKind kind) {
+  std::vector<double> timesteps;
+  for (int i = 0; i < steps; ++i)
+    timesteps.push_back(kind == EulerKind::ancestral
+                            ? std::nearbyint(train_steps - i * (static_cast<double>(train_steps) / steps)) - 1
+                            : std::min((steps - 1 - i) * (train_steps / steps) + 1, train_steps - 1));
+  return timesteps;
+}
+
+}  // namespace
+
+ImageEulerSampler::ImageEulerSampler(const NoiseSchedule& schedule, int steps, EulerKind kind) : kind_(kind) {
   if (steps < 1 || steps > schedule.train_steps)
     throw UsageError(fmt::format("{} denoising steps: 1 to {} are possible", steps, schedule.train_steps));
   const std::vector<double> alphas = cumulative_alphas(schedule);
-  const double stride = static_cast<double>(schedule.train_steps) / steps;
-  for (int i = 0; i < steps; ++i) {
-    const double timestep = std::nearbyint(schedule.train_steps - i * stride) - 1;
+  for (const double timestep : evenly_spaced(schedule.train_steps, steps, kind)) {
     const double alpha = alphas.at(static_cast<size_t>(timestep));
     timesteps_.push_back(static_cast<float>(timestep));
     sigmas_.push_back(static_cast<float>(std::sqrt((1 - alpha) / alpha)));
@@ -36,7 +47,7 @@ EulerAncestralSampler::EulerAncestralSampler(const NoiseSchedule& schedule, int 
   sigmas_.push_back(0);
 }
 
-int EulerAncestralSampler::first_step(double strength) const {
+int ImageEulerSampler::first_step(double strength) const {
   if (!(strength > 0 && strength <= 1))
     throw UsageError(fmt::format("a strength of {}: it must be above 0 and at most 1", strength));
   const int made = std::min(static_cast<int>(steps() * strength), steps());
@@ -46,12 +57,12 @@ int EulerAncestralSampler::first_step(double strength) const {
   return steps() - made;
 }
 
-void EulerAncestralSampler::add_noise(int step, std::span<const float> noise, std::span<float> latent) const {
+void ImageEulerSampler::add_noise(int step, std::span<const float> noise, std::span<float> latent) const {
   const float sigma = sigmas_.at(static_cast<size_t>(step));
   for (size_t i = 0; i < latent.size(); ++i) latent[i] += sigma * noise[i];
 }
 
-std::vector<float> EulerAncestralSampler::network_input(int step, std::span<const float> latent) const {
+std::vector<float> ImageEulerSampler::network_input(int step, std::span<const float> latent) const {
   const float sigma = sigmas_.at(static_cast<size_t>(step));
   const float deviation = std::sqrt(sigma * sigma + 1);
   std::vector<float> input(latent.begin(), latent.end());
@@ -59,14 +70,15 @@ std::vector<float> EulerAncestralSampler::network_input(int step, std::span<cons
   return input;
 }
 
-void EulerAncestralSampler::advance(int step, std::span<const float> predicted_noise,
-                                    std::span<const float> noise, std::span<float> latent) const {
+void ImageEulerSampler::advance(int step, std::span<const float> predicted_noise,
+                                std::span<const float> noise, std::span<float> latent) const {
   const double from = sigmas_.at(static_cast<size_t>(step)), to = sigmas_.at(static_cast<size_t>(step) + 1);
-  const double up = std::sqrt(to * to * (from * from - to * to) / (from * from));
+  const double up = draws_noise() ? std::sqrt(to * to * (from * from - to * to) / (from * from)) : 0;
   const double down = std::sqrt(to * to - up * up);
   // The derivative of x by sigma is (x - (x - sigma·noise))/sigma: the predicted noise itself.
   const float change = static_cast<float>(down - from), fresh = static_cast<float>(up);
-  for (size_t i = 0; i < latent.size(); ++i) latent[i] += change * predicted_noise[i] + fresh * noise[i];
+  for (size_t i = 0; i < latent.size(); ++i)
+    latent[i] += change * predicted_noise[i] + (draws_noise() ? fresh * noise[i] : 0);
 }
 
 }  // namespace eg4d

@@ -14,16 +14,22 @@ struct NoiseSchedule {
 // ᾱ_t = Π_{s≤t} (1-β_s), the share of the picture in the variance of what the network saw at step t.
 std::vector<double> cumulative_alphas(const NoiseSchedule& schedule);
 
-// Euler's method with ancestral noise (Karras et al. 2022; k-diffusion's sample_euler_ancestral) for networks
-// that predict noise, over time steps counted back from the last one ("trailing"), as SDXL-Turbo wants it. A
-// latent is x = picture + sigma·noise; the network sees x/√(sigma²+1).
-class EulerAncestralSampler {
+// Which way is taken from noise to the picture.
+enum class EulerKind {
+  ancestral,  // fresh noise in every step (k-diffusion's sample_euler_ancestral), time steps counted back
+              // from the last one ("trailing"): as SDXL-Turbo wants it
+  plain,      // no noise, time steps counted from the first one ("leading"): as SDXL has it
+};
+
+// Euler's method (Karras et al. 2022) for networks that predict noise. A latent is x = picture + sigma·noise;
+// the network sees x/√(sigma²+1).
+class ImageEulerSampler {
  public:
   // Throws UsageError unless 1 ≤ steps ≤ train_steps.
-  EulerAncestralSampler(const NoiseSchedule& schedule, int steps);
+  ImageEulerSampler(const NoiseSchedule& schedule, int steps, EulerKind kind = EulerKind::ancestral);
 
   int steps() const { return static_cast<int>(timesteps_.size()); }
-  const std::vector<float>& timesteps() const { return timesteps_; }  // 999, 899, …
+  const std::vector<float>& timesteps() const { return timesteps_; }  // 999, 899, … or 901, 801, …
   const std::vector<float>& sigmas() const { return sigmas_; }        // [steps+1], the last is 0
 
   // Where an existing picture enters: only the last ⌊steps·strength⌋ steps are made. Throws UsageError when
@@ -32,11 +38,14 @@ class EulerAncestralSampler {
 
   void add_noise(int step, std::span<const float> noise, std::span<float> latent) const;
   std::vector<float> network_input(int step, std::span<const float> latent) const;
-  // One step in place, from the network's prediction and fresh noise.
+  // Does advance() take fresh noise?
+  bool draws_noise() const { return kind_ == EulerKind::ancestral; }
+  // One step in place, from the network's prediction and fresh noise (empty where it takes none).
   void advance(int step, std::span<const float> predicted_noise, std::span<const float> noise,
                std::span<float> latent) const;
 
  private:
+  EulerKind kind_;
   std::vector<float> timesteps_, sigmas_;
 };
 

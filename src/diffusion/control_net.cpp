@@ -1,0 +1,170 @@
+#include "diffusion/control_net.h"
+
+#include "diffusion/image_unet_frame.h"
+
+namespace eg4d {
+namespace {
+
+constexpr int64_t kColors = 3;
+
+// Convolutions with SiLU between them that bring a hint to the size of the latents.
+struct HintLayers {
+  ConvolutionLayer in, out;
+  std::vector<ConvolutionLayer> blocks;  // every second one halves
+  int64_t multiple() const { return int64_t{1} << (blocks.size() / 2); }
+};
+
+struct Layers : ImageUNetBuilder::Encoder {
+  HintLayers hint;
+  std::vector<LinearLayer> skip_outputs;
+  LinearLayer middle_output;
+};
+
+HintLayers build_hint(const Loader& loader, int64_t out) {
+  HintLayers layers;
+  const auto channels = [&](const std::string& name) {
+    return loader.extent({{(name + ".bias").c_str(), 0}, {(name + ".weight").c_str(), 0}});
+  };
+  int64_t width = channels("conv_in");
+  layers.in = loader.convolution("conv_in", kColors, width, 3);
+  for (int64_t i = 0, count = loader.children("blocks", 1); i < count; ++i) {
+    const std::string name = fmt::format("blocks.{}", i);
+    const int64_t next = channels(name);
+    layers.blocks.push_back(loader.convolution(name, width, next, 3));
+    width = next;
+  }
+  layers.out = loader.convolution("conv_out", width, out, 3);
+  return layers;
+}
+
+Layers build(Loader& loader, const ImageUNetBuilder::HeadChannels& head_channels) {
+  Layers layers{ImageUNetBuilder(loader, 1, head_channels).build_encoder(), {}, {}, {}};
+  layers.hint = build_hint(loader.at("controlnet_cond_embedding"), layers.model_channels);
+  for (size_t i = 0; i < layers.skips.size(); ++i)
+    layers.skip_outputs.push_back(
+        loader.linear(fmt::format("controlnet_down_blocks.{}", i), layers.skips[i], layers.skips[i]));
+  const int64_t middle = layers.middle_first->out();
+  layers.middle_output = loader.linear("controlnet_mid_block", middle, middle);
+  return layers;
+}
+
+Tensor with_silu(Session& session, Tensor x) {
+  session.ops().activate({.count = x.count(), .activation = Activation::silu, .x = x.data(), .y = x.data()});
+  return x;
+}
+
+Tensor embed(Session& session, const HintLayers& layers, const Tensor& hint) {
+  Tensor h = with_silu(session, layers.in(session, hint));
+  for (size_t i = 0; i < layers.blocks.size(); ++i) {
+    const ConvolutionLayer& block = layers.blocks[i];
+    h = with_silu(session, i % 2 == 1 ? block.halve(session, h, ConvolutionLayer::Padding::all_sides)
+                                      : block(session, h));
+  }
+  return layers.out(session, h);
+}
+
+// The same for every row.
+Tensor repeated(Session& session, const Tensor& one, int64_t rows) {
+  if (one.dim(0) == rows) return one;
+  Tensor all = session.empty({rows, one.dim(1), one.dim(2), one.dim(3)});
+  session.ops().copy_rows({.rows = rows,
+                           .width = one.count(),
+                           .from = one.data(),
+                           .from_pitch = 0,
+                           .to = all.data(),
+                           .to_pitch = one.count()});
+  return all;
+}
+
+}  // namespace
+
+struct ControlNet::Network {
+  Network(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
+  Backend& backend;
+  Arena arena;
+  Layers layers;
+  size_t weight_bytes = 0;
+};
+
+ControlNet::ControlNet(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                       const ImageUNet::Options& options) {
+  const size_t before = backend.allocated_bytes();
+  const auto head_channels = image_head_channels(weights, options.heads);
+  network_ = std::make_unique<Network>(
+      backend, Loader::load(backend, weights, prefix, options.precision,
+                            [&](Loader& loader) { return build(loader, head_channels); }));
+  network_->weight_bytes = backend.allocated_bytes() - before;
+}
+
+ControlNet::~ControlNet() = default;
+
+ControlNet::Form ControlNet::check(const WeightMap& weights, const std::string& prefix) {
+  Form form;
+  Loader::check(weights, prefix, [&](Loader& loader) {
+    const Layers layers = build(loader, [](int64_t, size_t) { return 1; });
+    form = {{layers.in, layers.context, layers.vector, layers.skips}, layers.hint.multiple()};
+  });
+  return form;
+}
+
+int64_t ControlNet::hint_multiple() const {
+  return network_->layers.hint.multiple();
+}
+size_t ControlNet::weight_bytes() const {
+  return network_->weight_bytes;
+}
+size_t ControlNet::activation_bytes() const {
+  return network_->arena.capacity();
+}
+
+std::shared_ptr<const ImageConditioning> ControlNet::condition(const Tensor& context, const Tensor& vector) {
+  const Layers& layers = network_->layers;
+  return condition_image_network(network_->arena, layers, transformers_of(layers), context, vector);
+}
+
+Tensor ControlNet::embed_hint(const Tensor& hint) {
+  const HintLayers& layers = network_->layers.hint;
+  const int64_t multiple = layers.multiple();
+  const Shape& shape = hint.shape();
+  if (shape.size() != 4 || shape[3] != kColors || shape[1] % multiple != 0 || shape[2] % multiple != 0 ||
+      hint.count() == 0)
+    throw Error(fmt::format("a ControlNet takes hints [N,H,W,3] with H and W multiples of {}, not {}",
+                            multiple, to_string(shape)));
+  Tensor embedded;
+  Session::run(network_->arena, {}, [&](Session& session) {
+    const Tensor result = embed(session, layers, hint);
+    if (!session.planning()) embedded = result.clone();
+  });
+  return embedded;
+}
+
+UNetResiduals ControlNet::forward(const Tensor& x, std::span<const float> timesteps,
+                                  const ImageConditioning& conditioning, const Tensor& embedded_hint,
+                                  float scale, const Observer& observer) {
+  const Layers& layers = network_->layers;
+  const int64_t rows = conditioning.label.dim(0);
+  check_unet_input(layers, x, rows, timesteps);
+  const int64_t hints = embedded_hint.dim(0);
+  if (embedded_hint.shape() != Shape{hints, x.dim(1), x.dim(2), layers.model_channels} ||
+      (hints != 1 && hints != rows))
+    throw Error(fmt::format("a ControlNet's hint {} does not fit latents {}",
+                            to_string(embedded_hint.shape()), to_string(x.shape())));
+  const Tensor sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels);
+  UNetResiduals residuals;
+  residuals.scale = scale;
+  Session::run(network_->arena, observer, [&](Session& session) {
+    const Tensor embedding = unet_embedding(session, layers, sinusoids, conditioning.label);
+    ImageBlocks blocks(session, embedding, conditioning);
+    const UNetEncoded encoded = run_unet_encoder(session, layers, x, repeated(session, embedded_hint, rows),
+                                                 blocks.residual(), blocks.transformer());
+    for (size_t i = 0; i < encoded.skips.size(); ++i) {
+      const Tensor output = layers.skip_outputs[i](session, encoded.skips[i]);
+      if (!session.planning()) residuals.values.skips.push_back(output.clone());
+    }
+    const Tensor output = layers.middle_output(session, encoded.middle);
+    if (!session.planning()) residuals.values.middle = output.clone();
+  });
+  return residuals;
+}
+
+}  // namespace eg4d

@@ -1,0 +1,71 @@
+#include "diffusion/depth.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "diffusion/image_config.h"
+#include "diffusion/resampling.h"
+#include "scene/picture_resize.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+// In place: to [0,1], cut to 8 bits.
+void stretch(std::vector<float>& values) {
+  const auto [least, largest] = std::minmax_element(values.begin(), values.end());
+  const float low = *least, range = *largest - low;
+  for (float& value : values) {
+    const float share = (value - low) / range;  // NaN where the range is 0 or the network's numbers are none
+    value = share > 0 ? std::floor(std::min(share, 1.0f) * 255) / 255 : 0;
+  }
+}
+
+fs::path weights_file(const fs::path& path) {
+  if (!fs::is_directory(path)) return path;
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"})
+    if (fs::exists(path / name)) return path / name;
+  throw Error(
+      fmt::format("'{}' has no 'model.safetensors' or 'pytorch_model.bin': give DPT-Hybrid's folder "
+                  "or file",
+                  path.string()));
+}
+
+}  // namespace
+
+WeightMap read_dpt_weights(const fs::path& path) {
+  WeightMap weights = read_weights(weights_file(path));
+  if (!weights.contains_prefix("dpt.embeddings.backbone.bit."))
+    throw Error(
+        fmt::format("'{}' is not DPT-Hybrid (tensors 'dpt.embeddings.backbone.bit.*'): give "
+                    "dpt_hybrid_midas (\"eg4d models list\")",
+                    path.string()));
+  DptHybrid::check(weights);
+  return weights;
+}
+
+DepthEstimator::DepthEstimator(Backend& backend, const fs::path& path)
+    : backend_(backend),
+      network_(backend, read_dpt_weights(path),
+               read_dpt_options(fs::is_directory(path) ? path : path.parent_path())) {}
+
+std::vector<float> DepthEstimator::depth_map(const Picture& picture, int width, int height) {
+  const auto side = static_cast<int>(network_.picture_size());
+  const Picture small =
+      resize_picture(compose_on_background(picture, 255), side, side, ResizeFilter::bicubic);
+  std::vector<float> values(small.data.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = (static_cast<float>(small.data[i]) / 255 - 0.5f) / 0.5f;
+  std::vector<float> depth =
+      network_.forward(Tensor::from_host<float>(backend_, {1, side, side, 3}, values)).to_host();
+  depth = resample_rows(depth, bicubic_resampling(side, height, false), side);
+  depth = resample_columns(depth, bicubic_resampling(side, width, false), 1);
+  stretch(depth);
+  return depth;
+}
+
+}  // namespace eg4d
