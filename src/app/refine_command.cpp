@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "backend/backend.h"
+#include "core/error.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
@@ -23,6 +24,8 @@ class RefineCommand : public Command {
            "      the model of `eg4d reconstruct`; results go to run/refined. Ctrl-C stops after a "
            "checkpoint,\n"
            "      the same command continues\n"
+           "  eg4d refine run --preset depth          with SDXL, held to the pictures' depth by a ControlNet "
+           "(slow)\n"
            "  eg4d refine run --no-diffusion          towards the dataset's own pictures, without weights\n"
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
   }
@@ -30,7 +33,15 @@ class RefineCommand : public Command {
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
-    arguments.options.add("model", model_, "a name from `eg4d models list`, a file, or a diffusers folder");
+    arguments.options.add(
+        "model", model_,
+        "a name from `eg4d models list`, a file, or a diffusers folder; default: sdxl_turbo, "
+        "with a ControlNet sdxl_base");
+    arguments.options.add("controlnet", controlnet_,
+                          "a ControlNet for depth maps; default: controlnet_depth_sdxl with --preset depth, "
+                          "which this option chooses, else none");
+    arguments.options.add("depth", depth_,
+                          "weights that make the depth maps for it; default: dpt_hybrid_midas");
     arguments.options.add("vae", autoencoder_,
                           "another autoencoder; default: sdxl_vae_fp16_fix where it is found");
     arguments.options.add("matting", matting_,
@@ -41,6 +52,7 @@ class RefineCommand : public Command {
     job_.options.bind(schema_);
     painting_.bind(schema_);
     arguments.settings(schema_, refine_presets(), "paper");
+    arguments.choose_preset([this] { return controlnet_.empty() ? "paper" : "depth"; });
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
@@ -65,11 +77,27 @@ class RefineCommand : public Command {
     if (painting_.prompt.empty())
       painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
-    const auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
+    if (!controlled && !depth_.empty()) throw UsageError("--depth is for a ControlNet: give --preset depth");
+    if (model_.empty()) model_ = controlled ? "sdxl_base" : "sdxl_turbo";
+    auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    if (controlled) {
+      models.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
+      progress.message(describe(models));
+    }
     if (!models.matting)
       progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
     progress.begin(1, "reading weights");
     return std::make_unique<DiffusionPainter>(backend, models, painting_);
+  }
+
+  std::string describe(const DiffusionPainter::Models& models) const {
+    const auto& how = painting_.sampling;
+    return fmt::format(
+        "{} with the ControlNet {} (scale {:g}) on depth maps of {}: {} steps, strength {:g}, guidance {:g}",
+        models.network.path.filename().string(), models.control->network.path.filename().string(),
+        how.control_scale, models.control->depth.path.filename().string(), how.steps, how.strength,
+        how.guidance);
   }
 
   std::unique_ptr<Lpips> perceptual_loss(Backend& backend, Progress& progress) const {
@@ -80,7 +108,7 @@ class RefineCommand : public Command {
     return lpips;
   }
 
-  std::string run_, dataset_, model_ = "sdxl_turbo", autoencoder_, matting_, models_folder_;
+  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_;
   bool no_diffusion_ = false, overwrite_ = false;
   RefineJob job_;
   DiffusionPainterOptions painting_;

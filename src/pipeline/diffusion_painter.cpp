@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "pipeline/stage_folder.h"
+#include "scene/picture_resize.h"
 
 namespace eg4d {
 namespace {
@@ -29,9 +30,44 @@ std::unique_ptr<ImageToImage> load_network(Backend& backend, const DiffusionPain
                                  ? embed_no_prompt(backend, checkpoint)
                                  : embed_prompt(backend, checkpoint, options.negative_prompt);
   PromptEmbedding prompt = embed_prompt(backend, checkpoint, options.prompt);
-  auto network = std::make_unique<ImageToImage>(backend, checkpoint, options.precision);
+  std::optional<ControlNetCheckpoint> control;
+  if (models.control) control.emplace(models.control->network.path);
+  auto network =
+      std::make_unique<ImageToImage>(backend, checkpoint, options.precision, control ? &*control : nullptr);
   network->set_prompt(std::move(prompt), std::move(negative));
   return network;
+}
+
+std::unique_ptr<DepthEstimator> load_depth(Backend& backend, const DiffusionPainter::Models& models) {
+  if (!models.control) return {};
+  return std::make_unique<DepthEstimator>(backend, models.control->depth.path);
+}
+
+// What does not belong together is said before gigabytes are read.
+const DiffusionPainter::Models& checked(const DiffusionPainter::Models& models,
+                                        const DiffusionPainterOptions& options) {
+  const bool wanted = options.sampling.control_scale > 0;
+  if (wanted && !models.control) throw UsageError("controlnet.scale is above 0, but no ControlNet was given");
+  if (!wanted && models.control)
+    throw UsageError(
+        "controlnet.scale is 0, so that the ControlNet would do nothing: give --preset depth, or set it");
+  return models;
+}
+
+// Scaled so that the longer side is `size`.
+Picture at_size(const Picture& picture, int size) {
+  const int longer = std::max(picture.width, picture.height);
+  if (size == 0 || size == longer) return picture;
+  const auto scaled = [&](int extent) {
+    return std::max(static_cast<int>(std::lround(static_cast<double>(extent) * size / longer)), 1);
+  };
+  return resize_picture(picture, scaled(picture.width), scaled(picture.height), ResizeFilter::lanczos);
+}
+
+std::vector<float> unit_values(const Picture& picture) {
+  std::vector<float> values(picture.data.size());
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(picture.data[i]) / 255;
+  return values;
 }
 
 uint8_t to_byte(double value) {
@@ -60,6 +96,13 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
         "share of that way: the last ⌊steps · strength⌋ steps are made, at least one");
   s.add("diffusion.guidance", sampling.guidance, {0, 100},
         "classifier-free guidance; up to 1 there is none, as SDXL-Turbo wants it");
+  s.add("diffusion.sampler", sampling.sampler,
+        {{"euler_ancestral", EulerKind::ancestral}, {"euler", EulerKind::plain}},
+        "SDXL-Turbo's, with noise in every step, or SDXL's");
+  s.add("diffusion.size", size, {0, 4096},
+        "pixels of the pictures' longer side inside the network; 0: as the pictures are");
+  s.add("controlnet.scale", sampling.control_scale, {0, 10},
+        "how much a ControlNet holds the picture to its depth map; 0: there is none");
 }
 
 DiffusionPainter::Models DiffusionPainter::find_models(const std::string& network,
@@ -75,16 +118,30 @@ std::string DiffusionPainter::identity_of(const Models& models, DiffusionPainter
   std::string identity = model_identity(models.network.path);
   if (models.autoencoder) identity += ", " + model_identity(models.autoencoder->path);
   if (models.matting) identity += ", " + model_identity(models.matting->path);
+  if (models.control)
+    identity += ", " + model_identity(models.control->network.path) + ", " +
+                model_identity(models.control->depth.path);
   return identity + ", " + schema.to_json();
+}
+
+DiffusionPainter::Models::Control DiffusionPainter::find_control(const std::string& network,
+                                                                 const std::string& depth,
+                                                                 const fs::path& folder) {
+  const auto find = [&](const std::string& name, const char* usual, ModelKind kind) {
+    return require_model_of_kind(name.empty() ? usual : name, kind, folder);
+  };
+  return {find(network, "controlnet_depth_sdxl", ModelKind::control_net),
+          find(depth, "dpt_hybrid_midas", ModelKind::depth)};
 }
 
 DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
                                    const DiffusionPainterOptions& options)
     : backend_(backend),
-      models_(models),
+      models_(checked(models, options)),
       options_(options),
       identity_(identity_of(models, options)),
-      network_(load_network(backend, models, options)) {
+      network_(load_network(backend, models, options)),
+      depth_(load_depth(backend, models)) {
   if (models.matting) matting_.emplace(backend, models.matting->path);
 }
 
@@ -100,13 +157,30 @@ RefinementTrainer::Distiller DiffusionPainter::distiller() {
   };
 }
 
+void DiffusionPainter::release() {
+  network_.reset();
+  depth_.reset();
+}
+
+// The depth map in three equal channels; empty without a ControlNet.
+std::vector<float> DiffusionPainter::hint(const Picture& picture) {
+  if (!models_.control) return {};
+  if (!depth_) depth_ = load_depth(backend_, models_);
+  std::vector<float> colors;
+  for (const float value : depth_->depth_map(picture, picture.width, picture.height))
+    colors.insert(colors.end(), 3, value);
+  return colors;
+}
+
 Picture DiffusionPainter::paint(const Picture& reference, size_t view, Background background) {
-  std::vector<float> values(reference.data.size());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(reference.data[i]) / 255;
+  const Picture input = at_size(reference, options_.size);
   const auto noise = make_normal_stream(options_.rng, options_.seed + view);
-  values = network().refine(values, reference.height, reference.width, options_.sampling, *noise);
-  Picture picture(reference.width, reference.height, 3);
+  const std::vector<float> values =
+      network().refine(unit_values(input), input.height, input.width, options_.sampling, *noise, hint(input));
+  Picture picture(input.width, input.height, 3);
   for (size_t i = 0; i < values.size(); ++i) picture.data[i] = to_byte(values[i]);
+  if (picture.width != reference.width || picture.height != reference.height)
+    picture = resize_picture(picture, reference.width, reference.height, ResizeFilter::lanczos);
   if (!matting_) return picture;
   const Picture matte = matting_->matte(picture);
   const double empty = background == Background::white ? 255 : 0;

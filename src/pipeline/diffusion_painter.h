@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "backend/neural_ops.h"
+#include "diffusion/depth.h"
 #include "diffusion/image_to_image.h"
 #include "diffusion/matting.h"
 #include "pipeline/model_store.h"
@@ -18,43 +19,57 @@ struct DiffusionPainterOptions {
   uint64_t seed = 0;
   std::string rng = "philox";
   Precision precision = Precision::f32;
+  int size = 0;  // the pictures' longer side inside; 0: as they are
   ImageToImage::Options sampling;
 
   void bind(ConfigSchema& schema);
 };
 
-// SDXL(-Turbo) image-to-image, then, with matting weights, everything but the object becomes background.
+// SDXL(-Turbo) image-to-image, on request held to the reference picture's depth by a ControlNet; then, with
+// matting weights, everything but the object becomes background.
 class DiffusionPainter : public TargetPainter {
  public:
   struct Models {
     ModelLocation network;                     // SDXL, SDXL-Turbo or a sibling
     std::optional<ModelLocation> autoencoder;  // instead of the network's own
     std::optional<ModelLocation> matting;
+    struct Control {
+      ModelLocation network;  // a ControlNet for depth maps
+      ModelLocation depth;    // DPT-Hybrid
+    };
+    std::optional<Control> control;  // needed when the options' control_scale is above 0
   };
   // By names of the catalogue or by paths. Without a name, sdxl_vae_fp16_fix and u2net are taken where they
   // are found; "none" takes neither. Throws Error, saying how to get it, for what is named and not there.
   static Models find_models(const std::string& network, const std::string& autoencoder,
                             const std::string& matting, const std::filesystem::path& folder);
 
+  // Likewise; controlnet_depth_sdxl and dpt_hybrid_midas without names.
+  static Models::Control find_control(const std::string& network, const std::string& depth,
+                                      const std::filesystem::path& folder);
+
   // What a painter's identity() is, without reading weights.
   static std::string identity_of(const Models& models, DiffusionPainterOptions options);
 
-  // Reads all weights and embeds the prompt. The backend must outlive it.
+  // Reads all weights and embeds the prompt. The backend must outlive it. Throws UsageError when a ControlNet
+  // is given and the options do not use it, or the other way round.
   DiffusionPainter(Backend& backend, const Models& models, const DiffusionPainterOptions& options);
 
   Picture paint(const Picture& reference, size_t view, Background background) override;
   RefinementTrainer::Distiller distiller() override;
-  void release() override { network_.reset(); }
+  void release() override;
   std::string identity() const override { return identity_; }
 
  private:
   ImageToImage& network();
+  std::vector<float> hint(const Picture& picture);
 
   Backend& backend_;
   const Models models_;
   const DiffusionPainterOptions options_;
   std::string identity_;
   std::unique_ptr<ImageToImage> network_;  // null once released
+  std::unique_ptr<DepthEstimator> depth_;  // null without a ControlNet, and once released
   std::optional<Matting> matting_;
 };
 

@@ -16,9 +16,13 @@ const char* kSvdLicense = "Stable Video Diffusion Community License";
 const char* kSvd11License = "Stable Video Diffusion 1.1 Community License";
 const char* kSv3dLicense = "Stable Video 3D Community License";
 const char* kSdxlTurbo = "stabilityai/sdxl-turbo";
+const char* kSdxlBase = "stabilityai/stable-diffusion-xl-base-1.0";
+const char* kControlNetDepth = "diffusers/controlnet-depth-sdxl-1.0";
+const char* kDptHybrid = "Intel/dpt-hybrid-midas";
 const char* kSdxlVaeFix = "madebyollin/sdxl-vae-fp16-fix";
 const char* kClipL14 = "openai/clip-vit-large-patch14";
 const char* kClipB32 = "openai/clip-vit-base-patch32";
+const char* kOpenRail = "CreativeML Open RAIL++-M License";
 const char* kSdxlTurboLicense = "Stability AI Non-Commercial Research Community License";
 
 // Parameters as the architectures have them; the image-decoder files hold the plain decoder instead of the
@@ -55,7 +59,7 @@ ModelEntry bundled_entry(ModelKind kind, const char* name, const char* purpose, 
 
 bool is_single_file(ModelKind kind) {
   return kind == ModelKind::matting || kind == ModelKind::lpips_backbone || kind == ModelKind::lpips_heads ||
-         kind == ModelKind::clip_image;
+         kind == ModelKind::clip_image || kind == ModelKind::depth;
 }
 
 std::string ModelEntry::address() const {
@@ -82,6 +86,13 @@ const std::vector<ModelEntry>& model_catalog() {
        "sd_xl_turbo_1.0_fp16.safetensors", kSdxlParameters, 6.9, kSdxlTurboLicense, false, "refine"},
       {ModelKind::image, "sdxl_turbo_f32", "the same in full precision", kSdxlTurbo,
        "sd_xl_turbo_1.0.safetensors", kSdxlParameters, 13.9, kSdxlTurboLicense, false, ""},
+      {ModelKind::image, "sdxl_base", "the same, many steps", kSdxlBase, "sd_xl_base_1.0.safetensors",
+       kSdxlParameters, 6.9, kOpenRail, false, ""},
+      {ModelKind::control_net, "controlnet_depth_sdxl", "holds SDXL to a depth map", kControlNetDepth,
+       "controlnet-depth-sdxl-1.0.safetensors", 1251014160, 2.5, kOpenRail, false, "",
+       "diffusion_pytorch_model.fp16.safetensors"},
+      {ModelKind::depth, "dpt_hybrid_midas", "picture to depth map", kDptHybrid, "dpt-hybrid-midas.bin",
+       122377985, 0.5, "Apache-2.0", false, "", "pytorch_model.bin"},
       {ModelKind::autoencoder, "sdxl_vae_fp16_fix", "autoencoder that EG4D uses with it", kSdxlVaeFix,
        "sdxl_vae.safetensors", 83653863, 0.3, "MIT", false, "refine"},
       file_entry(ModelKind::matting, "u2net", "cuts the object out", kRembg, "u2net.onnx", 43981069, 0.18,

@@ -11,6 +11,8 @@ enum class ModelKind {
   video,           // VideoCheckpoint
   image,           // ImageCheckpoint
   autoencoder,     // in place of an ImageCheckpoint's own
+  control_net,     // ControlNetCheckpoint
+  depth,           // DepthEstimator
   matting,         // Matting
   lpips_backbone,  // Lpips
   lpips_heads,

@@ -1,6 +1,7 @@
 #include "pipeline/model_store.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +13,8 @@
 #include "core/interrupt.h"
 #include "core/sha256.h"
 #include "diffusion/clip_similarity.h"
+#include "diffusion/control_checkpoint.h"
+#include "diffusion/depth.h"
 #include "diffusion/image_checkpoint.h"
 #include "diffusion/u2net.h"
 #include "diffusion/video_checkpoint.h"
@@ -52,9 +55,13 @@ bool has_diffusers_layout(const fs::path& folder) {
   return has_diffusers_file(folder / "unet");
 }
 
-// An autoencoder's folder is the network's own.
+// One network, whose folder is its own.
+bool is_one_network(ModelKind kind) {
+  return kind == ModelKind::autoencoder || kind == ModelKind::control_net;
+}
+
 bool has_diffusers_layout(const fs::path& folder, const ModelEntry& entry) {
-  return entry.kind == ModelKind::autoencoder ? has_diffusers_file(folder) : has_diffusers_layout(folder);
+  return is_one_network(entry.kind) ? has_diffusers_file(folder) : has_diffusers_layout(folder);
 }
 
 bool looks_like_sha256(const std::string& text) {
@@ -234,20 +241,55 @@ ModelLocation require_model(const std::string& name_or_path, const fs::path& fol
 
 namespace {
 
+const char* what_it_does(ModelKind kind) {
+  switch (kind) {
+    case ModelKind::matting:
+      return "cuts nothing out";
+    case ModelKind::control_net:
+      return "is no ControlNet";
+    case ModelKind::depth:
+      return "makes no depth maps";
+    default:
+      return "is of another kind";
+  }
+}
+
+}  // namespace
+
+ModelLocation require_model_of_kind(const std::string& name_or_path, ModelKind kind, const fs::path& folder) {
+  const fs::path path = name_or_path;
+  if (exists_as_file(path)) return {path, false, recorded_sha256(path)};
+  if (!is_single_file(kind) || kind == ModelKind::depth)
+    if (fs::is_directory(path)) return {path, true, {}};
+  if (path.has_parent_path() || path.has_extension())
+    throw Error(fmt::format("there is no model file {}", name_or_path));
+  const ModelEntry& entry = find_model_entry(name_or_path);
+  if (entry.kind == kind) return require_file(entry, folder);
+  std::vector<std::string> names;
+  for (const ModelEntry& one : model_catalog())
+    if (one.kind == kind) names.push_back(one.name);
+  throw UsageError(fmt::format("{} {}; \"eg4d models list\" has {}", name_or_path, what_it_does(kind),
+                               fmt::join(names, ", ")));
+}
+
+namespace {
+
 std::vector<fs::path> safetensors_files(const ModelEntry& entry, const ModelLocation& location) {
   if (!location.diffusers_layout) return {location.path};
   std::vector<fs::path> files;
   for (const auto& part :
        fs::recursive_directory_iterator(location.path, fs::directory_options::follow_directory_symlink))
     if (part.path().extension() == ".safetensors" &&
-        (part.path().parent_path() != location.path || entry.kind == ModelKind::autoencoder))
+        (part.path().parent_path() != location.path || is_one_network(entry.kind)))
       files.push_back(part.path());
   std::sort(files.begin(), files.end());
   return files;
 }
 
 WeightMap weights_of_file(const ModelEntry& entry, const ModelLocation& location) {
-  return entry.kind == ModelKind::matting ? read_u2net_weights(location.path) : read_weights(location.path);
+  if (entry.kind == ModelKind::matting) return read_u2net_weights(location.path);
+  if (entry.kind == ModelKind::depth) return read_dpt_weights(location.path);
+  return read_weights(location.path);
 }
 
 // "svd.steps" → ("svd", "steps").
@@ -275,6 +317,8 @@ WeightMap checked_file(const ModelEntry& entry, const ModelLocation& location) {
     case ModelKind::matting:
       U2Net::check(weights);
       return weights;
+    case ModelKind::depth:
+      return weights;
     case ModelKind::lpips_backbone:
       Lpips::check_backbone(weights);
       return weights.below("features.");
@@ -297,6 +341,9 @@ void check_structure(const ModelEntry& entry, const ModelLocation& location) {
       break;
     case ModelKind::autoencoder:
       ImageCheckpoint::check_autoencoder(location.path);
+      break;
+    case ModelKind::control_net:
+      ControlNetCheckpoint(location.path);
       break;
     default:
       break;

@@ -47,6 +47,11 @@ std::string training_record(const ModelLocation& location);
 // diffusers layout. Throws Error saying how to get it when it is not here.
 ModelLocation require_model(const std::string& name_or_path, const std::filesystem::path& folder = {});
 
+// The same for another network than the model itself: a name of the catalogue, which must be of that kind, a
+// file, or a folder as its reader takes it. Throws UsageError for a model of another kind.
+ModelLocation require_model_of_kind(const std::string& name_or_path, ModelKind kind,
+                                    const std::filesystem::path& folder = {});
+
 struct ModelCheck {
   std::string problem;  // empty: all is well
   int64_t tensors = 0, parameters = 0;

@@ -259,7 +259,10 @@ const PresetTexts& refine_presets() {
                                    {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"},
                                    {"mini",
                                     "iterations = 200\nevaluate_interval = 50\nrate.steps = "
-                                    "300\nrate.offset = 100\n"}};
+                                    "300\nrate.offset = 100\n"},
+                                   {"depth",
+                                    "[controlnet]\nscale = 0.3\n[diffusion]\nsteps = 50\nstrength = 0.5\n"
+                                    "guidance = 5.0\nsampler = \"euler\"\nsize = 1024\n"}};
   return presets;
 }
 

@@ -38,7 +38,8 @@ struct RefineOptions {
 
   void bind(ConfigSchema& schema);
 };
-// paper (published), fast (minutes on two cores), mini (with the mini models)
+// paper (published), fast (minutes on two cores), mini (with the mini models), depth (the published variant:
+// SDXL held to a depth map by a ControlNet; also for the settings of DiffusionPainterOptions)
 const PresetTexts& refine_presets();
 
 // Stage III as a resumable job: the model of a run folder gets refined colours.
