@@ -40,7 +40,7 @@ class RefineCommand : public Command {
     arguments.options.add("controlnet", controlnet_,
                           "a ControlNet for depth maps; default: controlnet_depth_sdxl with --preset depth, "
                           "which this option chooses, else none");
-    arguments.options.add("depth", depth_,
+    arguments.options.add("depth_model", depth_,
                           "weights that make the depth maps for it; default: dpt_hybrid_midas");
     arguments.options.add("vae", autoencoder_,
                           "another autoencoder; default: sdxl_vae_fp16_fix where it is found");
@@ -78,7 +78,8 @@ class RefineCommand : public Command {
       painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
     const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
-    if (!controlled && !depth_.empty()) throw UsageError("--depth is for a ControlNet: give --preset depth");
+    if (!controlled && !depth_.empty())
+      throw UsageError("--depth-model is for a ControlNet: give --preset depth");
     if (model_.empty()) model_ = controlled ? "sdxl_base" : "sdxl_turbo";
     auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
     if (controlled) {

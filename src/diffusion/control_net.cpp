@@ -22,16 +22,22 @@ struct Layers : ImageUNetBuilder::Encoder {
 
 HintLayers build_hint(const Loader& loader, int64_t out) {
   HintLayers layers;
-  const auto channels = [&](const std::string& name) {
-    return loader.extent({{(name + ".bias").c_str(), 0}, {(name + ".weight").c_str(), 0}});
-  };
-  int64_t width = channels("conv_in");
-  layers.in = loader.convolution("conv_in", kColors, width, 3);
-  for (int64_t i = 0, count = loader.children("blocks", 1); i < count; ++i) {
-    const std::string name = fmt::format("blocks.{}", i);
-    const int64_t next = channels(name);
-    layers.blocks.push_back(loader.convolution(name, width, next, 3));
-    width = next;
+  std::vector<std::string> names = {"conv_in"};
+  for (int64_t i = 0, count = loader.children("blocks", 1); i < count; ++i)
+    names.push_back(fmt::format("blocks.{}", i));
+  names.push_back("conv_out");
+  int64_t width = kColors;
+  for (size_t i = 0; i + 1 < names.size(); ++i) {
+    const std::string weight = names[i] + ".weight", bias = names[i] + ".bias",
+                      next = names[i + 1] + ".weight";
+    const int64_t wide = loader.extent({{bias.c_str(), 0}, {weight.c_str(), 0}, {next.c_str(), 1}});
+    ConvolutionLayer layer = loader.convolution(names[i], width, wide, 3);
+    if (i == 0) {
+      layers.in = std::move(layer);
+    } else {
+      layers.blocks.push_back(std::move(layer));
+    }
+    width = wide;
   }
   layers.out = loader.convolution("conv_out", width, out, 3);
   return layers;

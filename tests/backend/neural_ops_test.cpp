@@ -217,12 +217,13 @@ TEST_P(NeuralOpsTest, GroupNorm) {
     const Values x = numbers(count, 1, 2, c.middle), scale = numbers(c.channels, 2),
                  shift = numbers(c.channels, 3);
     const Values add = numbers(adds * c.channels, 4);
-    for (const bool with_add : {false, true}) {
+    for (const auto& [with_add, activation] :
+         {std::pair{false, Activation::silu}, {true, Activation::silu}, {false, Activation::relu}}) {
       const int64_t width = c.channels / c.groups;
       Values expected(x.size());
-      const auto at = [&](int64_t position, int64_t channel) {
+      const auto at = [&, added = with_add](int64_t position, int64_t channel) {
         return static_cast<double>(x[static_cast<size_t>(position * c.channels + channel)]) +
-               (with_add ? add[static_cast<size_t>(position / c.add_positions * c.channels + channel)] : 0);
+               (added ? add[static_cast<size_t>(position / c.add_positions * c.channels + channel)] : 0);
       };
       for (int64_t n = 0; n < c.batch; ++n)
         for (int64_t g = 0; g < c.groups; ++g) {
@@ -235,8 +236,9 @@ TEST_P(NeuralOpsTest, GroupNorm) {
           const double mean = sum / static_cast<double>(c.positions * width);
           each([&](int64_t p, int64_t k) { square += (at(p, k) - mean) * (at(p, k) - mean); });
           const double gain = 1 / std::sqrt(square / static_cast<double>(c.positions * width) + 1e-5);
-          each([&](int64_t p, int64_t k) {
-            expected[static_cast<size_t>(p * c.channels + k)] = static_cast<float>(silu(
+          each([&, activation = activation](int64_t p, int64_t k) {
+            expected[static_cast<size_t>(p * c.channels + k)] = static_cast<float>(activated(
+                activation,
                 (at(p, k) - mean) * gain * scale[static_cast<size_t>(k)] + shift[static_cast<size_t>(k)]));
           });
         }
@@ -252,7 +254,7 @@ TEST_P(NeuralOpsTest, GroupNorm) {
       a.shift = dshift.data();
       a.add = with_add ? dadd.data() : nullptr;
       a.add_positions = c.add_positions;
-      a.activation = Activation::silu;
+      a.activation = activation;
       ops().group_norm(a);
       EXPECT_LE(relative_error(y.to_host(), expected), c.middle == 0 ? 1e-5 : 1e-3);  // x itself is rounded
       a.batch = 0;

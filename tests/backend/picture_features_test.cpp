@@ -311,31 +311,34 @@ double plain_resized(const Values& x, int64_t height, int64_t width, int64_t cha
          v * ((1 - u) * at(i + 1, j) + u * at(i + 1, j + 1));
 }
 
+// Where a pixel that comes out lies in what goes in.
+double source_position(int64_t i, int64_t in, int64_t out, bool align_corners) {
+  const auto at = static_cast<double>(i), from = static_cast<double>(in), to = static_cast<double>(out);
+  if (!align_corners) return (at + 0.5) * from / to - 0.5;
+  return out > 1 ? at * (from - 1) / (to - 1) : 0;
+}
+
 TEST_P(PictureFeatures, ResizeFeatures) {
   struct Case {
     int64_t height, width, out_height, out_width, channels;
   };
   for (const Case& c : {Case{1, 1, 4, 3, 2}, Case{5, 7, 10, 14, 17}, Case{5, 7, 9, 13, 3},
-                        Case{61, 97, 7, 5, 1}, Case{3, 3, 3, 3, 4}}) {
-    const Values x = numbers(c.height * c.width * c.channels, 1);
-    Values wanted;
-    for (int64_t i = 0; i < c.out_height; ++i)
-      for (int64_t j = 0; j < c.out_width; ++j)
-        for (int64_t k = 0; k < c.channels; ++k)
-          wanted.push_back(static_cast<float>(
-              plain_resized(x, c.height, c.width, c.channels,
-                            (static_cast<double>(i) + 0.5) * static_cast<double>(c.height) /
-                                    static_cast<double>(c.out_height) -
-                                0.5,
-                            (static_cast<double>(j) + 0.5) * static_cast<double>(c.width) /
-                                    static_cast<double>(c.out_width) -
-                                0.5,
-                            k)));
-    const Tensor dx = device({static_cast<int64_t>(x.size())}, x),
-                 y = Tensor::empty(*backend, {static_cast<int64_t>(wanted.size())});
-    ops().resize_features({1, c.height, c.width, c.channels, c.out_height, c.out_width, dx.data(), y.data()});
-    EXPECT_LE(relative_error(y.to_host(), wanted), 1e-5) << c.out_height << "×" << c.out_width;
-  }
+                        Case{61, 97, 7, 5, 1}, Case{3, 3, 3, 3, 4}, Case{4, 6, 1, 1, 2}})
+    for (const bool align_corners : {false, true}) {
+      const Values x = numbers(c.height * c.width * c.channels, 1);
+      Values wanted;
+      for (int64_t i = 0; i < c.out_height; ++i)
+        for (int64_t j = 0; j < c.out_width; ++j)
+          for (int64_t k = 0; k < c.channels; ++k)
+            wanted.push_back(static_cast<float>(plain_resized(
+                x, c.height, c.width, c.channels, source_position(i, c.height, c.out_height, align_corners),
+                source_position(j, c.width, c.out_width, align_corners), k)));
+      const Tensor dx = device({static_cast<int64_t>(x.size())}, x),
+                   y = Tensor::empty(*backend, {static_cast<int64_t>(wanted.size())});
+      ops().resize_features(
+          {1, c.height, c.width, c.channels, c.out_height, c.out_width, dx.data(), y.data(), align_corners});
+      EXPECT_LE(relative_error(y.to_host(), wanted), 1e-5) << c.out_height << "×" << c.out_width;
+    }
 }
 
 // ---------------------------------------------------------------- threads

@@ -10,6 +10,7 @@
 #include "core/interrupt.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/reconstruct.h"
+#include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
 #include "support/random_values.h"
@@ -259,6 +260,99 @@ TEST_F(Refine, ScoreDistillationChangesColoursAndContinuesToTheSameFiles) {
   EXPECT_FALSE(same(after.gaussians.sh_dc, plain.gaussians.sh_dc));
   EXPECT_FALSE(same(after.field.grid, plain.field.grid));
   expect_frozen(before, after);
+}
+
+// SDXL with a ControlNet and its depth maps, all of them small.
+class DepthRefine : public Refine {
+ protected:
+  void SetUp() override {
+    Refine::SetUp();
+    test::write_tiny_image_model(folder_ / "tiny");
+    test::write_tiny_depth_model(folder_ / "depth");
+    models_ = DiffusionPainter::find_models((folder_ / "tiny").string(), "none", "none", {});
+    models_.control = DiffusionPainter::find_control(kControl, (folder_ / "depth").string(), {});
+    ConfigSchema schema;
+    options_.bind(schema);
+    refinement_.bind(schema);
+    schema.apply_preset("depth", refine_presets());
+    EXPECT_EQ(options_.sampling.steps, 50);
+    EXPECT_EQ(options_.sampling.strength, 0.5);
+    EXPECT_EQ(options_.sampling.control_scale, 0.3f);
+    EXPECT_EQ(options_.size, 1024);
+    options_.prompt = "a toy";
+    options_.size = 32;
+    options_.sampling.steps = 6;
+  }
+
+  const std::string kControl = std::string(EG4D_TEST_DATA) + "/controlnet";
+  DiffusionPainter::Models models_;
+  DiffusionPainterOptions options_;
+  RefineOptions refinement_;
+};
+
+TEST_F(DepthRefine, ChangesColoursAndContinuesToTheSameFiles) {
+  fs::copy(folder_ / "run", folder_ / "parts", fs::copy_options::recursive);
+  DiffusionPainter painter(*backend_, models_, options_);
+  refine(*backend_, job(folder_ / "run", 24), painter, nullptr, quiet_);
+  for (int64_t stop : {10, 20}) {
+    DiffusionPainter again(*backend_, models_, options_);
+    test::InterruptAfter progress(stop);
+    EXPECT_THROW(refine(*backend_, job(folder_ / "parts", 24), again, nullptr, progress), Interrupted);
+    clear_interrupt();
+  }
+  EXPECT_TRUE(refine(*backend_, job(folder_ / "parts", 24), painter, nullptr, quiet_).resumed);
+  EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
+  for (const auto& target : fs::directory_iterator(folder_ / "run/refined/targets"))
+    EXPECT_EQ(test::read_text(target.path()),
+              test::read_text(folder_ / "parts/refined/targets" / target.path().filename()));
+  const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors"),
+              after = load_model(*backend_, folder_ / "run/refined/model.safetensors");
+  EXPECT_FALSE(same(after.gaussians.sh_dc, before.gaussians.sh_dc));
+  expect_frozen(before, after);
+}
+
+TEST_F(DepthRefine, TheControlNetMattersAndSizesStay) {
+  Picture picture(31, 20, 3);
+  for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * 7 % 251);
+  const auto painted = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
+    return DiffusionPainter(*backend_, models, options).paint(picture, 1, Background::white);
+  };
+  const Picture controlled = painted(options_, models_);
+  EXPECT_EQ(controlled.width, 31);
+  EXPECT_EQ(controlled.height, 20);
+  DiffusionPainterOptions free = options_;
+  free.sampling.control_scale = 0;
+  DiffusionPainter::Models without = models_;
+  without.control.reset();
+  EXPECT_NE(painted(free, without).data, controlled.data);
+  // Released networks come back.
+  DiffusionPainter painter(*backend_, models_, options_);
+  painter.release();
+  EXPECT_EQ(painter.paint(picture, 1, Background::white).data, controlled.data);
+}
+
+TEST_F(DepthRefine, SaysWhatIsWrong) {
+  const auto error_of = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
+    return test::error_of([&] { DiffusionPainter(*backend_, models, options); });
+  };
+  DiffusionPainterOptions free = options_;
+  free.sampling.control_scale = 0;
+  EXPECT_TRUE(test::contains(error_of(free, models_), "controlnet.scale is 0"));
+  DiffusionPainter::Models wrong = models_;
+  wrong.control.reset();
+  EXPECT_TRUE(test::contains(error_of(options_, wrong), "no ControlNet was given"));
+  wrong.control = models_.control;
+  wrong.control->network.path = folder_ / "tiny/unet";
+  EXPECT_TRUE(test::contains(error_of(options_, wrong), "is no ControlNet"));
+  wrong.control = models_.control;
+  wrong.control->depth.path = folder_ / "tiny/unet/diffusion_pytorch_model.safetensors";
+  EXPECT_TRUE(test::contains(error_of(options_, wrong), "is not DPT-Hybrid"));
+  const auto find = [&](const std::string& network, const std::string& depth) {
+    return test::error_of([&] { DiffusionPainter::find_control(network, depth, folder_ / "none"); });
+  };
+  EXPECT_TRUE(test::contains(find("sdxl_turbo", ""), "sdxl_turbo is no ControlNet"));
+  EXPECT_TRUE(test::contains(find(kControl, "u2net"), "u2net makes no depth maps"));
+  EXPECT_TRUE(test::contains(find(kControl, "nowhere.safetensors"), "there is no model file"));
 }
 
 TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {

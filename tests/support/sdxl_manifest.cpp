@@ -37,4 +37,26 @@ Manifest sdxl_file() {
   return file;
 }
 
+Manifest sdxl_control_net() {
+  Manifest manifest = read_manifest("sdxl_unet_diffusers");
+  std::erase_if(manifest, [](const auto& item) {
+    return item.first.starts_with("up_blocks.") || item.first.starts_with("conv_norm_out.") ||
+           item.first.starts_with("conv_out.");
+  });
+  const auto convolution = [&](const std::string& name, int64_t in, int64_t out, int64_t kernel) {
+    manifest[name + ".weight"] = {out, in, kernel, kernel};
+    manifest[name + ".bias"] = {out};
+  };
+  const std::vector<int64_t> hint = {16, 16, 32, 32, 96, 96, 256};
+  convolution("controlnet_cond_embedding.conv_in", 3, hint[0], 3);
+  for (size_t i = 0; i + 1 < hint.size(); ++i)
+    convolution("controlnet_cond_embedding.blocks." + std::to_string(i), hint[i], hint[i + 1], 3);
+  convolution("controlnet_cond_embedding.conv_out", hint.back(), 320, 3);
+  const std::vector<int64_t> skips = {320, 320, 320, 320, 640, 640, 640, 1280, 1280};
+  for (size_t i = 0; i < skips.size(); ++i)
+    convolution("controlnet_down_blocks." + std::to_string(i), skips[i], skips[i], 1);
+  convolution("controlnet_mid_block", 1280, 1280, 1);
+  return manifest;
+}
+
 }  // namespace eg4d::test

@@ -9,5 +9,7 @@ namespace eg4d::test {
 using FolderManifest = std::map<std::string, Manifest>;
 FolderManifest sdxl_folder();
 Manifest sdxl_file();
+// The ControlNets for it: the first half of the UNet, and the published further layers.
+Manifest sdxl_control_net();
 
 }  // namespace eg4d::test

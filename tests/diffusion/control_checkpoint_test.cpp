@@ -1,0 +1,109 @@
+// ControlNets of SDXL's real size (sparse: zeros that take no room) against the architecture.
+
+#include "diffusion/control_checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include "pipeline/model_catalog.h"
+#include "support/expect_error.h"
+#include "support/sdxl_manifest.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_image_model.h"
+
+namespace eg4d::test {
+namespace {
+
+void open_sparse(const Manifest& manifest) {
+  const TemporaryFolder folder;
+  write_sparse_safetensors(folder / "control.safetensors", manifest);
+  ControlNetCheckpoint checkpoint(folder / "control.safetensors");
+}
+
+std::string error_for(const Manifest& manifest) {
+  return error_of([&] { open_sparse(manifest); });
+}
+
+TEST(ControlNetCheckpoint, PublishedFolderAndFileFit) {
+  const TemporaryFolder folder;
+  const Manifest manifest = sdxl_control_net();
+  int64_t parameters = 0;
+  for (const auto& [name, shape] : manifest) parameters += element_count(shape);
+  EXPECT_EQ(parameters, find_model_entry("controlnet_depth_sdxl").parameters);
+  write_sparse_safetensors(folder / "model.safetensors", sdxl_file());
+  const ImageCheckpoint model(folder / "model.safetensors");
+  EXPECT_EQ(model.pixels_of_a_latent(), 8);
+  for (const char* file : {"diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
+                           "any.safetensors"}) {
+    std::filesystem::create_directories(folder / "control");
+    write_sparse_safetensors(folder / "control" / file, manifest);
+    ControlNetCheckpoint(std::string(file) == "any.safetensors" ? folder / "control" / file
+                                                                : folder / "control")
+        .check_fits(model);
+    std::filesystem::remove_all(folder / "control");
+  }
+}
+
+// Fewer transformer blocks, or none, as in the published small ones.
+TEST(ControlNetCheckpoint, SmallerOnesFit) {
+  Manifest middle = sdxl_control_net(), small = sdxl_control_net();
+  std::erase_if(middle, [](const auto& item) {
+    const size_t at = item.first.find(".transformer_blocks.");
+    return at != std::string::npos && item.first[at + 20] != '0';
+  });
+  EXPECT_NO_THROW(open_sparse(middle));
+  std::erase_if(small, [](const auto& item) { return item.first.find(".attentions.") != std::string::npos; });
+  EXPECT_NO_THROW(open_sparse(small));
+  std::erase_if(small, [](const auto& item) { return item.first.starts_with("mid_block.resnets.1."); });
+  EXPECT_NO_THROW(open_sparse(small));
+}
+
+TEST(ControlNetCheckpoint, MissingMisshapenAndSurplusTensorsAreNamed) {
+  const Manifest manifest = sdxl_control_net();
+  size_t index = 0;
+  for (const auto& [name, shape] : manifest) {
+    const bool own = name.starts_with("controlnet_");
+    if (index++ % 83 != 0 && !own) continue;
+    // The names of what the UNet has too are the single-file layout's.
+    const std::string shown = own ? "control_model." + name : "control_model.";
+    Manifest changed = manifest;
+    changed.erase(name);
+    EXPECT_TRUE(contains(error_for(changed), "'" + shown)) << name;
+    changed[name] = shape;
+    ++changed[name][0];
+    EXPECT_TRUE(contains(error_for(changed), "'" + shown)) << name;
+  }
+  for (const std::string name :
+       {"controlnet_down_blocks.9.weight", "controlnet_mid_block.scale",
+        "down_blocks.0.resnets.0.norm3.weight", "up_blocks.0.resnets.0.norm1.weight"}) {
+    Manifest changed = manifest;
+    changed[name] = {4};
+    const std::string error = error_for(changed);
+    EXPECT_TRUE(contains(error, "surplus") || contains(error, "does not fit")) << name << ": " << error;
+  }
+}
+
+TEST(ControlNetCheckpoint, OtherNetworksAreRefused) {
+  EXPECT_TRUE(contains(error_for(read_manifest("sdxl_unet_diffusers")), "is no ControlNet"));
+  EXPECT_TRUE(contains(error_for(sdxl_file()), "is no ControlNet"));
+  EXPECT_TRUE(contains(error_for({{"x", {4}}}), "is no ControlNet"));
+  const TemporaryFolder folder;
+  EXPECT_ERROR(ControlNetCheckpoint(folder.path()), "give a ControlNet's folder or file");
+  EXPECT_ERROR(ControlNetCheckpoint(folder / "nothing.safetensors"), "nothing.safetensors");
+  write_tiny_image_model(folder / "tiny");
+  const ImageCheckpoint tiny(folder / "tiny");
+  const std::filesystem::path own = std::filesystem::path(EG4D_TEST_DATA) / "controlnet";
+  EXPECT_NO_THROW(ControlNetCheckpoint(own).check_fits(tiny));
+  write_sparse_safetensors(folder / "large.safetensors", sdxl_control_net());
+  EXPECT_ERROR(ControlNetCheckpoint(folder / "large.safetensors").check_fits(tiny),
+               "it takes texts of 2048 channels, not 80");
+  for (const auto& [text, complaint] :
+       {std::pair<std::string, std::string>{"\"controlnet_conditioning_channel_order\": \"bgr\"", "\"bgr\""},
+        {"\"global_pool_conditions\": true", "global_pool_conditions"},
+        {"\"attention_head_dim\": [0]", "not a positive whole number"}}) {
+    write_text(folder / "config.json", "{\"_class_name\": \"ControlNetModel\", " + text + "}");
+    EXPECT_ERROR(ControlNetCheckpoint(folder / "large.safetensors"), complaint);
+  }
+}
+
+}  // namespace
+}  // namespace eg4d::test

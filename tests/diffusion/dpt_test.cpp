@@ -1,0 +1,110 @@
+// DPT-Hybrid: files of the real size (sparse: zeros that take no room) against the architecture, and small
+// networks.
+
+#include "diffusion/dpt.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "diffusion/depth.h"
+#include "pipeline/model_catalog.h"
+#include "support/dpt_manifest.h"
+#include "support/expect_error.h"
+#include "support/golden.h"
+#include "support/random_values.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d::test {
+namespace {
+
+std::string error_for(const Manifest& manifest) {
+  const TemporaryFolder folder;
+  write_sparse_safetensors(folder / "dpt.safetensors", manifest);
+  return error_of([&] { read_dpt_weights(folder / "dpt.safetensors"); });
+}
+
+TEST(DptHybrid, PublishedFileFits) {
+  const TemporaryFolder folder;
+  const Manifest manifest = dpt_manifest();
+  int64_t parameters = 0;
+  for (const auto& [name, shape] : manifest) parameters += element_count(shape);
+  EXPECT_EQ(parameters, find_model_entry("dpt_hybrid_midas").parameters);
+  write_sparse_safetensors(folder / "model.safetensors", manifest, "F32");
+  EXPECT_NO_THROW(read_dpt_weights(folder.path()));
+  EXPECT_NO_THROW(read_dpt_weights(folder / "model.safetensors"));
+}
+
+TEST(DptHybrid, MissingMisshapenAndSurplusTensorsAreNamed) {
+  const Manifest manifest = dpt_manifest();
+  size_t index = 0;
+  for (const auto& [name, shape] : manifest) {
+    if (index++ % 17 != 0) continue;
+    Manifest changed = manifest;
+    changed.erase(name);
+    std::string error = error_for(changed);
+    EXPECT_TRUE(contains(error, "'" + name + "'")) << name << ": " << error;
+    changed[name] = shape;
+    ++changed[name].back();
+    error = error_for(changed);
+    EXPECT_TRUE(contains(error, "'" + name + "'")) << name << ": " << error;
+  }
+  for (const std::string name : {"dpt.pooler.dense.weight", "neck.convs.0.bias", "head.head.1.weight"}) {
+    Manifest changed = manifest;
+    changed[name] = {4};
+    EXPECT_TRUE(contains(error_for(changed), "'" + name + "' is surplus"));
+  }
+}
+
+TEST(DptHybrid, OtherNetworksAreRefused) {
+  EXPECT_TRUE(contains(error_for({{"x", {4}}}), "is not DPT-Hybrid"));
+  const TemporaryFolder folder;
+  EXPECT_ERROR(read_dpt_weights(folder.path()), "has no 'model.safetensors' or 'pytorch_model.bin'");
+  EXPECT_ERROR(read_dpt_weights(folder / "none.bin"), "none.bin");
+  write_tiny_depth_model(folder.path());
+  auto backend = make_cpu_backend();
+  const auto expect = [&](const std::string& config, const std::string& complaint) {
+    write_text(folder / "config.json", "{\"model_type\": \"dpt\", " + config + "}");
+    EXPECT_ERROR(DepthEstimator(*backend, folder.path()), complaint);
+  };
+  expect("\"is_hybrid\": false", "only DPT-Hybrid is built");
+  expect("\"backbone_out_indices\": [2, 5, 8, 11]", "has 2 blocks, of which numbers 8 and 11");
+  expect("\"num_attention_heads\": 5, \"backbone_out_indices\": [0, 0, 0, 1]", "5 attention heads");
+}
+
+class TinyDepth : public testing::Test {
+ protected:
+  TinyDepth() { write_tiny_depth_model(folder_.path()); }
+  TemporaryFolder folder_;
+  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+};
+
+TEST_F(TinyDepth, DepthMapsHaveThePicturesSizeAndTheWholeRange) {
+  DepthEstimator depth(*backend_, folder_.path());
+  Picture picture(50, 31, 3);
+  for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * i % 253);
+  std::vector<float> map;
+  EXPECT_TRUE(same_bits_for_any_thread_count([&] { return map = depth.depth_map(picture, 70, 40); }));
+  ASSERT_EQ(map.size(), 70u * 40);
+  EXPECT_EQ(*std::min_element(map.begin(), map.end()), 0);
+  EXPECT_EQ(*std::max_element(map.begin(), map.end()), 1);
+  for (const float value : map) EXPECT_EQ(value * 255, std::round(value * 255));
+  EXPECT_EQ(depth.depth_map(Picture(1, 1, 1), 1, 1), std::vector<float>{0});
+}
+
+TEST_F(TinyDepth, OtherGridsAndBatchesRun) {
+  DptHybrid network(*backend_, read_dpt_weights(folder_.path()), {.heads = 2, .taps = {0, 1}});
+  EXPECT_EQ(network.picture_size(), 64);
+  const std::vector<float> x = hash_tensor(1, 2 * 96 * 32 * 3, 2);
+  const Tensor both = network.forward(Tensor::from_host<float>(*backend_, {2, 96, 32, 3}, x));
+  EXPECT_EQ(both.shape(), (Shape{2, 96, 32, 1}));
+  const std::vector<float> values = both.to_host(), second_input(x.begin() + 96 * 32 * 3, x.end());
+  const Tensor second = network.forward(Tensor::from_host<float>(*backend_, {1, 96, 32, 3}, second_input));
+  EXPECT_LE(relative_error(second.to_host(), std::vector<float>(values.begin() + 96 * 32, values.end())),
+            1e-5);
+  EXPECT_ERROR(network.forward(Tensor::zeros(*backend_, {1, 64, 48, 3})), "multiples of 32");
+  EXPECT_ERROR(network.forward(Tensor::zeros(*backend_, {0, 64, 64, 3})), "takes pictures");
+}
+
+}  // namespace
+}  // namespace eg4d::test
