@@ -37,23 +37,6 @@ int64_t same_padding(int64_t extent, int64_t kernel, int64_t stride) {
   return std::max<int64_t>((out - 1) * stride + kernel - extent, 0);
 }
 
-// Windows of 3×3 at every second pixel. All values are at least 0, so that zeros around them change nothing.
-Tensor pool(Session& session, const Tensor& x) {
-  MaxPool a;
-  a.batch = x.dim(0);
-  a.height = x.dim(1);
-  a.width = x.dim(2);
-  a.channels = x.dim(3);
-  a.kernel = 3;
-  a.out_height = pool_extent(a.height, a.kernel, a.stride, false);
-  a.out_width = pool_extent(a.width, a.kernel, a.stride, false);
-  Tensor y = session.empty({a.batch, a.out_height, a.out_width, a.channels});
-  a.x = x.data();
-  a.y = y.data();
-  session.ops().max_pool(a);
-  return y;
-}
-
 }  // namespace
 
 BitBackbone::Unit::Unit(const Loader& loader, const char* convolution_name, const char* norm_name, int64_t in,
@@ -135,7 +118,8 @@ Tensor BitBackbone::apply(Session& session, const Block& block, const Tensor& x)
 
 std::vector<Tensor> BitBackbone::operator()(Session& session, const Tensor& pictures) const {
   std::vector<Tensor> features;
-  Tensor x = pool(session, stem_(session, pictures, Activation::relu));
+  // All values are at least 0: "SAME" padding by zeros changes no largest value.
+  Tensor x = max_pool(session, stem_(session, pictures, Activation::relu), 3);
   for (const std::vector<Block>& stage : stages_) {
     for (const Block& block : stage) x = apply(session, block, x);
     features.push_back(x);

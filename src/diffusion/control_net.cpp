@@ -84,12 +84,8 @@ Tensor repeated(Session& session, const Tensor& one, int64_t rows) {
 
 }  // namespace
 
-struct ControlNet::Network {
-  Network(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
-  Backend& backend;
-  Arena arena;
-  Layers layers;
-  size_t weight_bytes = 0;
+struct ControlNet::Network : ImageNetwork<Layers> {
+  using ImageNetwork::ImageNetwork;
 };
 
 ControlNet::ControlNet(Backend& backend, const WeightMap& weights, const std::string& prefix,
@@ -124,8 +120,7 @@ size_t ControlNet::activation_bytes() const {
 }
 
 std::shared_ptr<const ImageConditioning> ControlNet::condition(const Tensor& context, const Tensor& vector) {
-  const Layers& layers = network_->layers;
-  return condition_image_network(network_->arena, layers, transformers_of(layers), context, vector);
+  return network_->condition(context, vector);
 }
 
 Tensor ControlNet::embed_hint(const Tensor& hint) {

@@ -186,30 +186,14 @@ int64_t DptHybrid::picture_size() const {
 
 namespace {
 
-Tensor resized(Session& session, const Tensor& x, int64_t height, int64_t width, bool align_corners) {
-  if (x.dim(1) == height && x.dim(2) == width) return x;
-  Tensor y = session.empty({x.dim(0), height, width, x.dim(3)});
-  session.ops().resize_features({.batch = x.dim(0),
-                                 .height = x.dim(1),
-                                 .width = x.dim(2),
-                                 .channels = x.dim(3),
-                                 .out_height = height,
-                                 .out_width = width,
-                                 .x = x.data(),
-                                 .y = y.data(),
-                                 .align_corners = align_corners});
-  return y;
-}
-
 Tensor doubled(Session& session, const Tensor& x) {
-  return resized(session, x, 2 * x.dim(1), 2 * x.dim(2), true);
+  return resize_features(session, x, 2 * x.dim(1), 2 * x.dim(2), true);
 }
 
 void relu(Session& session, const Tensor& x, const Tensor& y) {
   session.ops().activate({.count = x.count(), .activation = Activation::relu, .x = x.data(), .y = y.data()});
 }
 
-// unit(x) + `add`; `add` may be x.
 Tensor apply(Session& session, const ResidualUnit& unit, const Tensor& x) {
   const Tensor active = session.empty(x.shape());
   relu(session, x, active);
@@ -227,7 +211,7 @@ Tensor DptHybrid::Network::tokens(Session& session, const Tensor& features) cons
   const int64_t count = features.dim(0), height = features.dim(1), columns = features.dim(2),
                 pixels = height * columns, width = layers.width, pitch = (1 + pixels) * width;
   const Tensor projected = layers.projection(session, features);
-  const Tensor positions = resized(session, layers.positions, height, columns, false);
+  const Tensor positions = resize_features(session, layers.positions, height, columns);
   Tensor all = session.empty({count * (1 + pixels), width});
   session.ops().copy_rows({.rows = count,
                            .width = width,
@@ -322,10 +306,12 @@ Tensor DptHybrid::Network::depth(Session& session, const Tensor& pictures) const
   }
   Tensor x;
   for (size_t i = 0; i < kLevels; ++i) x = fuse(session, layers.fusion[i], x, levels[kLevels - 1 - i]);
+  session.observe("fused", x);
   x = doubled(session, layers.head_first(session, x));
   x = layers.head_second(session, x);
   relu(session, x, x);
   x = layers.head_last(session, x);
+  session.observe("raw", x);
   relu(session, x, x);
   return x;
 }

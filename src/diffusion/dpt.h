@@ -30,7 +30,8 @@ class DptHybrid {
   int64_t picture_size() const;  // that it was trained with: 384
 
   // pictures: [N,H,W,3], (value - 0.5)/0.5, H and W multiples of 32 → [N,H,W,1], at least 0, larger is
-  // nearer. Observer names: "embeddings" (tokens with their positions), "encoder" (after the last block).
+  // nearer. Observer names: "embeddings" (tokens with their positions), "encoder" (after the last block),
+  // "fused" (the feature map before the head), "raw" (depth that may be below 0).
   Tensor forward(const Tensor& pictures, const Observer& observer = {});
 
  private:

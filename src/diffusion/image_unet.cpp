@@ -9,12 +9,8 @@ using Layers = ImageUNetBuilder::Layers;
 
 }  // namespace
 
-struct ImageUNet::Network {
-  Network(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
-  Backend& backend;
-  Arena arena;
-  Layers layers;
-  size_t weight_bytes = 0;
+struct ImageUNet::Network : ImageNetwork<Layers> {
+  using ImageNetwork::ImageNetwork;
 };
 
 ImageUNet::ImageUNet(Backend& backend, const WeightMap& weights, const std::string& prefix,
@@ -59,8 +55,7 @@ size_t ImageUNet::activation_bytes() const {
 }
 
 std::shared_ptr<const ImageConditioning> ImageUNet::condition(const Tensor& context, const Tensor& vector) {
-  const Layers& layers = network_->layers;
-  return condition_image_network(network_->arena, layers, transformers_of(layers), context, vector);
+  return network_->condition(context, vector);
 }
 
 Tensor ImageUNet::forward(const Tensor& x, std::span<const float> timesteps,

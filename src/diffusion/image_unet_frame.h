@@ -35,6 +35,19 @@ std::vector<const ImageTransformer*> transformers_of(const Layers& layers) {
   return transformers;
 }
 
+// A loaded network: its layers and where its activations live.
+template <class Layers>
+struct ImageNetwork {
+  ImageNetwork(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
+  std::shared_ptr<const ImageConditioning> condition(const Tensor& context, const Tensor& vector) {
+    return condition_image_network(arena, layers, transformers_of(layers), context, vector);
+  }
+  Backend& backend;
+  Arena arena;
+  Layers layers;
+  size_t weight_bytes = 0;
+};
+
 // How run_unet and run_unet_encoder apply the blocks in one pass. All must outlive it.
 class ImageBlocks {
  public:

@@ -165,31 +165,9 @@ Tensor apply(Session& session, const Unit& unit, const Tensor& x, const Tensor& 
   return y;
 }
 
-Tensor pool(Session& session, const Tensor& x) {
-  MaxPool a;
-  a.batch = x.dim(0);
-  a.height = x.dim(1);
-  a.width = x.dim(2);
-  a.channels = x.dim(3);
-  a.out_height = pool_extent(a.height, a.kernel, a.stride, false);
-  a.out_width = pool_extent(a.width, a.kernel, a.stride, false);
-  Tensor y = session.empty({a.batch, a.out_height, a.out_width, a.channels});
-  a.x = x.data();
-  a.y = y.data();
-  session.ops().max_pool(a);
-  return y;
-}
-
-Tensor resize(Session& session, const Tensor& x, int64_t height, int64_t width) {
-  if (x.dim(1) == height && x.dim(2) == width) return x;
-  Tensor y = session.empty({x.dim(0), height, width, x.dim(3)});
-  session.ops().resize_features({x.dim(0), x.dim(1), x.dim(2), x.dim(3), height, width, x.data(), y.data()});
-  return y;
-}
-
 // x in the size of `skip`, then both side by side.
 Tensor join(Session& session, const Tensor& x, const Tensor& skip) {
-  return concatenate_channels(session, resize(session, x, skip.dim(1), skip.dim(2)), skip);
+  return concatenate_channels(session, resize_features(session, x, skip.dim(1), skip.dim(2)), skip);
 }
 
 }  // namespace
@@ -199,7 +177,7 @@ Tensor U2Net::State::apply(Session& session, const Block& block, const Tensor& x
   std::vector<Tensor> down;
   for (size_t i = 0; i < block.down.size(); ++i) {
     Tensor seen = i == 0 ? in : down.back();
-    if (block.pooled && i > 0 && i + 1 < block.down.size()) seen = pool(session, seen);
+    if (block.pooled && i > 0 && i + 1 < block.down.size()) seen = max_pool(session, seen, 2);
     down.push_back(eg4d::apply(session, block.down[i], seen));
   }
   Tensor up = down.back();
@@ -215,7 +193,7 @@ Tensor U2Net::State::logits(Session& session, const Tensor& pictures) const {
   if (layers.kind == Kind::isnet) x = layers.first.halve(session, x, ConvolutionLayer::Padding::all_sides);
   std::vector<Tensor> encoded;
   for (const Block& block : layers.encode) {
-    if (!encoded.empty()) x = pool(session, x);
+    if (!encoded.empty()) x = max_pool(session, x, 2);
     encoded.push_back(x = apply(session, block, x));
   }
   std::vector<Tensor> compared(encoded.size());
@@ -224,10 +202,10 @@ Tensor U2Net::State::logits(Session& session, const Tensor& pictures) const {
     compared[i] = x = apply(session, layers.decode[i], join(session, x, encoded[i]));
   const int64_t height = pictures.dim(1), width = pictures.dim(2);
   if (layers.kind == Kind::isnet)
-    return resize(session, layers.sides[0](session, compared[0]), height, width);
+    return resize_features(session, layers.sides[0](session, compared[0]), height, width);
   Tensor sides;
   for (size_t i = 0; i < layers.sides.size(); ++i) {
-    const Tensor side = resize(session, layers.sides[i](session, compared[i]), height, width);
+    const Tensor side = resize_features(session, layers.sides[i](session, compared[i]), height, width);
     sides = sides.defined() ? concatenate_channels(session, sides, side) : side;
   }
   return layers.last(session, sides);

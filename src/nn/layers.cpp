@@ -230,4 +230,35 @@ Tensor upsample(Session& session, const Tensor& x) {
   return y;
 }
 
+Tensor resize_features(Session& session, const Tensor& x, int64_t height, int64_t width, bool align_corners) {
+  if (x.dim(1) == height && x.dim(2) == width) return x;
+  Tensor y = session.empty({x.dim(0), height, width, x.dim(3)});
+  session.ops().resize_features({.batch = x.dim(0),
+                                 .height = x.dim(1),
+                                 .width = x.dim(2),
+                                 .channels = x.dim(3),
+                                 .out_height = height,
+                                 .out_width = width,
+                                 .x = x.data(),
+                                 .y = y.data(),
+                                 .align_corners = align_corners});
+  return y;
+}
+
+Tensor max_pool(Session& session, const Tensor& x, int64_t kernel) {
+  MaxPool a;
+  a.batch = x.dim(0);
+  a.height = x.dim(1);
+  a.width = x.dim(2);
+  a.channels = x.dim(3);
+  a.kernel = kernel;
+  a.out_height = pool_extent(a.height, a.kernel, a.stride, false);
+  a.out_width = pool_extent(a.width, a.kernel, a.stride, false);
+  Tensor y = session.empty({a.batch, a.out_height, a.out_width, a.channels});
+  a.x = x.data();
+  a.y = y.data();
+  session.ops().max_pool(a);
+  return y;
+}
+
 }  // namespace eg4d

@@ -93,4 +93,11 @@ Tensor concatenate_channels(Session& session, const Tensor& a, const Tensor& b);
 
 Tensor upsample(Session& session, const Tensor& x);  // nearest neighbour, × 2
 
+// Bilinear, see ResizeFeatures; x itself where the size stays.
+Tensor resize_features(Session& session, const Tensor& x, int64_t height, int64_t width,
+                       bool align_corners = false);
+
+// The largest values of windows at every second pixel, cut off at the right and bottom.
+Tensor max_pool(Session& session, const Tensor& x, int64_t kernel);
+
 }  // namespace eg4d

@@ -37,7 +37,7 @@ class DiffusionPainter : public TargetPainter {
       ModelLocation network;  // a ControlNet for depth maps
       ModelLocation depth;    // DPT-Hybrid
     };
-    std::optional<Control> control;  // needed when the options' control_scale is above 0
+    std::optional<Control> control{};  // needed when the options' control_scale is above 0
   };
   // By names of the catalogue or by paths. Without a name, sdxl_vae_fp16_fix and u2net are taken where they
   // are found; "none" takes neither. Throws Error, saying how to get it, for what is named and not there.

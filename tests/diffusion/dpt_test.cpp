@@ -1,5 +1,9 @@
-// DPT-Hybrid: files of the real size (sparse: zeros that take no room) against the architecture, and small
-// networks.
+// DPT-Hybrid against PyTorch, files of the real size (sparse: zeros that take no room) against the
+// architecture, and small networks.
+//
+// tests/data/dpt: a small network with random weights (f16) as Hugging Face's transformers 5.17 saves it, and
+// what that computes with it (cases); more of it from make_dpt_fixture.py (further). manifests/dpt_hybrid:
+// the tensors of Intel/dpt-hybrid-midas.
 
 #include "diffusion/dpt.h"
 
@@ -8,15 +12,49 @@
 #include <cmath>
 
 #include "diffusion/depth.h"
+#include "diffusion/image_config.h"
 #include "pipeline/model_catalog.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/network_fixture.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
+
+const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "dpt";
+
+// Everything that the file tells about `input`.
+void expect_as_stored(const SafetensorsFile& inputs, const std::string& name, const SafetensorsFile& wanted) {
+  auto backend = make_cpu_backend({.guard_memory = true});
+  DptHybrid network(*backend, read_dpt_weights(kData), read_dpt_options(kData));
+  int compared = 0;
+  const auto compare = [&](const std::string& part, const Tensor& value, double tolerance) {
+    const auto found = wanted.entries().find(name + "." + part);
+    if (found == wanted.entries().end()) return;
+    ++compared;
+    EXPECT_LE(relative_error(values_like(value, found->second.shape), wanted.floats(found->first)), tolerance)
+        << found->first;
+  };
+  const Tensor depth =
+      network.forward(channels_last(*backend, inputs, name + ".input"),
+                      [&](const std::string& part, const Tensor& value) { compare(part, value, 2e-5); });
+  compare("depth", depth, 1e-4);  // few of its numbers are above zero
+  EXPECT_GE(compared, 2);
+}
+
+TEST(DptHybrid, ComputesWhatPyTorchDoes) {
+  const SafetensorsFile cases(kData / "cases.safetensors"), further(kData / "further.safetensors");
+  expect_as_stored(cases, "square", cases);
+  expect_as_stored(cases, "square", further);
+  expect_as_stored(further, "wide", further);
+}
+
+TEST(DptHybrid, TheWrittenDownManifestIsThePublishedOne) {
+  EXPECT_EQ(dpt_manifest(), read_manifest("dpt_hybrid"));
+}
 
 std::string error_for(const Manifest& manifest) {
   const TemporaryFolder folder;
