@@ -26,12 +26,15 @@ ImageCheckpoint open_checkpoint(const DiffusionPainter::Models& models) {
 std::unique_ptr<ImageToImage> load_network(Backend& backend, const DiffusionPainter::Models& models,
                                            const DiffusionPainterOptions& options) {
   const ImageCheckpoint checkpoint = open_checkpoint(models);
+  std::optional<ControlNetCheckpoint> control;
+  if (models.control) {
+    control.emplace(models.control->network.path);
+    control->check_fits(checkpoint);
+  }
   PromptEmbedding negative = options.negative_prompt.empty()
                                  ? embed_no_prompt(backend, checkpoint)
                                  : embed_prompt(backend, checkpoint, options.negative_prompt);
   PromptEmbedding prompt = embed_prompt(backend, checkpoint, options.prompt);
-  std::optional<ControlNetCheckpoint> control;
-  if (models.control) control.emplace(models.control->network.path);
   auto network =
       std::make_unique<ImageToImage>(backend, checkpoint, options.precision, control ? &*control : nullptr);
   network->set_prompt(std::move(prompt), std::move(negative));
@@ -140,8 +143,8 @@ DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
       models_(checked(models, options)),
       options_(options),
       identity_(identity_of(models, options)),
-      network_(load_network(backend, models, options)),
-      depth_(load_depth(backend, models)) {
+      depth_(load_depth(backend, models)),
+      network_(load_network(backend, models, options)) {
   if (models.matting) matting_.emplace(backend, models.matting->path);
 }
 

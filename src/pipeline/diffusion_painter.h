@@ -68,8 +68,9 @@ class DiffusionPainter : public TargetPainter {
   const Models models_;
   const DiffusionPainterOptions options_;
   std::string identity_;
-  std::unique_ptr<ImageToImage> network_;  // null once released
-  std::unique_ptr<DepthEstimator> depth_;  // null without a ControlNet, and once released
+  // Null once released; the depth network also without a ControlNet.
+  std::unique_ptr<DepthEstimator> depth_;
+  std::unique_ptr<ImageToImage> network_;
   std::optional<Matting> matting_;
 };
 

@@ -14,6 +14,7 @@
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
 #include "support/random_values.h"
+#include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
 #include "support/tiny_options.h"
@@ -353,6 +354,25 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
   EXPECT_TRUE(test::contains(find("sdxl_turbo", ""), "sdxl_turbo is no ControlNet"));
   EXPECT_TRUE(test::contains(find(kControl, "u2net"), "u2net makes no depth maps"));
   EXPECT_TRUE(test::contains(find(kControl, "nowhere.safetensors"), "there is no model file"));
+}
+
+TEST_F(DepthRefine, OnTheCommandLine) {
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"refine", (folder_ / "run").string(), "--iterations", "2"};
+    words.insert(words.end(), more.begin(), more.end());
+    return test::run_program(words);
+  };
+  const std::string tiny = (folder_ / "tiny").string(), depth = (folder_ / "depth").string();
+  EXPECT_TRUE(test::contains(run({"--depth-model", depth}).errors, "--depth-model is for a ControlNet"));
+  EXPECT_TRUE(test::contains(run({"--preset", "depth", "--model", "nowhere/x"}).errors, "no model file"));
+  const auto good = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet", kControl,
+                         "--depth-model", depth, "--diffusion.steps", "4", "--diffusion.size", "32"});
+  EXPECT_EQ(good.exit_code, 0) << good.errors;
+  EXPECT_TRUE(test::contains(good.errors, "with the ControlNet controlnet (scale 0.3)")) << good.errors;
+  EXPECT_TRUE(fs::exists(folder_ / "run/refined/model.safetensors"));
+  const auto conflicting = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet",
+                                kControl, "--depth-model", depth, "--preset", "fast", "--overwrite"});
+  EXPECT_TRUE(test::contains(conflicting.errors, "controlnet.scale is 0")) << conflicting.errors;
 }
 
 TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {
