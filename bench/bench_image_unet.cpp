@@ -1,16 +1,19 @@
 // SDXL at its real size: one evaluation of the UNet, and the autoencoder there and back: time, share of each
-// kind of layer, memory. That is what refining one picture takes.
+// kind of layer, memory. That is what refining one picture takes. Then its ControlNet, which the depth
+// variant evaluates beside the UNet.
 //
-//   bench_image_unet [latent size = 72] [f32 | bf16] [checkpoint]
+//   bench_image_unet [latent size = 72] [f32 | bf16] [checkpoint | control]
 //
-// Without a checkpoint, random f16 weights in SDXL's shapes are written to a temporary file first (5 GB).
+// Without a checkpoint, random f16 weights in SDXL's shapes are written to a temporary file first (5 GB);
+// with "control" those of the ControlNet alone are (2.5 GB), and it alone is run.
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <cstdlib>
 
-#include "diffusion/image_unet.h"
+#include "diffusion/control_checkpoint.h"
+#include "diffusion/image_unet_frame.h"
 #include "diffusion/vae.h"
 #include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"
@@ -71,6 +74,27 @@ double run_autoencoder(TimedNetworks& backend, const WeightMap& weights, int64_t
   return seconds;
 }
 
+void run_control_net(int64_t size, Precision precision) {
+  const test::TemporaryFolder folder;
+  write_random_weights(folder / "control.safetensors", test::sdxl_control_net());
+  TimedNetworks backend;
+  fmt::print("{}\n", backend.name());
+  const double start = wall_seconds();
+  const auto network = ControlNetCheckpoint(folder / "control.safetensors").network(backend, precision);
+  fmt::print("ControlNet: weights in {:.1f} s, {:.2f} GiB packed\n", wall_seconds() - start,
+             gib(network->weight_bytes()));
+  const auto conditioning = network->condition(wave(backend, {1, 77, 2048}), wave(backend, {1, 2816}));
+  const Tensor x = wave(backend, {1, size, size, 4}), hint = wave(backend, {1, 8 * size, 8 * size, 3});
+  Tensor embedded;
+  report(backend, "hint", [&] { return embedded = network->embed_hint(hint); });
+  const float step = 99;
+  report(backend, fmt::format("ControlNet {}×{}", size, size), [&] {
+    return network->forward(x, {&step, 1}, *conditioning, embedded, 1).values.middle;
+  });
+  fmt::print("memory: activations {:.2f} GiB; process peak {:.2f} GiB\n", gib(network->activation_bytes()),
+             peak_resident_gib());
+}
+
 void run(int64_t size, Precision precision, const std::filesystem::path& checkpoint) {
   TimedNetworks backend;
   const WeightMap weights(checkpoint);
@@ -89,6 +113,10 @@ int main(int argc, char** argv) {
   using namespace eg4d::bench;
   const int64_t size = argc > 1 ? std::atoll(argv[1]) : 72;
   const Precision precision = argc > 2 && std::string(argv[2]) == "bf16" ? Precision::bf16 : Precision::f32;
+  if (argc > 3 && std::string(argv[3]) == "control") {
+    run_control_net(size, precision);
+    return 0;
+  }
   if (argc > 3) {
     run(size, precision, argv[3]);
     return 0;

@@ -1,5 +1,5 @@
-// LPIPS, matting and alpha matting at the sizes in which refinement uses them, with random weights of the
-// published shapes: time, share of each kind of operation, and how fast convolutions run.
+// LPIPS, matting, alpha matting and depth maps at the sizes in which refinement uses them, with random
+// weights of the published shapes: time, share of each kind of operation, and how fast convolutions run.
 //
 //   bench_vision [side of the pictures = 576] [isnet]
 
@@ -8,9 +8,11 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "diffusion/dpt.h"
 #include "diffusion/u2net.h"
 #include "scene/alpha_matting.h"
 #include "splat/lpips.h"
+#include "support/dpt_manifest.h"
 #include "timed_networks.h"
 
 namespace eg4d {
@@ -24,6 +26,11 @@ class RandomWeights {
     if (bias) add(name + ".bias", {out}, 0.1f);
   }
   WeightMap weights;
+
+  void tensor(const std::string& name, const Shape& shape) {
+    const auto inputs = static_cast<float>(element_count(shape) / shape[0]);
+    add(name, shape, shape.size() == 1 ? 0.1f : std::sqrt(6.0f / inputs));
+  }
 
  private:
   void add(const std::string& name, Shape shape, float scale) {
@@ -128,6 +135,16 @@ void matting(U2Net::Kind kind, int64_t side) {
   report(backend, fmt::format("{} of {}²", isnet ? "IS-Net" : "U²-Net", side), [&] { network.forward(x); });
 }
 
+void depth() {
+  bench::TimedNetworks backend;
+  RandomWeights random;
+  for (const auto& [name, shape] : test::dpt_manifest()) random.tensor(name, shape);
+  DptHybrid network(backend, random.weights, {});
+  const int64_t side = network.picture_size();
+  const Tensor x = numbers(backend, {1, side, side, 3}, 0);
+  report(backend, fmt::format("DPT-Hybrid of {}²", side), [&] { network.forward(x); });
+}
+
 void alpha(int side) {
   Picture rgb(side, side, 3), matte(side, side, 1);
   for (int y = 0; y < side; ++y)
@@ -160,4 +177,5 @@ int main(int argc, char** argv) {
   matting(U2Net::Kind::u2net, 320);
   if (argc > 2 && std::string(argv[2]) == "isnet") matting(U2Net::Kind::isnet, 1024);
   alpha(static_cast<int>(side));
+  depth();
 }
