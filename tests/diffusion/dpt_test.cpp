@@ -13,6 +13,7 @@
 
 #include "diffusion/depth.h"
 #include "diffusion/image_config.h"
+#include "io/torch_checkpoint.h"
 #include "pipeline/model_catalog.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
@@ -128,6 +129,24 @@ TEST_F(TinyDepth, DepthMapsHaveThePicturesSizeAndTheWholeRange) {
   EXPECT_EQ(*std::max_element(map.begin(), map.end()), 1);
   for (const float value : map) EXPECT_EQ(value * 255, std::round(value * 255));
   EXPECT_EQ(depth.depth_map(Picture(1, 1, 1), 1, 1), std::vector<float>{0});
+}
+
+// As pytorch_model.bin, which is how it was published first.
+TEST_F(TinyDepth, PyTorchFilesGiveTheSame) {
+  const WeightMap weights = read_weights(folder_ / "model.safetensors");
+  TorchValue::Dict dict;
+  for (const auto& [name, item] : weights.items())
+    dict.entries.emplace_back(name, TorchTensor::from<float>(item.shape, weights.floats(name)));
+  const TemporaryFolder other;
+  write_torch_checkpoint(other / "pytorch_model.bin", dict);
+  std::filesystem::copy(folder_ / "config.json", other / "config.json");
+  Picture picture(40, 30, 3);
+  for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * 11 % 241);
+  const auto map_of = [&](const std::filesystem::path& path) {
+    return DepthEstimator(*backend_, path).depth_map(picture, 40, 30);
+  };
+  EXPECT_EQ(map_of(other.path()), map_of(folder_.path()));
+  EXPECT_EQ(map_of(other / "pytorch_model.bin"), map_of(folder_.path()));
 }
 
 TEST_F(TinyDepth, OtherGridsAndBatchesRun) {
