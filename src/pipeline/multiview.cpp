@@ -83,6 +83,7 @@ PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& opti
   paint.guidance = GuidanceShape::triangle;
   paint.sampling = options.sampling;
   if (options.injection) paint.injection = options.injection_options;
+  paint.same_noise = options.same_noise;
   paint.last_is_input = true;
   return paint;
 }

@@ -59,6 +59,10 @@ void MultiviewOptions::bind(ConfigSchema& s) {
         "share of the reference in keys and values");
   s.add("injection.ema", injection_options.ema,
         "the reference follows the frames; otherwise it stays that of the first frame");
+  s.add(
+      "same_noise", same_noise,
+      "the views of all frames start from the same noise, which keeps them steadier over time; the published "
+      "code draws anew for every frame");
   s.add("max_frames", max_frames, {1, 100000}, "longest video that is accepted");
   s.add("interpolate", interpolate, {1, 16},
         "2 or more: also write multiviews_xN with N times the time steps, made by rife-ncnn-vulkan");
@@ -70,7 +74,7 @@ const PresetTexts& multiview_presets() {
       {"paper", ""},
       {"mini",
        "side = 128\nsampler.steps = 8\nsampler.sigma_min = 0.01\nsampler.sigma_max = 100.0\nsampler.rho = "
-       "5.0\nguidance.min = 1.0\nguidance.max = 1.0\n"}};
+       "5.0\nguidance.min = 1.0\nguidance.max = 1.0\nsame_noise = true\n"}};
   return presets;
 }
 

@@ -55,6 +55,7 @@ struct MultiviewOptions {
   double image_frame_ratio = 0;  // 0: the object keeps its size
   bool injection = true;
   AttentionInjection::Options injection_options;
+  bool same_noise = false;  // published: other noise for every frame
   int max_frames = 200;
   int interpolate = 1;  // 2 or more: a second dataset with that many times the time steps
   double fps = 10;      // of the previews

@@ -94,8 +94,9 @@ void Painter::condition() {
     const Picture& input = job_.inputs[static_cast<size_t>(video)];
     const auto noise = draw_channels_last(*stream, 1, 3, static_cast<size_t>(input.width) * input.height);
     if (!known) add_condition(*clip, *encoder, input, noise);
-    state_.latents.push_back(
-        draw_channels_last(*stream, static_cast<size_t>(job_.frames), kLatentChannels, latent_pixels()));
+    auto latent =
+        draw_channels_last(*stream, static_cast<size_t>(job_.frames), kLatentChannels, latent_pixels());
+    state_.latents.push_back(job_.same_noise && video > 0 ? state_.latents.front() : std::move(latent));
     progress_.update(video + 1);
     stop_if_asked("nothing was made yet");
   }

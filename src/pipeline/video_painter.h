@@ -22,6 +22,7 @@ struct PaintJob {
   GuidanceShape guidance = GuidanceShape::linear;
   SamplingOptions sampling;
   std::optional<AttentionInjection::Options> injection;  // of the first video into the later ones
+  bool same_noise = false;                               // all videos start from the first one's noise
   bool last_is_input = false;                            // SV3D: the last frame is the input picture itself
   // For conditions.safetensors and latents.safetensors, which a later call continues from; removed at the
   // end.

@@ -111,6 +111,27 @@ TEST_F(StageOne, AnimateMakesAVideoOnce) {
   EXPECT_ERROR(animate(*backend, wrong, silent), "animate needs an SVD model");
 }
 
+// A video that stands still then has views that stand still.
+TEST_F(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
+  fs::create_directories(folder / "frames");
+  for (const char* name : {"frames/0.png", "frames/1.png"}) write_png(folder / name, gradient(64));
+  MultiviewJob job = multiview_job("run");
+  job.options.injection = false;
+  job.options.cond_aug = 0;
+  const auto view = [&](const MultiviewResult& result, const char* file) {
+    return read_picture(result.dataset / file).data;
+  };
+  const MultiviewResult other = multiview(*backend, job, silent);
+  EXPECT_NE(view(other, "000000/00000002.png"), view(other, "000001/00000002.png"));
+  job = multiview_job("steady");
+  job.options.injection = false;
+  job.options.cond_aug = 0;
+  job.options.same_noise = true;
+  const MultiviewResult steady = multiview(*backend, job, silent);
+  EXPECT_EQ(view(steady, "000000/00000002.png"), view(steady, "000001/00000002.png"));
+  EXPECT_EQ(view(steady, "000000/00000002.png"), view(other, "000000/00000002.png"));
+}
+
 TEST_F(StageOne, AnimateContinuesToTheSameBits) {
   animate(*backend, animate_job("whole"), silent);
   StoppingProgress in_second_step("denoising", 4), in_decoding("decoding", 1);
