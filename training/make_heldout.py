@@ -7,7 +7,7 @@ spoilt/<n>.png   a picture of another creature; the same, spoilt as renders of G
 mean.png         the mean picture of creatures that training may have seen
 about.json       seeds, elevations in degrees, sentences
 
-One of them as a picture to start from: python3 training/make_heldout.py --picture examples/creature.png --first 17
+One of them as a picture to start from: python3 training/make_heldout.py --picture examples/creature.png --side 384 --first 46
 """
 
 import argparse
