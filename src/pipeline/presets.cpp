@@ -37,7 +37,7 @@ density.reset_interval = 0
 density.reset_at_start = false
 density.after_update = true
 )"},
-      // For the mini models' 128×128 views, which are too inconsistent for more.
+      // For the mini models' 128×128 views: what they are worth.
       {"mini", R"(
 start.points = "silhouette"
 start.count = 6000
@@ -52,7 +52,8 @@ deformation.width = 64
 deformation.color_time = "own"
 schedule.coarse_iterations = 150
 schedule.coarse_time = 0
-schedule.fine_iterations = 500
+schedule.fine_iterations = 800
+schedule.views = 2
 schedule.evaluate_interval = 50
 schedule.random_resolution = false
 gaussian.sh_interval = 500
@@ -60,10 +61,10 @@ rate.network = 8e-4
 rate.network_final = 8e-6
 rate.grid = 5e-3
 rate.grid_final = 5e-5
-rate.steps = 500
+rate.steps = 800
 rate.final_factor = 0.1
 density.from = 200
-density.until = 400
+density.until = 500
 density.prune_interval = 100
 density.prune_size_from = 1000000
 density.reset_interval = 0
