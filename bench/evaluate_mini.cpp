@@ -28,6 +28,7 @@ class EvaluateMini : public Command {
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("count", count_, {1, 1e6}, "creatures of each kind, at most");
     arguments.options.add("parts", parts_, "of autoencoder, views, flicker, clips, mending");
+    arguments.options.add("grids", grids_, "also writes pictures to look at to this folder");
     arguments.options.add("json", json_, "also writes the figures to this file");
     options_.bind(schema_);
     arguments.settings(schema_, generate_presets(), "mini");
@@ -38,18 +39,18 @@ class EvaluateMini : public Command {
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const GenerateModels models = find_generate_models("mini", models_folder_);
     MiniQuality quality(*backend, models, options_, data, progress);
-    if (wanted("autoencoder")) show(quality.autoencoder(), progress);
-    if (wanted("views")) show(quality.views(), progress);
-    if (wanted("flicker")) show(quality.flicker(static_cast<size_t>(count_)), progress);
-    if (wanted("clips")) show(quality.clips(), progress);
-    if (wanted("mending")) show(quality.mending(), progress);
+    if (wanted("autoencoder")) show("autoencoder", quality.autoencoder(), progress);
+    if (wanted("views")) show("views", quality.views(), progress);
+    if (wanted("flicker")) show("flicker", quality.flicker(static_cast<size_t>(count_)), progress);
+    if (wanted("clips")) show("clips", quality.clips(), progress);
+    if (wanted("mending")) show("mending", quality.mending(), progress);
     if (!json_.empty()) write_file_atomically(json_, figures_.dump(2) + "\n");
   }
 
  private:
   bool wanted(const std::string& part) const { return parts_.find(part) != std::string::npos; }
 
-  void show(const QualityTable& quality, Progress& progress) {
+  void show(const std::string& part, const QualityTable& quality, Progress& progress) {
     progress.end();
     fmt::print("\n{}\n\n", quality.title);
     std::vector<std::string> head = {""};
@@ -67,9 +68,12 @@ class EvaluateMini : public Command {
       figures_[quality.title][row.name] = row.figures;
     }
     std::fflush(stdout);
+    if (grids_.empty() || quality.pictures.empty()) return;
+    std::filesystem::create_directories(grids_);
+    write_png(std::filesystem::path(grids_) / (part + ".png"), grid_of(quality.pictures));
   }
 
-  std::string held_out_ = EG4D_EXAMPLES "/heldout", models_folder_, json_;
+  std::string held_out_ = EG4D_EXAMPLES "/heldout", models_folder_, json_, grids_;
   std::string parts_ = "autoencoder,views,flicker,clips,mending";
   int count_ = 12;
   GenerateOptions options_;

@@ -36,6 +36,21 @@ std::vector<HeldOut::Row> read_grid(const fs::path& file, int side) {
 
 }  // namespace
 
+Picture grid_of(const std::vector<HeldOut::Row>& rows) {
+  size_t columns = 0;
+  for (const HeldOut::Row& row : rows) columns = std::max(columns, row.size());
+  if (columns == 0) return {};
+  const int width = rows.front().front().width, height = rows.front().front().height;
+  Picture grid(width * static_cast<int>(columns), height * static_cast<int>(rows.size()), 3);
+  std::fill(grid.data.begin(), grid.data.end(), uint8_t{255});
+  for (size_t i = 0; i < rows.size(); ++i)
+    for (size_t j = 0; j < rows[i].size(); ++j)
+      for (int y = 0; y < height; ++y)
+        std::copy_n(&rows[i][j].data[static_cast<size_t>(y) * width * 3], width * 3,
+                    &grid.data[((i * height + y) * columns + j) * width * 3]);
+  return grid;
+}
+
 HeldOut read_held_out(const fs::path& folder, size_t count) {
   std::ifstream stream(folder / "about.json");
   const nlohmann::json about = nlohmann::json::parse(stream, nullptr, false);

@@ -23,4 +23,7 @@ struct HeldOut {
 // At most `count` of each kind. Throws Error when files are missing or do not fit together.
 HeldOut read_held_out(const std::filesystem::path& folder, size_t count);
 
+// Pictures of one size as one picture: rows below each other, white where a row is shorter.
+Picture grid_of(const std::vector<HeldOut::Row>& rows);
+
 }  // namespace eg4d::bench

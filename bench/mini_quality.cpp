@@ -67,6 +67,31 @@ HeldOut::Row without_last(HeldOut::Row row) {
   return row;
 }
 
+// Every row of the truth, the generated one below it: the input, then the pictures numbered `columns`.
+std::vector<HeldOut::Row> one_below_the_other(const std::vector<HeldOut::Row>& truth,
+                                              const std::vector<HeldOut::Row>& generated,
+                                              const HeldOut::Row& inputs,
+                                              const std::vector<size_t>& columns) {
+  std::vector<HeldOut::Row> rows;
+  for (size_t i = 0; i < truth.size(); ++i)
+    for (const HeldOut::Row* source : {&truth[i], &generated[i]}) {
+      HeldOut::Row& row = rows.emplace_back(HeldOut::Row{inputs[i]});
+      for (const size_t column : columns)
+        if (column < source->size()) row.push_back((*source)[column]);
+    }
+  return rows;
+}
+
+// One row for each set of pictures, a column for each of its first pictures.
+std::vector<HeldOut::Row> side_by_side(std::initializer_list<const std::vector<HeldOut::Row>*> sets) {
+  std::vector<HeldOut::Row> rows;
+  for (const std::vector<HeldOut::Row>* set : sets) {
+    HeldOut::Row& row = rows.emplace_back();
+    for (const HeldOut::Row& pictures : *set) row.push_back(pictures.front());
+  }
+  return rows;
+}
+
 Tensor unit_tensor(Backend& backend, const Picture& picture) {
   std::vector<float> values(picture.data.size());
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(picture.data[i]) / 255;
@@ -147,14 +172,17 @@ QualityTable MiniQuality::autoencoder() {
   for (const Row& row : truth) ours.push_back(reconstructed(row));
   return {"Autoencoder: pictures of held-out creatures, encoded and decoded",
           {"PSNR", "SSIM"},
-          {compare("autoencoder", ours, truth)}};
+          {compare("autoencoder", ours, truth)},
+          side_by_side({&truth, &ours})};
 }
 
 QualityTable MiniQuality::views() {
   std::vector<Row> truth, copies, means, limit, plain;
+  Row inputs;
   for (const HeldOut::Orbit& orbit : data_.orbits) {
     const Row& row = orbit.moments.front();
     truth.push_back(without_last(row));
+    inputs.push_back(row.back());
     const size_t count = truth.back().size();
     copies.emplace_back(count, row.back());
     means.emplace_back(count, data_.mean);
@@ -164,7 +192,8 @@ QualityTable MiniQuality::views() {
   return {fmt::format("SV3D-mini: {} views of {} held-out creatures", truth.front().size(), truth.size()),
           {"PSNR", "SSIM"},
           {compare("copy of the input", copies, truth), compare("mean picture", means, truth),
-           compare("SV3D-mini", plain, truth), compare("the autoencoder's limit", limit, truth)}};
+           compare("SV3D-mini", plain, truth), compare("the autoencoder's limit", limit, truth)},
+          one_below_the_other(truth, plain, inputs, {2, 5, 8, 11, 14, 17})};
 }
 
 QualityTable MiniQuality::flicker(size_t creatures) {
@@ -202,7 +231,15 @@ QualityTable MiniQuality::flicker(size_t creatures) {
                                  "change by {:.4f} from moment to moment)",
                                  std::min(used, creatures), own_change.value()),
                      {"flicker", "PSNR", "SSIM"},
+                     {},
                      {}};
+  // The first creature from the side, moment after moment: the truth, without and with injection.
+  constexpr size_t side_view = 5;
+  for (const std::vector<Row>* views : {&truth, &kinds[0].views, &kinds[1].views}) {
+    Row& row = table.pictures.emplace_back();
+    for (size_t t = 0; t < data_.orbits.front().moments.size() && t < views->size(); ++t)
+      row.push_back((*views)[t].at(side_view));
+  }
   for (const Kind& kind : kinds) {
     table.rows.push_back(compare(kind.name, kind.views, truth));
     table.rows.back().figures["flicker"] = kind.flicker.value();
@@ -228,8 +265,11 @@ QualityTable MiniQuality::clips() {
   }
   QualityTable table{fmt::format("SVD-mini: clips of {} held-out creatures", data_.clips.size()),
                      {"change", "second difference", "identity", "PSNR", "SSIM"},
-                     {{"truth", {}}}};
+                     {{"truth", {}}},
+                     {}};
   const std::vector<Row> truth = without_first(data_.clips);
+  for (size_t i = 0; i < ours.size(); ++i)
+    for (const Row* row : {&data_.clips[i], &ours[i]}) table.pictures.push_back(*row);
   table.rows.push_back(compare("the input, standing still", without_first(stills), truth));
   table.rows.push_back(compare("SVD-mini", without_first(ours), truth));
   const std::vector<Row>* videos[] = {&data_.clips, &stills, &ours};
@@ -266,7 +306,8 @@ QualityTable MiniQuality::mending() {
   return {fmt::format("SDXL-mini: image to image of {} pictures", clean.size()),
           {"PSNR", "SSIM"},
           {compare("spoilt", spoilt, clean), compare("spoilt, through the autoencoder alone", coded, clean),
-           compare("spoilt, mended", mended, clean), compare("clean, mended", kept, clean)}};
+           compare("spoilt, mended", mended, clean), compare("clean, mended", kept, clean)},
+          side_by_side({&clean, &spoilt, &mended})};
 }
 
 }  // namespace eg4d::bench

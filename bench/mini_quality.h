@@ -21,6 +21,7 @@ struct QualityTable {
   std::string title;
   std::vector<std::string> columns;
   std::vector<QualityRow> rows;
+  std::vector<HeldOut::Row> pictures;  // to look at: the truth, below it what was generated; row after row
 };
 
 // How good the pictures of small models are on held-out creatures, through the pipeline's own painters.
