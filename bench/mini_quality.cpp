@@ -269,7 +269,7 @@ QualityTable MiniQuality::clips() {
                      {}};
   const std::vector<Row> truth = without_first(data_.clips);
   for (size_t i = 0; i < ours.size(); ++i)
-    for (const Row* row : {&data_.clips[i], &ours[i]}) table.pictures.push_back(*row);
+    for (const Row& row : {data_.clips[i], ours[i]}) table.pictures.push_back(row);
   table.rows.push_back(compare("the input, standing still", without_first(stills), truth));
   table.rows.push_back(compare("SVD-mini", without_first(ours), truth));
   const std::vector<Row>* videos[] = {&data_.clips, &stills, &ours};

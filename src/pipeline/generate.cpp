@@ -188,6 +188,7 @@ void Generation::present(const GenerateJob::Item& item) {
   orbit.model = item.run;
   orbit.output = item.run / "orbit.mp4";
   orbit.orbit = orbit_of(job_.options);
+  orbit.width = orbit.height = job_.options.orbit_size;
   render_model(backend_, orbit, progress_);
   export_model(backend_, {.model = item.run, .output = item.run / "object.ply"}, progress_);
   ConfigSchema schema;
@@ -223,6 +224,7 @@ void GenerateOptions::bind_own(ConfigSchema& schema) {
   schema.section("orbit", [this](ConfigSchema& s) {
     s.add("frames", orbit.frames, {1, 100000}, "frames of orbit.mp4");
     s.add("elevation", orbit.elevation_from, {-90, 90}, "of its camera, degrees");
+    s.add("size", orbit_size, {0, 4096}, "its width and height in pixels; 0: those of the views");
   });
 }
 
@@ -232,7 +234,8 @@ const PresetTexts& generate_presets() {
       {"mini", section_text("animate", animate_presets().at("mini")) +
                    section_text("multiview", multiview_presets().at("mini")) +
                    section_text("reconstruct", reconstruct_presets().at("mini")) +
-                   section_text("refine", refine_presets().at("mini")) + "[orbit]\nframes = 48\n"}};
+                   section_text("refine", refine_presets().at("mini")) +
+                   "[orbit]\nframes = 48\nsize = 384\n"}};
   return presets;
 }
 

@@ -23,6 +23,7 @@ struct GenerateOptions {
   DiffusionPainterOptions painting;
   bool refinement = true;
   OrbitPath orbit;
+  int orbit_size = 0;  // pixels a side of the orbit's pictures; 0: as the views
 
   void bind(ConfigSchema& schema);
   void bind_own(ConfigSchema& schema);  // those that are no stage's

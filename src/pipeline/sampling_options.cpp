@@ -61,8 +61,7 @@ void MultiviewOptions::bind(ConfigSchema& s) {
         "the reference follows the frames; otherwise it stays that of the first frame");
   s.add(
       "same_noise", same_noise,
-      "the views of all frames start from the same noise, which keeps them steadier over time; the published "
-      "code draws anew for every frame");
+      "the views of all frames start from the same noise: steadier over time; as published: from their own");
   s.add("max_frames", max_frames, {1, 100000}, "longest video that is accepted");
   s.add("interpolate", interpolate, {1, 16},
         "2 or more: also write multiviews_xN with N times the time steps, made by rife-ncnn-vulkan");

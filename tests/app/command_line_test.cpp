@@ -31,8 +31,8 @@ TEST(CommandLine, HelpNamesEveryCommandAndTheFirstSteps) {
 }
 
 TEST(CommandLine, EveryCommandHasHelpThatEndsWithExamples) {
-  for (const char* command :
-       {"animate", "multiview", "reconstruct", "render", "export", "evaluate", "models", "info", "options"}) {
+  for (const char* command : {"animate", "multiview", "reconstruct", "render", "export", "evaluate", "models",
+                              "info", "options", "refine", "generate"}) {
     const ProgramResult result = run_program({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_TRUE(contains(result.output, "Examples:")) << command;
