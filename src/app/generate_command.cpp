@@ -26,10 +26,8 @@ class GenerateCommand : public Command {
            "  eg4d generate photo.png -o run --preset paper --prompt \"a red toy robot\"\n"
            "  eg4d generate photo.png -o run --set reconstruct.gaussian.sh_degree=2 --multiview.elevation "
            "10\n"
-           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) small "
-           "ones\n"
-           "are taken from mini/ of the --models-folder: svd_mini.safetensors, sv3d_mini.safetensors, "
-           "sdxl_mini/.\n"
+           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) the\n"
+           "mini models that come with the program are taken: a demonstration.\n"
            "Then: eg4d render run -o turn.mp4; eg4d export run -o sequence/";
   }
 
