@@ -4,8 +4,6 @@
 
 #include <array>
 
-#include "core/error.h"
-
 namespace eg4d {
 namespace {
 
@@ -22,22 +20,10 @@ std::vector<std::string> missing_models(const Names& names, const fs::path& fold
   return missing;
 }
 
-void require_mini_models(const fs::path& folder) {
-  const std::vector<std::string> missing = missing_models(kMini, folder);
-  if (missing.empty()) return;
-  std::vector<std::string> places;
-  for (const fs::path& place : bundled_model_folders(folder)) places.push_back(place.string());
-  throw Error(fmt::format(
-      "the mini models come with eg4d but {} {} not there: install eg4d again, or give the folder that "
-      "holds mini/ with --models-folder (looked in {})",
-      fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are", fmt::join(places, ", ")));
-}
-
 }  // namespace
 
 GenerateModels find_generate_models(const std::string& preset, const fs::path& folder) {
   const bool mini = preset == "mini";
-  if (mini) require_mini_models(folder);
   const Names& names = mini ? kMini : kPublished;
   GenerateModels models;
   models.folder = folder;

@@ -202,15 +202,14 @@ ModelLocation require_file(const ModelEntry& entry, const fs::path& folder) {
   throw Error(how_to_get(entry));
 }
 
-std::string how_to_get(const ModelEntry& entry) {
+std::string how_to_get(const ModelEntry& entry, const fs::path& folder) {
   if (entry.bundled) {
     std::string places;
-    for (const fs::path& folder : bundled_model_folders())
-      places += (places.empty() ? "" : ", ") + folder.string();
+    for (const fs::path& place : bundled_model_folders(folder))
+      places += (places.empty() ? "" : ", ") + place.string();
     return fmt::format(
         "{} ({}) comes with eg4d but is not there: install eg4d again, or give the folder that holds mini/{} "
-        "with "
-        "--models-folder (looked in {})",
+        "with --models-folder (looked in {})",
         entry.file, entry.purpose, entry.file, places);
   }
   return fmt::format(
@@ -232,7 +231,7 @@ ModelLocation require_model(const std::string& name_or_path, const fs::path& fol
     throw Error(fmt::format("there is no model file {}", name_or_path));
   const ModelEntry& entry = find_model_entry(name_or_path);
   if (const auto location = find_model(entry, folder)) return *location;
-  if (entry.bundled) throw Error(how_to_get(entry));
+  if (entry.bundled) throw Error(how_to_get(entry, folder));
   throw Error(fmt::format(
       "the model {} is not on this machine: \"eg4d models fetch {}\" gets it, or give its file with "
       "--model (looked for {} in {} and in {})",

@@ -37,7 +37,7 @@ std::optional<ModelLocation> find_model(const ModelEntry& entry, const std::file
 // For a network of one file; throws Error, how_to_get, when it is not here.
 ModelLocation require_file(const ModelEntry& entry, const std::filesystem::path& folder = {});
 // One sentence.
-std::string how_to_get(const ModelEntry& entry);
+std::string how_to_get(const ModelEntry& entry, const std::filesystem::path& folder = {});
 
 // What the headers of a trained-here model's files tell of its training, for people: "svd: 2077 steps, 167 s,
 // loss 0.17, commit cb0db26, seed 0; …"; empty when they tell nothing.
