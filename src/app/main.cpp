@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "app/command.h"
+#include "core/interrupt.h"
 
 namespace {
 
@@ -20,5 +21,6 @@ void shorten_spinning(char** argv) {
 
 int main(int argc, char** argv) {
   shorten_spinning(argv);
+  const eg4d::InterruptWatch watch;
   return eg4d::run_program(argc, argv);
 }

@@ -4,7 +4,6 @@
 #include "app/command_line.h"
 #include "app/progress_display.h"
 #include "core/error.h"
-#include "core/interrupt.h"
 #include "core/log.h"
 #include "core/threads.h"
 
@@ -39,7 +38,6 @@ void run_command(int argc, char** argv, const std::vector<std::unique_ptr<Comman
   parse_command_line(argc, argv, commands, parsed);
   if (!parsed.command) return;
   set_thread_count(parsed.common.threads);
-  install_interrupt_handlers();
   const std::unique_ptr<Progress> progress = make_progress_display(parsed.common);
   parsed.command->run(parsed.arguments, parsed.common, *progress);
   progress->end();

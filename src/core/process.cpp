@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 extern char** environ;
 
@@ -43,6 +45,29 @@ std::string read_tail(int pipe) {
   }
 }
 
+// The program starts with the signals as this one found them.
+class SpawnAttributes {
+ public:
+  SpawnAttributes() {
+    posix_spawnattr_init(&attributes_);
+    const sigset_t mask = signal_mask_of_children();
+    posix_spawnattr_setsigmask(&attributes_, &mask);
+    sigset_t standard;
+    sigemptyset(&standard);
+    sigaddset(&standard, SIGXFSZ);
+    posix_spawnattr_setsigdefault(&attributes_, &standard);
+    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  }
+  ~SpawnAttributes() { posix_spawnattr_destroy(&attributes_); }
+  SpawnAttributes(const SpawnAttributes&) = delete;
+  SpawnAttributes& operator=(const SpawnAttributes&) = delete;
+
+  const posix_spawnattr_t* get() const { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_;
+};
+
 }  // namespace
 
 ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
@@ -60,7 +85,8 @@ ProcessResult run_process(const std::filesystem::path& program, const std::vecto
   posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
   posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
   pid_t child = 0;
-  const int failure = posix_spawn(&child, name.c_str(), &actions, nullptr, argv.data(), environ);
+  const SpawnAttributes attributes;
+  const int failure = posix_spawn(&child, name.c_str(), &actions, attributes.get(), argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   ProcessResult result;

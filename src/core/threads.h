@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <exception>
 
 namespace eg4d {
 
@@ -9,10 +11,33 @@ namespace eg4d {
 void set_thread_count(int count);
 int thread_count();
 
+// Carries an exception out of a parallel region, which it may not leave by itself.
+class FirstException {
+ public:
+  // Calls work, unless an exception has been caught before.
+  template <class Work>
+  void guard(Work&& work) noexcept {
+    if (caught_.load(std::memory_order_relaxed)) return;
+    try {
+      work();
+    } catch (...) {
+      if (!caught_.exchange(true)) exception_ = std::current_exception();
+    }
+  }
+  // After the region: throws what was caught first.
+  void rethrow() const {
+    if (exception_) std::rethrow_exception(exception_);
+  }
+
+ private:
+  std::atomic<bool> caught_ = false;
+  std::exception_ptr exception_;
+};
+
 // Calls body(begin, end) for consecutive chunks of `grain` items that cover [0, count).
 // The partition depends on count and grain alone, never on the number of threads, so that a loop whose chunks
 // are independent (or that are reduced in chunk order afterwards) gives the same bits on any machine size.
-// The body must not throw.
+// When the body throws, chunks that have not begun are left out and the first exception is thrown again here.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   grain = std::max<int64_t>(grain, 1);
@@ -21,10 +46,12 @@ void parallel_for(int64_t count, int64_t grain, Body&& body) {
     if (count > 0) body(int64_t{0}, count);
     return;
   }
+  FirstException failure;
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    body(chunk * grain, std::min(count, (chunk + 1) * grain));
+    failure.guard([&] { body(chunk * grain, std::min(count, (chunk + 1) * grain)); });
   }
+  failure.rethrow();
 }
 
 }  // namespace eg4d

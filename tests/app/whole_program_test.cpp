@@ -122,6 +122,35 @@ TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
   EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
 }
 
+// Signals at any moment, each sent twice as `timeout` does it. The network is wide enough for the generated
+// matrix products that no signal handler may interrupt (core/interrupt.h); scripts/stress_interrupts.sh does
+// more of it.
+TEST_F(WholeProgram, InterruptedRunsContinueToTheSameBits) {
+  const std::vector<std::string> settings = {"--deformation.width", "96"};
+  run(reconstruct(300, settings));
+  const std::string whole = read_text(run_ + "/coarse/model.safetensors");
+  std::filesystem::remove_all(run_);
+
+  constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  int stops = 0;
+  for (auto patience = std::chrono::milliseconds(60);; patience += patience / 4) {
+    auto arguments = reconstruct(300, settings);
+    arguments.insert(arguments.end(), {"--threads", std::to_string(stops % 3 + 1)});
+    RunningProgram program(arguments);
+    std::this_thread::sleep_for(patience);
+    program.signal(kSignals[stops % 3]);
+    program.signal(kSignals[stops % 3]);
+    const ProgramResult result = program.wait();
+    if (result.exit_code == 0) break;
+    // The first signals may come before the program takes them.
+    if (patience > std::chrono::seconds(1)) ASSERT_EQ(result.exit_code, 130) << result.errors;
+    ASSERT_TRUE(result.exit_code == 130 || result.exit_code == 128 + kSignals[stops % 3]) << result.errors;
+    ++stops;
+  }
+  EXPECT_GT(stops, 0);
+  EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
+}
+
 TEST_F(WholeProgram, JsonLinesAreJsonAndQuietIsQuiet) {
   const ProgramResult lines = run(reconstruct(10, {"--log-json"}));
   std::istringstream stream(lines.output);
