@@ -159,7 +159,7 @@ class Field {
     forward.flops =
         features * (6 * 6 + 5);  // three interpolations of two operations (subtract, multiply-add) per plane
     forward.plain_seconds = scale * seconds_once([&] { test::reference_hexplane(part); });
-    report.measure(forward, [&] { backend_.splat().hexplane_forward(field_); });
+    report.measure(forward, [&] { backend_.run(field_); });
     Work backward{.name = fmt::format("hexplane backward, {}, N={}", name, count_)};
     backward.bytes = 3 * touched + features * 4;  // texels read, gradients read and written
     backward.flops = features * 6 * (11 + 3 + 4 + 8);
@@ -167,7 +167,7 @@ class Field {
     backward.plain_seconds =
         scale *
         std::max(0.0, seconds_once([&] { test::reference_hexplane_backward(part, d_features); }) - zero_fill);
-    report.measure(backward, [&] { backend_.splat().hexplane_backward(field_); });
+    report.measure(backward, [&] { backend_.run(HexPlaneBackward{field_}); });
   }
 
   void network(const Report& report, const std::string& name) {
@@ -184,14 +184,14 @@ class Field {
     forward.flops = network_flops_;
     forward.plain_seconds = scale * seconds_once([&] { test::reference_mlp(mlp_, features); });
     report.measure(
-        forward, [&] { backend_.splat().deformation_network_forward(network_); }, 7);
+        forward, [&] { backend_.run(network_); }, 7);
     Work backward{.name = fmt::format("network backward, {}, N={}", name, count_)};
     backward.bytes = 3 * input + kept;
     backward.flops = 2 * network_flops_;
     backward.plain_seconds =
         scale * seconds_once([&] { test::reference_mlp_backward(mlp_, features, d_outputs); });
     report.measure(
-        backward, [&] { backend_.splat().deformation_network_backward(network_); }, 7);
+        backward, [&] { backend_.run(DeformationNetworkBackward{network_}); }, 7);
   }
 
   Backend& backend_;
@@ -232,11 +232,11 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
     test::reference_adam(plain, d, moments[0], moments[1], 1, 1e-3);
   });
   const auto run = [&] {
-    backend.splat().hexplane_adam({.layout = &layout,
-                                   .adam = adam,
-                                   .plane_smoothness = 0.0002f,
-                                   .time_smoothness = 0.001f,
-                                   .time_l1 = 0.001f});
+    backend.run(HexPlaneAdam{.layout = &layout,
+                             .adam = adam,
+                             .plane_smoothness = 0.0002f,
+                             .time_smoothness = 0.001f,
+                             .time_l1 = 0.001f});
     ++adam.step;
   };
   report.measure(fused, run);
@@ -247,7 +247,7 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
   alone.plain_seconds =
       seconds_once([&] { test::reference_adam(plain, d, moments[0], moments[1], 2, 1e-3); });
   report.measure(alone, [&] {
-    backend.splat().adam(adam);
+    backend.run(adam);
     ++adam.step;
   });
 }
@@ -277,7 +277,7 @@ void losses(Backend& backend, const Report& report, int size) {
                          test::reference_ssim<float>({a.begin(), a.begin() + part_count},
                                                      {b.begin(), b.begin() + part_count}, part, part, &d);
                        });
-  report.measure(ssim, [&] { backend.splat().image_loss(loss); });
+  report.measure(ssim, [&] { backend.run(loss); });
   loss.dssim_weight = 0;
   Work l1{.name = fmt::format("L1 with gradient, {}²", size)};
   l1.bytes = ssim.bytes;
@@ -291,7 +291,7 @@ void losses(Backend& backend, const Report& report, int size) {
     }
     d[0] += static_cast<float>(sum * 1e-30);
   });
-  report.measure(l1, [&] { backend.splat().image_loss(loss); });
+  report.measure(l1, [&] { backend.run(loss); });
 }
 
 }  // namespace

@@ -26,16 +26,16 @@ namespace {
 template <class Body>
 double report(TimedNetworks& backend, const std::string& what, const Body& body) {
   body();
-  backend.timed.totals.clear();
+  backend.totals.clear();
   const double start = wall_seconds();
   const Tensor result = body();
   const double seconds = wall_seconds() - start;
   double sum = 0;
   for (const float value : result.to_host()) sum += std::abs(value);
   fmt::print("{}: {:.2f} s, {:.1f} % outside products, convolutions and attention; mean |output| {:.3f}\n",
-             what, seconds, 100 * (seconds - seconds_of_products(backend.timed)) / seconds,
+             what, seconds, 100 * (seconds - seconds_of_products(backend)) / seconds,
              sum / static_cast<double>(result.count()));
-  print_operations(backend.timed);
+  print_operations(backend);
   std::fflush(stdout);
   return seconds;
 }

@@ -202,13 +202,13 @@ void linear(Backend& backend, int64_t rows, int64_t in, int64_t out) {
   if (!wanted(name)) return;
   const std::vector<float> weight = noise(backend, {out, in}).to_host(), bias(static_cast<size_t>(out), 0.1f);
   const auto packed =
-      backend.neural().pack_linear({.in = in, .out = out, .weight = weight.data(), .bias = bias.data()});
+      backend.pack_linear({.in = in, .out = out, .weight = weight.data(), .bias = bias.data()});
   const Tensor x = noise(backend, {rows, in}), y = Tensor::empty(backend, {rows, out});
   compare(
       name, 2.0 * rows * in * out,
       [&] {
-        backend.neural().linear(
-            {.rows = rows, .x = x.data(), .weight = packed.get(), .residual = nullptr, .y = y.data()});
+        backend.run(
+            Linear{.rows = rows, .x = x.data(), .weight = packed.get(), .residual = nullptr, .y = y.data()});
       },
       onednn_linear(rows, in, out));
 }
@@ -222,12 +222,12 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
   a.pad_left = a.pad_right = kernel_width / 2;
   const std::vector<float> weight = noise(backend, {out, in, kernel_height, kernel_width}).to_host();
   const std::vector<float> bias(static_cast<size_t>(out), 0.1f);
-  const auto packed = backend.neural().pack_convolution({.in = in,
-                                                         .out = out,
-                                                         .kernel_height = kernel_height,
-                                                         .kernel_width = kernel_width,
-                                                         .weight = weight.data(),
-                                                         .bias = bias.data()});
+  const auto packed = backend.pack_convolution({.in = in,
+                                                .out = out,
+                                                .kernel_height = kernel_height,
+                                                .kernel_width = kernel_width,
+                                                .weight = weight.data(),
+                                                .bias = bias.data()});
   const int64_t height = convolution_extent(a.height, kernel_height, a.pad_top, a.pad_bottom, a.stride);
   const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
   const Tensor x = noise(backend, {a.batch, a.height, a.width, in});
@@ -236,8 +236,8 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
   a.weight = packed.get();
   a.y = y.data();
   compare(
-      name, 2.0 * a.batch * height * width * in * out * kernel_height * kernel_width,
-      [&] { backend.neural().convolution(a); }, onednn_convolution(a, in, out, kernel_height, kernel_width));
+      name, 2.0 * a.batch * height * width * in * out * kernel_height * kernel_width, [&] { backend.run(a); },
+      onednn_convolution(a, in, out, kernel_height, kernel_width));
 }
 
 // Queries, keys and values as the transformers have them: token by token, heads side by side.
@@ -266,7 +266,7 @@ void attention(Backend& backend, const std::string& what, int64_t outer, int64_t
   a.y_inner_stride = a.q.inner_stride;
   a.y_token_stride = a.q.token_stride;
   compare(
-      name, 4.0 * outer * inner * heads * tokens * keys * head_dim, [&] { backend.neural().attention(a); },
+      name, 4.0 * outer * inner * heads * tokens * keys * head_dim, [&] { backend.run(a); },
       onednn_attention(outer * inner * heads, tokens, keys, head_dim));
 }
 
@@ -274,7 +274,6 @@ void memory_bound(Backend& backend, int64_t pictures, int64_t pixels, int64_t ch
   if (!g_wanted.empty()) return;
   const Tensor x = noise(backend, {pictures, pixels, channels}), y = Tensor::empty(backend, x.shape());
   const Tensor scale = noise(backend, {channels});
-  NeuralOps& ops = backend.neural();
   const double bytes = 4.0 * x.count();
   GroupNorm group;
   group.batch = pictures;
@@ -285,7 +284,7 @@ void memory_bound(Backend& backend, int64_t pictures, int64_t pixels, int64_t ch
   group.activation = Activation::silu;
   group.y = y.data();
   report_bandwidth(fmt::format("group norm + SiLU {}×{}×{}", pictures, pixels, channels), 3 * bytes,
-                   [&] { ops.group_norm(group); });
+                   [&] { backend.run(group); });
   LayerNorm layer;
   layer.rows = pictures * pixels;
   layer.width = channels;
@@ -293,12 +292,12 @@ void memory_bound(Backend& backend, int64_t pictures, int64_t pixels, int64_t ch
   layer.scale = layer.shift = scale.data();
   layer.y = y.data();
   report_bandwidth(fmt::format("layer norm {}×{}", layer.rows, channels), 2 * bytes,
-                   [&] { ops.layer_norm(layer); });
+                   [&] { backend.run(layer); });
   const int64_t rows = pictures * pixels / 8;
   const Tensor wide = noise(backend, {rows, 8 * channels}),
                gated = Tensor::empty(backend, {rows, 4 * channels});
   report_bandwidth(fmt::format("GEGLU {}×{}", rows, 4 * channels), 12.0 * gated.count(), [&] {
-    ops.geglu({.rows = rows, .width = 4 * channels, .x = wide.data(), .y = gated.data()});
+    backend.run(Geglu{.rows = rows, .width = 4 * channels, .x = wide.data(), .y = gated.data()});
   });
 }
 

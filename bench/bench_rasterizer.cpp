@@ -124,7 +124,7 @@ void sh_color(Backend& backend, const Report& report, int64_t count) {
   forward.bytes = gaussians * 4 * (3 + 48 + 4 + 3);
   forward.plain_seconds = median_seconds(3, [&] { test::reference_sh_color(scene); });
   report.measure(
-      forward, [&] { backend.splat().sh_color_forward(color); }, 25);
+      forward, [&] { backend.run(color); }, 25);
   Work backward{.name = fmt::format("SH colour backward, {}k", count / 1000)};
   backward.flops = gaussians * 500;
   backward.bytes = gaussians * 4 * (3 + 48 + 4 + 3 + 3 + 2 * (3 + 48 + 4));
@@ -132,7 +132,7 @@ void sh_color(Backend& backend, const Report& report, int64_t count) {
   backward.plain_seconds =
       median_seconds(3, [&] { test::reference_sh_color_backward(scene, plain_colors, d_colors); });
   report.measure(
-      backward, [&] { backend.splat().sh_color_backward(color); }, 25);
+      backward, [&] { backend.run(ShColorBackward{color}); }, 25);
 }
 
 }  // namespace

@@ -45,18 +45,18 @@ int main(int argc, char** argv) {
                   cameras_extent(cameras));
 
   trainer.step();  // warms up
-  backend.timed().take();
+  backend.take();
   std::vector<double> whole;
   std::map<std::string, std::vector<double>> operations;
   for (int i = 0; i < iterations; ++i) {
     const double begin = bench::wall_seconds();
     trainer.step();
     whole.push_back(bench::wall_seconds() - begin);
-    for (const auto& [name, seconds] : backend.timed().take()) operations[name].push_back(seconds);
+    for (const auto& [name, seconds] : backend.take()) operations[name].push_back(seconds);
   }
-  backend.timed().run_plain(true);
+  backend.run_plain(true);
   trainer.step();
-  const bench::OperationSeconds plain = backend.timed().take_plain();
+  const bench::OperationSeconds plain = backend.take_plain();
 
   const auto median = [](std::vector<double> values) {
     std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2), values.end());

@@ -35,7 +35,7 @@ void run(int64_t frames, int64_t size, Precision precision, const std::filesyste
   const auto conditioning = network->condition(numbers({rows, 1, network->context_width()}),
                                                numbers({rows, network->vector_width()}), frames);
   const Tensor x = numbers({rows, size, size, network->in_channels()});
-  backend.timed.totals.clear();
+  backend.totals.clear();
   start = wall_seconds();
   const float step = 0.3f;
   const std::vector<float> y = network->forward(x, {&step, 1}, *conditioning).to_host();
@@ -43,11 +43,11 @@ void run(int64_t frames, int64_t size, Precision precision, const std::filesyste
   double sum = 0;
   for (const float value : y) sum += std::abs(value);
 
-  print_operations(backend.timed);
+  print_operations(backend);
   fmt::print(
       "2×{}×{}×{}: {:.1f} s, {:.1f} % outside products, convolutions and attention; mean |output| {:.3f}\n"
       "memory: weights {:.2f} GiB, activations {:.2f} GiB, device peak {:.2f} GiB, process peak {:.2f} GiB\n",
-      frames, size, size, seconds, 100 * (seconds - seconds_of_products(backend.timed)) / seconds,
+      frames, size, size, seconds, 100 * (seconds - seconds_of_products(backend)) / seconds,
       sum / static_cast<double>(y.size()), gib(network->weight_bytes()), gib(network->activation_bytes()),
       gib(backend.peak_allocated_bytes()), peak_resident_gib());
 }

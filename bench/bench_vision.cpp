@@ -56,13 +56,13 @@ Tensor numbers(Backend& backend, Shape shape, float phase) {
 template <class Body>
 void report(bench::TimedNetworks& backend, const std::string& what, const Body& body) {
   body();
-  backend.timed.totals.clear();
+  backend.totals.clear();
   const double start = bench::wall_seconds();
   body();
   const double seconds = bench::wall_seconds() - start;
   fmt::print("{}: {:.1f} ms, device memory {:.0f} MiB at most\n", what, seconds * 1e3,
              static_cast<double>(backend.peak_allocated_bytes()) / (1 << 20));
-  for (const auto& [kind, total] : backend.timed.totals) {
+  for (const auto& [kind, total] : backend.totals) {
     fmt::print("  {:<26} {:4} calls {:9.1f} ms {:5.1f} %", kind, total.calls, total.seconds * 1e3,
                100 * total.seconds / seconds);
     if (total.flop > 0)

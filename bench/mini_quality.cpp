@@ -125,7 +125,7 @@ QualityRow MiniQuality::compare(const std::string& name, const std::vector<Row>&
       loss.target = b.data();
       loss.want_ssim = true;
       loss.values = values.data<double>();
-      backend_.splat().image_loss(loss);
+      backend_.run(loss);
       const std::vector<double> figures = values.to_host<double>();
       psnr.add(-10 * std::log10(std::max(figures[2], 1e-10)));
       ssim.add(figures[1]);

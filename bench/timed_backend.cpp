@@ -61,150 +61,159 @@ test::ReferenceMlp<float> mlp_of(const DeformationNetwork& a) {
   return mlp;
 }
 
+// Runs the plain version of an operation where there is one, and tells under which name its time counts.
+struct PlainVersion {
+  bool plain;
+  OperationSeconds& seconds;
+
+  template <class Work>
+  void measure_plain(const char* name, const Work& work) {
+    const double begin = thread_seconds();
+    work();
+    seconds[name] += thread_seconds() - begin;
+  }
+
+  const char* operator()(const RasterizeForward& a) {
+    if (plain) {
+      const auto scene = scene_of(a);
+      test::ReferenceRasterizer<float> plain;
+      measure_plain("rasterise forward", [&] { plain.forward(scene); });
+    }
+    return "rasterise forward";
+  }
+
+  const char* operator()(const RasterizeBackward& a) {
+    if (plain) {
+      const auto scene = scene_of(a.forward);
+      const auto d_image = copy(a.d_image, int64_t{3} * a.forward.camera.width * a.forward.camera.height);
+      test::ReferenceRasterizer<float> plain;
+      plain.forward(scene);
+      measure_plain("rasterise backward", [&] { plain.backward(scene, d_image); });
+    }
+    return "rasterise backward";
+  }
+
+  const char* operator()(const ShColor& a) {
+    if (plain) {
+      const auto scene = scene_of(a);
+      measure_plain("colour", [&] { test::reference_sh_color(scene); });
+    }
+    return "colour";
+  }
+
+  const char* operator()(const ShColorBackward& operation) {
+    const ShColor& a = operation.forward;
+    if (plain) {
+      const auto scene = scene_of(a);
+      const auto colors = copy(a.colors, 3 * a.count), d_colors = copy(a.d_colors, 3 * a.count);
+      measure_plain("colour", [&] { test::reference_sh_color_backward(scene, colors, d_colors); });
+    }
+    return "colour";
+  }
+
+  const char* operator()(const HexPlane& a) {
+    if (plain) {
+      const auto input = input_of(a);
+      measure_plain("hexplane forward", [&] { test::reference_hexplane(input); });
+    }
+    return "hexplane forward";
+  }
+
+  const char* operator()(const HexPlaneBackward& operation) {
+    const HexPlane& a = operation.forward;
+    if (plain) {
+      const auto input = input_of(a);
+      const auto d_features = copy(a.d_features, a.count * a.layout->feature_width());
+      measure_plain("hexplane backward", [&] { test::reference_hexplane_backward(input, d_features); });
+    }
+    return "hexplane backward";
+  }
+
+  const char* operator()(const DeformationNetwork& a) {
+    if (plain) {
+      const auto mlp = mlp_of(a);
+      const auto features = copy(a.features, a.count * a.trunk[0].in);
+      measure_plain("network forward", [&] { test::reference_mlp(mlp, features); });
+    }
+    return "network forward";
+  }
+
+  const char* operator()(const DeformationNetworkBackward& operation) {
+    const DeformationNetwork& a = operation.forward;
+    if (plain) {
+      const auto mlp = mlp_of(a);
+      const auto features = copy(a.features, a.count * a.trunk[0].in);
+      std::vector<std::vector<float>> d_outputs;
+      for (const auto& head : a.heads)
+        if (head.output) d_outputs.push_back(copy(head.d_output, a.count * head.last.out));
+      measure_plain("network backward", [&] { test::reference_mlp_backward(mlp, features, d_outputs); });
+    }
+    return "network backward";
+  }
+
+  const char* operator()(const GaussianActivation&) { return "activations"; }
+
+  const char* operator()(const GaussianActivationBackward&) { return "activations"; }
+
+  const char* operator()(const ImageLoss& a) {
+    if (plain && a.dssim_weight != 0) {
+      const int64_t count = int64_t{3} * a.width * a.height;
+      const auto image = copy(a.image, count), target = copy(a.target, count);
+      std::vector<float> d_image;
+      measure_plain("loss", [&] { test::reference_ssim<float>(image, target, a.width, a.height, &d_image); });
+    }
+    return "loss";
+  }
+
+  const char* operator()(const ResizePicture&) { return "loss"; }
+
+  const char* operator()(const Adam& a) {
+    if (plain) {
+      auto parameter = copy(a.parameter, a.count), first = copy(a.first_moment, a.count),
+           second = copy(a.second_moment, a.count);
+      const auto gradient = copy(a.gradient, a.count);
+      measure_plain("Adam, rest", [&] {
+        test::reference_adam(parameter, gradient, first, second, a.step, a.learning_rate);
+      });
+    }
+    return "Adam, rest";
+  }
+
+  const char* operator()(const HexPlaneAdam& a) {
+    if (plain) {
+      const int64_t count = a.adam.count;
+      auto parameter = copy(a.adam.parameter, count), first = copy(a.adam.first_moment, count),
+           second = copy(a.adam.second_moment, count), gradient = copy(a.adam.gradient, count);
+      measure_plain("Adam, hexplane", [&] {
+        test::reference_regularization(*a.layout, parameter,
+                                       {a.plane_smoothness, a.time_smoothness, a.time_l1}, &gradient);
+        test::reference_adam(parameter, gradient, first, second, a.adam.step, a.adam.learning_rate);
+      });
+    }
+    return "Adam, hexplane";
+  }
+
+  const char* operator()(const HexPlaneRegularization&) { return "loss"; }
+
+  const char* operator()(const DensityStatistics&) { return "density statistics"; }
+
+  template <class Other>
+  const char* operator()(const Other& a) {
+    return name_of(Operation(a));
+  }
+};
+
 }  // namespace
 
-template <class Work>
-void TimedSplatOps::measure(const char* name, const Work& work) {
+void TimedBackend::run(const Operation& operation) {
+  const char* name = std::visit(
+      [&](const auto& a) {
+        return PlainVersion{plain_, plain_seconds_}(a);
+      },
+      operation);
   const double begin = wall_seconds();
-  work();
+  ForwardingBackend::run(operation);
   seconds_[name] += wall_seconds() - begin;
-}
-
-template <class Work>
-void TimedSplatOps::measure_plain(const char* name, const Work& work) {
-  const double begin = thread_seconds();
-  work();
-  plain_seconds_[name] += thread_seconds() - begin;
-}
-
-void TimedSplatOps::rasterize_forward(const RasterizeForward& a, Stream s) {
-  if (plain_) {
-    const auto scene = scene_of(a);
-    test::ReferenceRasterizer<float> plain;
-    measure_plain("rasterise forward", [&] { plain.forward(scene); });
-  }
-  measure("rasterise forward", [&] { inner_.rasterize_forward(a, s); });
-}
-
-void TimedSplatOps::rasterize_backward(const RasterizeBackward& a, Stream s) {
-  if (plain_) {
-    const auto scene = scene_of(a.forward);
-    const auto d_image = copy(a.d_image, int64_t{3} * a.forward.camera.width * a.forward.camera.height);
-    test::ReferenceRasterizer<float> plain;
-    plain.forward(scene);
-    measure_plain("rasterise backward", [&] { plain.backward(scene, d_image); });
-  }
-  measure("rasterise backward", [&] { inner_.rasterize_backward(a, s); });
-}
-
-void TimedSplatOps::sh_color_forward(const ShColor& a, Stream s) {
-  if (plain_) {
-    const auto scene = scene_of(a);
-    measure_plain("colour", [&] { test::reference_sh_color(scene); });
-  }
-  measure("colour", [&] { inner_.sh_color_forward(a, s); });
-}
-
-void TimedSplatOps::sh_color_backward(const ShColor& a, Stream s) {
-  if (plain_) {
-    const auto scene = scene_of(a);
-    const auto colors = copy(a.colors, 3 * a.count), d_colors = copy(a.d_colors, 3 * a.count);
-    measure_plain("colour", [&] { test::reference_sh_color_backward(scene, colors, d_colors); });
-  }
-  measure("colour", [&] { inner_.sh_color_backward(a, s); });
-}
-
-void TimedSplatOps::hexplane_forward(const HexPlane& a, Stream s) {
-  if (plain_) {
-    const auto input = input_of(a);
-    measure_plain("hexplane forward", [&] { test::reference_hexplane(input); });
-  }
-  measure("hexplane forward", [&] { inner_.hexplane_forward(a, s); });
-}
-
-void TimedSplatOps::hexplane_backward(const HexPlane& a, Stream s) {
-  if (plain_) {
-    const auto input = input_of(a);
-    const auto d_features = copy(a.d_features, a.count * a.layout->feature_width());
-    measure_plain("hexplane backward", [&] { test::reference_hexplane_backward(input, d_features); });
-  }
-  measure("hexplane backward", [&] { inner_.hexplane_backward(a, s); });
-}
-
-void TimedSplatOps::deformation_network_forward(const DeformationNetwork& a, Stream s) {
-  if (plain_) {
-    const auto mlp = mlp_of(a);
-    const auto features = copy(a.features, a.count * a.trunk[0].in);
-    measure_plain("network forward", [&] { test::reference_mlp(mlp, features); });
-  }
-  measure("network forward", [&] { inner_.deformation_network_forward(a, s); });
-}
-
-void TimedSplatOps::deformation_network_backward(const DeformationNetwork& a, Stream s) {
-  if (plain_) {
-    const auto mlp = mlp_of(a);
-    const auto features = copy(a.features, a.count * a.trunk[0].in);
-    std::vector<std::vector<float>> d_outputs;
-    for (const auto& head : a.heads)
-      if (head.output) d_outputs.push_back(copy(head.d_output, a.count * head.last.out));
-    measure_plain("network backward", [&] { test::reference_mlp_backward(mlp, features, d_outputs); });
-  }
-  measure("network backward", [&] { inner_.deformation_network_backward(a, s); });
-}
-
-void TimedSplatOps::gaussian_activation_forward(const GaussianActivation& a, Stream s) {
-  measure("activations", [&] { inner_.gaussian_activation_forward(a, s); });
-}
-
-void TimedSplatOps::gaussian_activation_backward(const GaussianActivationBackward& a, Stream s) {
-  measure("activations", [&] { inner_.gaussian_activation_backward(a, s); });
-}
-
-void TimedSplatOps::image_loss(const ImageLoss& a, Stream s) {
-  if (plain_ && a.dssim_weight != 0) {
-    const int64_t count = int64_t{3} * a.width * a.height;
-    const auto image = copy(a.image, count), target = copy(a.target, count);
-    std::vector<float> d_image;
-    measure_plain("loss", [&] { test::reference_ssim<float>(image, target, a.width, a.height, &d_image); });
-  }
-  measure("loss", [&] { inner_.image_loss(a, s); });
-}
-
-void TimedSplatOps::resize_picture(const ResizePicture& a, Stream s) {
-  measure("loss", [&] { inner_.resize_picture(a, s); });
-}
-
-void TimedSplatOps::adam(const Adam& a, Stream s) {
-  if (plain_) {
-    auto parameter = copy(a.parameter, a.count), first = copy(a.first_moment, a.count),
-         second = copy(a.second_moment, a.count);
-    const auto gradient = copy(a.gradient, a.count);
-    measure_plain("Adam, rest",
-                  [&] { test::reference_adam(parameter, gradient, first, second, a.step, a.learning_rate); });
-  }
-  measure("Adam, rest", [&] { inner_.adam(a, s); });
-}
-
-void TimedSplatOps::hexplane_adam(const HexPlaneAdam& a, Stream s) {
-  if (plain_) {
-    const int64_t count = a.adam.count;
-    auto parameter = copy(a.adam.parameter, count), first = copy(a.adam.first_moment, count),
-         second = copy(a.adam.second_moment, count), gradient = copy(a.adam.gradient, count);
-    measure_plain("Adam, hexplane", [&] {
-      test::reference_regularization(*a.layout, parameter, {a.plane_smoothness, a.time_smoothness, a.time_l1},
-                                     &gradient);
-      test::reference_adam(parameter, gradient, first, second, a.adam.step, a.adam.learning_rate);
-    });
-  }
-  measure("Adam, hexplane", [&] { inner_.hexplane_adam(a, s); });
-}
-
-void TimedSplatOps::hexplane_regularization(const HexPlaneRegularization& a, Stream s) {
-  measure("loss", [&] { inner_.hexplane_regularization(a, s); });
-}
-
-void TimedSplatOps::density_statistics(const DensityStatistics& a, Stream s) {
-  measure("density statistics", [&] { inner_.density_statistics(a, s); });
 }
 
 }  // namespace eg4d::bench

@@ -36,18 +36,18 @@ Tensor wave(Backend& backend, Shape shape) {
   return Tensor::from_host<float>(backend, std::move(shape), values);
 }
 
-double seconds_of_products(const TimedOps& ops) {
+double seconds_of_products(const TimedNetworks& backend) {
   double seconds = 0;
-  for (const auto& [kind, total] : ops.totals)
+  for (const auto& [kind, total] : backend.totals)
     if (kind.starts_with("linear") || kind.starts_with("convolution") || kind.starts_with("attention"))
       seconds += total.seconds;
   return seconds;
 }
 
-void print_operations(const TimedOps& ops) {
+void print_operations(const TimedNetworks& backend) {
   double all = 0;
-  for (const auto& [kind, total] : ops.totals) all += total.seconds;
-  for (const auto& [kind, total] : ops.totals)
+  for (const auto& [kind, total] : backend.totals) all += total.seconds;
+  for (const auto& [kind, total] : backend.totals)
     fmt::print("  {:<22} {:5} calls {:9.2f} s {:6.1f} %\n", kind, total.calls, total.seconds,
                100 * total.seconds / all);
 }

@@ -19,9 +19,9 @@ void write_random_weights(const std::filesystem::path& path, const test::Manifes
 Tensor wave(Backend& backend, Shape shape);
 
 // The table of what ran since `totals` was last cleared.
-void print_operations(const TimedOps& ops);
+void print_operations(const TimedNetworks& backend);
 // Seconds in matrix products, convolutions and attention.
-double seconds_of_products(const TimedOps& ops);
+double seconds_of_products(const TimedNetworks& backend);
 
 double gib(size_t bytes);
 double peak_resident_gib();  // of this process

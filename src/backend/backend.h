@@ -3,21 +3,27 @@
 // The seam to devices: the one interface of device work.
 //
 // Everything above this file holds device memory as pointers it may not read or write: contents cross the
-// seam only through copy_to_device and copy_to_host. Work is enqueued on streams and may still be running
-// when a call returns; copy_to_host and synchronize wait. The CPU backend runs every call to its end before
-// it returns, but code above the seam must not rely on that. The guarded CPU backend (make_cpu_backend)
-// enforces the memory rule with mprotect.
+// seam only through copy_to_device and copy_to_host. Operations are done in the order in which they are
+// given, and may still be running when a call returns; only copy_to_host waits. The CPU backend runs every
+// operation to its end before it returns, but code above the seam must not rely on that. The guarded CPU
+// backend (make_cpu_backend) enforces the memory rule with mprotect.
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
-#include "backend/neural_ops.h"
-#include "backend/splat_ops.h"
-#include "backend/stream.h"
+#include "backend/operations.h"
 
 namespace eg4d {
+
+// Operations that were noted once, to be done again with the same arguments: the same memory, whose contents
+// may have changed. The memory must still be there; so must the backend.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+};
 
 class Backend {
  public:
@@ -32,22 +38,21 @@ class Backend {
   virtual size_t allocated_bytes() const = 0;
   virtual size_t peak_allocated_bytes() const = 0;
 
-  // Streams order work; work on different streams may overlap. Stream{} is the default stream and always
-  // exists.
-  virtual Stream create_stream() = 0;
-  virtual void destroy_stream(Stream stream) = 0;
-  virtual void synchronize(Stream stream) = 0;
-  // Work enqueued later on `waiter` starts after all work enqueued so far on `signaller`.
-  virtual void wait(Stream waiter, Stream signaller) = 0;
-
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
-  virtual void copy_to_device(void* device, const void* host, size_t bytes, Stream stream = {}) = 0;
-  virtual void copy_to_host(void* host, const void* device, size_t bytes, Stream stream = {}) = 0;
-  virtual void copy_on_device(void* to, const void* from, size_t bytes, Stream stream = {}) = 0;
-  virtual void fill_bytes(void* device, uint8_t value, size_t bytes, Stream stream = {}) = 0;
+  virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
+  virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
 
-  virtual SplatOps& splat() = 0;    // Stage II: rasteriser, deformation field, losses, optimiser
-  virtual NeuralOps& neural() = 0;  // network layers
+  // Weights in the layout that the device likes best, and what some operations keep from one to the next.
+  virtual std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) = 0;
+  virtual std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) = 0;
+  virtual std::unique_ptr<RasterizeContext> create_rasterize_context() = 0;
+
+  virtual void run(const Operation& operation) = 0;
+
+  // Calls `work`, whose operations are noted instead of done. Between, nothing may be allocated, released or
+  // copied to or from the host.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work) = 0;
+  virtual void replay(const Recording& recording) = 0;
 };
 
 struct CpuBackendOptions {

@@ -9,8 +9,6 @@
 #include <cstdint>
 #include <memory>
 
-#include "backend/stream.h"
-
 namespace eg4d {
 
 // Arithmetic of matrix products and convolutions: f32, or operands rounded to bfloat16 with f32 accumulation.
@@ -264,37 +262,6 @@ struct CopyRows {
   int64_t from_pitch = 0;
   float* to = nullptr;
   int64_t to_pitch = 0;
-};
-
-class NeuralOps {
- public:
-  virtual ~NeuralOps() = default;
-
-  virtual std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) = 0;
-  virtual std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) = 0;
-
-  virtual void linear(const Linear&, Stream = {}) = 0;
-  virtual void linear_backward(const LinearBackward&, Stream = {}) = 0;
-  virtual void convolution(const Convolution&, Stream = {}) = 0;
-  virtual void convolution_backward(const ConvolutionBackward&, Stream = {}) = 0;
-  virtual void group_norm(const GroupNorm&, Stream = {}) = 0;
-  virtual void group_norm_backward(const GroupNormBackward&, Stream = {}) = 0;
-  virtual void layer_norm(const LayerNorm&, Stream = {}) = 0;
-  virtual void attention(const Attention&, Stream = {}) = 0;
-  virtual void attention_backward(const AttentionBackward&, Stream = {}) = 0;
-  virtual void geglu(const Geglu&, Stream = {}) = 0;
-  virtual void scaled_sum(const ScaledSum&, Stream = {}) = 0;
-  virtual void activate(const Activate&, Stream = {}) = 0;
-  virtual void upsample(const Upsample&, Stream = {}) = 0;
-  virtual void resize_features(const ResizeFeatures&, Stream = {}) = 0;
-  virtual void max_pool(const MaxPool&, Stream = {}) = 0;
-  virtual void max_pool_backward(const MaxPoolBackward&, Stream = {}) = 0;
-  virtual void scale_channels(const ScaleChannels&, Stream = {}) = 0;
-  virtual void scale_channels_backward(const ScaleChannelsBackward&, Stream = {}) = 0;
-  virtual void feature_distance(const FeatureDistance&, Stream = {}) = 0;
-  virtual void feature_distance_backward(const FeatureDistanceBackward&, Stream = {}) = 0;
-  virtual void patches(const Patches&, Stream = {}) = 0;
-  virtual void copy_rows(const CopyRows&, Stream = {}) = 0;
 };
 
 }  // namespace eg4d

@@ -10,8 +10,6 @@
 #include <memory>
 #include <vector>
 
-#include "backend/stream.h"
-
 namespace eg4d {
 
 // ---------------------------------------------------------------- rasteriser
@@ -84,6 +82,9 @@ struct ShColor {
   float* d_sh_rest = nullptr;        // [N,15,3]
   float* d_gain_bias = nullptr;      // [N,4]
 };
+struct ShColorBackward {
+  ShColor forward;  // with its gradients
+};
 
 // ---------------------------------------------------------------- deformation field
 
@@ -124,6 +125,9 @@ struct HexPlane {
   float* d_points = nullptr;  // [N,3]
   float* d_times = nullptr;   // [N] (only with times)
 };
+struct HexPlaneBackward {
+  HexPlane forward;  // with its gradients
+};
 
 // One fully connected layer y = x·Wᵀ + b, weights [out,in].
 struct DenseLayer {
@@ -149,6 +153,9 @@ struct DeformationNetwork {
   float* activations =
       nullptr;  // [deformation_network_activations(...)] kept for backward, or null in inference
   float* d_features = nullptr;  // [N, trunk[0].in], backward only
+};
+struct DeformationNetworkBackward {
+  DeformationNetwork forward;  // with its gradients
 };
 // Floats that `activations` must hold.
 int64_t deformation_network_activations(const DeformationNetwork& network);
@@ -256,40 +263,26 @@ struct DensityStatistics {
   float* max_radii = nullptr;          // [N]
 };
 
-class SplatOps {
- public:
-  virtual ~SplatOps() = default;
+// values[i] = min(max(values[i], 0), 1); NaN becomes 0.
+struct ClampUnit {
+  float* values = nullptr;
+  int64_t count = 0;
+};
 
-  virtual std::unique_ptr<RasterizeContext> create_rasterize_context() = 0;
-  virtual void rasterize_forward(const RasterizeForward&, Stream = {}) = 0;
-  virtual void rasterize_backward(const RasterizeBackward&, Stream = {}) = 0;
+// to[i] += weight·(from[i] - to[i]): running means.
+struct MoveTowards {
+  float* to = nullptr;
+  const float* from = nullptr;
+  float weight = 0;
+  int64_t count = 0;
+};
 
-  virtual void sh_color_forward(const ShColor&, Stream = {}) = 0;
-  virtual void sh_color_backward(const ShColor&, Stream = {}) = 0;
-
-  virtual void hexplane_forward(const HexPlane&, Stream = {}) = 0;
-  virtual void hexplane_backward(const HexPlane&, Stream = {}) = 0;
-  virtual void deformation_network_forward(const DeformationNetwork&, Stream = {}) = 0;
-  virtual void deformation_network_backward(const DeformationNetwork&, Stream = {}) = 0;
-  virtual void gaussian_activation_forward(const GaussianActivation&, Stream = {}) = 0;
-  virtual void gaussian_activation_backward(const GaussianActivationBackward&, Stream = {}) = 0;
-
-  virtual void image_loss(const ImageLoss&, Stream = {}) = 0;
-  virtual void resize_picture(const ResizePicture&, Stream = {}) = 0;
-
-  virtual void adam(const Adam&, Stream = {}) = 0;
-  virtual void hexplane_adam(const HexPlaneAdam&, Stream = {}) = 0;
-  virtual void hexplane_regularization(const HexPlaneRegularization&, Stream = {}) = 0;
-  virtual void density_statistics(const DensityStatistics&, Stream = {}) = 0;
-
-  // values[i] = min(max(values[i], 0), 1); NaN becomes 0.
-  virtual void clamp_unit(float* values, int64_t count, Stream = {}) = 0;
-  // to[i] += weight·(from[i] - to[i]): running means.
-  virtual void move_towards(float* to, const float* from, float weight, int64_t count, Stream = {}) = 0;
-
-  // to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros. index is device memory [count].
-  virtual void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes,
-                           Stream = {}) = 0;
+// to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros.
+struct GatherRows {
+  void* to = nullptr;
+  const void* from = nullptr;
+  const int32_t* index = nullptr;  // [count]
+  int64_t count = 0, row_bytes = 0;
 };
 
 }  // namespace eg4d

@@ -40,19 +40,19 @@ Tensor AttentionInjection::keys_and_values(Session& session, size_t layer, const
     Tensor& reference = references[layer];
     if (!reference.defined() || reference.shape() != x.shape())
       reference = Tensor::empty(*backend_, x.shape());
-    session.ops().copy_rows({.rows = 1, .width = x.count(), .from = x.data(), .to = reference.data()});
+    session.run(CopyRows{.rows = 1, .width = x.count(), .from = x.data(), .to = reference.data()});
     return x;
   }
   if (layer >= references.size() || references[layer].shape() != x.shape())
     throw Error("attention injection: the videos differ in size or number of frames");
   const Tensor& reference = references[layer];
   const Tensor mixed = options_.ema ? reference : session.empty(x.shape());
-  session.ops().scaled_sum({.count = x.count(),
-                            .a = reference.data(),
-                            .b = x.data(),
-                            .a_scale = options_.strength,
-                            .b_scale = 1 - options_.strength,
-                            .y = mixed.data()});
+  session.run(ScaledSum{.count = x.count(),
+                        .a = reference.data(),
+                        .b = x.data(),
+                        .a_scale = options_.strength,
+                        .b_scale = 1 - options_.strength,
+                        .y = mixed.data()});
   return mixed;
 }
 

@@ -70,7 +70,7 @@ Tensor BitBackbone::Unit::operator()(Session& session, const Tensor& x, Activati
   a.x = x.data();
   a.weight = convolution.weight.get();
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
   group_norm(session, norm, y, y, {.activation = activation});
   return y;
 }
@@ -110,9 +110,9 @@ Tensor BitBackbone::apply(Session& session, const Block& block, const Tensor& x)
     y = block.third(session, second, Activation::none);
   }
   const Tensor skip = block.projects ? block.skip(session, x, Activation::none) : x;
-  session.ops().scaled_sum(
-      {.count = y.count(), .a = y.data(), .b = skip.data(), .a_scale = 1, .b_scale = 1, .y = y.data()});
-  session.ops().activate({.count = y.count(), .activation = Activation::relu, .x = y.data(), .y = y.data()});
+  session.run(ScaledSum{
+      .count = y.count(), .a = y.data(), .b = skip.data(), .a_scale = 1, .b_scale = 1, .y = y.data()});
+  session.run(Activate{.count = y.count(), .activation = Activation::relu, .x = y.data(), .y = y.data()});
   return y;
 }
 

@@ -8,11 +8,11 @@ LinearLayer packed_linear(const Loader& loader, int64_t in, int64_t out, const s
                           const std::vector<float>& bias) {
   LinearLayer layer{in, out, nullptr};
   if (!loader.checking())
-    layer.weight = loader.backend().neural().pack_linear({.in = in,
-                                                          .out = out,
-                                                          .weight = weight.data(),
-                                                          .bias = bias.empty() ? nullptr : bias.data(),
-                                                          .precision = loader.precision()});
+    layer.weight = loader.backend().pack_linear({.in = in,
+                                                 .out = out,
+                                                 .weight = weight.data(),
+                                                 .bias = bias.empty() ? nullptr : bias.data(),
+                                                 .precision = loader.precision()});
   return layer;
 }
 
@@ -101,7 +101,7 @@ void ClipBlock::apply(Session& session, const Tensor& x, const Call& call) const
     a.y = normed.data();
     a.y_outer_stride = count * width;
     a.y_token_stride = width;
-    session.ops().attention(a);
+    session.run(a);
     out_.add_to(session, normed, x);
   }
   const Tensor normed = layer_norm(session, norm2_, x);

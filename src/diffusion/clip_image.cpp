@@ -125,29 +125,29 @@ int64_t ClipImageEncoder::width() const {
 Tensor ClipImageEncoder::Network::tokens(Session& session, const Tensor& pictures) const {
   const int64_t count = pictures.dim(0), patches = layers.grid * layers.grid, width = layers.width;
   const Tensor cut = session.empty({count * patches, layers.patch_embedding.in});
-  session.ops().patches({.batch = count,
-                         .height = pictures.dim(1),
-                         .width = pictures.dim(2),
-                         .channels = layers.channels,
-                         .patch = layers.patch,
-                         .x = pictures.data(),
-                         .y = cut.data()});
+  session.run(Patches{.batch = count,
+                      .height = pictures.dim(1),
+                      .width = pictures.dim(2),
+                      .channels = layers.channels,
+                      .patch = layers.patch,
+                      .x = pictures.data(),
+                      .y = cut.data()});
   const Tensor embedded =
       layers.patch_embedding(session, cut).reshaped({count, layers.grid, layers.grid, width});
   session.observe("patch_embed", embedded);
   Tensor all = session.empty({count * (patches + 1), width});
-  session.ops().copy_rows({.rows = count,
-                           .width = width,
-                           .from = layers.class_token.data(),
-                           .from_pitch = 0,
-                           .to = all.data(),
-                           .to_pitch = (patches + 1) * width});
-  session.ops().copy_rows({.rows = count,
-                           .width = patches * width,
-                           .from = embedded.data(),
-                           .from_pitch = patches * width,
-                           .to = all.data() + width,
-                           .to_pitch = (patches + 1) * width});
+  session.run(CopyRows{.rows = count,
+                       .width = width,
+                       .from = layers.class_token.data(),
+                       .from_pitch = 0,
+                       .to = all.data(),
+                       .to_pitch = (patches + 1) * width});
+  session.run(CopyRows{.rows = count,
+                       .width = patches * width,
+                       .from = embedded.data(),
+                       .from_pitch = patches * width,
+                       .to = all.data() + width,
+                       .to_pitch = (patches + 1) * width});
   return all;
 }
 
@@ -172,14 +172,14 @@ Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observe
     x = layer_norm(session, layers.norm_after, x);
     session.observe("ln_post", x);
     const Tensor pooled = session.empty({count, width});
-    session.ops().copy_rows({.rows = count,
-                             .width = width,
-                             .from = x.data(),
-                             .from_pitch = tokens * width,
-                             .to = pooled.data(),
-                             .to_pitch = width});
-    session.ops().linear(
-        {.rows = count, .x = pooled.data(), .weight = layers.projection.weight.get(), .y = result.data()});
+    session.run(CopyRows{.rows = count,
+                         .width = width,
+                         .from = x.data(),
+                         .from_pitch = tokens * width,
+                         .to = pooled.data(),
+                         .to_pitch = width});
+    session.run(Linear{
+        .rows = count, .x = pooled.data(), .weight = layers.projection.weight.get(), .y = result.data()});
   });
   return result;
 }

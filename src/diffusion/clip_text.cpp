@@ -125,11 +125,10 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
                              .activation = network_->activation};
   Session::run(network_->arena, observer, [&](Session& session) {
     const Tensor x = session.empty(tokens.shape());
-    session.ops().copy_rows({.rows = 1, .width = x.count(), .from = tokens.data(), .to = x.data()});
+    session.run(CopyRows{.rows = 1, .width = x.count(), .from = tokens.data(), .to = x.data()});
     for (size_t i = 0; i < layers.blocks.size(); ++i) {
       if (i + 1 == layers.blocks.size())
-        session.ops().copy_rows(
-            {.rows = 1, .width = x.count(), .from = x.data(), .to = output.hidden.data()});
+        session.run(CopyRows{.rows = 1, .width = x.count(), .from = x.data(), .to = output.hidden.data()});
       layers.blocks[i].apply(session, x, call);
     }
     const Tensor last = layer_norm(session, layers.final_norm, x);
@@ -139,15 +138,15 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
     for (int64_t row = 0; row < count; ++row) {
       const ClipTokenizer::Row& ids = rows[static_cast<size_t>(row)];
       const int64_t end = std::max_element(ids.begin(), ids.end()) - ids.begin();
-      session.ops().copy_rows({.rows = 1,
-                               .width = width,
-                               .from = last.data() + (row * kContext + end) * width,
-                               .to = ends.data() + row * width});
+      session.run(CopyRows{.rows = 1,
+                           .width = width,
+                           .from = last.data() + (row * kContext + end) * width,
+                           .to = ends.data() + row * width});
     }
-    session.ops().linear({.rows = count,
-                          .x = ends.data(),
-                          .weight = layers.projection.weight.get(),
-                          .y = output.pooled.data()});
+    session.run(Linear{.rows = count,
+                       .x = ends.data(),
+                       .weight = layers.projection.weight.get(),
+                       .y = output.pooled.data()});
   });
   return output;
 }

@@ -55,7 +55,7 @@ Layers build(Loader& loader, const ImageUNetBuilder::HeadChannels& head_channels
 }
 
 Tensor with_silu(Session& session, Tensor x) {
-  session.ops().activate({.count = x.count(), .activation = Activation::silu, .x = x.data(), .y = x.data()});
+  session.run(Activate{.count = x.count(), .activation = Activation::silu, .x = x.data(), .y = x.data()});
   return x;
 }
 
@@ -73,12 +73,12 @@ Tensor embed(Session& session, const HintLayers& layers, const Tensor& hint) {
 Tensor repeated(Session& session, const Tensor& one, int64_t rows) {
   if (one.dim(0) == rows) return one;
   Tensor all = session.empty({rows, one.dim(1), one.dim(2), one.dim(3)});
-  session.ops().copy_rows({.rows = rows,
-                           .width = one.count(),
-                           .from = one.data(),
-                           .from_pitch = 0,
-                           .to = all.data(),
-                           .to_pitch = one.count()});
+  session.run(CopyRows{.rows = rows,
+                       .width = one.count(),
+                       .from = one.data(),
+                       .from_pitch = 0,
+                       .to = all.data(),
+                       .to_pitch = one.count()});
   return all;
 }
 

@@ -191,7 +191,7 @@ Tensor doubled(Session& session, const Tensor& x) {
 }
 
 void relu(Session& session, const Tensor& x, const Tensor& y) {
-  session.ops().activate({.count = x.count(), .activation = Activation::relu, .x = x.data(), .y = y.data()});
+  session.run(Activate{.count = x.count(), .activation = Activation::relu, .x = x.data(), .y = y.data()});
 }
 
 Tensor apply(Session& session, const ResidualUnit& unit, const Tensor& x) {
@@ -213,19 +213,19 @@ Tensor DptHybrid::Network::tokens(Session& session, const Tensor& features) cons
   const Tensor projected = layers.projection(session, features);
   const Tensor positions = resize_features(session, layers.positions, height, columns);
   Tensor all = session.empty({count * (1 + pixels), width});
-  session.ops().copy_rows({.rows = count,
-                           .width = width,
-                           .from = layers.class_token.data(),
-                           .from_pitch = 0,
-                           .to = all.data(),
-                           .to_pitch = pitch});
+  session.run(CopyRows{.rows = count,
+                       .width = width,
+                       .from = layers.class_token.data(),
+                       .from_pitch = 0,
+                       .to = all.data(),
+                       .to_pitch = pitch});
   for (int64_t i = 0; i < count; ++i)
-    session.ops().scaled_sum({.count = pixels * width,
-                              .a = projected.data() + i * pixels * width,
-                              .b = positions.data(),
-                              .a_scale = 1,
-                              .b_scale = 1,
-                              .y = all.data() + i * pitch + width});
+    session.run(ScaledSum{.count = pixels * width,
+                          .a = projected.data() + i * pixels * width,
+                          .b = positions.data(),
+                          .a_scale = 1,
+                          .b_scale = 1,
+                          .y = all.data() + i * pitch + width});
   return all;
 }
 
@@ -239,8 +239,8 @@ std::array<Tensor, 2> DptHybrid::Network::transform(Session& session, const Tens
     for (size_t tap = 0; tap < tapped.size(); ++tap)
       if (options.taps[tap] == static_cast<int64_t>(i)) {
         tapped[tap] = session.empty(tokens.shape());
-        session.ops().copy_rows(
-            {.rows = 1, .width = tokens.count(), .from = tokens.data(), .to = tapped[tap].data()});
+        session.run(
+            CopyRows{.rows = 1, .width = tokens.count(), .from = tokens.data(), .to = tapped[tap].data()});
       }
   }
   return tapped;
@@ -254,18 +254,18 @@ Tensor DptHybrid::Network::reassemble(Session& session, const Reassemble& how, c
   for (int64_t i = 0; i < shape[0]; ++i) {
     const float* from = tokens.data() + i * (1 + pixels) * width;
     float* to = both.data() + i * pixels * 2 * width;
-    session.ops().copy_rows({.rows = pixels,
-                             .width = width,
-                             .from = from + width,
-                             .from_pitch = width,
-                             .to = to,
-                             .to_pitch = 2 * width});
-    session.ops().copy_rows({.rows = pixels,
-                             .width = width,
-                             .from = from,
-                             .from_pitch = 0,
-                             .to = to + width,
-                             .to_pitch = 2 * width});
+    session.run(CopyRows{.rows = pixels,
+                         .width = width,
+                         .from = from + width,
+                         .from_pitch = width,
+                         .to = to,
+                         .to_pitch = 2 * width});
+    session.run(CopyRows{.rows = pixels,
+                         .width = width,
+                         .from = from,
+                         .from_pitch = 0,
+                         .to = to + width,
+                         .to_pitch = 2 * width});
   }
   return how.projection(session, how.readout(session, both, Activation::gelu));
 }
@@ -276,8 +276,8 @@ Tensor DptHybrid::Network::fuse(Session& session, const Fusion& fusion, const Te
   Tensor x = level;
   if (coarser.defined()) {
     x = apply(session, fusion.skip, level);
-    session.ops().scaled_sum(
-        {.count = x.count(), .a = x.data(), .b = coarser.data(), .a_scale = 1, .b_scale = 1, .y = x.data()});
+    session.run(ScaledSum{
+        .count = x.count(), .a = x.data(), .b = coarser.data(), .a_scale = 1, .b_scale = 1, .y = x.data()});
   }
   x = apply(session, fusion.body, x);
   // Projection and enlargement may change places: the weights of a bilinear sample add up to 1.
@@ -325,7 +325,7 @@ Tensor DptHybrid::forward(const Tensor& pictures, const Observer& observer) {
   Tensor result = Tensor::empty(network_->backend, {shape[0], shape[1], shape[2], 1});
   Session::run(network_->arena, observer, [&](Session& session) {
     const Tensor depth = network_->depth(session, pictures);
-    session.ops().copy_rows({.rows = 1, .width = depth.count(), .from = depth.data(), .to = result.data()});
+    session.run(CopyRows{.rows = 1, .width = depth.count(), .from = depth.data(), .to = result.data()});
   });
   return result;
 }

@@ -280,11 +280,11 @@ void ImageToImage::distill(const Tensor& picture, const Distillation& how, Norma
   const Tensor gradient = Tensor::from_host<float>(
       backend, picture.shape(),
       gradient_of_padding(d_input.to_host(), height, width, padded_height, padded_width));
-  backend.neural().scaled_sum({.count = gradient.count(),
-                               .a = d_picture.data(),
-                               .b = gradient.data(),
-                               .b_scale = 1,
-                               .y = d_picture.data()});
+  backend.run(ScaledSum{.count = gradient.count(),
+                        .a = d_picture.data(),
+                        .b = gradient.data(),
+                        .b_scale = 1,
+                        .y = d_picture.data()});
 }
 
 const NoiseSchedule& ImageToImage::schedule() const {

@@ -57,11 +57,11 @@ Tensor ImageTransformer::operator()(Session& session, const Tensor& x,
     session.observe(path_ + "transformer_blocks." + std::to_string(i), tokens);
   }
   Tensor y = session.empty(x.shape());
-  session.ops().linear({.rows = tokens.dim(0),
-                        .x = tokens.data(),
-                        .weight = out_.weight.get(),
-                        .residual = x.data(),
-                        .y = y.data()});
+  session.run(Linear{.rows = tokens.dim(0),
+                     .x = tokens.data(),
+                     .weight = out_.weight.get(),
+                     .residual = x.data(),
+                     .y = y.data()});
   return y;
 }
 

@@ -161,7 +161,7 @@ Tensor apply(Session& session, const Unit& unit, const Tensor& x, const Tensor& 
   a.activation = Activation::relu;
   if (residual.defined()) a.residual = residual.data();
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
   return y;
 }
 
@@ -218,7 +218,7 @@ Tensor U2Net::forward(const Tensor& pictures) {
   Tensor result = Tensor::empty(state_->backend, {shape[0], shape[1], shape[2], 1});
   Session::run(state_->arena, {}, [&](Session& session) {
     const Tensor logits = state_->logits(session, pictures);
-    session.ops().copy_rows({.rows = 1, .width = logits.count(), .from = logits.data(), .to = result.data()});
+    session.run(CopyRows{.rows = 1, .width = logits.count(), .from = logits.data(), .to = result.data()});
   });
   return result;
 }

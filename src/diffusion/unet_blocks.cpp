@@ -63,7 +63,7 @@ void attend(Session& session, const AttentionLayers& layers, const Tensor& queri
   a.k = {key_values.data(), 2 * k.outer_stride, 2 * k.inner_stride, 2 * k.token_stride};
   a.v = a.k;
   a.v.data += channels;
-  session.ops().attention(a);
+  session.run(a);
   layers.to_out.add_to(session, q, tokens);
 }
 

@@ -17,12 +17,12 @@ void add_residuals(Session& session, const UNetResiduals& residuals, const UNetE
     if (residual.shape() != to.shape())
       throw Error(fmt::format("a ControlNet's numbers are {}, the network's {}", to_string(residual.shape()),
                               to_string(to.shape())));
-    session.ops().scaled_sum({.count = to.count(),
-                              .a = to.data(),
-                              .b = residual.data(),
-                              .a_scale = 1,
-                              .b_scale = residuals.scale,
-                              .y = to.data()});
+    session.run(ScaledSum{.count = to.count(),
+                          .a = to.data(),
+                          .b = residual.data(),
+                          .a_scale = 1,
+                          .b_scale = residuals.scale,
+                          .y = to.data()});
   };
   const UNetEncoded& values = residuals.values;
   if (values.skips.size() != encoded.skips.size())

@@ -167,14 +167,14 @@ void AutoencoderEncoder::Network::backward(Session& session, const Passed& passe
 namespace {
 
 // [N,h,w,2·4] ↔ the first half of its channels, [N,h,w,4].
-void copy_means(NeuralOps& ops, const Tensor& from, const Tensor& to) {
+CopyRows copy_of_means(const Tensor& from, const Tensor& to) {
   const int64_t width = std::min(from.dim(3), to.dim(3));
-  ops.copy_rows({.rows = from.count() / from.dim(3),
-                 .width = width,
-                 .from = from.data(),
-                 .from_pitch = from.dim(3),
-                 .to = to.data(),
-                 .to_pitch = to.dim(3)});
+  return {.rows = from.count() / from.dim(3),
+          .width = width,
+          .from = from.data(),
+          .from_pitch = from.dim(3),
+          .to = to.data(),
+          .to_pitch = to.dim(3)};
 }
 
 }  // namespace
@@ -187,7 +187,7 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
                                                      pictures.dim(2) / multiple, layers.out.out});
   Session::run(network_->arena, {}, [&](Session& session) {
     const Tensor h = network_->forward(session, pictures, nullptr);
-    session.ops().copy_rows({.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
+    session.run(CopyRows{.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
   });
   return result;
 }
@@ -195,7 +195,7 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
 Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
   const Tensor both = moments(pictures);
   Tensor mean = Tensor::empty(pictures.backend(), {both.dim(0), both.dim(1), both.dim(2), kLatents});
-  copy_means(pictures.backend().neural(), both, mean);
+  pictures.backend().run(copy_of_means(both, mean));
   return mean;
 }
 
@@ -206,9 +206,9 @@ void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradien
     Network::Passed passed;
     const Tensor moments = network_->forward(session, pictures, &passed);
     const Tensor mode = session.empty({moments.dim(0), moments.dim(1), moments.dim(2), kLatents});
-    copy_means(session.ops(), moments, mode);
+    session.run(copy_of_means(moments, mode));
     const Tensor d_moments = session.zeros(moments.shape());
-    if (!session.planning()) copy_means(session.ops(), gradient(mode), d_moments);
+    if (!session.planning()) session.run(copy_of_means(gradient(mode), d_moments));
     network_->backward(session, passed, d_moments, d_pictures);
   });
 }
@@ -302,8 +302,7 @@ size_t AutoencoderDecoder::activation_bytes() const {
 Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents, float latent_scale) const {
   const int64_t frames = latents.dim(0);
   Tensor h = session.empty(latents.shape());
-  session.ops().scaled_sum(
-      {.count = h.count(), .a = latents.data(), .a_scale = 1 / latent_scale, .y = h.data()});
+  session.run(ScaledSum{.count = h.count(), .a = latents.data(), .a_scale = 1 / latent_scale, .y = h.data()});
   if (post_quant) h = (*post_quant)(session, h);
   h = layers.in(session, h);
   session.observe("conv_in", h);
@@ -316,7 +315,7 @@ Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents
   }
   group_norm(session, layers.norm, h, h, {});
   session.observe("norm_out", h);
-  session.ops().activate({.count = h.count(), .activation = Activation::silu, .x = h.data(), .y = h.data()});
+  session.run(Activate{.count = h.count(), .activation = Activation::silu, .x = h.data(), .y = h.data()});
   h = layers.out(session, h);
   return layers.temporal ? layers.out_over_frames.over_frames(session, h, frames) : h;
 }
@@ -334,15 +333,15 @@ Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float l
     const int64_t count = std::min(piece, pictures - begin);
     Session::run(network_->arena, observer, [&](Session& session) {
       const Tensor part = session.empty({count, latents.dim(1), latents.dim(2), latents.dim(3)});
-      session.ops().copy_rows({.rows = 1,
-                               .width = count * latent_floats,
-                               .from = latents.data() + begin * latent_floats,
-                               .to = part.data()});
+      session.run(CopyRows{.rows = 1,
+                           .width = count * latent_floats,
+                           .from = latents.data() + begin * latent_floats,
+                           .to = part.data()});
       const Tensor decoded = network_->body(session, part, latent_scale);
-      session.ops().copy_rows({.rows = 1,
-                               .width = count * picture_floats,
-                               .from = decoded.data(),
-                               .to = result.data() + begin * picture_floats});
+      session.run(CopyRows{.rows = 1,
+                           .width = count * picture_floats,
+                           .from = decoded.data(),
+                           .to = result.data() + begin * picture_floats});
     });
   }
   return result;

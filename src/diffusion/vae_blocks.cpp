@@ -96,12 +96,12 @@ Tensor AutoencoderMiddle::attend(Session& session, const Tensor& x, Passed* pass
     }
     Attention a = describe(x, qkv);
     a.y = normed.data();
-    session.ops().attention(a);
-    session.ops().linear({.rows = a.outer * a.queries,
-                          .x = normed.data(),
-                          .weight = out_.weight.get(),
-                          .residual = x.data(),
-                          .y = y.data()});
+    session.run(a);
+    session.run(Linear{.rows = a.outer * a.queries,
+                       .x = normed.data(),
+                       .weight = out_.weight.get(),
+                       .residual = x.data(),
+                       .y = y.data()});
   }
   return y;
 }
@@ -111,8 +111,8 @@ Tensor AutoencoderMiddle::attend_backward(Session& session, const Passed& passed
   out_.backward(session, d_y, d_result);
   const Tensor d_qkv = session.zeros(passed.query_key_value.shape());
   const int64_t channels = passed.attended.dim(3);
-  session.ops().attention_backward({describe(passed.attended, passed.query_key_value), d_result.data(),
-                                    d_qkv.data(), d_qkv.data() + channels, d_qkv.data() + 2 * channels});
+  session.run(AttentionBackward{describe(passed.attended, passed.query_key_value), d_result.data(),
+                                d_qkv.data(), d_qkv.data() + channels, d_qkv.data() + 2 * channels});
   const Tensor d_normed = session.zeros(d_y.shape());
   query_key_value_.backward(session, d_qkv, d_normed);
   group_norm_backward(session, norm_, passed.attended, d_normed, d_y, {});

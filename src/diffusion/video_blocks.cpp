@@ -86,12 +86,12 @@ TransformerConstants VideoTransformer::constants(Session& session, const Tensor&
   const int64_t videos = rows / frames;
   // Over the frames, the context is that of the video's first frame.
   const Tensor first = session.empty({videos, width});
-  session.ops().copy_rows({.rows = videos,
-                           .width = width,
-                           .from = context.data(),
-                           .from_pitch = frames * width,
-                           .to = first.data(),
-                           .to_pitch = width});
+  session.run(CopyRows{.rows = videos,
+                       .width = width,
+                       .from = context.data(),
+                       .from_pitch = frames * width,
+                       .to = first.data(),
+                       .to_pitch = width});
   TransformerConstants constants;
   for (size_t i = 0; i < depth(); ++i) {
     constants.spatial.push_back(spatial_[i].cross_out(session, spatial_[i].cross_value(session, context)));
@@ -168,11 +168,11 @@ Tensor VideoTransformer::operator()(Session& session, const Tensor& x, const Cal
     session.observe(path_ + "time_mixer", tokens);
   }
   Tensor y = session.empty(x.shape());
-  session.ops().linear({.rows = tokens.dim(0),
-                        .x = tokens.data(),
-                        .weight = out_.weight.get(),
-                        .residual = x.data(),
-                        .y = y.data()});
+  session.run(Linear{.rows = tokens.dim(0),
+                     .x = tokens.data(),
+                     .weight = out_.weight.get(),
+                     .residual = x.data(),
+                     .y = y.data()});
   session.observe(path_.substr(0, path_.size() - 1), y);
   return y;
 }

@@ -19,18 +19,18 @@ int64_t rows_of(const Tensor& x) {
 
 Tensor LinearLayer::operator()(Session& session, const Tensor& x, Activation activation) const {
   Tensor y = session.empty(with_last(x, out));
-  session.ops().linear(
-      {.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .activation = activation, .y = y.data()});
+  session.run(Linear{
+      .rows = rows_of(x), .x = x.data(), .weight = weight.get(), .activation = activation, .y = y.data()});
   return y;
 }
 
 void LinearLayer::add_to(Session& session, const Tensor& x, const Tensor& y) const {
-  session.ops().linear(
-      {.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .residual = y.data(), .y = y.data()});
+  session.run(
+      Linear{.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .residual = y.data(), .y = y.data()});
 }
 
 void LinearLayer::backward(Session& session, const Tensor& d_y, const Tensor& d_x) const {
-  session.ops().linear_backward({{.rows = rows_of(d_y), .weight = weight.get()}, d_y.data(), d_x.data()});
+  session.run(LinearBackward{{.rows = rows_of(d_y), .weight = weight.get()}, d_y.data(), d_x.data()});
 }
 
 // ---------------------------------------------------------------- convolution
@@ -59,7 +59,7 @@ Tensor ConvolutionLayer::operator()(Session& session, const Tensor& x) const {
   Tensor y = session.empty(with_last(x, out));
   Convolution a = describe(x);
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
   return y;
 }
 
@@ -67,7 +67,7 @@ void ConvolutionLayer::add(Session& session, const Tensor& x, const Tensor& resi
   Convolution a = describe(x);
   a.residual = residual.data();
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
 }
 
 Convolution ConvolutionLayer::describe_halving(const Tensor& x, Padding padding) const {
@@ -83,24 +83,24 @@ Tensor ConvolutionLayer::halve(Session& session, const Tensor& x, Padding paddin
   const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
   Tensor y = session.empty({a.batch, height, width, out});
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
   return y;
 }
 
 void ConvolutionLayer::backward(Session& session, const Tensor& d_y, const Tensor& d_x) const {
-  session.ops().convolution_backward({describe(d_x), d_y.data(), d_x.data()});
+  session.run(ConvolutionBackward{describe(d_x), d_y.data(), d_x.data()});
 }
 
 void ConvolutionLayer::halve_backward(Session& session, const Tensor& d_y, const Tensor& d_x,
                                       Padding padding) const {
-  session.ops().convolution_backward({describe_halving(d_x, padding), d_y.data(), d_x.data()});
+  session.run(ConvolutionBackward{describe_halving(d_x, padding), d_y.data(), d_x.data()});
 }
 
 Tensor ConvolutionLayer::over_frames(Session& session, const Tensor& x, int64_t frames) const {
   Tensor y = session.empty(with_last(x, out));
   Convolution a = describe_over_frames(x, frames);
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
   return y;
 }
 
@@ -109,7 +109,7 @@ void ConvolutionLayer::add_over_frames(Session& session, const Tensor& x, const 
   Convolution a = describe_over_frames(x, frames);
   a.residual = y.data();
   a.y = y.data();
-  session.ops().convolution(a);
+  session.run(a);
 }
 
 // ---------------------------------------------------------------- norms
@@ -140,12 +140,12 @@ void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const
                 const GroupNormUse& use) {
   GroupNorm a = describe_norm(layer, x, use);
   a.y = y.data();
-  session.ops().group_norm(a);
+  session.run(a);
 }
 
 void group_norm_backward(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& d_y,
                          const Tensor& d_x, const GroupNormUse& use) {
-  session.ops().group_norm_backward({describe_norm(layer, x, use), d_y.data(), d_x.data()});
+  session.run(GroupNormBackward{describe_norm(layer, x, use), d_y.data(), d_x.data()});
 }
 
 Tensor group_norm(Session& session, const NormLayer& layer, const Tensor& x, const GroupNormUse& use) {
@@ -170,7 +170,7 @@ Tensor layer_norm(Session& session, const NormLayer& layer, const Tensor& x, con
     a.sum = use.sum.data();
   }
   a.y = y.data();
-  session.ops().layer_norm(a);
+  session.run(a);
   return y;
 }
 
@@ -183,65 +183,65 @@ void FeedForward::add_to(Session& session, const Tensor& x, const Tensor& y) con
   const Tensor wide = session.empty({piece, 2 * inner}), gated = session.empty({piece, inner});
   for (int64_t begin = 0; begin < rows; begin += piece) {
     const int64_t count = std::min(piece, rows - begin);
-    session.ops().linear(
-        {.rows = count, .x = x.data() + begin * widen.in, .weight = widen.weight.get(), .y = wide.data()});
-    session.ops().geglu({.rows = count, .width = inner, .x = wide.data(), .y = gated.data()});
+    session.run(Linear{
+        .rows = count, .x = x.data() + begin * widen.in, .weight = widen.weight.get(), .y = wide.data()});
+    session.run(Geglu{.rows = count, .width = inner, .x = wide.data(), .y = gated.data()});
     float* to = y.data() + begin * narrow.out;
-    session.ops().linear(
-        {.rows = count, .x = gated.data(), .weight = narrow.weight.get(), .residual = to, .y = to});
+    session.run(
+        Linear{.rows = count, .x = gated.data(), .weight = narrow.weight.get(), .residual = to, .y = to});
   }
 }
 
 void blend(Session& session, const Tensor& a, const Tensor& b, float weight, const Tensor& to) {
-  session.ops().scaled_sum({.count = a.count(),
-                            .a = a.data(),
-                            .b = b.data(),
-                            .a_scale = weight,
-                            .b_scale = 1 - weight,
-                            .y = to.data()});
+  session.run(ScaledSum{.count = a.count(),
+                        .a = a.data(),
+                        .b = b.data(),
+                        .a_scale = weight,
+                        .b_scale = 1 - weight,
+                        .y = to.data()});
 }
 
 Tensor concatenate_channels(Session& session, const Tensor& a, const Tensor& b) {
   const int64_t first = a.shape().back(), second = b.shape().back();
   Tensor y = session.empty(with_last(a, first + second));
-  session.ops().copy_rows({.rows = rows_of(a),
-                           .width = first,
-                           .from = a.data(),
-                           .from_pitch = first,
-                           .to = y.data(),
-                           .to_pitch = first + second});
-  session.ops().copy_rows({.rows = rows_of(b),
-                           .width = second,
-                           .from = b.data(),
-                           .from_pitch = second,
-                           .to = y.data() + first,
-                           .to_pitch = first + second});
+  session.run(CopyRows{.rows = rows_of(a),
+                       .width = first,
+                       .from = a.data(),
+                       .from_pitch = first,
+                       .to = y.data(),
+                       .to_pitch = first + second});
+  session.run(CopyRows{.rows = rows_of(b),
+                       .width = second,
+                       .from = b.data(),
+                       .from_pitch = second,
+                       .to = y.data() + first,
+                       .to_pitch = first + second});
   return y;
 }
 
 Tensor upsample(Session& session, const Tensor& x) {
   Tensor y = session.empty({x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)});
-  session.ops().upsample({.batch = x.dim(0),
-                          .height = x.dim(1),
-                          .width = x.dim(2),
-                          .channels = x.dim(3),
-                          .x = x.data(),
-                          .y = y.data()});
+  session.run(Upsample{.batch = x.dim(0),
+                       .height = x.dim(1),
+                       .width = x.dim(2),
+                       .channels = x.dim(3),
+                       .x = x.data(),
+                       .y = y.data()});
   return y;
 }
 
 Tensor resize_features(Session& session, const Tensor& x, int64_t height, int64_t width, bool align_corners) {
   if (x.dim(1) == height && x.dim(2) == width) return x;
   Tensor y = session.empty({x.dim(0), height, width, x.dim(3)});
-  session.ops().resize_features({.batch = x.dim(0),
-                                 .height = x.dim(1),
-                                 .width = x.dim(2),
-                                 .channels = x.dim(3),
-                                 .out_height = height,
-                                 .out_width = width,
-                                 .x = x.data(),
-                                 .y = y.data(),
-                                 .align_corners = align_corners});
+  session.run(ResizeFeatures{.batch = x.dim(0),
+                             .height = x.dim(1),
+                             .width = x.dim(2),
+                             .channels = x.dim(3),
+                             .out_height = height,
+                             .out_width = width,
+                             .x = x.data(),
+                             .y = y.data(),
+                             .align_corners = align_corners});
   return y;
 }
 
@@ -257,7 +257,7 @@ Tensor max_pool(Session& session, const Tensor& x, int64_t kernel) {
   Tensor y = session.empty({a.batch, a.out_height, a.out_width, a.channels});
   a.x = x.data();
   a.y = y.data();
-  session.ops().max_pool(a);
+  session.run(a);
   return y;
 }
 

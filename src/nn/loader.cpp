@@ -131,11 +131,11 @@ LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int
   }
   LinearLayer layer{in, out_each * static_cast<int64_t>(names.size()), nullptr};
   if (!checking())
-    layer.weight = backend_->neural().pack_linear({.in = layer.in,
-                                                   .out = layer.out,
-                                                   .weight = shared_->weight.data(),
-                                                   .bias = options.bias ? shared_->bias.data() : nullptr,
-                                                   .precision = precision_});
+    layer.weight = backend_->pack_linear({.in = layer.in,
+                                          .out = layer.out,
+                                          .weight = shared_->weight.data(),
+                                          .bias = options.bias ? shared_->bias.data() : nullptr,
+                                          .precision = precision_});
   return layer;
 }
 
@@ -147,13 +147,13 @@ ConvolutionLayer Loader::make_convolution(const std::string& name, const Convolu
   read(name + ".weight", scale, shared_->weight);
   read(name + ".bias", scale, shared_->bias);
   ConvolutionLayer layer = shape;
-  layer.weight = backend_->neural().pack_convolution({.in = layer.in,
-                                                      .out = layer.out,
-                                                      .kernel_height = layer.kernel_height,
-                                                      .kernel_width = layer.kernel_width,
-                                                      .weight = shared_->weight.data(),
-                                                      .bias = shared_->bias.data(),
-                                                      .precision = precision_});
+  layer.weight = backend_->pack_convolution({.in = layer.in,
+                                             .out = layer.out,
+                                             .kernel_height = layer.kernel_height,
+                                             .kernel_width = layer.kernel_width,
+                                             .weight = shared_->weight.data(),
+                                             .bias = shared_->bias.data(),
+                                             .precision = precision_});
   return layer;
 }
 

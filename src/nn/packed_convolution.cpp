@@ -6,13 +6,13 @@ ConvolutionLayer packed_convolution(const Loader& loader, const ConvolutionLayer
                                     const std::vector<float>& weight, const std::vector<float>& bias) {
   ConvolutionLayer layer = shape;
   if (!loader.checking())
-    layer.weight = loader.backend().neural().pack_convolution({.in = layer.in,
-                                                               .out = layer.out,
-                                                               .kernel_height = layer.kernel_height,
-                                                               .kernel_width = layer.kernel_width,
-                                                               .weight = weight.data(),
-                                                               .bias = bias.empty() ? nullptr : bias.data(),
-                                                               .precision = loader.precision()});
+    layer.weight = loader.backend().pack_convolution({.in = layer.in,
+                                                      .out = layer.out,
+                                                      .kernel_height = layer.kernel_height,
+                                                      .kernel_width = layer.kernel_width,
+                                                      .weight = weight.data(),
+                                                      .bias = bias.empty() ? nullptr : bias.data(),
+                                                      .precision = loader.precision()});
   return layer;
 }
 

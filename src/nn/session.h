@@ -14,23 +14,24 @@ using Observer = std::function<void(const std::string& name, const Tensor& value
 // One call of a network: where its activations live and what runs its layers.
 class Session {
  public:
-  // Goes through `body(session)` twice: first with operations that do nothing, to plan the arena, then for
-  // real.
+  // Goes through `body(session)` twice: first without operations, to plan the arena, then for real.
   template <class Body>
   static void run(Arena& arena, const Observer& observer, Body&& body) {
     arena.begin_plan();
     {
-      Session plan(arena, nothing(), nullptr, true);
+      Session plan(arena, nullptr, true);
       body(plan);
     }
     arena.end_plan();
-    Session session(arena, arena.backend().neural(), &observer, false);
+    Session session(arena, &observer, false);
     body(session);
   }
 
   Tensor empty(Shape shape) { return arena_.empty(std::move(shape)); }
   Tensor zeros(Shape shape, DType type = DType::f32);
-  NeuralOps& ops() { return ops_; }
+  void run(const Operation& operation) {
+    if (!planning_) backend().run(operation);
+  }
   Backend& backend() { return arena_.backend(); }
   bool planning() const { return planning_; }  // nothing outside the arena may change then
   void observe(const std::string& name, const Tensor& value) const {
@@ -38,12 +39,10 @@ class Session {
   }
 
  private:
-  Session(Arena& arena, NeuralOps& ops, const Observer* observer, bool planning)
-      : arena_(arena), ops_(ops), observer_(observer), planning_(planning) {}
-  static NeuralOps& nothing();
+  Session(Arena& arena, const Observer* observer, bool planning)
+      : arena_(arena), observer_(observer), planning_(planning) {}
 
   Arena& arena_;
-  NeuralOps& ops_;
   const Observer* observer_;
   bool planning_;
 };

@@ -45,13 +45,13 @@ void Tensor::copy_from_host(const void* host, size_t bytes) {
 }
 
 void Tensor::fill_zero() {
-  if (bytes()) backend_->fill_bytes(raw(), 0, bytes());
+  if (bytes()) backend_->run(FillBytes{raw(), 0, bytes()});
 }
 
 Tensor Tensor::clone() const {
   if (!defined()) return {};
   Tensor copy = empty(*backend_, shape_, type_);
-  if (bytes()) backend_->copy_on_device(copy.raw(), raw(), bytes());
+  if (bytes()) backend_->run(CopyBytes{copy.raw(), raw(), bytes()});
   return copy;
 }
 

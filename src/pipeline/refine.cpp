@@ -122,7 +122,7 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
     picture = read_picture(path);
   } else {
     const Tensor clamped = rendered.clone();
-    backend_.splat().clamp_unit(clamped.data(), clamped.count());
+    backend_.run(ClampUnit{clamped.data(), clamped.count()});
     const Picture shown = to_picture(clamped), input = view_picture(training_[view].picture);
     picture = painter_.paint(psnr_between(shown, input) > job_.options.keep_psnr ? shown : input, view,
                              model_.info.options.data.background);

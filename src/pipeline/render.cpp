@@ -192,7 +192,7 @@ RenderResult render_model(Backend& backend, const RenderJob& job, Progress& prog
     if (job.depth) {
       output.add(depth_picture(view, range));
     } else {
-      backend.splat().clamp_unit(view.image.data(), view.image.count());
+      backend.run(ClampUnit{view.image.data(), view.image.count()});
       const Picture picture = to_picture(view.image);
       output.add(job.truth ? side_by_side(picture, truth_picture(shot, options)) : picture);
     }

@@ -23,7 +23,7 @@ void take_rows(TrainedGaussians& g, const std::vector<int32_t>& index,
         static_cast<int64_t>(size_of(tensor.dtype())) * tensor.count() / std::max<int64_t>(shape[0], 1);
     shape[0] = count;
     const Tensor taken = Tensor::empty(backend, shape, tensor.dtype());
-    backend.splat().gather_rows(taken.raw(), tensor.raw(), from_rows.data<int32_t>(), count, row_bytes);
+    backend.run(GatherRows{taken.raw(), tensor.raw(), from_rows.data<int32_t>(), count, row_bytes});
     tensor = taken;
   };
   for (Tensor* tensor : g.values.tensors()) gather(*tensor, rows);

@@ -31,7 +31,6 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return views[a].time < views[b].time; });
 
-  SplatOps& ops = backend.splat();
   Renderer renderer(backend, render_options(options));
   const Tensor values = Tensor::zeros(backend, {4}, DType::f64);
   Tensor target;
@@ -41,14 +40,14 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
       renderer.deform(gaussians, field, view.time, color_time(options, view.time), false);
     const int width = view.camera.width, height = view.camera.height;
     const Tensor& image = renderer.render(view.camera).image;
-    ops.clamp_unit(image.data(), image.count());
+    backend.run(ClampUnit{image.data(), image.count()});
     if (!target.defined() || target.shape() != image.shape()) target = Tensor::empty(backend, image.shape());
     ResizePicture convert;
     convert.width = convert.out_width = width;
     convert.height = convert.out_height = height;
     convert.picture = view.picture.data<uint8_t>();
     convert.out = target.data();
-    ops.resize_picture(convert);
+    backend.run(convert);
     ImageLoss loss;
     loss.width = width;
     loss.height = height;
@@ -56,7 +55,7 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
     loss.target = target.data();
     loss.want_ssim = true;
     loss.values = values.data<double>();
-    ops.image_loss(loss);
+    backend.run(loss);
     const std::vector<double> figures = values.to_host<double>();
     ViewMetrics& metrics = result.views[order[k]];
     metrics.name = view.name;

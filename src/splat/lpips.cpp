@@ -185,12 +185,12 @@ MaxPool Lpips::State::describe_pool(const Tensor& x) const {
 std::vector<Lpips::State::Passed> Lpips::State::forward(Session& session, const Tensor& pictures,
                                                         bool keep) const {
   Tensor x = session.empty(pictures.shape());
-  session.ops().scale_channels({.rows = pictures.count() / 3,
-                                .channels = 3,
-                                .x = pictures.data(),
-                                .scale = scale.data(),
-                                .shift = shift.data(),
-                                .y = x.data()});
+  session.run(ScaleChannels{.rows = pictures.count() / 3,
+                            .channels = 3,
+                            .x = pictures.data(),
+                            .scale = scale.data(),
+                            .shift = shift.data(),
+                            .y = x.data()});
   std::vector<Passed> passed;
   for (size_t i = 0; const Step& step : steps_of(network)) {
     Passed now;
@@ -198,7 +198,7 @@ std::vector<Lpips::State::Passed> Lpips::State::forward(Session& session, const 
       MaxPool pool = describe_pool(x);
       now.pooled = session.empty({pool.batch, pool.out_height, pool.out_width, pool.channels});
       pool.y = now.pooled.data();
-      session.ops().max_pool(pool);
+      session.run(pool);
       x = now.pooled;
       if (!keep) now.pooled = {};
     }
@@ -208,7 +208,7 @@ std::vector<Lpips::State::Passed> Lpips::State::forward(Session& session, const 
     };
     now.result = session.empty({x.dim(0), extent(x.dim(1)), extent(x.dim(2)), layers.convolutions[i].out});
     convolution.y = now.result.data();
-    session.ops().convolution(convolution);
+    session.run(convolution);
     x = now.result;
     if (!keep && !step.tap) now.result = {};
     passed.push_back(std::move(now));
@@ -241,22 +241,22 @@ void Lpips::State::backward(Session& session, const Tensor& pictures, const std:
     const Tensor& result = passed[i].result;
     if (!d_result.defined()) d_result = session.zeros(result.shape());
     if (steps[i].tap)
-      session.ops().feature_distance_backward(
-          {distance(--tap, result, wanted[i].result, {}), weight, d_result.data()});
+      session.run(
+          FeatureDistanceBackward{distance(--tap, result, wanted[i].result, {}), weight, d_result.data()});
     const Tensor& below = i == 0 ? pictures : passed[i - 1].result;
     const Tensor& seen = steps[i].pool ? passed[i].pooled : below;
     Tensor d_seen = session.zeros(seen.shape());
-    session.ops().convolution_backward({describe(i, seen, result), d_result.data(), d_seen.data()});
+    session.run(ConvolutionBackward{describe(i, seen, result), d_result.data(), d_seen.data()});
     if (steps[i].pool) {
       const Tensor d_below = session.zeros(below.shape());
-      session.ops().max_pool_backward({describe_pool(below), d_seen.data(), d_below.data()});
+      session.run(MaxPoolBackward{describe_pool(below), d_seen.data(), d_below.data()});
       d_seen = d_below;
     }
     d_result = d_seen;
   }
-  session.ops().scale_channels_backward({{.rows = pictures.count() / 3, .channels = 3, .scale = scale.data()},
-                                         d_result.data(),
-                                         d_pictures.data()});
+  session.run(ScaleChannelsBackward{{.rows = pictures.count() / 3, .channels = 3, .scale = scale.data()},
+                                    d_result.data(),
+                                    d_pictures.data()});
 }
 
 // ---------------------------------------------------------------- both
@@ -275,8 +275,7 @@ void Lpips::measure(const Tensor& pictures, const Tensor& targets, const Tensor&
     const std::vector<State::Passed> wanted = state_->forward(session, targets, false);
     const std::vector<State::Passed> passed = state_->forward(session, pictures, with_gradient);
     for (size_t i = 0, tap = 0; const Step& step : steps_of(network())) {
-      if (step.tap)
-        session.ops().feature_distance(state_->distance(tap++, passed[i].result, wanted[i].result, values));
+      if (step.tap) session.run(state_->distance(tap++, passed[i].result, wanted[i].result, values));
       ++i;
     }
     if (with_gradient) state_->backward(session, pictures, passed, wanted, weight, d_pictures);

@@ -86,7 +86,6 @@ void RefinementTrainer::step() {
   ++iteration_;
   const auto index = static_cast<size_t>(schedule_.views(Stage::fine, iteration_).front());
   const TrainingView& view = views_[index];
-  SplatOps& ops = backend_.splat();
   renderer_.deform(model_.gaussians, &model_.field, view.time, view.time, true);
   const Tensor& image = renderer_.render(view.camera).image;
   Tensor& wanted = known_targets_[index];
@@ -104,7 +103,7 @@ void RefinementTrainer::step() {
   convert.height = convert.out_height = view.camera.height;
   convert.picture = wanted.data<uint8_t>();
   convert.out = target_.data();
-  ops.resize_picture(convert);
+  backend_.run(convert);
 
   const RefinementOptions::Loss& weights = options_.loss;
   const bool no_lpips = weights.lpips > 0 && !lpips_;
@@ -117,7 +116,7 @@ void RefinementTrainer::step() {
   loss.dssim_weight = weights.weight * (weights.dssim + (no_lpips ? weights.dssim_instead : 0));
   loss.d_image = d_image_.data();
   loss.values = loss_values_.data<double>();
-  ops.image_loss(loss);
+  backend_.run(loss);
   if (lpips_) {
     lpips_value_.fill_zero();
     const Shape batch{1, image.dim(0), image.dim(1), 3};
@@ -159,7 +158,7 @@ void RefinementTrainer::update_parameters() {
     adam.learning_rate = rates[i];
     adam.step = iteration_;
     if (trained.value != &model_.field.grid) {
-      backend_.splat().adam(adam);
+      backend_.run(adam);
       continue;
     }
     const auto& regularization = model_.info.options.regularization;
@@ -169,7 +168,7 @@ void RefinementTrainer::update_parameters() {
     grid.plane_smoothness = regularization.plane_smoothness;
     grid.time_smoothness = regularization.time_smoothness;
     grid.time_l1 = regularization.time_l1;
-    backend_.splat().hexplane_adam(grid);
+    backend_.run(grid);
   }
 }
 

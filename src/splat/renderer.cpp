@@ -24,7 +24,7 @@ Gradients Gradients::zeros_like(const Gaussians& gaussians, const DeformationFie
 }
 
 Renderer::Renderer(Backend& backend, const RenderOptions& options)
-    : backend_(backend), options_(options), context_(backend.splat().create_rasterize_context()) {}
+    : backend_(backend), options_(options), context_(backend.create_rasterize_context()) {}
 
 void Renderer::reserve(int64_t count, bool backward) {
   if (capacity_ != count) {
@@ -90,7 +90,7 @@ DeformationNetwork Renderer::network(const FieldPass& pass, const Gradients* gra
 void Renderer::run(FieldPass& pass, bool keep) {
   if (!pass.features.defined())
     pass.features = Tensor::empty(backend_, {gaussians_->count(), field_->layout.feature_width()});
-  backend_.splat().hexplane_forward(hexplane(pass));
+  backend_.run(hexplane(pass));
   if (keep) {
     const int64_t wanted = deformation_network_activations(network(pass, nullptr));
     if (!pass.activations.defined() || pass.activations.count() != wanted)
@@ -98,21 +98,21 @@ void Renderer::run(FieldPass& pass, bool keep) {
   } else {
     pass.activations = {};
   }
-  backend_.splat().deformation_network_forward(network(pass, nullptr));
+  backend_.run(network(pass, nullptr));
 }
 
 void Renderer::run_backward(const FieldPass& pass, Gradients& gradients) {
   d_features_.fill_zero();
   DeformationNetwork description = network(pass, &gradients);
   description.d_features = d_features_.data();
-  backend_.splat().deformation_network_backward(description);
+  backend_.run(DeformationNetworkBackward{description});
 
   HexPlane plane = hexplane(pass);
   plane.d_features = d_features_.data();
   plane.d_grid = gradients.grid.data();
   plane.d_box = gradients.box.data();
   plane.d_points = gradients.gaussians.positions.data();
-  backend_.splat().hexplane_backward(plane);
+  backend_.run(HexPlaneBackward{plane});
 }
 
 GaussianActivation Renderer::activation() const {
@@ -163,7 +163,7 @@ void Renderer::deform(const Gaussians& gaussians, const DeformationField* field,
     }
     for (FieldPass& pass : passes_) run(pass, keep_for_backward);
   }
-  backend_.splat().gaussian_activation_forward(activation());
+  backend_.run(activation());
   if (keep_for_backward) {
     for (Tensor* tensor : {&d_means_, &d_scales_, &d_rotations_, &d_opacities_}) tensor->fill_zero();
     if (field) d_gain_bias_.fill_zero();
@@ -191,7 +191,7 @@ const Renderer::View& Renderer::render(const Camera& camera) {
     view_.alpha = Tensor::empty(backend_, pixels);
   }
   std::copy(camera.center, camera.center + 3, last_center_);
-  backend_.splat().sh_color_forward(sh_color());
+  backend_.run(sh_color());
   RasterizeForward forward;
   forward.camera = camera.rasterize_camera(options_.background);
   forward.count = gaussians_->count();
@@ -205,13 +205,12 @@ const Renderer::View& Renderer::render(const Camera& camera) {
   forward.alpha = view_.alpha.data();
   forward.radii = view_.radii.data<int32_t>();
   forward.context = context_.get();
-  backend_.splat().rasterize_forward(forward);
+  backend_.run(forward);
   last_render_ = forward;
   return view_;
 }
 
 void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
-  SplatOps& ops = backend_.splat();
   d_means_ndc_.fill_zero();
   d_colors_.fill_zero();
   RasterizeBackward backward;
@@ -223,7 +222,7 @@ void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   backward.d_opacities = d_opacities_.data();
   backward.d_colors = d_colors_.data();
   backward.d_means_ndc = d_means_ndc_.data();
-  ops.rasterize_backward(backward);
+  backend_.run(backward);
 
   ShColor color = sh_color();
   color.d_colors = d_colors_.data();
@@ -231,11 +230,10 @@ void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   color.d_sh_dc = gradients.gaussians.sh_dc.data();
   color.d_sh_rest = gradients.gaussians.sh_rest.data();
   if (color.gain_bias) color.d_gain_bias = d_gain_bias_.data();
-  ops.sh_color_backward(color);
+  backend_.run(ShColorBackward{color});
 }
 
 void Renderer::deform_backward(Gradients& gradients) {
-  SplatOps& ops = backend_.splat();
   const bool has_color = field_ && options_.use_color_change;
   GaussianActivationBackward backward;
   backward.forward = activation();
@@ -249,7 +247,7 @@ void Renderer::deform_backward(Gradients& gradients) {
   backward.d_quaternions = gradients.gaussians.quaternions.data();
   backward.d_opacity_logits = gradients.gaussians.opacity_logits.data();
   if (!field_) {
-    ops.gaussian_activation_backward(backward);
+    backend_.run(backward);
     return;
   }
   for (Tensor& tensor : d_outputs_) tensor.fill_zero();
@@ -262,7 +260,7 @@ void Renderer::deform_backward(Gradients& gradients) {
     backward.d_raw_gain = d_output(Head::gain);
     backward.d_raw_bias = d_output(Head::bias);
   }
-  ops.gaussian_activation_backward(backward);
+  backend_.run(backward);
 
   for (const FieldPass& pass : passes_) run_backward(pass, gradients);
 }

@@ -115,7 +115,6 @@ void Trainer::step() {
 // Renders one picture, adds its gradients and measures what density control wants to know. Losses of several
 // pictures are summed: Adam does not see the scale, and the screen-space gradients keep that of one picture.
 void Trainer::accumulate_view(const TrainingView& view, int divisor) {
-  SplatOps& ops = backend_.splat();
   const int width = std::max(view.camera.width / divisor, 1),
             height = std::max(view.camera.height / divisor, 1);
   const Shape shape{height, width, 3};
@@ -130,7 +129,7 @@ void Trainer::accumulate_view(const TrainingView& view, int divisor) {
   resize.out_height = height;
   resize.picture = view.picture.data<uint8_t>();
   resize.out = target_.data();
-  ops.resize_picture(resize);
+  backend_.run(resize);
 
   const Renderer::View& rendered = renderer_.render(view.camera.resized(width, height));
   ImageLoss loss;
@@ -142,7 +141,7 @@ void Trainer::accumulate_view(const TrainingView& view, int divisor) {
   loss.dssim_weight = options_.loss.dssim;
   loss.d_image = d_image_.data();
   loss.values = loss_values_.data<double>();
-  ops.image_loss(loss);
+  backend_.run(loss);
   if (lpips_) {
     const Shape batch{1, height, width, 3};
     lpips_value_.fill_zero();
@@ -159,7 +158,7 @@ void Trainer::accumulate_view(const TrainingView& view, int divisor) {
     statistics.gradient_sum = gaussians_.gradient_sum.data();
     statistics.views = gaussians_.views.data();
     statistics.max_radii = gaussians_.max_radii.data();
-    ops.density_statistics(statistics);
+    backend_.run(statistics);
   }
 }
 
@@ -214,7 +213,6 @@ Adam Trainer::adam(const Tensor& parameter, const Tensor& gradient, const Moment
 }
 
 void Trainer::update_parameters() {
-  SplatOps& ops = backend_.splat();
   const LearningRates rates = learning_rates(options_.rate, iteration_, extent_);
   const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
                                    rates.scale,    rates.rotation, rates.opacity};
@@ -223,7 +221,7 @@ void Trainer::update_parameters() {
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (replaced_[i]) continue;
     const Moments moments{*first[i], *second[i], ++gaussians_.steps[i]};
-    ops.adam(adam(*parameters[i], *gradients[i], moments, gaussian_rates[i]));
+    backend_.run(adam(*parameters[i], *gradients[i], moments, gaussian_rates[i]));
   }
   if (stage_ != Stage::fine) return;
 
@@ -236,11 +234,11 @@ void Trainer::update_parameters() {
   grid.plane_smoothness = options_.regularization.plane_smoothness * views;
   grid.time_smoothness = options_.regularization.time_smoothness * views;
   grid.time_l1 = options_.regularization.time_l1 * views;
-  ops.hexplane_adam(grid);
-  ops.adam(adam(field_.network, gradients_.network, network_moments_, rates.network));
+  backend_.run(grid);
+  backend_.run(adam(field_.network, gradients_.network, network_moments_, rates.network));
   if (options_.hexplane.train_box) {
     ++box_moments_.steps;
-    ops.adam(adam(field_.box, gradients_.box, box_moments_, rates.grid));
+    backend_.run(adam(field_.box, gradients_.box, box_moments_, rates.grid));
   }
 }
 
@@ -258,7 +256,7 @@ void Trainer::update_mean() {
   }
   const float weight = 1.0f / static_cast<float>(++averaged_);
   auto move = [&](const Tensor& mean, const Tensor& value) {
-    backend_.splat().move_towards(mean.data(), value.data(), weight, mean.count());
+    backend_.run(MoveTowards{mean.data(), value.data(), weight, mean.count()});
   };
   const auto means = mean_gaussians_.tensors(), values = gaussians_.values.tensors();
   for (size_t i = 0; i < means.size(); ++i) move(*means[i], *values[i]);

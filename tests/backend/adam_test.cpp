@@ -35,13 +35,13 @@ class DeviceAdam {
                     .learning_rate = kRate,
                     .step = ++steps_};
     if (layout) {
-      backend_->splat().hexplane_adam({.layout = layout,
-                                       .adam = adam,
-                                       .plane_smoothness = static_cast<float>(weights.plane),
-                                       .time_smoothness = static_cast<float>(weights.time),
-                                       .time_l1 = static_cast<float>(weights.l1)});
+      backend_->run(HexPlaneAdam{.layout = layout,
+                                 .adam = adam,
+                                 .plane_smoothness = static_cast<float>(weights.plane),
+                                 .time_smoothness = static_cast<float>(weights.time),
+                                 .time_l1 = static_cast<float>(weights.l1)});
     } else {
-      backend_->splat().adam(adam);
+      backend_->run(adam);
     }
     EXPECT_EQ(given.to_host(), std::vector<float>(gradient.size())) << "the gradient is zeroed";
   }
@@ -151,13 +151,13 @@ TEST(HexPlaneRegularization, MatchesTheReference) {
       const Tensor grid = upload(*backend, start),
                    d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
                    values = Tensor::zeros(*backend, {3}, DType::f64);
-      backend->splat().hexplane_regularization({.layout = &layout,
-                                                .grid = grid.data(),
-                                                .values = values.data<double>(),
-                                                .d_grid = d_grid.data(),
-                                                .plane_smoothness = 0.7f,
-                                                .time_smoothness = 0.3f,
-                                                .time_l1 = 0.05f});
+      backend->run(HexPlaneRegularization{.layout = &layout,
+                                          .grid = grid.data(),
+                                          .values = values.data<double>(),
+                                          .d_grid = d_grid.data(),
+                                          .plane_smoothness = 0.7f,
+                                          .time_smoothness = 0.3f,
+                                          .time_l1 = 0.05f});
       const std::vector<double> ours = values.to_host<double>();
       for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i]) << i;
       EXPECT_LE(relative_error(d_grid.to_host(), converted<float>(d)), 1e-6);

@@ -48,7 +48,7 @@ class DeviceNetwork {
   void forward() {
     activations_ = Tensor::empty(backend_, {deformation_network_activations(network)});
     network.activations = activations_.data();
-    backend_.splat().deformation_network_forward(network);
+    backend_.run(network);
   }
   void backward(const std::vector<std::vector<double>>& d_outputs) {
     for (size_t i = 0; i < d_outputs.size(); ++i) {
@@ -56,7 +56,7 @@ class DeviceNetwork {
       d_outputs_.push_back(upload(backend_, converted<float>(d_outputs[i])));
       network.heads[i].d_output = d_outputs_.back().data();
     }
-    backend_.splat().deformation_network_backward(network);
+    backend_.run(DeformationNetworkBackward{network});
   }
   std::vector<float> d_features() const { return d_features_.to_host(); }
   // Weight gradient, bias gradient of every layer: the trunk's, then hidden and last of the heads.
@@ -212,7 +212,7 @@ TEST(DeformationNetwork, InferenceKeepsNothing) {
   const auto backend = make_cpu_backend({.guard_memory = true});
   DeviceNetwork kept(*backend, mlp, features), passing(*backend, mlp, features);
   kept.forward();
-  backend->splat().deformation_network_forward(passing.network);
+  backend->run(passing.network);
   for (size_t i = 0; i < kept.outputs.size(); ++i)
     EXPECT_EQ(kept.outputs[i].to_host(), passing.outputs[i].to_host());
 }

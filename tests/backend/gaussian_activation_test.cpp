@@ -58,7 +58,7 @@ class DeviceGaussians {
     a.rotations = output(count * 4, 0);
     a.opacities = output(count, 0);
     if (!raw.raw_gain.empty()) a.gain_bias = output(count * 4, 0);
-    backend_->splat().gaussian_activation_forward(a);
+    backend_->run(a);
     for (const Tensor& tensor : outputs_) forward.push_back(tensor.to_host());
   }
 
@@ -85,7 +85,7 @@ class DeviceGaussians {
     b.d_delta_log_scales = output(count * 3, 1);
     b.d_delta_quaternions = output(count * 4, 1);
     b.d_delta_opacities = output(count, 1);
-    backend_->splat().gaussian_activation_backward(b);
+    backend_->run(b);
     for (size_t i = 0; i < 4; ++i)
       EXPECT_TRUE(same_bits(outputs_[first + i].to_host(), outputs_[deltas + i].to_host()));
     std::vector<std::vector<float>> gradients;
@@ -233,12 +233,12 @@ TEST(DensityStatistics, VisibleGaussiansAreCounted) {
                       .gradient_sum = sums.data(),
                       .views = views.data(),
                       .max_radii = largest.data()};
-  backend->splat().density_statistics(s);
+  backend->run(s);
   EXPECT_EQ(sums.to_host(), (std::vector<float>{6, 1, 2}));
   EXPECT_EQ(views.to_host(), (std::vector<float>{3, 2, 3}));
   EXPECT_EQ(largest.to_host(), (std::vector<float>{7, 5, 5}));
   s.count = 0;
-  backend->splat().density_statistics(s);
+  backend->run(s);
 }
 
 }  // namespace

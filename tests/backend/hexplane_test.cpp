@@ -65,8 +65,8 @@ Result run_kernels(const HexPlaneInput<double>& input, const std::vector<double>
   field.d_box = d_box.data();
   field.d_points = d_points.data();
   field.d_times = d_times.data();
-  backend->splat().hexplane_forward(field);
-  backend->splat().hexplane_backward(field);
+  backend->run(field);
+  backend->run(HexPlaneBackward{field});
   return {features.to_host(), {d_grid.to_host(), d_box.to_host(), d_points.to_host(), d_times.to_host()}};
 }
 
@@ -176,7 +176,7 @@ TEST(HexPlane, NoPointsAndNothingWanted) {
   field.box = box.data();
   field.points = points.data();
   field.d_features = derivatives.data();
-  backend->splat().hexplane_backward(field);
+  backend->run(HexPlaneBackward{field});
 }
 
 TEST(HexPlane, NotANumberDoesNotCrash) {

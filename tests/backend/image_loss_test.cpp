@@ -22,15 +22,15 @@ LossResult run_loss(const std::vector<float>& a, const std::vector<float>& b, in
   const Tensor image = upload(*backend, a), target = upload(*backend, b);
   const Tensor gradient = upload(*backend, std::vector<float>(a.size(), 7.0f));  // to be overwritten
   const Tensor values = Tensor::zeros(*backend, {4}, DType::f64);
-  backend->splat().image_loss({.width = width,
-                               .height = height,
-                               .image = image.data(),
-                               .target = target.data(),
-                               .l1_weight = l1_weight,
-                               .dssim_weight = dssim_weight,
-                               .d_image = gradient.data(),
-                               .values = values.data<double>(),
-                               .want_ssim = want_ssim});
+  backend->run(ImageLoss{.width = width,
+                         .height = height,
+                         .image = image.data(),
+                         .target = target.data(),
+                         .l1_weight = l1_weight,
+                         .dssim_weight = dssim_weight,
+                         .d_image = gradient.data(),
+                         .values = values.data<double>(),
+                         .want_ssim = want_ssim});
   return {values.to_host<double>(), gradient.to_host()};
 }
 
@@ -114,12 +114,12 @@ std::vector<float> run_resize(const std::vector<uint8_t>& picture, int width, in
   const auto backend = make_cpu_backend({.guard_memory = true});
   const Tensor input = Tensor::from_host(*backend, {static_cast<int64_t>(picture.size())}, picture);
   const Tensor out = Tensor::zeros(*backend, {out_height, out_width, 3});
-  backend->splat().resize_picture({.width = width,
-                                   .height = height,
-                                   .out_width = out_width,
-                                   .out_height = out_height,
-                                   .picture = input.data<uint8_t>(),
-                                   .out = out.data()});
+  backend->run(ResizePicture{.width = width,
+                             .height = height,
+                             .out_width = out_width,
+                             .out_height = out_height,
+                             .picture = input.data<uint8_t>(),
+                             .out = out.data()});
   return out.to_host();
 }
 

@@ -30,7 +30,7 @@ TEST(Backend, GatherRowsCopiesAndZeroFills) {
   const Tensor from = Tensor::from_host<float>(*backend, {3, 2}, std::vector<float>{1, 2, 3, 4, 5, 6});
   const Tensor index = Tensor::from_host<int32_t>(*backend, {4}, std::vector<int32_t>{2, -1, 0, 2});
   const Tensor to = Tensor::empty(*backend, {4, 2});
-  backend->splat().gather_rows(to.raw(), from.raw(), index.data<int32_t>(), 4, 8);
+  backend->run(GatherRows{to.raw(), from.raw(), index.data<int32_t>(), 4, 8});
   EXPECT_EQ(to.to_host(), (std::vector<float>{5, 6, 0, 0, 1, 2, 5, 6}));
 }
 

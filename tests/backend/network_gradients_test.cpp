@@ -37,13 +37,13 @@ TEST_P(NetworkGradients, Linear) {
     const Tensor dx = device({rows, in}, x), ddy = device({rows, out}, d_y), ddx = device({rows, in}, added),
                  y = Tensor::empty(*backend, {rows, out});
     const Linear forward{.rows = rows, .x = dx.data(), .weight = weight.get(), .y = y.data()};
-    ops().linear_backward({forward, ddy.data(), ddx.data()});
+    ops().run(LinearBackward{forward, ddy.data(), ddx.data()});
     expect_added(ddx.to_host(), added, differences(x, d_y, plain), 1e-5);
     // The weight still serves the way forward, and the way back again.
-    ops().linear(forward);
+    ops().run(forward);
     EXPECT_LE(relative_error(y.to_host(), floats(plain(Doubles(x.begin(), x.end())))), 1e-5);
     const Tensor again = device({rows, in}, added);
-    ops().linear_backward({forward, ddy.data(), again.data()});
+    ops().run(LinearBackward{forward, ddy.data(), again.data()});
     EXPECT_TRUE(same_bits(again.to_host(), ddx.to_host()));
   }
 }
@@ -100,13 +100,13 @@ TEST_P(NetworkGradients, GroupNorm) {
     forward.scale = dscale.data();
     forward.shift = dshift.data();
     forward.activation = c.silu ? Activation::silu : Activation::none;
-    ops().group_norm_backward({forward, ddy.data(), ddx.data()});
+    ops().run(GroupNormBackward{forward, ddy.data(), ddx.data()});
     const Values gradient = differences(x, d_y, [&](const Doubles& at) {
       return plain_group_norm(c, double{forward.epsilon}, at, scale, shift);
     });
     expect_added(ddx.to_host(), added, gradient, 1e-4);
   }
-  ops().group_norm_backward({});
+  ops().run(GroupNormBackward{});
 }
 
 // ---------------------------------------------------------------- attention
@@ -182,7 +182,7 @@ TEST_P(NetworkGradients, Attention) {
     const int64_t count = c.query_floats() + 2 * c.key_floats();
     const Values x = numbers(count, 1), d_y = numbers(c.query_floats(), 2), added = numbers(count, 3);
     const Tensor dx = device({count}, x), ddy = device({c.query_floats()}, d_y), ddx = device({count}, added);
-    ops().attention_backward(describe(c, dx, ddy, ddx));
+    ops().run(describe(c, dx, ddy, ddx));
     const Values gradient = differences(x, d_y, [&](const Doubles& at) { return plain_attention(c, at); });
     expect_added(ddx.to_host(), added, gradient, 1e-5);
   }
@@ -193,7 +193,7 @@ TEST_P(NetworkGradients, AttentionOfLargeScoresStaysFinite) {
   Values x = numbers(c.query_floats() + 2 * c.key_floats(), 1);
   for (float& value : x) value *= 1e3f;
   const Tensor dx = device({22}, x), d_y = device({6}, numbers(6, 2)), d_x = Tensor::zeros(*backend, {22});
-  ops().attention_backward(describe(c, dx, d_y, d_x));
+  ops().run(describe(c, dx, d_y, d_x));
   for (const float value : d_x.to_host()) EXPECT_TRUE(std::isfinite(value));
 }
 
@@ -207,7 +207,7 @@ TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
   const auto weight = linear_weight(3 * width, width, numbers(3 * width * width, 4));
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
     const Tensor d_x = Tensor::zeros(*backend, x.shape());
-    ops().linear_backward({{.rows = rows, .weight = weight.get()}, d_y.data(), d_x.data()});
+    ops().run(LinearBackward{{.rows = rows, .weight = weight.get()}, d_y.data(), d_x.data()});
     return d_x.to_host();
   }));
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
@@ -219,7 +219,7 @@ TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
     norm.x = x.data();
     norm.scale = norm.shift = scale.data();
     norm.activation = Activation::silu;
-    ops().group_norm_backward({norm, x.data(), d_x.data()});
+    ops().run(GroupNormBackward{norm, x.data(), d_x.data()});
     return d_x.to_host();
   }));
   // Queries, keys and values side by side, as the autoencoder has them.
@@ -236,7 +236,7 @@ TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
     a.d_q = d_x.data();
     a.d_k = d_x.data() + width;
     a.d_v = d_x.data() + 2 * width;
-    ops().attention_backward(a);
+    ops().run(a);
     return d_x.to_host();
   }));
 }

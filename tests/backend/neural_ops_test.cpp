@@ -54,7 +54,7 @@ class NeuralOpsTest : public testing::TestWithParam<int64_t> {
     return Tensor::from_host<float>(*backend, std::move(shape), values);
   }
   Tensor empty(Shape shape) { return Tensor::empty(*backend, std::move(shape)); }
-  NeuralOps& ops() { return backend->neural(); }
+  Backend& ops() { return *backend; }
 
   UseInstructionSet instruction_set{GetParam()};
   std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});
@@ -93,12 +93,12 @@ TEST_P(NeuralOpsTest, Linear) {
         a.weight = packed.get();
         a.activation = activation;
         a.y = z.data();
-        ops().linear(a);
+        ops().run(a);
         Values expected = plain;
         for (float& v : expected) v = static_cast<float>(activated(activation, v));
         EXPECT_LE(relative_error(z.to_host(), expected), 1e-5);
         a.residual = y.data();
-        ops().linear(a);
+        ops().run(a);
         for (size_t i = 0; i < expected.size(); ++i) expected[i] += r[i];
         EXPECT_LE(relative_error(z.to_host(), expected), 1e-5);
       }
@@ -108,12 +108,12 @@ TEST_P(NeuralOpsTest, Linear) {
       in_place.weight = packed.get();
       const Tensor sum = y.clone();
       in_place.residual = in_place.y = sum.data();
-      ops().linear(in_place);
+      ops().run(in_place);
       Values expected = plain;
       for (size_t i = 0; i < expected.size(); ++i) expected[i] += r[i];
       EXPECT_LE(relative_error(sum.to_host(), expected), 1e-5);
       in_place.rows = 0;
-      ops().linear(in_place);
+      ops().run(in_place);
     }
   }
 }
@@ -175,16 +175,16 @@ TEST_P(NeuralOpsTest, Convolution) {
     a.x = dx.data();
     a.weight = packed.get();
     a.y = y.data();
-    ops().convolution(a);
+    ops().run(a);
     EXPECT_LE(relative_error(y.to_host(), expected), 1e-5);
     const Values r = numbers(y.count(), 5);
     const Tensor residual = device({y.count()}, r);
     a.residual = residual.data();
-    ops().convolution(a);
+    ops().run(a);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += r[i];
     EXPECT_LE(relative_error(y.to_host(), expected), 1e-5);
     a.batch = 0;
-    ops().convolution(a);
+    ops().run(a);
   }
 }
 
@@ -198,7 +198,7 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
     GTEST_SKIP() << error.what();
   }
   const Tensor dx = device({rows, in}, x), y = empty({rows, out});
-  ops().linear({.rows = rows, .x = dx.data(), .weight = packed.get(), .residual = nullptr, .y = y.data()});
+  ops().run(Linear{.rows = rows, .x = dx.data(), .weight = packed.get(), .residual = nullptr, .y = y.data()});
   const double error = relative_error(y.to_host(), plain_linear(x, w, {}, in, out));
   EXPECT_LE(error, 1e-2);
   EXPECT_GE(error, 1e-5);  // it did round
@@ -255,10 +255,10 @@ TEST_P(NeuralOpsTest, GroupNorm) {
       a.add = with_add ? dadd.data() : nullptr;
       a.add_positions = c.add_positions;
       a.activation = activation;
-      ops().group_norm(a);
+      ops().run(a);
       EXPECT_LE(relative_error(y.to_host(), expected), c.middle == 0 ? 1e-5 : 1e-3);  // x itself is rounded
       a.batch = 0;
-      ops().group_norm(a);
+      ops().run(a);
     }
   }
 }
@@ -295,11 +295,11 @@ TEST_P(NeuralOpsTest, LayerNorm) {
   a.add_rows = add_rows;
   a.rows_per_add = rows_per_add;
   a.y = y.data();
-  ops().layer_norm(a);
+  ops().run(a);
   EXPECT_LE(relative_error(y.to_host(), expected), 1e-5);
   EXPECT_EQ(dx.to_host(), sums);
   a.rows = 0;
-  ops().layer_norm(a);
+  ops().run(a);
 }
 
 // ---------------------------------------------------------------- attention
@@ -365,14 +365,14 @@ TEST_P(NeuralOpsTest, AttentionOfPixels) {
     for (const bool causal : {false, true}) {
       dq.copy_from_host(q.data(), q.size() * sizeof(float));
       a.causal = causal;
-      ops().attention(a);
+      ops().run(a);
       EXPECT_LE(relative_error(dq.to_host(), plain_attention(q, k, v, c.sequences, c.queries, c.keys, c.heads,
                                                              c.head_dim, causal)),
                 1e-5)
           << c.queries << " queries of " << c.head_dim << (causal ? ", causal" : "");
     }
     a.outer = 0;
-    ops().attention(a);
+    ops().run(a);
   }
 }
 
@@ -414,7 +414,7 @@ TEST_P(NeuralOpsTest, AttentionOfFrames) {
     a.y_outer_stride = a.q.outer_stride;
     a.y_inner_stride = a.q.inner_stride;
     a.y_token_stride = a.q.token_stride;
-    ops().attention(a);
+    ops().run(a);
     EXPECT_LE(relative_error(y.to_host(), expected), 1e-5) << tokens;
   }
 }
@@ -425,22 +425,22 @@ TEST_P(NeuralOpsTest, Elementwise) {
   for (const int64_t count : {0, 1, 5, 16, 37, 70000}) {
     const Values x = numbers(2 * count, 1, 30), z = numbers(count, 2);
     const Tensor dx = device({2 * count}, x), dz = device({count}, z), y = empty({count});
-    ops().geglu({.rows = 1, .width = count, .x = dx.data(), .y = y.data()});
+    ops().run(Geglu{.rows = 1, .width = count, .x = dx.data(), .y = y.data()});
     Values expected(static_cast<size_t>(count));
     for (size_t i = 0; i < expected.size(); ++i)
       expected[i] = static_cast<float>(x[i] * gelu(x[i + expected.size()]));
     EXPECT_LE(relative_error(y.to_host(), expected), 1e-6);
 
-    ops().scaled_sum(
-        {.count = count, .a = dx.data(), .b = dz.data(), .a_scale = 0.3f, .b_scale = 0.7f, .y = y.data()});
+    ops().run(ScaledSum{
+        .count = count, .a = dx.data(), .b = dz.data(), .a_scale = 0.3f, .b_scale = 0.7f, .y = y.data()});
     for (size_t i = 0; i < expected.size(); ++i) expected[i] = 0.3f * x[i] + 0.7f * z[i];
     EXPECT_LE(relative_error(y.to_host(), expected), 1e-6);
-    ops().scaled_sum({.count = count, .a = dz.data(), .b = nullptr, .a_scale = 0.5f, .y = dz.data()});
+    ops().run(ScaledSum{.count = count, .a = dz.data(), .b = nullptr, .a_scale = 0.5f, .y = dz.data()});
     for (size_t i = 0; i < expected.size(); ++i) expected[i] = 0.5f * z[i];
     EXPECT_EQ(dz.to_host(), expected);
 
     for (const Activation activation : kActivations) {
-      ops().activate({.count = count, .activation = activation, .x = dx.data(), .y = y.data()});
+      ops().run(Activate{.count = count, .activation = activation, .x = dx.data(), .y = y.data()});
       for (size_t i = 0; i < expected.size(); ++i)
         expected[i] = static_cast<float>(activated(activation, x[i]));
       EXPECT_LE(relative_error(y.to_host(), expected), 1e-6);
@@ -453,7 +453,7 @@ TEST_P(NeuralOpsTest, ActivationsOfExtremes) {
   const Values x = {0, -0.0f, 1e30f, -1e30f, infinity, std::nanf(""), 80, -80, -100, 100};
   const Tensor dx = device({10}, x), y = empty({10});
   for (const Activation activation : {Activation::silu, Activation::gelu, Activation::quick_gelu}) {
-    ops().activate({.count = 10, .activation = activation, .x = dx.data(), .y = y.data()});
+    ops().run(Activate{.count = 10, .activation = activation, .x = dx.data(), .y = y.data()});
     const Values values = y.to_host();
     EXPECT_EQ(values[0], 0);
     EXPECT_EQ(values[2], 1e30f);
@@ -468,7 +468,7 @@ TEST_P(NeuralOpsTest, ActivationsOfExtremes) {
 TEST_P(NeuralOpsTest, MovingPixels) {
   const Values x = numbers(2 * 3 * 5 * 4, 1);
   const Tensor dx = device({2, 3, 5, 4}, x), up = empty({2, 6, 10, 4});
-  ops().upsample({.batch = 2, .height = 3, .width = 5, .channels = 4, .x = dx.data(), .y = up.data()});
+  ops().run(Upsample{.batch = 2, .height = 3, .width = 5, .channels = 4, .x = dx.data(), .y = up.data()});
   const Values enlarged = up.to_host();
   for (int64_t n = 0; n < 2; ++n)
     for (int64_t r = 0; r < 6; ++r)
@@ -478,8 +478,8 @@ TEST_P(NeuralOpsTest, MovingPixels) {
                     x[static_cast<size_t>(((n * 3 + r / 2) * 5 + c / 2) * 4 + k)]);
 
   const Tensor cut = empty({2 * 1 * 2, 2 * 2 * 4});
-  ops().patches(
-      {.batch = 2, .height = 3, .width = 5, .channels = 4, .patch = 2, .x = dx.data(), .y = cut.data()});
+  ops().run(Patches{
+      .batch = 2, .height = 3, .width = 5, .channels = 4, .patch = 2, .x = dx.data(), .y = cut.data()});
   const Values pieces = cut.to_host();
   for (int64_t i = 0; i < 4; ++i)
     for (int64_t j = 0; j < 16; ++j)
@@ -488,8 +488,8 @@ TEST_P(NeuralOpsTest, MovingPixels) {
 
   const Tensor rows = Tensor::zeros(*backend, {3, 5});
   const Tensor from = device({2}, {7, 8});
-  ops().copy_rows(
-      {.rows = 3, .width = 2, .from = from.data(), .from_pitch = 0, .to = rows.data() + 1, .to_pitch = 5});
+  ops().run(CopyRows{
+      .rows = 3, .width = 2, .from = from.data(), .from_pitch = 0, .to = rows.data() + 1, .to_pitch = 5});
   EXPECT_EQ(rows.to_host(), (Values{0, 7, 8, 0, 0, 0, 7, 8, 0, 0, 0, 7, 8, 0, 0}));
 }
 
@@ -512,7 +512,8 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
     set_thread_count(threads);
     const Tensor y = empty(dx.shape());
     std::vector<Values> results;
-    ops().linear({.rows = rows, .x = dx.data(), .weight = dense.get(), .residual = nullptr, .y = y.data()});
+    ops().run(
+        Linear{.rows = rows, .x = dx.data(), .weight = dense.get(), .residual = nullptr, .y = y.data()});
     results.push_back(y.to_host());
     Convolution convolution;
     convolution.batch = n;
@@ -521,7 +522,7 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
     convolution.x = dx.data();
     convolution.weight = kernel.get();
     convolution.y = y.data();
-    ops().convolution(convolution);
+    ops().run(convolution);
     results.push_back(y.to_host());
     GroupNorm norm;
     norm.batch = 1;
@@ -530,7 +531,7 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
     norm.x = dx.data();
     norm.scale = norm.shift = dscale.data();
     norm.y = y.data();
-    ops().group_norm(norm);
+    ops().run(norm);
     results.push_back(y.to_host());
     Attention attention;
     attention.outer = n;
@@ -541,7 +542,7 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
     attention.y = y.data();
     attention.y_outer_stride = size * size * channels;
     attention.y_token_stride = channels;
-    ops().attention(attention);
+    ops().run(attention);
     results.push_back(y.to_host());
     if (first.empty()) first = results;
     EXPECT_EQ(results, first) << threads << " threads";

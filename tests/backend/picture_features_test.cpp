@@ -84,7 +84,7 @@ TEST_P(PictureFeatures, Convolution) {
     Convolution a = describe(c, weight.get());
     a.x = dx.data();
     a.y = y.data();
-    ops().convolution(a);
+    ops().run(a);
     EXPECT_LE(relative_error(y.to_host(), floats(wanted)), 1e-5) << c.height << "×" << c.width;
 
     // The residual is added behind the activation.
@@ -92,14 +92,14 @@ TEST_P(PictureFeatures, Convolution) {
     Convolution with_residual = a;
     with_residual.residual = y.data();
     with_residual.y = sum.data();
-    ops().convolution(with_residual);
+    ops().run(with_residual);
     Values twice = y.to_host();
     for (float& value : twice) value *= 2;
     EXPECT_LE(relative_error(sum.to_host(), twice), 1e-5);
 
     const Values d_y = numbers(results, 4), added = numbers(static_cast<int64_t>(x.size()), 5);
     const Tensor ddy = device({results}, d_y), ddx = device(dx.shape(), added);
-    ops().convolution_backward({a, ddy.data(), ddx.data()});
+    ops().run(ConvolutionBackward{a, ddy.data(), ddx.data()});
     const Values gradient = differences(
         x, d_y, [&](const Doubles& at) { return plain_convolution(c, at, w, bias); }, 1e-6);
     expect_added(ddx.to_host(), added, gradient, 1e-4);
@@ -157,11 +157,11 @@ TEST_P(PictureFeatures, MaxPool) {
     MaxPool a = describe(c, dx);
     const Tensor y = Tensor::empty(*backend, {static_cast<int64_t>(wanted.size())});
     a.y = y.data();
-    ops().max_pool(a);
+    ops().run(a);
     EXPECT_EQ(y.to_host(), floats(wanted));
     const Values d_y = numbers(y.count(), 2), added = numbers(dx.count(), 3);
     const Tensor ddy = device(y.shape(), d_y), ddx = device(dx.shape(), added);
-    ops().max_pool_backward({a, ddy.data(), ddx.data()});
+    ops().run(MaxPoolBackward{a, ddy.data(), ddx.data()});
     expect_added(ddx.to_host(), added,
                  differences(
                      x, d_y, [&](const Doubles& at) { return plain_pool(c, at); }, 1e-7),
@@ -187,13 +187,13 @@ TEST_P(PictureFeatures, MaxPoolOfTiesAndNan) {
   const Tensor x = device({12}, {1, 0, 5, 1, 0, nan, 1, 0, 7, 1, 2, 9}), y = Tensor::empty(*backend, {3});
   MaxPool a = describe(c, x);
   a.y = y.data();
-  ops().max_pool(a);
+  ops().run(a);
   const Values values = y.to_host();
   EXPECT_EQ(values[0], 1);
   EXPECT_EQ(values[1], 2);
   EXPECT_TRUE(std::isnan(values[2]));
   const Tensor d_y = device({3}, {1, 2, 3}), d_x = Tensor::zeros(*backend, {12});
-  ops().max_pool_backward({a, d_y.data(), d_x.data()});
+  ops().run(MaxPoolBackward{a, d_y.data(), d_x.data()});
   EXPECT_EQ(d_x.to_host(), (Values{1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 2, 0}));
 }
 
@@ -214,11 +214,11 @@ TEST_P(PictureFeatures, ScaleChannels) {
       }
       return result;
     };
-    ops().scale_channels(a);
+    ops().run(a);
     EXPECT_LE(relative_error(y.to_host(), floats(plain(Doubles(x.begin(), x.end())))), 1e-6);
     const Values d_y = numbers(x.size(), 4), added = numbers(x.size(), 5);
     const Tensor ddy = device({rows, channels}, d_y), ddx = device({rows, channels}, added);
-    ops().scale_channels_backward({a, ddy.data(), ddx.data()});
+    ops().run(ScaleChannelsBackward{a, ddy.data(), ddx.data()});
     expect_added(ddx.to_host(), added, differences(x, d_y, plain), 1e-5);
   }
 }
@@ -258,8 +258,8 @@ TEST_P(PictureFeatures, FeatureDistance) {
     distance.b = db.data();
     distance.weight = dweight.data();
     distance.values = values.data<double>();
-    ops().feature_distance(distance);
-    ops().feature_distance(distance);
+    ops().run(distance);
+    ops().run(distance);
     const auto plain = [&](const Doubles& at) {
       return plain_distance(batch, positions, channels, at, b, weight);
     };
@@ -269,7 +269,7 @@ TEST_P(PictureFeatures, FeatureDistance) {
     if (count > 5000) continue;
     const Values added = numbers(count, 5), d_y(static_cast<size_t>(batch), 1.5f);
     const Tensor d_a = device({count}, added);
-    ops().feature_distance_backward({distance, 1.5f, d_a.data()});
+    ops().run(FeatureDistanceBackward{distance, 1.5f, d_a.data()});
     expect_added(d_a.to_host(), added, differences(a, d_y, plain), 1e-4);
   }
 }
@@ -285,13 +285,13 @@ TEST_P(PictureFeatures, DistanceOfFeaturesThatAreAllZeroHasNoGradient) {
                            .b = other.data(),
                            .weight = weight.data(),
                            .values = values.data<double>()};
-  ops().feature_distance(distance);
+  ops().run(distance);
   EXPECT_NEAR(values.to_host<double>()[0], 1, 1e-6);
-  ops().feature_distance_backward({distance, 1, d_a.data()});
+  ops().run(FeatureDistanceBackward{distance, 1, d_a.data()});
   EXPECT_EQ(d_a.to_host(), Values(8));
   distance.batch = distance.positions = 0;
-  ops().feature_distance(distance);
-  ops().feature_distance_backward({distance, 1, d_a.data()});
+  ops().run(distance);
+  ops().run(FeatureDistanceBackward{distance, 1, d_a.data()});
 }
 
 // ---------------------------------------------------------------- resizing
@@ -335,8 +335,8 @@ TEST_P(PictureFeatures, ResizeFeatures) {
                 source_position(j, c.width, c.out_width, align_corners), k)));
       const Tensor dx = device({static_cast<int64_t>(x.size())}, x),
                    y = Tensor::empty(*backend, {static_cast<int64_t>(wanted.size())});
-      ops().resize_features(
-          {1, c.height, c.width, c.channels, c.out_height, c.out_width, dx.data(), y.data(), align_corners});
+      ops().run(ResizeFeatures{1, c.height, c.width, c.channels, c.out_height, c.out_width, dx.data(),
+                               y.data(), align_corners});
       EXPECT_LE(relative_error(y.to_host(), wanted), 1e-5) << c.out_height << "×" << c.out_width;
     }
 }
@@ -359,15 +359,15 @@ TEST_P(PictureFeatures, NumberOfThreadsChangesNothing) {
       Convolution a = describe(c, kernel.get());
       a.x = x.data();
       a.y = y.data();
-      ops().convolution(a);
-      ops().convolution_backward({a, d_y.data(), d_x.data()});
+      ops().run(a);
+      ops().run(ConvolutionBackward{a, d_y.data(), d_x.data()});
       return d_x.to_host();
     }));
   }
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
     const Tensor d_x = Tensor::zeros(*backend, {pixels * channels});
-    ops().max_pool_backward(
-        {describe(PoolCase{1, height, width, channels, 3, true}, x), d_y.data(), d_x.data()});
+    ops().run(
+        MaxPoolBackward{describe(PoolCase{1, height, width, channels, 3, true}, x), d_y.data(), d_x.data()});
     return d_x.to_host();
   }));
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
@@ -380,8 +380,8 @@ TEST_P(PictureFeatures, NumberOfThreadsChangesNothing) {
                             .b = d_y.data(),
                             .weight = weights.data(),
                             .values = values.data<double>()};
-    ops().feature_distance(a);
-    ops().feature_distance_backward({a, 1, d_x.data()});
+    ops().run(a);
+    ops().run(FeatureDistanceBackward{a, 1, d_x.data()});
     Values result = d_x.to_host();
     const double value = values.to_host<double>()[0];
     const auto* bits = reinterpret_cast<const float*>(&value);

@@ -55,7 +55,7 @@ class ShColors : public testing::TestWithParam<int64_t> {
     a.sh_rest = t_rest.data();
     if (with_gain_bias) a.gain_bias = t_gain_bias.data();
     a.colors = colors.data();
-    backend->splat().sh_color_forward(a);
+    backend->run(a);
     const std::vector<double> want_colors = reference_sh_color(scene);
     expect_close(colors, want_colors, "colors");
 
@@ -64,7 +64,7 @@ class ShColors : public testing::TestWithParam<int64_t> {
     a.d_sh_dc = d_dc.data();
     a.d_sh_rest = d_rest.data();
     a.d_gain_bias = d_gain_bias.data();
-    backend->splat().sh_color_backward(a);
+    backend->run(ShColorBackward{a});
     const ShGradients<double> want = reference_sh_color_backward(scene, want_colors, doubles(d_colors));
     expect_close(d_positions, want.positions, "d_positions");
     expect_close(d_dc, want.sh_dc, "d_sh_dc");
@@ -73,7 +73,7 @@ class ShColors : public testing::TestWithParam<int64_t> {
 
     // Gradients are added to, and null ones skipped.
     a.d_positions = a.d_sh_dc = a.d_gain_bias = nullptr;
-    backend->splat().sh_color_backward(a);
+    backend->run(ShColorBackward{a});
     std::vector<double> twice = want.sh_rest;
     for (double& value : twice) value *= 2;
     expect_close(d_rest, twice, "d_sh_rest, twice");

@@ -41,7 +41,6 @@ class VideoUNetTest : public testing::Test {
 
 // Over a single context token the softmax is 1 whatever queries and keys are.
 TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
-  NeuralOps& ops = backend->neural();
   const int64_t context_width = network->context_width(), tokens = 50;
   for (const auto& [name, item] : weights.items()) {
     if (!name.ends_with("attn2.to_q.weight")) continue;
@@ -50,13 +49,13 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
     const auto dense = [&](const std::string& part, int64_t in, bool bias) {
       const std::vector<float> w = weights.floats(layer + part + ".weight");
       const std::vector<float> b = bias ? weights.floats(layer + part + ".bias") : std::vector<float>();
-      return ops.pack_linear(
+      return backend->pack_linear(
           {.in = in, .out = channels, .weight = w.data(), .bias = bias ? b.data() : nullptr});
     };
     const auto apply = [&](const std::shared_ptr<const PackedWeight>& weight, const Tensor& x) {
       Tensor y = Tensor::empty(*backend, {x.dim(0), channels});
-      ops.linear(
-          {.rows = x.dim(0), .x = x.data(), .weight = weight.get(), .residual = nullptr, .y = y.data()});
+      backend->run(Linear{
+          .rows = x.dim(0), .x = x.data(), .weight = weight.get(), .residual = nullptr, .y = y.data()});
       return y;
     };
     const Tensor x = numbers({tokens, channels}, 1), context = numbers({1, context_width}, 2);
@@ -74,7 +73,7 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
     a.v = {v.data(), 0, 0, channels};
     a.y = mixed.data();
     a.y_token_stride = channels;
-    ops.attention(a);
+    backend->run(a);
     const auto out = dense("to_out.0", channels, true);
     const std::vector<float> full = apply(out, mixed).to_host(), constant = apply(out, v).to_host();
     std::vector<float> repeated;
@@ -93,12 +92,12 @@ TEST_F(VideoUNetTest, InjectionInBothOrdersGivesTheSame) {
     injection.begin(step, video == 0);
     const float time = 0.5f - 0.1f * static_cast<float>(step);
     const Tensor y = network->forward(x, {&time, 1}, *conditions[static_cast<size_t>(video)], &injection);
-    backend->neural().copy_rows({.rows = y.count() / network->out_channels(),
-                                 .width = network->out_channels(),
-                                 .from = y.data(),
-                                 .from_pitch = network->out_channels(),
-                                 .to = x.data(),
-                                 .to_pitch = network->in_channels()});
+    backend->run(CopyRows{.rows = y.count() / network->out_channels(),
+                          .width = network->out_channels(),
+                          .from = y.data(),
+                          .from_pitch = network->out_channels(),
+                          .to = x.data(),
+                          .to_pitch = network->in_channels()});
   };
   for (const bool ema : {false, true}) {
     std::vector<std::vector<float>> results[2];

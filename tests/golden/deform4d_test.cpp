@@ -121,12 +121,12 @@ class Evaluation {
   void forward() {
     activations_ = Tensor::empty(backend_, {deformation_network_activations(network_)});
     network_.activations = activations_.data();
-    backend_.splat().hexplane_forward(field_);
-    backend_.splat().deformation_network_forward(network_);
+    backend_.run(field_);
+    backend_.run(network_);
   }
   void backward() {
-    backend_.splat().deformation_network_backward(network_);
-    backend_.splat().hexplane_backward(field_);
+    backend_.run(DeformationNetworkBackward{network_});
+    backend_.run(HexPlaneBackward{field_});
   }
 
  private:

@@ -63,7 +63,7 @@ class Losses : public testing::Test {
       loss.d_image = gradient.data();
       loss.values = values.data<double>();
       loss.want_ssim = true;
-      backend_->splat().image_loss(loss);
+      backend_->run(loss);
       const std::vector<double> v = values.to_host<double>();
       const double share = 1.0 / static_cast<double>(shape[0]);
       result.l1 += v[0] * share;

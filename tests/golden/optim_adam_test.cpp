@@ -33,7 +33,7 @@ TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
       adam.beta2 = config.at("betas").at(1);
       adam.epsilon = config.at("eps");
       adam.step = step + 1;
-      backend->splat().adam(adam);
+      backend->run(adam);
       EXPECT_EQ(gradient.to_host(), std::vector<float>(static_cast<size_t>(parameter.count())));
       const std::vector<float> ours = parameter.to_host(), wanted = io.floats(name + ".step" + number);
       EXPECT_LE(relative_error(ours, wanted), 1e-7) << name << number;

@@ -156,7 +156,6 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(RasterizerGolden, ForwardAndGradients) {
-  SplatOps& ops = backend->splat();
   const Tensor means = input("in.means3D"), opacity = input("in.opacity");
   const Tensor scales = has("in.scales") ? input("in.scales") : Tensor();
   const Tensor rotations = has("in.rotations") ? input("in.rotations") : Tensor();
@@ -179,13 +178,13 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
     sh.sh_dc = dc.data();
     sh.sh_rest = rest.data();
     sh.colors = colors.data();
-    ops.sh_color_forward(sh);
+    backend->run(sh);
   }
 
   const Tensor image = Tensor::empty(*backend, {height, width, 3}),
                depth = Tensor::empty(*backend, {height, width});
   const Tensor radii = Tensor::empty(*backend, {count}, DType::i32);
-  const auto context = ops.create_rasterize_context();
+  const auto context = backend->create_rasterize_context();
   RasterizeForward forward;
   forward.camera = camera();
   forward.count = count;
@@ -199,7 +198,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   forward.depth = depth.data();
   forward.radii = radii.data<int32_t>();
   forward.context = context.get();
-  ops.rasterize_forward(forward);
+  backend->run(forward);
 
   const auto& stored_radii = file.at("out.radii");
   const int32_t* want_radii = reinterpret_cast<const int32_t*>(stored_radii.data);
@@ -225,7 +224,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   backward.d_opacities = d_opacities.data();
   backward.d_colors = d_colors.data();
   backward.d_means_ndc = d_means_ndc.data();
-  ops.rasterize_backward(backward);
+  backend->run(backward);
 
   if (has("in.shs")) {
     const Tensor d_dc = gradient({count, 3}), d_rest = gradient({count, 15, 3});
@@ -233,7 +232,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
     sh.d_positions = d_means.data();
     sh.d_sh_dc = d_dc.data();
     sh.d_sh_rest = d_rest.data();
-    ops.sh_color_backward(sh);
+    backend->run(ShColorBackward{sh});
     const std::vector<float> want = file.floats("grad.shs");
     expect_gradient(d_dc.to_host(), columns(want, 48, 0, 3), skip, spread("shs"), "sh_dc");
     expect_gradient(d_rest.to_host(), columns(want, 48, 3, 45), skip, spread("shs"), "sh_rest");

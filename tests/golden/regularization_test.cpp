@@ -60,7 +60,7 @@ class Regularization : public testing::TestWithParam<std::string> {
     HexPlaneRegularization r = regularization(network, weights);
     r.values = values.data<double>();
     r.d_grid = network.field().d_grid;
-    backend_->splat().hexplane_regularization(r);
+    backend_->run(r);
     const std::vector<double> v = values.to_host<double>();
     const double wanted = io_->floats(part + ".value")[0];
     EXPECT_NEAR(weights.plane * v[0] + weights.time * v[1] + weights.l1 * v[2], wanted, kForward * wanted)
@@ -119,16 +119,16 @@ TEST_P(Regularization, FusedAdamEqualsGradientThenAdam) {
                       .learning_rate = 0.01,
                       .step = step};
       if (fused) {
-        backend_->splat().hexplane_adam({.layout = &network.layout(),
-                                         .adam = adam,
-                                         .plane_smoothness = weights.plane,
-                                         .time_smoothness = weights.time,
-                                         .time_l1 = weights.l1});
+        backend_->run(HexPlaneAdam{.layout = &network.layout(),
+                                   .adam = adam,
+                                   .plane_smoothness = weights.plane,
+                                   .time_smoothness = weights.time,
+                                   .time_l1 = weights.l1});
       } else {
         HexPlaneRegularization r = regularization(network, weights);
         r.d_grid = gradient.data();
-        backend_->splat().hexplane_regularization(r);
-        backend_->splat().adam(adam);
+        backend_->run(r);
+        backend_->run(adam);
       }
     }
     EXPECT_EQ(gradient.to_host(), std::vector<float>(size));

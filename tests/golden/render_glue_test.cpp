@@ -137,7 +137,6 @@ TEST_F(RenderGlue, FineEvaluationImageAndGradients) {
 
 TEST_F(RenderGlue, TwoTrainingIterations) {
   if (!config_.contains("train")) GTEST_SKIP();
-  SplatOps& ops = backend_->splat();
   TrainedGaussians trained(gaussians_.clone());
   trained.values.active_sh_degree = gaussians_.active_sh_degree;
   Gradients gradients = Gradients::zeros_like(trained.values, &field_);
@@ -169,7 +168,7 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     loss.target = target.data();
     loss.d_image = d_image.data();
     loss.values = values.data<double>();
-    ops.image_loss(loss);
+    backend_->run(loss);
     EXPECT_NEAR(values.to_host<double>()[0] / entry["l1"].get<double>(), 1, 1e-4);
     renderer.render_backward(d_image, gradients);
     renderer.deform_backward(gradients);
@@ -180,7 +179,7 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     statistics.gradient_sum = trained.gradient_sum.data();
     statistics.views = trained.views.data();
     statistics.max_radii = trained.max_radii.data();
-    ops.density_statistics(statistics);
+    backend_->run(statistics);
 
     auto adam = [&](const Tensor& parameter, const Tensor& gradient, const Tensor& first,
                     const Tensor& second, float rate) {
@@ -197,9 +196,9 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
                                      rates.scale,    rates.rotation, rates.opacity};
     for (size_t i = 0; i < 6; ++i)
-      ops.adam(adam(*trained.values.tensors()[i], *gradients.gaussians.tensors()[i],
-                    *moments[0].gaussians.tensors()[i], *moments[1].gaussians.tensors()[i],
-                    gaussian_rates[i]));
+      backend_->run(adam(*trained.values.tensors()[i], *gradients.gaussians.tensors()[i],
+                         *moments[0].gaussians.tensors()[i], *moments[1].gaussians.tensors()[i],
+                         gaussian_rates[i]));
     HexPlaneAdam grid;
     grid.layout = &field_.layout;
     grid.adam = adam(field_.grid, gradients.grid, moments[0].grid, moments[1].grid, rates.grid);
@@ -213,14 +212,15 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     regularization.layout = &field_.layout;
     regularization.grid = field_.grid.data();
     regularization.values = terms.data<double>();
-    ops.hexplane_regularization(regularization);
+    backend_->run(regularization);
     const std::vector<double> term = terms.to_host<double>();
     EXPECT_NEAR((term[0] * grid.plane_smoothness + term[1] * grid.time_smoothness + term[2] * grid.time_l1) /
                     entry["regulation"].get<double>(),
                 1, 1e-4);
-    ops.hexplane_adam(grid);
-    ops.adam(adam(field_.box, gradients.box, moments[0].box, moments[1].box, rates.grid));
-    ops.adam(adam(field_.network, gradients.network, moments[0].network, moments[1].network, rates.network));
+    backend_->run(grid);
+    backend_->run(adam(field_.box, gradients.box, moments[0].box, moments[1].box, rates.grid));
+    backend_->run(
+        adam(field_.network, gradients.network, moments[0].network, moments[1].network, rates.network));
 
     for (size_t i = 0; i < 6; ++i)
       EXPECT_LE(relative_error(trained.values.tensors()[i]->to_host(),

@@ -39,7 +39,7 @@ TEST(Arena, LivingTensorsDoNotOverlap) {
     }
     if (session.planning()) return;
     for (size_t i = 0; i < kept.size(); ++i)
-      backend->fill_bytes(kept[i].raw(), static_cast<uint8_t>(i), kept[i].bytes());
+      backend->run(FillBytes{kept[i].raw(), static_cast<uint8_t>(i), kept[i].bytes()});
     for (size_t i = 0; i < kept.size(); ++i) {
       uint32_t pattern = 0x01010101u * static_cast<uint32_t>(i);
       for (const float value : kept[i].to_host()) EXPECT_EQ(std::bit_cast<uint32_t>(value), pattern);

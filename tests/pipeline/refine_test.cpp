@@ -56,11 +56,11 @@ class Darker : public Same {
           const std::vector<float> down(static_cast<size_t>(image.count()),
                                         draw.weight / static_cast<float>(image.count()));
           const Tensor gradient = Tensor::from_host<float>(image.backend(), image.shape(), down);
-          image.backend().neural().scaled_sum({.count = image.count(),
-                                               .a = d_image.data(),
-                                               .b = gradient.data(),
-                                               .b_scale = 1,
-                                               .y = d_image.data()});
+          image.backend().run(ScaledSum{.count = image.count(),
+                                        .a = d_image.data(),
+                                        .b = gradient.data(),
+                                        .b_scale = 1,
+                                        .y = d_image.data()});
         };
   }
   void release() override { ++released; }

@@ -51,7 +51,7 @@ class OperationTest : public testing::TestWithParam<int64_t> {
   Tensor device(Shape shape, const Values& values) {
     return Tensor::from_host<float>(*backend, std::move(shape), values);
   }
-  NeuralOps& ops() { return backend->neural(); }
+  Backend& ops() { return *backend; }
 
   UseInstructionSet instruction_set{GetParam()};
   std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});

@@ -152,7 +152,7 @@ RasterScene<T> converted(const RasterScene<float>& scene) {
 template RasterScene<double> converted(const RasterScene<float>&);
 
 DeviceRaster::DeviceRaster(Backend& backend, const RasterScene<float>& scene)
-    : context(backend.splat().create_rasterize_context()), backend_(backend) {
+    : context(backend.create_rasterize_context()), backend_(backend) {
   const int64_t n = scene.count, h = scene.camera.height, w = scene.camera.width;
   const auto upload = [&](const std::vector<float>& values) -> const float* {
     if (values.empty() && n > 0) return nullptr;
@@ -186,7 +186,7 @@ DeviceRaster::DeviceRaster(Backend& backend, const RasterScene<float>& scene)
 }
 
 void DeviceRaster::forward() {
-  backend_.splat().rasterize_forward(arguments);
+  backend_.run(arguments);
 }
 
 void DeviceRaster::prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
@@ -209,7 +209,7 @@ void DeviceRaster::prepare_backward(const std::vector<float>& d_image, const std
 }
 
 void DeviceRaster::run_backward() {
-  backend_.splat().rasterize_backward(backward_);
+  backend_.run(backward_);
 }
 
 void DeviceRaster::backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {

@@ -45,7 +45,7 @@ TrainingViews tiny_scene(Backend& backend, int views, int times, int width, int 
       view.time = time;
       view.name = fmt::format("views/{}/images/{:06}.png", v, t);
       const Tensor& image = renderer.render(view.camera).image;
-      backend.splat().clamp_unit(image.data(), image.count());
+      backend.run(ClampUnit{image.data(), image.count()});
       std::vector<uint8_t> pixels;
       for (float value : image.to_host()) pixels.push_back(static_cast<uint8_t>(std::lround(255 * value)));
       view.picture = Tensor::from_host<uint8_t>(backend, {height, width, 3}, pixels);

@@ -2,10 +2,13 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "backend/backend.h"
 #include "backend/cpu/memory.h"
-#include "backend/cpu/neural.h"
+#include "backend/cpu/neural_kernels.h"
+#include "backend/cpu/onednn.h"
+#include "backend/cpu/scratch.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/error.h"
 #include "core/threads.h"
@@ -16,110 +19,154 @@ namespace {
 using cpu::Memory;
 using cpu::MemoryAccess;
 
-class CpuSplatOps final : public SplatOps {
+// Which kernel does an operation.
+class CpuKernels {
  public:
-  explicit CpuSplatOps(Memory& memory) : memory_(memory) {}
+  explicit CpuKernels(Memory& memory) : onednn(memory), scratch_(memory) {}
 
-  std::unique_ptr<RasterizeContext> create_rasterize_context() override {
-    return cpu::create_rasterize_context(memory_);
+  // Networks: oneDNN for products and convolutions.
+  void operator()(const Linear& a) { onednn.linear(a); }
+  void operator()(const LinearBackward& a) { onednn.linear_backward(a); }
+  void operator()(const Convolution& a) { onednn.convolution(a); }
+  void operator()(const ConvolutionBackward& a) { onednn.convolution_backward(a); }
+  void operator()(const GroupNorm& a) { cpu::group_norm(a); }
+  void operator()(const GroupNormBackward& a) { cpu::group_norm_backward(a); }
+  void operator()(const LayerNorm& a) { cpu::layer_norm(a); }
+  void operator()(const Attention& a) { cpu::attention(a, scratch_); }
+  void operator()(const AttentionBackward& a) { cpu::attention_backward(a, scratch_); }
+  void operator()(const Geglu& a) { cpu::geglu(a); }
+  void operator()(const ScaledSum& a) { cpu::scaled_sum(a); }
+  void operator()(const Activate& a) { cpu::activate(a); }
+  void operator()(const Upsample& a) { cpu::upsample(a); }
+  void operator()(const ResizeFeatures& a) { cpu::resize_features(a); }
+  void operator()(const MaxPool& a) { cpu::max_pool(a); }
+  void operator()(const MaxPoolBackward& a) { cpu::max_pool_backward(a); }
+  void operator()(const ScaleChannels& a) { cpu::scale_channels(a); }
+  void operator()(const ScaleChannelsBackward& a) { cpu::scale_channels_backward(a); }
+  void operator()(const FeatureDistance& a) { cpu::feature_distance(a); }
+  void operator()(const FeatureDistanceBackward& a) { cpu::feature_distance_backward(a); }
+  void operator()(const Patches& a) { cpu::patches(a); }
+  void operator()(const CopyRows& a) { cpu::copy_rows(a); }
+
+  // Gaussians.
+  void operator()(const RasterizeForward& a) { cpu::rasterize_forward(a); }
+  void operator()(const RasterizeBackward& a) { cpu::rasterize_backward(a); }
+  void operator()(const ShColor& a) { cpu::sh_color_forward(a); }
+  void operator()(const ShColorBackward& a) { cpu::sh_color_backward(a.forward); }
+  void operator()(const HexPlane& a) { cpu::hexplane_forward(a); }
+  void operator()(const HexPlaneBackward& a) { cpu::hexplane_backward(a.forward); }
+  void operator()(const DeformationNetwork& a) { cpu::deformation_network_forward(a); }
+  void operator()(const DeformationNetworkBackward& a) { cpu::deformation_network_backward(a.forward); }
+  void operator()(const GaussianActivation& a) { cpu::gaussian_activation_forward(a); }
+  void operator()(const GaussianActivationBackward& a) { cpu::gaussian_activation_backward(a); }
+  void operator()(const ImageLoss& a) { cpu::image_loss(a); }
+  void operator()(const ResizePicture& a) { cpu::resize_picture(a); }
+  void operator()(const Adam& a) { cpu::adam(a); }
+  void operator()(const HexPlaneAdam& a) { cpu::hexplane_adam(a); }
+  void operator()(const HexPlaneRegularization& a) { cpu::hexplane_regularization(a); }
+  void operator()(const DensityStatistics& a) { cpu::density_statistics(a); }
+  void operator()(const ClampUnit& a) { cpu::clamp_unit(a); }
+  void operator()(const MoveTowards& a) { cpu::move_towards(a); }
+  void operator()(const GatherRows& a) { cpu::gather_rows(a); }
+
+  void operator()(const CopyBytes& a) { std::memmove(a.to, a.from, a.bytes); }
+  void operator()(const FillBytes& a) {
+    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
+      std::memset(static_cast<char*>(a.to) + begin, a.value, static_cast<size_t>(end - begin));
+    });
   }
-  void rasterize_forward(const RasterizeForward& a, Stream) override { run(cpu::rasterize_forward, a); }
-  void rasterize_backward(const RasterizeBackward& a, Stream) override { run(cpu::rasterize_backward, a); }
-  void sh_color_forward(const ShColor& a, Stream) override { run(cpu::sh_color_forward, a); }
-  void sh_color_backward(const ShColor& a, Stream) override { run(cpu::sh_color_backward, a); }
-  void hexplane_forward(const HexPlane& a, Stream) override { run(cpu::hexplane_forward, a); }
-  void hexplane_backward(const HexPlane& a, Stream) override { run(cpu::hexplane_backward, a); }
-  void deformation_network_forward(const DeformationNetwork& a, Stream) override {
-    run(cpu::deformation_network_forward, a);
-  }
-  void deformation_network_backward(const DeformationNetwork& a, Stream) override {
-    run(cpu::deformation_network_backward, a);
-  }
-  void gaussian_activation_forward(const GaussianActivation& a, Stream) override {
-    run(cpu::gaussian_activation_forward, a);
-  }
-  void gaussian_activation_backward(const GaussianActivationBackward& a, Stream) override {
-    run(cpu::gaussian_activation_backward, a);
-  }
-  void image_loss(const ImageLoss& a, Stream) override { run(cpu::image_loss, a); }
-  void resize_picture(const ResizePicture& a, Stream) override { run(cpu::resize_picture, a); }
-  void adam(const Adam& a, Stream) override { run(cpu::adam, a); }
-  void hexplane_adam(const HexPlaneAdam& a, Stream) override { run(cpu::hexplane_adam, a); }
-  void hexplane_regularization(const HexPlaneRegularization& a, Stream) override {
-    run(cpu::hexplane_regularization, a);
-  }
-  void density_statistics(const DensityStatistics& a, Stream) override { run(cpu::density_statistics, a); }
-  void clamp_unit(float* values, int64_t count, Stream) override {
-    MemoryAccess access(memory_);
-    cpu::clamp_unit(values, count);
-  }
-  void move_towards(float* to, const float* from, float weight, int64_t count, Stream) override {
-    MemoryAccess access(memory_);
-    cpu::move_towards(to, from, weight, count);
-  }
-  void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes,
-                   Stream) override {
-    MemoryAccess access(memory_);
-    cpu::gather_rows(to, from, index, count, row_bytes);
-  }
+
+  cpu::OneDnn onednn;
 
  private:
-  template <class Kernel, class Arguments>
-  void run(Kernel kernel, const Arguments& arguments) {
-    MemoryAccess access(memory_);
-    kernel(arguments);
-  }
-  Memory& memory_;
+  cpu::Scratch scratch_;
+};
+
+class CpuRecording final : public Recording {
+ public:
+  std::vector<Operation> operations;
 };
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(bool guard)
-      : memory_(guard), splat_(memory_), neural_(cpu::make_neural_ops(memory_)), guarded_(guard) {}
+  explicit CpuBackend(bool guard) : memory_(guard), kernels_(memory_), guarded_(guard) {}
 
   std::string name() const override {
     return fmt::format("cpu ({} thread{}{})", thread_count(), thread_count() == 1 ? "" : "s",
                        guarded_ ? ", guarded memory" : "");
   }
-  void* allocate(size_t bytes) override { return memory_.allocate(bytes); }
+  void* allocate(size_t bytes) override {
+    refuse_while_recording("allocate memory");
+    return memory_.allocate(bytes);
+  }
   void release(void* memory) override { memory_.release(memory); }
   size_t allocated_bytes() const override { return memory_.allocated(); }
   size_t peak_allocated_bytes() const override { return memory_.peak(); }
 
-  // Everything runs to its end at once, so streams are only names.
-  Stream create_stream() override { return Stream{++streams_}; }
-  void destroy_stream(Stream) override {}
-  void synchronize(Stream) override {}
-  void wait(Stream, Stream) override {}
-
-  void copy_to_device(void* device, const void* host, size_t bytes, Stream) override {
+  void copy_to_device(void* device, const void* host, size_t bytes) override {
+    refuse_while_recording("copy from the host");
     MemoryAccess access(memory_);
     std::memcpy(device, host, bytes);
   }
-  void copy_to_host(void* host, const void* device, size_t bytes, Stream) override {
+  void copy_to_host(void* host, const void* device, size_t bytes) override {
+    refuse_while_recording("copy to the host");
     MemoryAccess access(memory_);
     std::memcpy(host, device, bytes);
   }
-  void copy_on_device(void* to, const void* from, size_t bytes, Stream) override {
+
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& a) override {
     MemoryAccess access(memory_);
-    std::memmove(to, from, bytes);
+    return kernels_.onednn.pack_linear(a);
   }
-  void fill_bytes(void* device, uint8_t value, size_t bytes, Stream) override {
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight& a) override {
     MemoryAccess access(memory_);
-    parallel_for(static_cast<int64_t>(bytes), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
-      std::memset(static_cast<char*>(device) + begin, value, static_cast<size_t>(end - begin));
-    });
+    return kernels_.onednn.pack_convolution(a);
+  }
+  std::unique_ptr<RasterizeContext> create_rasterize_context() override {
+    return cpu::create_rasterize_context(memory_);
   }
 
-  SplatOps& splat() override { return splat_; }
-  NeuralOps& neural() override { return *neural_; }
+  void run(const Operation& operation) override {
+    if (recording_) {
+      recording_->operations.push_back(operation);
+      return;
+    }
+    MemoryAccess access(memory_);
+    std::visit(kernels_, operation);
+  }
+
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override {
+    refuse_while_recording("record");
+    auto recording = std::make_unique<CpuRecording>();
+    const StopRecording stop(recording_);
+    recording_ = recording.get();
+    work();
+    return recording;
+  }
+  void replay(const Recording& recording) override {
+    for (const Operation& operation : static_cast<const CpuRecording&>(recording).operations) run(operation);
+  }
 
  private:
+  class StopRecording {
+   public:
+    explicit StopRecording(CpuRecording*& recording) : recording_(recording) {}
+    ~StopRecording() { recording_ = nullptr; }
+    StopRecording(const StopRecording&) = delete;
+    StopRecording& operator=(const StopRecording&) = delete;
+
+   private:
+    CpuRecording*& recording_;
+  };
+
+  void refuse_while_recording(const char* what) const {
+    if (recording_) throw std::logic_error(fmt::format("a recording cannot {}", what));
+  }
+
   Memory memory_;
-  CpuSplatOps splat_;
-  std::unique_ptr<NeuralOps> neural_;
+  CpuKernels kernels_;
   bool guarded_;
-  uint64_t streams_ = 0;
+  CpuRecording* recording_ = nullptr;  // of record(), while it runs
 };
 
 }  // namespace

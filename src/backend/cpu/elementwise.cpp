@@ -3,18 +3,18 @@
 
 namespace eg4d::cpu {
 
-void clamp_unit(float* values, int64_t count) {
-  parallel_for(count, 1 << 16, [&](int64_t begin, int64_t end) {
+void clamp_unit(const ClampUnit& a) {
+  parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float v = values[i];
-      values[i] = v > 0 ? (v < 1 ? v : 1.0f) : 0.0f;  // NaN fails the first comparison
+      const float v = a.values[i];
+      a.values[i] = v > 0 ? (v < 1 ? v : 1.0f) : 0.0f;  // NaN fails the first comparison
     }
   });
 }
 
-void move_towards(float* to, const float* from, float weight, int64_t count) {
-  parallel_for(count, 1 << 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] += weight * (from[i] - to[i]);
+void move_towards(const MoveTowards& a) {
+  parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) a.to[i] += a.weight * (a.from[i] - a.to[i]);
   });
 }
 

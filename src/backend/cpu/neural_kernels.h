@@ -1,8 +1,8 @@
 #pragma once
 
-// The CPU kernels behind NeuralOps that oneDNN does not do; each is in the file of its name, norms.cpp and
-// neural_elementwise.cpp, pooling.cpp and feature_distance.cpp hold several. They may touch "device" memory
-// freely.
+// The CPU kernels of network operations that oneDNN does not do; each is in the file of its name, norms.cpp
+// and neural_elementwise.cpp, pooling.cpp and feature_distance.cpp hold several. They may touch "device"
+// memory freely.
 
 #include <vector>
 

@@ -1,6 +1,7 @@
 #pragma once
 
-// The CPU kernels behind SplatOps; each is in the file of its name. They may touch "device" memory freely.
+// The CPU kernels of the operations on Gaussians; each is in the file of its name. They may touch "device"
+// memory freely.
 
 #include "backend/splat_ops.h"
 
@@ -25,8 +26,8 @@ void adam(const Adam&);
 void hexplane_adam(const HexPlaneAdam&);
 void hexplane_regularization(const HexPlaneRegularization&);
 void density_statistics(const DensityStatistics&);
-void clamp_unit(float* values, int64_t count);
-void move_towards(float* to, const float* from, float weight, int64_t count);
-void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes);
+void clamp_unit(const ClampUnit&);
+void move_towards(const MoveTowards&);
+void gather_rows(const GatherRows&);
 
 }  // namespace eg4d::cpu
