@@ -20,4 +20,4 @@ find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
 set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
-    PkgConfig::FFMPEG PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json)
+    PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

@@ -9,6 +9,9 @@
 
 namespace eg4d {
 
+class VideoEncoder;
+class VideoDecoder;
+
 struct VideoOptions {
   double fps = 10;
   int quality = 18;  // constant rate factor: 0 is lossless or nearly so, 51 the worst
@@ -32,8 +35,7 @@ class VideoWriter {
   const std::string& encoder() const;  // the one in use
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<VideoEncoder> encoder_;
 };
 
 // The frames of the first video stream of any local file that FFmpeg reads, one after the other, as RGB,
@@ -51,8 +53,7 @@ class VideoReader {
   int64_t frame_count() const;    // as the header tells it; 0 when it does not
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<VideoDecoder> decoder_;
 };
 
 }  // namespace eg4d

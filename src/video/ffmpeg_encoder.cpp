@@ -5,8 +5,7 @@
 
 #include "core/error.h"
 #include "io/atomic_file.h"
-#include "io/ffmpeg.h"
-#include "io/video.h"
+#include "video/ffmpeg.h"
 
 namespace eg4d {
 namespace {
@@ -23,9 +22,15 @@ struct Muxer {
   }
 };
 
-}  // namespace
+class Encoder final : public VideoEncoder {
+ public:
+  Encoder(const std::filesystem::path& path, int width, int height, const VideoOptions& options);
 
-struct VideoWriter::State {
+  void add(const Picture& picture) override;
+  void finish() override;
+  const std::string& encoder() const override { return name; }
+
+ private:
   std::filesystem::path path;
   AtomicFile file;
   int width, height;
@@ -34,26 +39,23 @@ struct VideoWriter::State {
   ffmpeg::Scaler scaler;
   ffmpeg::Frame frame;
   ffmpeg::Packet packet;
-  std::string encoder;
+  std::string name;  // of the encoder in use
   ffmpeg::Frame
       rgb;  // the picture at even size; swscale reads past its rows, which FFmpeg's own buffers allow
   int64_t frames = 0;
-
-  State(const std::filesystem::path& path, int width, int height)
-      : path(path), file(path), width(width), height(height) {}
 
   void check(int result, const char* what) const {
     if (result < 0)
       throw Error(fmt::format("cannot write '{}': {} ({})", path.string(), what, ffmpeg::message(result)));
   }
-  bool open_encoder(const std::string& name, const VideoOptions& options);
+  bool open_encoder(const std::string& wanted, const VideoOptions& options);
   void open_scaler();
   void open_file();
   void encode(const AVFrame* next);
 };
 
-bool VideoWriter::State::open_encoder(const std::string& name, const VideoOptions& options) {
-  const AVCodec* found = avcodec_find_encoder_by_name(name.c_str());
+bool Encoder::open_encoder(const std::string& wanted, const VideoOptions& options) {
+  const AVCodec* found = avcodec_find_encoder_by_name(wanted.c_str());
   if (!found) return false;
   codec.reset(avcodec_alloc_context3(found));
   const AVRational rate = av_d2q(options.fps, 100000);
@@ -68,7 +70,7 @@ bool VideoWriter::State::open_encoder(const std::string& name, const VideoOption
   codec->color_trc = AVCOL_TRC_BT709;
   codec->thread_count = kThreads;
   codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;  // MP4 keeps the headers apart from the frames
-  if (name == "libx264") {
+  if (wanted == "libx264") {
     av_opt_set_int(codec->priv_data, "crf", options.quality, 0);
     // With its AVX-512 code, x264 164 gives files that depend on where its buffers happen to lie.
     if (av_get_cpu_flags() & AV_CPU_FLAG_AVX512) av_opt_set(codec->priv_data, "x264-params", "asm=avx2", 0);
@@ -79,11 +81,11 @@ bool VideoWriter::State::open_encoder(const std::string& name, const VideoOption
     codec->bit_rate = int64_t{8} * codec->width * codec->height;  // for encoders that know no quality
   }
   if (avcodec_open2(codec.get(), found, nullptr) < 0) return false;
-  encoder = name;
+  name = wanted;
   return true;
 }
 
-void VideoWriter::State::open_scaler() {
+void Encoder::open_scaler() {
   const int w = codec->width, h = codec->height;
   scaler.reset(sws_getContext(w, h, AV_PIX_FMT_RGB24, w, h, AV_PIX_FMT_YUV420P,
                               SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, nullptr, nullptr, nullptr));
@@ -95,7 +97,7 @@ void VideoWriter::State::open_scaler() {
                            sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
 }
 
-void VideoWriter::State::open_file() {
+void Encoder::open_file() {
   check(avformat_alloc_output_context2(&muxer.context, nullptr, "mp4", nullptr),
         "FFmpeg lacks its MP4 writer");
   muxer.context->flags |= AVFMT_FLAG_BITEXACT;  // no version numbers in the file
@@ -116,7 +118,7 @@ void VideoWriter::State::open_file() {
   check(result, "writing its header failed");
 }
 
-void VideoWriter::State::encode(const AVFrame* next) {
+void Encoder::encode(const AVFrame* next) {
   check(avcodec_send_frame(codec.get(), next), "encoding failed");
   for (;;) {
     const int result = avcodec_receive_packet(codec.get(), packet.get());
@@ -128,64 +130,62 @@ void VideoWriter::State::encode(const AVFrame* next) {
   }
 }
 
-VideoWriter::VideoWriter(const std::filesystem::path& path, int width, int height,
-                         const VideoOptions& options) {
+Encoder::Encoder(const std::filesystem::path& p, int w, int h, const VideoOptions& options)
+    : path(p), file(p), width(w), height(h) {
+  bool open = false;
+  if (!options.encoder.empty()) {
+    open = open_encoder(options.encoder, options);
+  } else {
+    for (const char* one : {"libx264", "libopenh264", "mpeg4"})
+      if ((open = open_encoder(one, options))) break;
+  }
+  if (!open)
+    throw Error(fmt::format(
+        "cannot write '{}': FFmpeg on this machine has no encoder {} that takes {}x{} pixels", path.string(),
+        options.encoder.empty() ? "for H.264 or MPEG-4" : options.encoder, width, height));
+  open_scaler();
+  open_file();
+}
+
+void Encoder::add(const Picture& picture) {
+  if (picture.width != width || picture.height != height || picture.channels != 3)
+    throw Error(
+        fmt::format("cannot write '{}': frame {} has {}x{} pixels and {} channels, the video {}x{} and 3",
+                    path.string(), frames, picture.width, picture.height, picture.channels, width, height));
+  for (int y = 0; y < rgb->height; ++y) {
+    const uint8_t* from = &picture.data[static_cast<size_t>(std::min(y, height - 1)) * width * 3];
+    uint8_t* to = rgb->data[0] + static_cast<ptrdiff_t>(y) * rgb->linesize[0];
+    std::memcpy(to, from, static_cast<size_t>(width) * 3);
+    if (rgb->width > width) std::memcpy(to + width * 3, from + (width - 1) * 3, 3);
+  }
+  check(av_frame_make_writable(frame.get()), "out of memory");
+  sws_scale(scaler.get(), rgb->data, rgb->linesize, 0, rgb->height, frame->data, frame->linesize);
+  frame->pts = frames++;
+  frame->quality = codec->global_quality;
+  encode(frame.get());
+}
+
+void Encoder::finish() {
+  if (frames == 0) throw Error(fmt::format("cannot write '{}': the video has no frames", path.string()));
+  encode(nullptr);
+  check(av_write_trailer(muxer.context), "writing its index failed");
+  check(muxer.context->pb->error, "writing failed");
+  check(avio_closep(&muxer.context->pb), "closing it failed");
+  file.commit();
+}
+
+}  // namespace
+
+std::unique_ptr<VideoEncoder> ffmpeg::encode(const std::filesystem::path& path, int width, int height,
+                                             const VideoOptions& options) {
   if (width <= 0 || height <= 0 || width > 16384 || height > 16384)
     throw Error(fmt::format("cannot write '{}': a video of {}x{} pixels is not possible", path.string(),
                             width, height));
   if (!(options.fps >= 0.01 && options.fps <= 1000))
     throw Error(fmt::format("cannot write '{}': {} frames per second is not between 0.01 and 1000",
                             path.string(), options.fps));
-  ffmpeg::silence();
-  state_ = std::make_unique<State>(path, width, height);
-  bool open = false;
-  if (!options.encoder.empty()) {
-    open = state_->open_encoder(options.encoder, options);
-  } else {
-    for (const char* name : {"libx264", "libopenh264", "mpeg4"})
-      if ((open = state_->open_encoder(name, options))) break;
-  }
-  if (!open)
-    throw Error(fmt::format(
-        "cannot write '{}': FFmpeg on this machine has no encoder {} that takes {}x{} pixels", path.string(),
-        options.encoder.empty() ? "for H.264 or MPEG-4" : options.encoder, width, height));
-  state_->open_scaler();
-  state_->open_file();
-}
-
-VideoWriter::~VideoWriter() = default;
-
-const std::string& VideoWriter::encoder() const {
-  return state_->encoder;
-}
-
-void VideoWriter::add(const Picture& picture) {
-  State& s = *state_;
-  if (picture.width != s.width || picture.height != s.height || picture.channels != 3)
-    throw Error(fmt::format(
-        "cannot write '{}': frame {} has {}x{} pixels and {} channels, the video {}x{} and 3",
-        s.path.string(), s.frames, picture.width, picture.height, picture.channels, s.width, s.height));
-  for (int y = 0; y < s.rgb->height; ++y) {
-    const uint8_t* from = &picture.data[static_cast<size_t>(std::min(y, s.height - 1)) * s.width * 3];
-    uint8_t* to = s.rgb->data[0] + static_cast<ptrdiff_t>(y) * s.rgb->linesize[0];
-    std::memcpy(to, from, static_cast<size_t>(s.width) * 3);
-    if (s.rgb->width > s.width) std::memcpy(to + s.width * 3, from + (s.width - 1) * 3, 3);
-  }
-  s.check(av_frame_make_writable(s.frame.get()), "out of memory");
-  sws_scale(s.scaler.get(), s.rgb->data, s.rgb->linesize, 0, s.rgb->height, s.frame->data, s.frame->linesize);
-  s.frame->pts = s.frames++;
-  s.frame->quality = s.codec->global_quality;
-  s.encode(s.frame.get());
-}
-
-void VideoWriter::finish() {
-  State& s = *state_;
-  if (s.frames == 0) throw Error(fmt::format("cannot write '{}': the video has no frames", s.path.string()));
-  s.encode(nullptr);
-  s.check(av_write_trailer(s.muxer.context), "writing its index failed");
-  s.check(s.muxer.context->pb->error, "writing failed");
-  s.check(avio_closep(&s.muxer.context->pb), "closing it failed");
-  s.file.commit();
+  silence();
+  return std::make_unique<Encoder>(path, width, height, options);
 }
 
 }  // namespace eg4d

@@ -12,7 +12,9 @@ extern "C" {
 #include <memory>
 #include <string>
 
-// Ownership and error texts for FFmpeg's C interface; for video_*.cpp only.
+#include "io/video_library.h"
+
+// Ownership and error texts for FFmpeg's C interface.
 namespace eg4d::ffmpeg {
 
 struct Free {
@@ -41,6 +43,10 @@ inline Frame new_frame(int width, int height, AVPixelFormat format) {
   if (av_frame_get_buffer(frame.get(), 0) < 0) return nullptr;
   return frame;
 }
+
+std::unique_ptr<VideoEncoder> encode(const std::filesystem::path& path, int width, int height,
+                                     const VideoOptions& options);
+std::unique_ptr<VideoDecoder> decode(const std::filesystem::path& path, const PictureLimits& limits);
 
 inline std::string message(int error) {
   char text[AV_ERROR_MAX_STRING_SIZE] = "";

@@ -4,10 +4,9 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "io/ffmpeg.h"
 #include "io/image_codecs.h"
 #include "io/mapped_file.h"
-#include "io/video.h"
+#include "video/ffmpeg.h"
 
 namespace eg4d {
 namespace {
@@ -42,9 +41,18 @@ int orientation_of(const AVStream& stream) {
   }
 }
 
-}  // namespace
+class Decoder final : public VideoDecoder {
+ public:
+  Decoder(const std::filesystem::path& path, const PictureLimits& picture_limits)
+      : name(path.string()), limits(picture_limits) {
+    open();
+  }
 
-struct VideoReader::State {
+  std::optional<Picture> next() override;
+  double fps() const override;
+  int64_t frame_count() const override { return std::max<int64_t>(stream->nb_frames, 0); }
+
+ private:
   std::string name;
   PictureLimits limits;
   Demuxer demuxer;
@@ -65,7 +73,7 @@ struct VideoReader::State {
   Picture convert();
 };
 
-void VideoReader::State::open() {
+void Decoder::open() {
   // "file:" keeps names such as "http:a" or "concat:b" what they are; nothing but local files is opened.
   AVDictionary* options = nullptr;
   av_dict_set(&options, "protocol_whitelist", "file", 0);
@@ -94,7 +102,7 @@ void VideoReader::State::open() {
     fail(fmt::format("its decoder does not start ({})", ffmpeg::message(result)));
 }
 
-void VideoReader::State::feed() {
+void Decoder::feed() {
   int result;
   do {
     av_packet_unref(packet.get());
@@ -110,7 +118,7 @@ void VideoReader::State::feed() {
     fail(fmt::format("it is damaged after frame {} ({})", frames, ffmpeg::message(result)));
 }
 
-Picture VideoReader::State::convert() {
+Picture Decoder::convert() {
   codecs::check_picture_size(frame->width, frame->height, limits, name);
   const AVPixelFormat format = static_cast<AVPixelFormat>(frame->format);
   scaler.reset(sws_getCachedContext(
@@ -139,45 +147,36 @@ Picture VideoReader::State::convert() {
   return codecs::turn_upright(std::move(picture), orientation);
 }
 
-VideoReader::VideoReader(const std::filesystem::path& path, const PictureLimits& limits)
-    : state_(std::make_unique<State>()) {
-  if (MappedFile(path).bytes().empty())
-    throw Error(fmt::format("cannot read '{}': the file is empty", path.string()));
-  ffmpeg::silence();
-  state_->name = path.string();
-  state_->limits = limits;
-  state_->open();
-}
-
-VideoReader::~VideoReader() = default;
-
-std::optional<Picture> VideoReader::next() {
-  State& s = *state_;
+std::optional<Picture> Decoder::next() {
   for (;;) {
-    const int result = avcodec_receive_frame(s.codec.get(), s.frame.get());
-    if (result == AVERROR(EAGAIN) && !s.draining) {
-      s.feed();
+    const int result = avcodec_receive_frame(codec.get(), frame.get());
+    if (result == AVERROR(EAGAIN) && !draining) {
+      feed();
       continue;
     }
     if (result == AVERROR_EOF || result == AVERROR(EAGAIN)) {
-      if (s.frames == 0) s.fail("its video has no frames");
+      if (frames == 0) fail("its video has no frames");
       return std::nullopt;
     }
-    if (result < 0)
-      s.fail(fmt::format("it is damaged after frame {} ({})", s.frames, ffmpeg::message(result)));
-    Picture picture = s.convert();
-    ++s.frames;
+    if (result < 0) fail(fmt::format("it is damaged after frame {} ({})", frames, ffmpeg::message(result)));
+    Picture picture = convert();
+    ++frames;
     return picture;
   }
 }
 
-double VideoReader::fps() const {
-  const AVRational rate = av_guess_frame_rate(state_->demuxer.context, state_->stream, nullptr);
+double Decoder::fps() const {
+  const AVRational rate = av_guess_frame_rate(demuxer.context, stream, nullptr);
   return rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 0;
 }
 
-int64_t VideoReader::frame_count() const {
-  return std::max<int64_t>(state_->stream->nb_frames, 0);
+}  // namespace
+
+std::unique_ptr<VideoDecoder> ffmpeg::decode(const std::filesystem::path& path, const PictureLimits& limits) {
+  if (MappedFile(path).bytes().empty())
+    throw Error(fmt::format("cannot read '{}': the file is empty", path.string()));
+  silence();
+  return std::make_unique<Decoder>(path, limits);
 }
 
 }  // namespace eg4d

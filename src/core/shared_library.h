@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+namespace eg4d {
+
+// The parts of eg4d that are shared libraries of their own, so that the program starts without what they need
+// (FFmpeg, CUDA): loaded at first use, never unloaded. They are looked for in $EG4D_LIBRARY_DIR, beside the
+// program, in the folder above it, in ../lib/eg4d, and where the build installs them.
+//
+// Returns the function of that name from lib<name>.so. Throws Error, a sentence that begins with `purpose`
+// and tells what the system says.
+void* load_function(const std::string& library, const char* function, const std::string& purpose);
+
+}  // namespace eg4d

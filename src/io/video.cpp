@@ -1,0 +1,52 @@
+#include "io/video.h"
+
+#include "core/shared_library.h"
+#include "io/video_library.h"
+
+#define EG4D_TEXT_OF(name) #name
+#define EG4D_TEXT(name) EG4D_TEXT_OF(name)
+
+namespace eg4d {
+namespace {
+
+const VideoLibrary& library() {
+  static const VideoLibrary* const loaded = [] {
+    using Entry = const VideoLibrary* (*)();
+    return reinterpret_cast<Entry>(
+        load_function("eg4d_video", EG4D_TEXT(EG4D_VIDEO_LIBRARY),
+                      "reading and writing videos needs libeg4d_video.so and FFmpeg's libraries "
+                      "(pictures in a folder need neither)"))();
+  }();
+  return *loaded;
+}
+
+}  // namespace
+
+VideoWriter::VideoWriter(const std::filesystem::path& path, int width, int height,
+                         const VideoOptions& options)
+    : encoder_(library().encode(path, width, height, options)) {}
+VideoWriter::~VideoWriter() = default;
+void VideoWriter::add(const Picture& frame) {
+  encoder_->add(frame);
+}
+void VideoWriter::finish() {
+  encoder_->finish();
+}
+const std::string& VideoWriter::encoder() const {
+  return encoder_->encoder();
+}
+
+VideoReader::VideoReader(const std::filesystem::path& path, const PictureLimits& limits)
+    : decoder_(library().decode(path, limits)) {}
+VideoReader::~VideoReader() = default;
+std::optional<Picture> VideoReader::next() {
+  return decoder_->next();
+}
+double VideoReader::fps() const {
+  return decoder_->fps();
+}
+int64_t VideoReader::frame_count() const {
+  return decoder_->frame_count();
+}
+
+}  // namespace eg4d
