@@ -8,6 +8,7 @@ namespace eg4d {
 // Number of threads that parallel loops use; 0 asks for one per hardware thread.
 void set_thread_count(int count);
 int thread_count();
+int thread_number();  // of the caller in its parallel loop, below thread_count()
 
 // Calls body(begin, end) for consecutive chunks of `grain` items that cover [0, count).
 // The partition depends on count and grain alone, never on the number of threads, so that a loop whose chunks
