@@ -91,7 +91,7 @@ struct ConvolutionBackward {
 // He 2018).
 struct GroupNorm {
   int64_t batch = 0, positions = 0, channels = 0;
-  int64_t groups = 32;
+  int64_t groups = 32;  // must divide the channels
   float epsilon = 1e-5f;
   const float* x = nullptr;      // [batch,positions,channels]
   const float* scale = nullptr;  // [channels]

@@ -51,13 +51,13 @@ struct ConfigAssignment {
   std::string place;  // "paper.toml line 3", "--set": opens the error message
 };
 
-// Config is data: every setting is declared once, with its type, range and help, and from that come the TOML
-// reader,
-// `--set key=value`, a command-line option per key, the dump of the settings in force and docs/options.md.
+// Config is data: every setting is declared once, with its type, range and help, and from that come the
+// TOML reader, `--set key=value`, a command-line option per key, the dump of the settings in force and
+// docs/options.md.
 //
 //   ConfigSchema schema;
-//   schema.add("schedule.coarse_iterations", options.coarse_iterations, {.min = 0, .max = 1e6}, "iterations
-//   without …"); schema.add("loss.kind", options.kind, {{"l1", Loss::l1}, {"huber", Loss::huber}}, "…");
+//   schema.add("schedule.coarse_iterations", options.coarse_iterations, {.min = 0, .max = 1e6}, "…");
+//   schema.add("loss.kind", options.kind, {{"l1", Loss::l1}, {"huber", Loss::huber}}, "…");
 //   schema.apply_preset("paper", presets);
 //   schema.apply_toml_file("mine.toml", presets);
 //   schema.set("schedule.coarse_iterations", "600", "--set");

@@ -4,50 +4,51 @@
 #include <cstring>
 
 #include "core/half.h"
+#include "core/threads.h"
 
 namespace eg4d {
 namespace {
 
+constexpr int64_t kGrain = 1 << 18;
+
 template <class Stored, class Convert>
-void convert_all(std::vector<float>& values, const std::byte* data, Convert convert) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    Stored stored;
-    std::memcpy(&stored, data + i * sizeof(Stored), sizeof(Stored));
-    values[i] = convert(stored);
-  }
+void convert_all(const std::byte* data, int64_t count, float* to, Convert convert) {
+  parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      Stored stored;
+      std::memcpy(&stored, data + static_cast<size_t>(i) * sizeof(Stored), sizeof(Stored));
+      to[i] = convert(stored);
+    }
+  });
 }
 
 }  // namespace
 
-std::vector<float> floats_from(DType type, const std::byte* data, size_t count) {
-  std::vector<float> values(count);
+void to_floats(DType type, const std::byte* data, int64_t count, float* to) {
   auto cast = [](auto stored) { return static_cast<float>(stored); };
   switch (type) {
     case DType::f32:
-      if (count) std::memcpy(values.data(), data, count * sizeof(float));
-      break;
+      return convert_all<float>(data, count, to, cast);
     case DType::f64:
-      convert_all<double>(values, data, cast);
-      break;
+      return convert_all<double>(data, count, to, cast);
     case DType::f16:
-      convert_all<uint16_t>(values, data, half_to_float);
-      break;
+      return convert_all<uint16_t>(data, count, to, half_to_float);
     case DType::bf16:
-      convert_all<uint16_t>(values, data, bfloat16_to_float);
-      break;
+      return convert_all<uint16_t>(data, count, to, bfloat16_to_float);
     case DType::i64:
-      convert_all<int64_t>(values, data, cast);
-      break;
+      return convert_all<int64_t>(data, count, to, cast);
     case DType::i32:
-      convert_all<int32_t>(values, data, cast);
-      break;
+      return convert_all<int32_t>(data, count, to, cast);
     case DType::u8:
-      convert_all<uint8_t>(values, data, cast);
-      break;
+      return convert_all<uint8_t>(data, count, to, cast);
     case DType::boolean:
-      convert_all<uint8_t>(values, data, [](uint8_t b) { return b ? 1.f : 0.f; });
-      break;
+      return convert_all<uint8_t>(data, count, to, [](uint8_t b) { return b ? 1.f : 0.f; });
   }
+}
+
+std::vector<float> floats_from(DType type, const std::byte* data, size_t count) {
+  std::vector<float> values(count);
+  to_floats(type, data, static_cast<int64_t>(count), values.data());
   return values;
 }
 

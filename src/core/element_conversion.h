@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "core/dtype.h"
@@ -12,6 +13,7 @@ inline bool is_floating_point(DType type) {
 }
 
 // `count` numbers of any type, at any alignment, as floats: rounded to nearest, true is 1.
+void to_floats(DType type, const std::byte* data, int64_t count, float* to);
 std::vector<float> floats_from(DType type, const std::byte* data, size_t count);
 
 }  // namespace eg4d

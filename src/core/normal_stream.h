@@ -19,10 +19,9 @@ class NormalStream {
 // The stream that --rng names:
 //   philox                          the default: the n-th number depends on the seed and n alone
 //   torch-cpu                       torch.manual_seed(seed); torch.randn(shape)
-//   torch-cuda[:NAME|:SxT]          the same on a CUDA device. Draws above about 10^5 numbers depend on the
-//   GPU: give its
-//                                   name (a100, h100, …: torch_cuda_device) or S multiprocessors of T threads
-//                                   each.
+//   torch-cuda[:NAME|:SxT]          the same on a CUDA device. Draws above about 10^5 numbers depend on
+//                                   the GPU: give its name (a100, h100, …: torch_cuda_device) or S
+//                                   multiprocessors of T threads each.
 // Throws UsageError for another name.
 std::unique_ptr<NormalStream> make_normal_stream(const std::string& name, uint64_t seed);
 

@@ -12,4 +12,8 @@ int thread_count() {
   return omp_get_max_threads();
 }
 
+int thread_number() {
+  return omp_get_thread_num();
+}
+
 }  // namespace eg4d

@@ -10,6 +10,7 @@ namespace eg4d {
 // Number of threads that parallel loops use; 0 asks for one per hardware thread.
 void set_thread_count(int count);
 int thread_count();
+int thread_number();  // of the caller in its parallel loop, below thread_count()
 
 // Carries an exception out of a parallel region, which it may not leave by itself.
 class FirstException {

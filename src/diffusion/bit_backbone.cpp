@@ -45,12 +45,9 @@ BitBackbone::Unit::Unit(const Loader& loader, const char* convolution_name, cons
   const std::string weight = std::string(convolution_name) + ".weight", norms = norm_name;
   const int64_t out =
       loader.extent({{weight.c_str(), 0}, {(norms + ".weight").c_str(), 0}, {(norms + ".bias").c_str(), 0}});
-  if (out % kGroups != 0)
-    loader.complain(fmt::format("'{}{}' has {} outputs, which are no multiple of {}", loader.path(), weight,
-                                out, kGroups));
   convolution = packed_convolution(loader, {in, out, kernel, kernel, nullptr},
                                    standardized(loader.values(weight, {out, in, kernel, kernel}), out));
-  norm = loader.norm(norms, out, kNormEpsilon);
+  norm = loader.group_norm(norms, out, kNormEpsilon);
 }
 
 Tensor BitBackbone::Unit::operator()(Session& session, const Tensor& x, Activation activation) const {

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
+#include "io/json_file.h"
 
 namespace eg4d {
 namespace {
@@ -24,16 +23,11 @@ bool is_text_or_image_encoder(const std::string& component) {
   return component.find("encoder") != std::string::npos;
 }
 
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 // The files that an index of shards names.
 std::vector<fs::path> shards(const fs::path& index) {
   std::set<std::string> names;
   try {
-    const nlohmann::json json = nlohmann::json::parse(text_of(index));
+    const nlohmann::json json = read_json(index);
     for (const auto& [tensor, file] : json.at("weight_map").items()) names.insert(file.get<std::string>());
   } catch (const nlohmann::json::exception& error) {
     throw Error(fmt::format("'{}' is no index of shards: {}", index.string(), error.what()));

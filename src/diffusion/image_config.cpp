@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "io/json_file.h"
 
 namespace eg4d {
 namespace {
@@ -19,8 +19,7 @@ class ConfigFile {
  public:
   explicit ConfigFile(const fs::path& path) : path_(path.string()), values_(json::object()) {
     if (!fs::is_regular_file(path)) return;
-    std::ifstream file(path);
-    values_ = json::parse(file, nullptr, false);
+    values_ = read_json(path);
     if (!values_.is_object()) throw Error(fmt::format("'{}' is no JSON object", path_));
   }
 

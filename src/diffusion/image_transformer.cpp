@@ -6,7 +6,7 @@ ImageTransformer::ImageTransformer(const Loader& loader, int64_t channels, int64
                                    int64_t head_channels)
     : path_(loader.path()), channels_(channels) {
   const int64_t heads = channels / head_channels;
-  norm_ = loader.norm("norm", channels, kTransformerNormEpsilon);
+  norm_ = loader.group_norm("norm", channels, kTransformerNormEpsilon);
   in_ = loader.linear("proj_in", channels, channels);
   for (int64_t i = 0, depth = loader.children("transformer_blocks"); i < depth; ++i) {
     const Loader part = loader.at("transformer_blocks." + std::to_string(i));

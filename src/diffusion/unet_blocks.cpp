@@ -12,8 +12,8 @@ int64_t residual_channels(const Loader& loader) {
 
 ResidualBlock::ResidualBlock(const Loader& loader, int64_t in, int64_t out, int64_t embedding)
     : path_(loader.path()),
-      first_norm_(loader.norm("in_layers.0", in, 1e-5f)),
-      second_norm_(loader.norm("out_layers.0", out, 1e-5f)),
+      first_norm_(loader.group_norm("in_layers.0", in, 1e-5f)),
+      second_norm_(loader.group_norm("out_layers.0", out, 1e-5f)),
       first_(loader.convolution("in_layers.2", in, out, 3)),
       second_(loader.convolution("out_layers.3", out, out, 3)),
       embedding_(loader.linear("emb_layers.1", embedding, out)),

@@ -95,7 +95,7 @@ class UNetBuilder {
     if (outputs != inputs)
       throw Error(fmt::format("the network has {} input blocks but {} output blocks", inputs, outputs));
     for (int64_t i = 0; i < outputs; ++i) output(i);
-    layers_.out_norm = loader_.norm("out.0", channels_, 1e-5f);
+    layers_.out_norm = loader_.group_norm("out.0", channels_, 1e-5f);
     layers_.out_convolution = loader_.convolution("out.2", channels_, layers_.out, 3);
     return std::move(layers_);
   }

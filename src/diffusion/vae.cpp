@@ -68,7 +68,7 @@ EncoderLayers build_encoder(Loader& loader) {
     layers.levels.push_back(std::move(level));
   }
   layers.middle.emplace(loader.at("mid"), channels, false);
-  layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
+  layers.norm = loader.group_norm("norm_out", channels, kAutoencoderEpsilon);
   layers.out = loader.convolution("conv_out", channels, 2 * kLatents, 3);
   return layers;
 }
@@ -256,7 +256,7 @@ DecoderLayers build_decoder(Loader& loader) {
     if (i > 0) level.resample = part.convolution("upsample.conv", channels, channels, 3);
     layers.levels.push_back(std::move(level));
   }
-  layers.norm = loader.norm("norm_out", channels, kAutoencoderEpsilon);
+  layers.norm = loader.group_norm("norm_out", channels, kAutoencoderEpsilon);
   layers.out = loader.convolution("conv_out", channels, kColors, 3);
   if (layers.temporal)
     layers.out_over_frames = loader.frame_convolution("conv_out.time_mix_conv", kColors, kColors);

@@ -9,17 +9,18 @@ int64_t AutoencoderBlock::channels_of(const Loader& loader) {
 }
 
 AutoencoderBlock::AutoencoderBlock(const Loader& loader, int64_t in, int64_t out, bool temporal)
-    : norm1_(loader.norm("norm1", in, kAutoencoderEpsilon)),
-      norm2_(loader.norm("norm2", out, kAutoencoderEpsilon)),
+    : norm1_(loader.group_norm("norm1", in, kAutoencoderEpsilon)),
+      norm2_(loader.group_norm("norm2", out, kAutoencoderEpsilon)),
       first_(loader.convolution("conv1", in, out, 3)),
       second_(loader.convolution("conv2", out, out, 3)) {
   if (in != out) shortcut_ = loader.linear("nin_shortcut", in, out);
   if (!temporal) return;
   const float weight = 1 / (1 + std::exp(-loader.scalar("mix_factor")));
   const Loader frames = loader.at("time_stack");
-  temporal_ = Temporal{frames.norm("in_layers.0", out, 1e-5f), frames.norm("out_layers.0", out, 1e-5f),
-                       frames.frame_convolution("in_layers.2", out, out),
-                       frames.frame_convolution("out_layers.3", out, out, weight)};
+  temporal_ =
+      Temporal{frames.group_norm("in_layers.0", out, 1e-5f), frames.group_norm("out_layers.0", out, 1e-5f),
+               frames.frame_convolution("in_layers.2", out, out),
+               frames.frame_convolution("out_layers.3", out, out, weight)};
 }
 
 Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed) const {
@@ -64,7 +65,7 @@ AutoencoderMiddle::AutoencoderMiddle(const Loader& loader, int64_t channels, boo
     : first_(loader.at("block_1"), channels, channels, temporal),
       second_(loader.at("block_2"), channels, channels, temporal) {
   const Loader attention = loader.at("attn_1");
-  norm_ = attention.norm("norm", channels, kAutoencoderEpsilon);
+  norm_ = attention.group_norm("norm", channels, kAutoencoderEpsilon);
   query_key_value_ = attention.stacked_linear({"q", "k", "v"}, channels, channels, {});
   out_ = attention.linear("proj_out", channels, channels);
 }

@@ -17,10 +17,10 @@ VideoResidualBlock::VideoResidualBlock(const Loader& loader, int64_t in, int64_t
     : path_(loader.path()), spatial_(loader, in, out, embedding) {
   const float frames_weight = 1 - learned_weight(loader);
   const Loader frames = loader.at("time_stack");
-  first_norm_ = frames.norm("in_layers.0", out, 1e-5f);
+  first_norm_ = frames.group_norm("in_layers.0", out, 1e-5f);
   first_ = frames.frame_convolution("in_layers.2", out, out);
   embedding_ = frames.linear("emb_layers.1", embedding, out);
-  second_norm_ = frames.norm("out_layers.0", out, 1e-5f);
+  second_norm_ = frames.group_norm("out_layers.0", out, 1e-5f);
   second_ = frames.frame_convolution("out_layers.3", out, out, frames_weight);
 }
 
@@ -42,7 +42,7 @@ Tensor VideoResidualBlock::operator()(Session& session, const Tensor& x, const T
 VideoTransformer::VideoTransformer(const Loader& loader, int64_t channels, int64_t context_width,
                                    int64_t head_channels)
     : path_(loader.path()), channels_(channels), heads_(channels / head_channels) {
-  norm_ = loader.norm("norm", channels, kTransformerNormEpsilon);
+  norm_ = loader.group_norm("norm", channels, kTransformerNormEpsilon);
   in_ = loader.linear("proj_in", channels, channels);
   const int64_t depth = std::max(loader.children("transformer_blocks"), loader.children("time_stack"));
   for (int64_t i = 0; i < depth; ++i) {

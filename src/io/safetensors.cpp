@@ -76,12 +76,15 @@ SafetensorsFile::SafetensorsFile(Bytes file, const std::string& name) : path_(na
 }
 
 void SafetensorsFile::parse(Bytes file) {
+  uint64_t header_size = 0;
+  static_assert(std::endian::native == std::endian::little);
+  if (file.size() >= 8) std::memcpy(&header_size, file.data(), 8);
+  const bool fits = header_size <= kMaxHeader && header_size + 8 <= file.size();
+  if (!fits && file.size() > 8 && file[8] != std::byte{'{'})
+    throw Error(fmt::format("'{}' is no safetensors file; a model's weights were expected", path_.string()));
   try {
     if (file.size() < 8) throw Error("it is shorter than 8 bytes");
-    uint64_t header_size = 0;
-    static_assert(std::endian::native == std::endian::little);
-    std::memcpy(&header_size, file.data(), 8);
-    if (header_size > kMaxHeader || header_size > file.size() - 8)
+    if (!fits)
       throw Error(fmt::format("its header claims {} bytes, the file has {}", header_size, file.size()));
     SafetensorsHeader header = parse_safetensors_header(
         {reinterpret_cast<const char*>(file.data()) + 8, static_cast<size_t>(header_size)});

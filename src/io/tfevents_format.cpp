@@ -1,12 +1,11 @@
 #include "io/tfevents_format.h"
 
-#include <fmt/format.h>
-
 #include <bit>
 #include <cstring>
+#include <span>
 
-#include "core/error.h"
 #include "io/crc32c.h"
+#include "io/protobuf_reader.h"
 
 namespace eg4d::tfevents {
 namespace {
@@ -34,84 +33,32 @@ std::string varint(uint64_t value) {
   return bytes += static_cast<char>(value);
 }
 
-// Walks over the fields of one message.
-class Fields {
- public:
-  Fields(std::string_view bytes, const std::string& name) : rest_(bytes), name_(name) {}
+template <class Body>
+void each_field(Bytes message, const std::string& name, const Body& body) {
+  ProtobufReader reader(message, name);
+  while (const auto field = reader.next()) body(reader, *field);
+}
 
-  int field = 0;
-  uint64_t number = 0;     // of wire types 0, 1 and 5
-  std::string_view bytes;  // of wire type 2
-
-  bool next() {
-    if (rest_.empty()) return false;
-    const uint64_t key = take_varint();
-    field = static_cast<int>(key >> 3 & 0xfffffff);
-    switch (key & 7) {
-      case 0:
-        number = take_varint();
-        break;
-      case 1:
-        number = load<uint64_t>(take(8));
-        break;
-      case 2:
-        bytes = take(take_varint());
-        break;
-      case 5:
-        number = load<uint32_t>(take(4));
-        break;
-      default:
-        fail();
-    }
-    return true;
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    throw Error(fmt::format("cannot read '{}': an event in it is damaged", name_));
-  }
-
-  std::string_view take(uint64_t count) {
-    if (count > rest_.size()) fail();
-    const std::string_view taken = rest_.substr(0, count);
-    rest_.remove_prefix(count);
-    return taken;
-  }
-  uint64_t take_varint() {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const uint8_t byte = static_cast<uint8_t>(take(1)[0]);
-      value |= uint64_t{byte & 127u} << shift;
-      if (byte < 128) return value;
-    }
-    fail();
-  }
-
-  std::string_view rest_;
-  const std::string& name_;
-};
-
-Event::Image parse_image(std::string_view bytes, const std::string& name) {
+Event::Image parse_image(Bytes bytes, const std::string& name) {
   Event::Image image;
-  for (Fields fields(bytes, name); fields.next();) {
-    if (fields.field == 1) image.height = static_cast<int>(fields.number);
-    if (fields.field == 2) image.width = static_cast<int>(fields.number);
-    if (fields.field == 4) image.png = fields.bytes;
-  }
+  each_field(bytes, name, [&](const ProtobufReader& reader, const ProtobufReader::Field& field) {
+    if (field.number == 1) image.height = static_cast<int>(reader.integer_of(field));
+    if (field.number == 2) image.width = static_cast<int>(reader.integer_of(field));
+    if (field.number == 4) image.png = reader.text_of(field);
+  });
   return image;
 }
 
-void parse_summary_value(std::string_view bytes, const std::string& name, Event& event) {
+void parse_summary_value(Bytes bytes, const std::string& name, Event& event) {
   std::string tag;
-  for (Fields fields(bytes, name); fields.next();) {
-    if (fields.field == 1) tag = fields.bytes;
-    if (fields.field == 2)
-      event.scalars.push_back({tag, std::bit_cast<float>(static_cast<uint32_t>(fields.number))});
-    if (fields.field == 4) {
-      event.images.push_back(parse_image(fields.bytes, name));
+  each_field(bytes, name, [&](const ProtobufReader& reader, const ProtobufReader::Field& field) {
+    if (field.number == 1) tag = reader.text_of(field);
+    if (field.number == 2) event.scalars.push_back({tag, reader.real_of(field)});
+    if (field.number == 4) {
+      event.images.push_back(parse_image(reader.bytes_of(field), name));
       event.images.back().tag = tag;
     }
-  }
+  });
 }
 
 }  // namespace
@@ -139,14 +86,17 @@ Records records(std::string_view file) {
 
 Event parse_event(std::string_view record, const std::string& name) {
   Event event;
-  for (Fields fields(record, name); fields.next();) {
-    if (fields.field == 1) event.wall_time = std::bit_cast<double>(fields.number);
-    if (fields.field == 2) event.step = static_cast<int64_t>(fields.number);
-    if (fields.field == 3) event.file_version = fields.bytes;
-    if (fields.field == 5)
-      for (Fields summary(fields.bytes, name); summary.next();)
-        if (summary.field == 1) parse_summary_value(summary.bytes, name, event);
-  }
+  const Bytes bytes = std::as_bytes(std::span(record));
+  each_field(bytes, name, [&](const ProtobufReader& reader, const ProtobufReader::Field& field) {
+    if (field.number == 1) event.wall_time = std::bit_cast<double>(field.value);
+    if (field.number == 2) event.step = reader.integer_of(field);
+    if (field.number == 3) event.file_version = reader.text_of(field);
+    if (field.number == 5)
+      each_field(reader.bytes_of(field), name,
+                 [&](const ProtobufReader& summary, const ProtobufReader::Field& value) {
+                   if (value.number == 1) parse_summary_value(summary.bytes_of(value), name, event);
+                 });
+  });
   return event;
 }
 

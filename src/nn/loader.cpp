@@ -182,6 +182,13 @@ NormLayer Loader::norm(const std::string& name, int64_t channels, float epsilon)
   return layer;
 }
 
+NormLayer Loader::group_norm(const std::string& name, int64_t channels, float epsilon) const {
+  if (channels % kGroups != 0)
+    complain(fmt::format("'{}{}.weight' normalises {} channels, which do not divide into {} groups", prefix_,
+                         name, channels, kGroups));
+  return norm(name, channels, epsilon);
+}
+
 float Loader::scalar(const std::string& name) const {
   expect(name, {{1}, {}});
   return checking() ? 0 : read(name).at(0);

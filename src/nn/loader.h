@@ -67,6 +67,8 @@ class Loader {
   // Over three frames: [out,in,3,1,1].
   ConvolutionLayer frame_convolution(const std::string& name, int64_t in, int64_t out, float scale = 1) const;
   NormLayer norm(const std::string& name, int64_t channels, float epsilon) const;
+  // One that group_norm() takes: kGroups must divide the channels.
+  NormLayer group_norm(const std::string& name, int64_t channels, float epsilon) const;
   float scalar(const std::string& name) const;  // shape [1]
   // A bare tensor on the host, empty when only checking.
   std::vector<float> values(const std::string& name, const Shape& shape) const;

@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
+#include "core/element_conversion.h"
 #include "core/error.h"
-#include "core/half.h"
 #include "core/threads.h"
 #include "io/torch_checkpoint.h"
 #include "io/unpickler.h"
@@ -15,36 +16,29 @@
 namespace eg4d {
 namespace {
 
-constexpr int64_t kGrain = 1 << 18;
-
-template <class Stored, class Convert>
-void convert(const SafetensorsFile::Entry& entry, int64_t count, float* to, Convert convert_one) {
-  parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Stored value;
-      std::memcpy(&value, entry.data + static_cast<size_t>(i) * sizeof(Stored), sizeof(Stored));
-      to[i] = convert_one(value);
-    }
-  });
+void require_floating_point(const SafetensorsFile::Entry& entry, const std::string& what) {
+  if (!is_floating_point(entry.dtype))
+    throw Error(fmt::format("{} holds {}, not floating point", what, name_of(entry.dtype)));
 }
 
 void convert(const SafetensorsFile::Entry& entry, int64_t count, float* to, const std::string& what) {
-  switch (entry.dtype) {
-    case DType::f32:
-      convert<float>(entry, count, to, [](float v) { return v; });
-      break;
-    case DType::f64:
-      convert<double>(entry, count, to, [](double v) { return static_cast<float>(v); });
-      break;
-    case DType::f16:
-      convert<uint16_t>(entry, count, to, half_to_float);
-      break;
-    case DType::bf16:
-      convert<uint16_t>(entry, count, to, bfloat16_to_float);
-      break;
-    default:
-      throw Error(fmt::format("{} holds {}, not floating point", what, name_of(entry.dtype)));
-  }
+  require_floating_point(entry, what);
+  to_floats(entry.dtype, entry.data, count, to);
+}
+
+// The first `columns` rows of `width` numbers as columns of `to`, whose rows are `pitch` floats. In blocks: a
+// copy of the whole would double the memory that loading takes.
+void convert_transposed(const SafetensorsFile::Entry& entry, int64_t columns, int64_t width, int64_t pitch,
+                        float* to) {
+  constexpr int64_t kBlock = 16;
+  parallel_for(columns, kBlock, [&](int64_t begin, int64_t end) {
+    const std::byte* data = entry.data + static_cast<size_t>(begin * width) * size_of(entry.dtype);
+    const std::vector<float> block =
+        floats_from(entry.dtype, data, static_cast<size_t>((end - begin) * width));
+    for (int64_t r = 0; r < width; ++r)
+      for (int64_t c = begin; c < end; ++c)
+        to[r * pitch + c] = block[static_cast<size_t>((c - begin) * width + r)];
+  });
 }
 
 // Whole pages inside the tensor's bytes; read again from the file if ever needed again.
@@ -122,16 +116,18 @@ void WeightMap::append(const std::string& name, std::vector<float>& values) cons
   float* to = values.data() + before;
   for (const SafetensorsFile::Entry* part : item.parts) {
     const int64_t count = element_count(part->shape);
-    convert(*part, count, to, described(name));
+    if (item.transposed) {
+      const int64_t rows = item.shape.at(0), columns = item.shape.at(1),
+                    stored = count / std::max<int64_t>(rows, 1);
+      require_floating_point(*part, described(name));
+      convert_transposed(*part, stored, rows, columns, to);
+      to += stored;
+    } else {
+      convert(*part, count, to, described(name));
+      to += count;
+    }
     if (item.in_file) drop_pages(*part);
-    to += count;
   }
-  if (!item.transposed) return;
-  const int64_t rows = item.shape.at(0), columns = item.shape.at(1);
-  const std::vector<float> stored(values.begin() + static_cast<int64_t>(before), values.end());
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c)
-      values[before + static_cast<size_t>(r * columns + c)] = stored[static_cast<size_t>(c * rows + r)];
 }
 
 std::vector<float> WeightMap::rows(const std::string& name, std::span<const int64_t> rows) const {

@@ -74,7 +74,7 @@ std::vector<float> unit_values(const Picture& picture) {
 }
 
 uint8_t to_byte(double value) {
-  return static_cast<uint8_t>(std::lround(255 * std::clamp(value, 0.0, 1.0)));
+  return static_cast<uint8_t>(std::lround(255 * (value > 0 ? std::min(value, 1.0) : 0)));  // NaN becomes 0
 }
 
 std::optional<ModelLocation> find_or_none(const std::string& name, const char* usual,

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
 #include "core/error.h"
 #include "io/image.h"
+#include "io/json_file.h"
 #include "io/mapped_file.h"
 #include "io/ply_table.h"
 #include "io/safetensors.h"
@@ -26,11 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 using json = nlohmann::ordered_json;
 
-json read_json(const fs::path& path) {
-  std::ifstream file(path);
-  return json::parse(file, nullptr, false);
-}
-
 bool starts_with(const fs::path& path, std::string_view start) {
   const MappedFile file(path);
   const Bytes bytes = file.bytes();
@@ -40,6 +35,16 @@ bool starts_with(const fs::path& path, std::string_view start) {
 }
 
 // ---------------------------------------------------------------- files
+
+// A header's own JSON object, or its text as it is.
+json from_metadata(const std::string& text) {
+  if (!text.starts_with('{')) return text;
+  try {
+    return parse_json<json>(text, "the metadata");
+  } catch (const Error&) {
+    return text;
+  }
+}
 
 json describe_safetensors(const fs::path& path) {
   const SafetensorsFile file(path);
@@ -51,11 +56,8 @@ json describe_safetensors(const fs::path& path) {
     numbers += element_count(entry.shape);
   }
   for (const auto& [key, text] : file.metadata()) {
-    const json value = json::parse(text, nullptr, false);
-    description[key == "format" && text == "eg4d-model" ? "kind" : key] =
-        key == "format" && text == "eg4d-model" ? json("model")
-        : value.is_object()                     ? value
-                                                : json(text);
+    const bool model = key == "format" && text == "eg4d-model";
+    description[model ? "kind" : key] = model ? json("model") : from_metadata(text);
   }
   description["parameters"] = numbers;
   description["tensors"] = std::move(tensors);
@@ -155,7 +157,7 @@ json describe_dataset(const fs::path& path) {
   const Dataset dataset(path);
   json splits = json::object();
   for (const std::string& name : dataset.split_names()) {
-    const DatasetSplit split = dataset.read_split(name);
+    const DatasetSplit& split = dataset.read_split(name);
     std::set<double> times;
     std::set<int> views;
     for (const DatasetFrame& frame : split.frames) {
@@ -186,7 +188,7 @@ bool is_dataset(const fs::path& folder) {
 }
 
 json describe_stage(const fs::path& folder) {
-  const json metrics = read_json(folder / "metrics.json");
+  const json metrics = read_json_if_there<json>(folder / "metrics.json");
   if (metrics.is_object()) {
     json description = {{"state", "finished"}};
     for (const char* key : {"preset", "iterations", "gaussians", "splits", "best"}) {

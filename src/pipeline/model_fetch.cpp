@@ -72,20 +72,43 @@ std::string gated_access_help(const ModelEntry& entry) {
 
 namespace {
 
-// torchvision's files bear the beginning of their SHA-256 in their names.
-void check_download(const ModelEntry& entry, const fs::path& file, const std::string& sha256,
-                    Progress& progress) {
-  if (!is_single_file(entry.kind)) {
-    const SafetensorsFile readable(file);
-    return;
-  }
+// What is wrong with it; empty when nothing is. Throws UnreadableFile when that cannot be told.
+std::string problem_of(const ModelEntry& entry, const fs::path& file, const std::string& sha256,
+                       Progress& progress) {
+  // torchvision's files bear the beginning of their SHA-256 in their names.
   if (entry.kind == ModelKind::lpips_backbone) {
     const std::string stem = file.stem().string(), beginning = stem.substr(stem.rfind('-') + 1);
     if (!sha256.starts_with(beginning))
-      throw Error(fmt::format("its SHA-256 is {} and should begin with {}", sha256, beginning));
+      return fmt::format("its SHA-256 is {} and should begin with {}", sha256, beginning);
   }
-  const ModelCheck check = check_model(entry, {file, false, {}}, false, progress);
-  if (!check.problem.empty()) throw Error(check.problem);
+  if (is_single_file(entry.kind)) {
+    const ModelCheck check = check_model(entry, {file, false, {}}, false, progress);
+    if (check.unreadable) throw UnreadableFile(check.problem);
+    return check.problem;
+  }
+  try {
+    const SafetensorsFile readable(file);
+  } catch (const UnreadableFile&) {
+    throw;
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+fs::path with_suffix(fs::path path, const char* suffix) {
+  path += suffix;
+  return path;
+}
+
+// Gigabytes are never thrown away: the user may know better what they are.
+void reject(const std::string& url, const fs::path& file, const std::string& problem) {
+  const fs::path rejected = with_suffix(file, ".rejected");
+  std::error_code error;
+  fs::remove(with_suffix(file, ".sha256"), error);
+  fs::rename(file, rejected, error);
+  throw Error(fmt::format("what {} sent is no model file: {}; it is kept as {}", url, problem,
+                          error ? file.string() : rejected.string()));
 }
 
 }  // namespace
@@ -107,17 +130,16 @@ fs::path fetch_model(const ModelEntry& entry, const fs::path& folder, Progress& 
     if (!hub) throw;
     throw Error(explain(entry, error, !token.empty()));
   }
+  write_file_atomically(with_suffix(destination, ".sha256"),
+                        fmt::format("{}  {}\n", result.sha256, entry.file));
   try {
-    check_download(entry, destination, result.sha256, progress);
-  } catch (const Error& error) {
-    std::error_code ignored;
-    fs::remove(destination, ignored);
+    const std::string problem = problem_of(entry, destination, result.sha256, progress);
+    if (!problem.empty()) reject(request.url, destination, problem);
+  } catch (const UnreadableFile& error) {
     throw Error(
-        fmt::format("what {} sent is no model file and was thrown away: {}", request.url, error.what()));
+        fmt::format("{} was downloaded but could not be checked: {}; \"eg4d models check {}\" does it again",
+                    destination.string(), error.what(), entry.name));
   }
-  fs::path record = destination;
-  record += ".sha256";
-  write_file_atomically(record, fmt::format("{}  {}\n", result.sha256, entry.file));
   return destination;
 }
 

@@ -17,7 +17,8 @@ std::string gated_access_help(const ModelEntry& entry);
 
 // Downloads the model's file from the hub ($HF_ENDPOINT, else huggingface.co) into `folder` and leaves its
 // SHA-256 in <file>.sha256. Continues an earlier download. Throws Error with what the user can do: token
-// missing or wrong, licence not accepted, file gone, network down, damaged transfer. Returns the file.
+// missing or wrong, licence not accepted, file gone, network down, damaged transfer. What is proven to be no
+// such model is renamed to <file>.rejected; what could not be checked stays. Returns the file.
 std::filesystem::path fetch_model(const ModelEntry& entry, const std::filesystem::path& folder,
                                   Progress& progress);
 

@@ -409,6 +409,7 @@ ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, b
     throw;
   } catch (const Error& error) {
     check.problem = error.what();
+    check.unreadable = dynamic_cast<const UnreadableFile*>(&error) != nullptr;
   }
   for (const std::string& type : types) check.stored_as += (check.stored_as.empty() ? "" : " and ") + type;
   return check;

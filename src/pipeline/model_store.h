@@ -53,7 +53,8 @@ ModelLocation require_model_of_kind(const std::string& name_or_path, ModelKind k
                                     const std::filesystem::path& folder = {});
 
 struct ModelCheck {
-  std::string problem;  // empty: all is well
+  std::string problem;      // empty: all is well
+  bool unreadable = false;  // the problem is that a file could not be read, not what it holds
   int64_t tensors = 0, parameters = 0;
   std::string stored_as;  // "f16", "f32", "f16 and f32"
   bool hash_verified = false;

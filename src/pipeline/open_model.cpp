@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "io/json_file.h"
 #include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
 
@@ -24,10 +24,9 @@ fs::path run_folder_of(const fs::path& model) {
 
 // The dataset's place as the run's metrics tell it.
 fs::path recorded_dataset(const fs::path& run) {
-  std::ifstream file(run / "coarse" / "metrics.json");
-  const nlohmann::json metrics = nlohmann::json::parse(file, nullptr, false);
+  const nlohmann::json metrics = read_json_if_there(run / "coarse" / "metrics.json");
   const nlohmann::json::json_pointer pointer("/run/dataset");
-  if (metrics.is_discarded() || !metrics.contains(pointer) || !metrics[pointer].is_string()) return {};
+  if (!metrics.contains(pointer) || !metrics[pointer].is_string()) return {};
   return metrics[pointer].get<std::string>();
 }
 

@@ -5,7 +5,8 @@
 
 namespace eg4d {
 
-// A rendered image [H,W,3] with values in [0,1] as an 8-bit picture, rounded to nearest.
+// A rendered image [H,W,3] with values in [0,1] as an 8-bit picture, rounded to nearest; what lies outside
+// goes to the nearer end, NaN to 0.
 Picture to_picture(const Tensor& image);
 
 // The 8-bit RGB [H,W,3] of a training view.

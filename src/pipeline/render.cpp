@@ -151,8 +151,9 @@ Picture depth_picture(const Renderer::View& view, DepthRange range) {
   for (size_t i = 0; i < depth.size(); ++i) {
     if (alpha[i] < 0.5f) continue;
     const float share = (range.far - depth[i] / alpha[i]) / std::max(range.far - range.near, 1e-6f);
-    const auto grey = static_cast<uint8_t>(std::clamp(25 + 230 * share, 1.0f, 255.0f));
-    std::fill_n(picture.data.begin() + static_cast<ptrdiff_t>(3 * i), 3, grey);
+    const float grey = 25 + 230 * share;
+    std::fill_n(picture.data.begin() + static_cast<ptrdiff_t>(3 * i), 3,
+                static_cast<uint8_t>(grey > 1 ? std::min(grey, 255.0f) : 1));  // NaN becomes 1
   }
   return picture;
 }

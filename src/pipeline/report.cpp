@@ -15,6 +15,7 @@
 #include "io/atomic_file.h"
 #include "io/html.h"
 #include "io/image.h"
+#include "io/json_file.h"
 #include "scene/dataset.h"
 
 namespace eg4d {
@@ -24,11 +25,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int kGridViews = 7, kGridTimes = 4;
-
-json read_json(const fs::path& path) {
-  std::ifstream file(path);
-  return json::parse(file, nullptr, false);
-}
 
 void copy_into(const Picture& from, Picture& to, int left, int top) {
   for (int y = 0; y < from.height; ++y)
@@ -63,7 +59,7 @@ Picture render_grid(Backend& backend, const Report& report, Progress& progress) 
 Picture painted_grid(const fs::path& run) {
   const Dataset dataset(run / "multiviews");
   std::map<std::pair<int, int>, const DatasetFrame*> places;  // (time, view)
-  const DatasetSplit train = dataset.read_split("train"), test = dataset.read_split("test");
+  const DatasetSplit &train = dataset.read_split("train"), &test = dataset.read_split("test");
   int times = 0, views = 0;
   for (const DatasetSplit* split : {&train, &test})
     for (const DatasetFrame& frame : split->frames) {
@@ -90,7 +86,7 @@ std::vector<html::Curve> psnr_curves(const fs::path& run) {
   std::vector<html::Curve> curves;
   double before = 0;
   for (const char* stage : {"coarse", "refined"}) {
-    const json metrics = read_json(run / stage / "metrics.json");
+    const json metrics = read_json_if_there(run / stage / "metrics.json");
     if (!metrics.is_object()) continue;
     html::Curve curve{stage == std::string("coarse") ? "reconstruct" : "refine", {}};
     double iteration = 0, offset = 0;
@@ -107,7 +103,7 @@ std::vector<html::Curve> psnr_curves(const fs::path& run) {
 }
 
 std::string stage_table(const fs::path& run) {
-  const json records = read_json(run / "generate.json");
+  const json records = read_json_if_there(run / "generate.json");
   if (!records.is_object()) return {};
   std::string rows;
   double sum = 0;
@@ -127,7 +123,7 @@ std::string stage_table(const fs::path& run) {
 std::string result_table(const fs::path& run) {
   std::string rows;
   for (const char* stage : {"coarse", "refined"}) {
-    const json metrics = read_json(run / stage / "metrics.json");
+    const json metrics = read_json_if_there(run / stage / "metrics.json");
     if (!metrics.is_object()) continue;
     const json figures = metrics.value("splits", json::object()).value("test", json::object());
     rows +=

@@ -128,7 +128,8 @@ std::vector<float> closed_form_alpha(const Picture& rgb, const std::vector<Trima
   for (const uint8_t byte : rgb.data) level.rgb.push_back(byte / 255.0);
   const std::vector<double> alpha = solve(level, kTolerance);
   std::vector<float> result(alpha.size());
-  for (size_t i = 0; i < alpha.size(); ++i) result[i] = static_cast<float>(std::clamp(alpha[i], 0.0, 1.0));
+  for (size_t i = 0; i < alpha.size(); ++i)
+    result[i] = static_cast<float>(alpha[i] > 0 ? std::min(alpha[i], 1.0) : 0);  // NaN becomes 0
   return result;
 }
 

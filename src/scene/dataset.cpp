@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/error.h"
 #include "io/image.h"
+#include "io/json_file.h"
+#include "io/mapped_file.h"
 
 namespace eg4d {
 namespace {
@@ -17,7 +17,6 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr uintmax_t kMaxJson = 256u << 20;
 constexpr size_t kMaxFrames = 1000000;
 
 double number(const json& object, const char* key, double fallback, const std::string& where) {
@@ -34,17 +33,27 @@ int index(const json& object, const char* key, const std::string& where) {
   return static_cast<int>(value);
 }
 
+double not_negative(const json& object, const char* key, const std::string& where) {
+  const double value = number(object, key, 0, where);
+  if (value < 0) throw Error(fmt::format("{}: '{}' is negative", where, key));
+  return value;
+}
+
+bool is_usable_angle(double fov) {
+  return fov > 0.001 && fov < 3.1;
+}
+
 // fov from camera_angle_x, or from focal lengths in pixels with the stated picture size.
 Intrinsics read_intrinsics(const json& object, const Intrinsics& fallback, const std::string& where) {
   Intrinsics result = fallback;
-  const double width = number(object, "w", 0, where), height = number(object, "h", 0, where);
+  const double width = not_negative(object, "w", where), height = not_negative(object, "h", where);
   if (object.contains("camera_angle_x")) {
     result.fov_x = number(object, "camera_angle_x", 0, where);
     result.fov_y.reset();
   }
   const double angle_y = number(object, "camera_angle_y", 0, where);
   if (angle_y != 0) result.fov_y = angle_y;
-  const double focal_x = number(object, "fl_x", 0, where), focal_y = number(object, "fl_y", 0, where);
+  const double focal_x = not_negative(object, "fl_x", where), focal_y = not_negative(object, "fl_y", where);
   if (focal_x > 0 && width > 0) result.fov_x = 2 * std::atan(width / (2 * focal_x));
   if (focal_y > 0 && height > 0) result.fov_y = 2 * std::atan(height / (2 * focal_y));
   if (object.contains("cx")) result.center_x = number(object, "cx", 0, where);
@@ -88,12 +97,15 @@ fs::path find_picture(const fs::path& path) {
                           path.string()));
 }
 
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
 }  // namespace
 
 DatasetSplit parse_transforms(std::string_view text, const fs::path& folder, const std::string& name) {
   const std::string where = fmt::format("transforms_{}.json in '{}'", name, folder.string());
-  const json root = json::parse(text, nullptr, false);
-  if (root.is_discarded()) throw Error(where + " is not valid JSON");
+  const json root = parse_json(text, where);
   if (!root.is_object() || !root.contains("frames") || !root["frames"].is_array())
     throw Error(where + " has no 'frames' list");
   const json& frames = root["frames"];
@@ -116,8 +128,10 @@ DatasetSplit parse_transforms(std::string_view text, const fs::path& folder, con
     frame.time_index = index(entry, "time_index", here);
     frame.view_index = index(entry, "view_index", here);
     frame.intrinsics = read_intrinsics(entry, common, here);
-    if (!(frame.intrinsics.fov_x > 0.001 && frame.intrinsics.fov_x < 3.1))
+    if (!is_usable_angle(frame.intrinsics.fov_x))
       throw Error(here + ": no usable field of view (camera_angle_x, or fl_x with w)");
+    if (frame.intrinsics.fov_y && !is_usable_angle(*frame.intrinsics.fov_y))
+      throw Error(here + ": no usable vertical field of view (camera_angle_y, or fl_y with h)");
     split.frames.push_back(std::move(frame));
   }
   return split;
@@ -148,17 +162,20 @@ bool Dataset::has_split(const std::string& name) const {
   return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
 }
 
-DatasetSplit Dataset::read_split(const std::string& name) const {
+const DatasetSplit& Dataset::read_split(const std::string& name) const {
+  if (const auto found = read_.find(name); found != read_.end()) return found->second;
+  return read_.emplace(name, read_from_disk(name)).first->second;
+}
+
+DatasetSplit Dataset::read_from_disk(const std::string& name) const {
   const fs::path path = folder_ / fmt::format("transforms_{}.json", name);
   if (!has_split(name))
     throw Error(
         fmt::format("the dataset has no split '{}'; it has: {}", name, fmt::join(split_names(), ", ")));
-  if (fs::file_size(path) > kMaxJson) throw Error(fmt::format("'{}' is larger than 256 MiB", path.string()));
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) throw Error(fmt::format("cannot read '{}'", path.string()));
-  DatasetSplit split = parse_transforms(text.str(), folder_, name);
+  const MappedFile file(path);
+  if (file.bytes().size() > kMaxJsonBytes)
+    throw Error(fmt::format("'{}' is larger than {} MiB", path.string(), kMaxJsonBytes >> 20));
+  DatasetSplit split = parse_transforms(text_of(file), folder_, name);
   for (DatasetFrame& frame : split.frames) {
     frame.file = find_picture(frame.file);
     const PictureSize size = picture_size(frame.file);
@@ -178,12 +195,7 @@ uint64_t Dataset::fingerprint() const {
   const auto mix = [&](std::string_view bytes) {
     for (const char byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
   };
-  const auto mix_file = [&](const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::stringstream contents;
-    contents << file.rdbuf();
-    mix(contents.str());
-  };
+  const auto mix_file = [&](const fs::path& path) { mix(text_of(MappedFile(path))); };
   for (const std::string& name : split_names()) {
     mix(name);
     mix_file(folder_ / fmt::format("transforms_{}.json", name));

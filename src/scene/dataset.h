@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,19 +40,22 @@ class Dataset {
   std::vector<std::string> split_names() const;  // those that have a JSON, sorted
   bool has_split(const std::string& name) const;
 
-  // Reads one split and checks every picture's presence, header and size (all of one size) and every camera.
-  // Throws Error that names the file and what to do.
-  DatasetSplit read_split(const std::string& name) const;
+  // Reads one split and checks every picture's presence, header and size (all of one size) and every camera;
+  // kept, so that asking again costs nothing and sees no change on the disk. Throws Error that names the file
+  // and what to do.
+  const DatasetSplit& read_split(const std::string& name) const;
 
   // A 64-bit hash (FNV-1a) of all transforms files and of the names, sizes and contents of train's pictures:
-  // tells whether a run folder belongs to this dataset.
+  // tells whether a run folder belongs to this dataset. Throws Error when one of them cannot be read.
   uint64_t fingerprint() const;
 
   // The largest time of train and test (the published normalisation); 1 when it is 0.
   double largest_time() const;
 
  private:
+  DatasetSplit read_from_disk(const std::string& name) const;
   std::filesystem::path folder_;
+  mutable std::map<std::string, DatasetSplit> read_;
 };
 
 // Parses the JSON text of a split; file names are resolved against `folder` but not opened. For read_split

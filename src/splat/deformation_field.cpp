@@ -12,6 +12,32 @@ constexpr const char* kHeadNames[kHeadCount] = {"pos_deform",     "scales_deform
 // Coordinate pairs of the six planes; 3 is time.
 constexpr int kPairs[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
 
+struct Layers {
+  std::vector<DeformationField::Layer> trunk, heads;
+  int64_t size = 0;  // floats, of all of them
+};
+
+Layers layers_of(const ReconstructOptions::Deformation& options, int features) {
+  Layers layers;
+  const auto add = [&layers](std::vector<DeformationField::Layer>& to, const std::string& name, int in,
+                             int out) {
+    to.push_back({name, in, out, layers.size, layers.size + int64_t{in} * out});
+    layers.size += (int64_t{in} + 1) * out;
+  };
+  const int width = options.width;
+  for (int i = 0; i < options.depth; ++i)
+    add(layers.trunk, "feature_out." + std::to_string(2 * i), i == 0 ? features : width, width);
+  for (int head = 0; head < kHeadCount; ++head) {
+    add(layers.heads, std::string(kHeadNames[head]) + ".1", width, width);
+    add(layers.heads, std::string(kHeadNames[head]) + ".3", width, kHeadWidths[head]);
+  }
+  return layers;
+}
+
+HexPlaneLayout layout_of(const ReconstructOptions::HexPlane& plane) {
+  return hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution);
+}
+
 }  // namespace
 
 HexPlaneLayout hexplane_layout(int channels, int resolution, const std::vector<int>& levels,
@@ -32,23 +58,17 @@ HexPlaneLayout hexplane_layout(int channels, int resolution, const std::vector<i
 
 DeformationField::DeformationField(Backend& backend, const ReconstructOptions& options)
     : full_time_axis_(options.hexplane.full_time_axis), zero_start_(options.deformation.zero_start) {
-  const auto& plane = options.hexplane;
-  layout = hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution);
-  int64_t offset = 0;
-  auto add = [&](std::vector<Layer>& layers, const std::string& name, int in, int out) {
-    layers.push_back({name, in, out, offset, offset + int64_t{in} * out});
-    offset += (int64_t{in} + 1) * out;
-  };
-  const int width = options.deformation.width;
-  for (int i = 0; i < options.deformation.depth; ++i)
-    add(trunk, "feature_out." + std::to_string(2 * i), i == 0 ? layout.feature_width() : width, width);
-  for (int head = 0; head < kHeadCount; ++head) {
-    add(head_layers, std::string(kHeadNames[head]) + ".1", width, width);
-    add(head_layers, std::string(kHeadNames[head]) + ".3", width, kHeadWidths[head]);
-  }
+  layout = layout_of(options.hexplane);
+  Layers layers = layers_of(options.deformation, layout.feature_width());
+  trunk = std::move(layers.trunk);
+  head_layers = std::move(layers.heads);
   grid = Tensor::zeros(backend, {layout.size()});
   box = Tensor::zeros(backend, {2, 3});
-  network = Tensor::zeros(backend, {offset});
+  network = Tensor::zeros(backend, {layers.size});
+}
+
+int64_t DeformationField::network_size(const ReconstructOptions& options) {
+  return layers_of(options.deformation, layout_of(options.hexplane).feature_width()).size;
 }
 
 void DeformationField::initialize(const std::vector<float>& positions, Philox& random) {

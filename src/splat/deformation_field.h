@@ -48,6 +48,9 @@ class DeformationField {
   std::vector<Layer> trunk;
   std::vector<Layer> head_layers;  // kHeadCount × {hidden, last}
 
+  // The length of `network` with these options, without making it.
+  static int64_t network_size(const ReconstructOptions& options);
+
   bool defined() const { return grid.defined(); }
   DeformationField clone() const;
 

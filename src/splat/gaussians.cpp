@@ -9,17 +9,6 @@
 namespace eg4d {
 namespace {
 
-Shape shape_of(size_t parameter, int64_t count) {
-  switch (parameter) {
-    case 2:
-      return {count, 15, 3};
-    case 5:
-      return {count};
-    default:
-      return {count, Gaussians::kWidths[parameter]};
-  }
-}
-
 struct PointAdaptor {
   const std::vector<float>& positions;
   size_t kdtree_get_point_count() const { return positions.size() / 3; }
@@ -32,10 +21,15 @@ struct PointAdaptor {
 
 }  // namespace
 
+std::array<Shape, 6> Gaussians::shapes(int64_t count) {
+  return {Shape{count, 3}, {count, 3}, {count, 15, 3}, {count, 3}, {count, 4}, {count}};
+}
+
 Gaussians Gaussians::empty(Backend& backend, int64_t count) {
   Gaussians gaussians;
   const auto tensors = gaussians.tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) *tensors[i] = Tensor::empty(backend, shape_of(i, count));
+  const auto all = shapes(count);
+  for (size_t i = 0; i < tensors.size(); ++i) *tensors[i] = Tensor::empty(backend, all[i]);
   return gaussians;
 }
 

@@ -29,6 +29,7 @@ struct Gaussians {
                                                      "log_scales", "quaternions", "opacity_logits"};
   static constexpr std::array<int64_t, 6> kWidths{3, 3, 45, 3, 4, 1};  // floats per Gaussian
 
+  static std::array<Shape, 6> shapes(int64_t count);  // of tensors()
   static Gaussians empty(Backend& backend, int64_t count);
   static Gaussians zeros(Backend& backend, int64_t count);
   Gaussians clone() const;

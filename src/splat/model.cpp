@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/config.h"
 #include "core/error.h"
+#include "io/json_file.h"
 #include "io/safetensors.h"
 
 namespace eg4d {
@@ -59,74 +61,134 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
   write_safetensors(path, tensors, {{"format", kFormat}, {"info", to_json(info, gaussians).dump()}});
 }
 
-Model load_model(Backend& backend, const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  const auto format = file.metadata().find("format");
-  if (format == file.metadata().end() || format->second != kFormat)
-    throw Error(
-        fmt::format("'{}' is a safetensors file but not an eg4d model (its metadata says no format '{}')",
-                    path.string(), kFormat));
-  const auto damaged = [&](const std::string& what) {
-    return Error(fmt::format("the model '{}' is damaged: {}", path.string(), what));
-  };
-  Model model;
-  ModelInfo& info = model.info;
-  int active_sh_degree = 0;
-  try {
-    const json header = json::parse(file.metadata().at("info"));
-    if (header.at("version").get<int>() > kVersion)
-      throw Error(fmt::format("the model '{}' was written by a later version of eg4d; update the program",
-                              path.string()));
-    active_sh_degree = header.at("active_sh_degree");
-    info.deforms = header.at("deforms");
-    info.iterations = header.at("iterations");
-    info.extent = header.at("extent");
-    info.largest_time = header.at("largest_time");
-    info.frame_count = header.at("frame_count");
-    info.width = header.at("width");
-    info.height = header.at("height");
-    info.fov_x = header.at("fov_x");
-    info.camera_radius = header.at("camera_radius");
-    info.provenance = header.at("provenance").get<std::map<std::string, std::string>>();
-    ConfigSchema schema;
-    info.options.bind(schema);
-    schema.apply_toml(header.at("options").get<std::string>(), path.string(), {});
-  } catch (const json::exception& error) {
-    throw damaged("its header lacks a part");
-  } catch (const std::out_of_range&) {
-    throw damaged("it has no header");
-  }
-  if (active_sh_degree < 0 || active_sh_degree > 3) throw damaged("its SH degree is not 0 to 3");
+namespace {
 
-  auto fill = [&](const std::string& name, Tensor& tensor) {
-    const auto& entry = file.at(name);
-    if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
-      throw damaged(fmt::format("'{}' has shape {}, expected {}", name, to_string(entry.shape),
-                                to_string(tensor.shape())));
-    for (float value : file.floats(name))
+constexpr size_t kMaxLevels = 64;
+
+// Reads a model file: first everything that it says of itself, against its own tensors, then the tensors.
+class ModelReader {
+ public:
+  explicit ModelReader(const std::filesystem::path& path) : path_(path.string()), file_(path) {
+    const auto format = file_.metadata().find("format");
+    if (format == file_.metadata().end() || format->second != kFormat)
+      throw Error(
+          fmt::format("'{}' is a safetensors file but not an eg4d model (its metadata says no format '{}')",
+                      path_, kFormat));
+    read_header();
+    check_shapes();
+  }
+
+  Model read(Backend& backend) const {
+    Model model;
+    model.info = info_;
+    model.gaussians = Gaussians::empty(backend, count_);
+    model.gaussians.active_sh_degree = active_sh_degree_;
+    const auto parameters = model.gaussians.tensors();
+    for (size_t i = 0; i < parameters.size(); ++i) fill(gaussian_tensor(i), *parameters[i]);
+    if (info_.deforms) {
+      model.field = DeformationField(backend, info_.options);
+      fill("field.grid", model.field.grid);
+      fill("field.box", model.field.box);
+      fill("field.network", model.field.network);
+    }
+    return model;
+  }
+
+ private:
+  Error damaged(const std::string& what) const {
+    return Error(fmt::format("the model '{}' is damaged: {}", path_, what));
+  }
+
+  static std::string gaussian_tensor(size_t parameter) {
+    return std::string("gaussians.") + Gaussians::kNames[parameter];
+  }
+
+  int64_t whole(const json& header, const char* key, int64_t most) const {
+    const json& value = header.at(key);
+    if (!value.is_number_integer() || value < 0 || value > most)
+      throw damaged(fmt::format("its '{}' is {}, not a whole number up to {}", key, value.dump(), most));
+    return value.get<int64_t>();
+  }
+
+  double number(const json& header, const char* key) const {
+    const json& value = header.at(key);
+    if (!value.is_number() || !(value.get<double>() >= 0) || !std::isfinite(value.get<double>()))
+      throw damaged(fmt::format("its '{}' is {}, not a number from 0 on", key, value.dump()));
+    return value.get<double>();
+  }
+
+  void read_header() {
+    constexpr int kMost = std::numeric_limits<int>::max();
+    const auto text = file_.metadata().find("info");
+    if (text == file_.metadata().end()) throw damaged("it has no header");
+    const json header = parse_json(text->second, fmt::format("the header of the model '{}'", path_));
+    try {
+      if (whole(header, "version", kMost) > kVersion)
+        throw Error(
+            fmt::format("the model '{}' was written by a later version of eg4d; update the program", path_));
+      active_sh_degree_ = static_cast<int>(whole(header, "active_sh_degree", 3));
+      info_.deforms = header.at("deforms");
+      info_.iterations = whole(header, "iterations", std::numeric_limits<int64_t>::max());
+      info_.extent = number(header, "extent");
+      info_.largest_time = number(header, "largest_time");
+      info_.frame_count = static_cast<int>(whole(header, "frame_count", kMost));
+      info_.width = static_cast<int>(whole(header, "width", kMost));
+      info_.height = static_cast<int>(whole(header, "height", kMost));
+      info_.fov_x = number(header, "fov_x");
+      info_.camera_radius = number(header, "camera_radius");
+      info_.provenance = header.at("provenance").get<std::map<std::string, std::string>>();
+      ConfigSchema schema;
+      info_.options.bind(schema);
+      schema.apply_toml(header.at("options").get<std::string>(), path_, {});
+    } catch (const json::exception&) {
+      throw damaged("its header lacks a part");
+    }
+    if (info_.largest_time == 0) throw damaged("its 'largest_time' is 0");
+  }
+
+  // What the header and the number of Gaussians ask for must be in the file before memory is taken for it.
+  void check_shapes() {
+    const Shape& positions = file_.at("gaussians.positions").shape;
+    if (positions.size() != 2) throw damaged("'gaussians.positions' is not [N,3]");
+    count_ = positions[0];
+    const auto shapes = Gaussians::shapes(count_);
+    for (size_t i = 0; i < shapes.size(); ++i) expect(gaussian_tensor(i), shapes[i]);
+    if (!info_.deforms) return;
+    const auto& plane = info_.options.hexplane;
+    if (plane.levels.size() > kMaxLevels)
+      throw damaged(
+          fmt::format("its field has {} levels, at most {} are possible", plane.levels.size(), kMaxLevels));
+    expect("field.grid",
+           {hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution).size()});
+    expect("field.box", {2, 3});
+    expect("field.network", {DeformationField::network_size(info_.options)});
+  }
+
+  void expect(const std::string& name, const Shape& shape) const {
+    const auto& entry = file_.at(name);
+    if (entry.dtype != DType::f32 || entry.shape != shape)
+      throw damaged(fmt::format("'{}' is {} {}, expected f32 {}", name, name_of(entry.dtype),
+                                to_string(entry.shape), to_string(shape)));
+  }
+
+  void fill(const std::string& name, Tensor& tensor) const {
+    const auto& entry = file_.at(name);
+    for (const float value : file_.floats(name))
       if (!std::isfinite(value)) throw damaged(fmt::format("'{}' holds NaN or infinity", name));
     tensor.copy_from_host(entry.data, entry.bytes);
-  };
-  const Shape& positions = file.at("gaussians.positions").shape;
-  if (positions.size() != 2) throw damaged("'gaussians.positions' is not [N,3]");
-  model.gaussians = Gaussians::empty(backend, positions[0]);
-  model.gaussians.active_sh_degree = active_sh_degree;
-  const auto parameters = model.gaussians.tensors();
-  for (size_t i = 0; i < parameters.size(); ++i)
-    fill(std::string("gaussians.") + Gaussians::kNames[i], *parameters[i]);
-  if (info.deforms) {
-    // The stated sizes must be those of the stored tensor before memory is taken for them.
-    const auto& plane = info.options.hexplane;
-    const auto layout =
-        hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution);
-    if (file.at("field.grid").shape != Shape{layout.size()})
-      throw damaged("'field.grid' does not fit its header");
-    model.field = DeformationField(backend, info.options);
-    fill("field.grid", model.field.grid);
-    fill("field.box", model.field.box);
-    fill("field.network", model.field.network);
   }
-  return model;
+
+  std::string path_;
+  SafetensorsFile file_;
+  ModelInfo info_;
+  int active_sh_degree_ = 0;
+  int64_t count_ = 0;  // Gaussians
+};
+
+}  // namespace
+
+Model load_model(Backend& backend, const std::filesystem::path& path) {
+  return ModelReader(path).read(backend);
 }
 
 }  // namespace eg4d

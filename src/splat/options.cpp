@@ -12,8 +12,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "what transparent pixels are composited on, and the renderer's background");
   s.add("data.swapped_fov", data.swapped_fov,
         "derive the vertical field of view with width and height exchanged, as the published code does; no "
-        "effect on "
-        "square pictures; false is right for others");
+        "effect on square pictures; false is right for others");
   s.add("data.test_split", data.test_split, "split evaluated while training");
 
   s.add("start.points", start.points,
@@ -22,8 +21,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
          {"file", StartPoints::file},
          {"silhouette", StartPoints::silhouette}},
         "first Gaussians: points3d.ply when there is one (auto, file), uniform noise (random), or the visual "
-        "hull of "
-        "the pictures' silhouettes (silhouette)");
+        "hull of the pictures' silhouettes (silhouette)");
   s.add("start.count", start.count, {1, 1e7}, "number of first Gaussians (random, silhouette)");
   s.add("start.half_width", start.half_width, {1e-3, 1e3}, "half the side of the cube that holds the object");
   s.add("start.opacity", start.opacity, {1e-4, 0.999}, "opacity of the first Gaussians");
@@ -52,8 +50,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("deformation.color_time", deformation.color_time,
         {{"reference", ColorTime::reference}, {"own", ColorTime::own}},
         "time of the colour head when rendering for use: the reference time (flicker is not replayed) or the "
-        "frame's "
-        "own (pictures whose shading really changes)");
+        "frame's own (pictures whose shading really changes)");
   s.add("deformation.zero_start", deformation.zero_start,
         "the heads start at zero change, so that the fine stage begins where the coarse one ended; "
         "published: Xavier");
@@ -62,8 +59,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "iterations without deformation");
   s.add("schedule.coarse_time", schedule.coarse_time, {-1, 1},
         "the coarse stage sees only the pictures nearest to this time, which then is the canonical pose; -1: "
-        "all times, "
-        "as published");
+        "all times, as published");
   s.add("schedule.fine_iterations", schedule.fine_iterations, {0, kMany}, "iterations with deformation");
   s.add("schedule.views", schedule.views, {1, 1024}, "pictures per iteration, all of one time");
   s.add("schedule.random_resolution", schedule.random_resolution,
@@ -124,8 +120,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("density.reset_opacity", density.reset_opacity, {1e-4, 1}, "opacity after a reset, at most");
   s.add("density.after_update", density.after_update,
         "control density after the optimiser's step; the published code does it before and so loses the step "
-        "of the "
-        "tensors it replaced");
+        "of the tensors it replaced");
 
   s.add("checkpoint.interval", checkpoint.interval, {0, kMany},
         "iterations between checkpoints; 0: by time only");

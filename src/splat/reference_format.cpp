@@ -41,6 +41,22 @@ bool has_color_heads(const StateDict& state) {
   return state.count(std::string(kPrefix) + "color_deform_w.1.weight") != 0;
 }
 
+// A few small tensors could ask for a field of any size: it is as large as all tensors together, or a third
+// larger where there are no colour heads.
+void check_room(const StateDict& state, const ReconstructOptions& options) {
+  int64_t stored = 0;
+  for (const auto& [name, tensor] : state) stored += static_cast<int64_t>(tensor.values.size());
+  const auto& plane = options.hexplane;
+  const int64_t needed =
+      hexplane_layout(plane.channels, plane.resolution, plane.levels, plane.time_resolution).size() +
+      DeformationField::network_size(options);
+  if (needed / 2 > stored)
+    throw Error(
+        fmt::format("the deformation checkpoint's tensors do not fit each other: a field of {} numbers "
+                    "follows from some, there are {}",
+                    needed, stored));
+}
+
 }  // namespace
 
 void field_options_from_state(const StateDict& state, ReconstructOptions& options) {
@@ -79,6 +95,7 @@ void field_options_from_state(const StateDict& state, ReconstructOptions& option
     ++options.deformation.depth;
   }
   if (options.deformation.depth == 0) at(state, name);  // throws
+  check_room(state, options);
 }
 
 void load_field_state(DeformationField& field, const StateDict& state) {

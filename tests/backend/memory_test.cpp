@@ -2,6 +2,7 @@
 
 #include "backend/backend.h"
 #include "nn/tensor.h"
+#include "support/expect_error.h"
 
 namespace eg4d {
 namespace {
@@ -16,6 +17,13 @@ TEST(GuardedMemory, ReadingADeviceTensorDirectlyCrashes) {
         (void)value;
       },
       "");
+}
+
+TEST(Backend, OutOfMemorySaysHowMuchWasAskedFor) {
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  EXPECT_ERROR(backend->allocate(size_t{1} << 40), "could not allocate 1048576 MiB");
+  backend->allocate((size_t{1} << 38) - 4096);  // all but a page of the address space that the guard reserves
+  EXPECT_ERROR(backend->allocate(5000), "could not allocate 5000 bytes");
 }
 
 TEST(Tensor, EmptyTensorsAreFine) {

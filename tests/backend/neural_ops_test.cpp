@@ -8,8 +8,10 @@
 #include "core/error.h"
 #include "core/threads.h"
 #include "nn/tensor.h"
+#include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
+#include "support/random_values.h"
 
 namespace eg4d::test {
 namespace {
@@ -204,6 +206,58 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
   EXPECT_GE(error, 1e-5);  // it did round
 }
 
+// A layer that meets shapes in turn keeps its weight in the layouts that they want: the bits are those of a
+// fresh layer, and the memory does not grow with every turn.
+TEST_P(NeuralOpsTest, WeightsServeAlternatingShapes) {
+  const int64_t in = 67, out = 130;
+  const Values w = numbers(in * out, 1), b = numbers(out, 2);
+  const auto make = [&] {
+    return ops().pack_linear({.in = in, .out = out, .weight = w.data(), .bias = b.data()});
+  };
+  const auto multiply = [&](const PackedWeight& weight, int64_t rows) {
+    const Tensor x = device({rows, in}, numbers(rows * in, 3)), y = empty({rows, out});
+    ops().linear({.rows = rows, .x = x.data(), .weight = &weight, .y = y.data()});
+    return y.to_host();
+  };
+  const auto weight = make();
+  const size_t bytes = weight->bytes();
+  for (int turn = 0; turn < 4; ++turn)
+    for (const int64_t rows : {1, 1024, 3, 64})
+      EXPECT_TRUE(same_bits(multiply(*weight, rows), multiply(*make(), rows))) << rows;
+  EXPECT_LE(weight->bytes(), 3 * bytes);
+}
+
+TEST_P(NeuralOpsTest, ConvolutionWeightsServeAlternatingShapes) {
+  const int64_t in = 20, out = 33;
+  const Values w = numbers(in * out * 9, 1), b = numbers(out, 2);
+  const auto make = [&] {
+    return ops().pack_convolution(
+        {.in = in, .out = out, .kernel_height = 3, .kernel_width = 3, .weight = w.data(), .bias = b.data()});
+  };
+  const auto convolve = [&](const PackedWeight& weight, int64_t side, bool backward) {
+    const int64_t pixels = side * side;
+    const Tensor x = device({pixels, in}, numbers(pixels * in, 3)),
+                 y = device({pixels, out}, numbers(pixels * out, 4));
+    Convolution a;
+    a.batch = 1;
+    a.height = a.width = side;
+    a.pad_top = a.pad_bottom = a.pad_left = a.pad_right = 1;
+    a.x = x.data();
+    a.weight = &weight;
+    a.y = y.data();
+    if (!backward) ops().convolution(a);
+    if (backward) ops().convolution_backward({a, y.data(), x.data()});
+    return backward ? x.to_host() : y.to_host();
+  };
+  const auto weight = make();
+  const size_t bytes = weight->bytes();
+  for (int turn = 0; turn < 3; ++turn)
+    for (const int64_t side : {1, 40, 7, 64})
+      for (const bool backward : {false, true})
+        EXPECT_TRUE(same_bits(convolve(*weight, side, backward), convolve(*make(), side, backward))) << side;
+  EXPECT_LE(weight->bytes(), 6 * bytes);
+}
+
 // ---------------------------------------------------------------- norms
 
 TEST_P(NeuralOpsTest, GroupNorm) {
@@ -260,6 +314,23 @@ TEST_P(NeuralOpsTest, GroupNorm) {
       a.batch = 0;
       ops().run(a);
     }
+  }
+}
+
+TEST_P(NeuralOpsTest, GroupNormRefusesGroupsOfNoWholeSize) {
+  for (const int64_t channels : {1, 31, 48}) {
+    const Tensor x = device({2, channels}, numbers(2 * channels, 1)),
+                 scale = device({channels}, numbers(channels, 2));
+    GroupNorm a;
+    a.batch = 1;
+    a.positions = 2;
+    a.channels = channels;
+    a.x = a.y = x.data();
+    a.scale = a.shift = scale.data();
+    EXPECT_ERROR(ops().group_norm(a), "do not divide into 32 groups");
+    EXPECT_ERROR(ops().group_norm_backward({a, x.data(), x.data()}), "do not divide into 32 groups");
+    a.groups = 0;
+    EXPECT_ERROR(ops().group_norm(a), "into 0 groups");
   }
 }
 

@@ -102,6 +102,8 @@ TEST(ImageCheckpoint, ShardsAreReadByTheirIndex) {
   fs::remove(folder / "unet/diffusion_pytorch_model-00002-of-00002.safetensors");
   EXPECT_ERROR(ImageCheckpoint(folder.path()), "00002-of-00002.safetensors', which is not there");
   write_text(index, "{]");
+  EXPECT_ERROR(ImageCheckpoint(folder.path()), "is not valid JSON");
+  write_text(index, "{}");
   EXPECT_ERROR(ImageCheckpoint(folder.path()), "no index of shards");
 }
 

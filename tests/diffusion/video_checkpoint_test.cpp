@@ -111,6 +111,24 @@ TEST(VideoCheckpoint, OtherNetworksAreRefused) {
   EXPECT_TRUE(contains(error_for(manifest), "label_emb.0.0.weight"));
 }
 
+// Sizes come from the file; group norm takes 32 groups of channels whatever they are.
+TEST(VideoCheckpoint, WidthsThatGroupNormCannotDivideAreRefused) {
+  for (const std::string network : {"first_stage_model.decoder.", "model.diffusion_model."})
+    for (const int64_t width : {1, 31, 48}) {
+      Manifest manifest = read_manifest("sv3d_p");
+      const int64_t narrowest = network == "model.diffusion_model." ? 320 : 128;
+      for (auto& [name, shape] : manifest)
+        if (name.starts_with(network) && name.find("label_emb.0.0.weight") == std::string::npos)
+          for (int64_t& extent : shape)
+            if (extent % narrowest == 0) extent = extent / narrowest * width;
+      const std::string error = error_for(manifest);
+      EXPECT_TRUE(contains(error, "which do not divide into 32 groups") ||
+                  contains(error, "num_head_channels"))
+          << error;
+      EXPECT_TRUE(contains(error, network)) << error;
+    }
+}
+
 TEST(VideoCheckpoint, WholeNumbersAreNoWeights) {
   const TemporaryFolder folder;
   const auto path = folder / "model.safetensors";

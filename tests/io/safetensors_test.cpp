@@ -80,6 +80,14 @@ TEST(Safetensors, BadFilesAreNamed) {
                "empty' is not a valid safetensors file: it is shorter than 8 bytes");
 }
 
+TEST(Safetensors, OtherFilesAreNoSafetensors) {
+  TemporaryFolder folder;
+  for (const char* text : {"# Title\n\nSome text.", "\x89PNG\r\n\x1a\n and so on", "PK\x03\x04 and so on"}) {
+    test::write_text(folder / "README.md", text);
+    EXPECT_ERROR(SafetensorsFile(folder / "README.md"), "README.md' is no safetensors file");
+  }
+}
+
 TEST(Safetensors, HeaderLengthLies) {
   std::string file = file_of("{}", 0);
   for (const uint64_t length : {uint64_t{3}, uint64_t{1} << 40, ~uint64_t{0}, ~uint64_t{0} - 7}) {

@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "io/image.h"
+#include "io/safetensors.h"
 #include "pipeline/export.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
@@ -70,6 +71,27 @@ TEST_F(Info, DatasetAndRun) {
   EXPECT_EQ(info("run")["coarse"]["state"], "finished");
   EXPECT_EQ(info("run")["coarse"]["splits"]["test"]["psnr"], 21.5);
   EXPECT_EQ(info("run/coarse"), info("run"));
+}
+
+TEST_F(Info, DeeplyNestedMetadataIsShownAsItIs) {
+  const float one = 1;
+  for (const size_t depth : {size_t{3}, size_t{100}, size_t{1000000}}) {
+    std::string text;
+    for (size_t i = 0; i < depth; ++i) text += "{\"a\":";
+    text += "1" + std::string(depth, '}');
+    write_safetensors(folder_ / "a.safetensors", {{"t", DType::f32, {1}, &one}}, {{"note", text}});
+    const json note = info("a.safetensors")["note"];
+    EXPECT_EQ(note, depth == 3 ? json::parse(text) : json(text));
+    EXPECT_FALSE(describe_as_text(folder_ / "a.safetensors").empty());
+  }
+}
+
+TEST_F(Info, DamagedMetricsAreNamed) {
+  test::write_tiny_dataset(folder_ / "run/multiviews", 3, 2, 24, 20);
+  std::filesystem::create_directory(folder_ / "run/coarse");
+  test::write_text(folder_ / "run/coarse/manifest.json", "{}");
+  test::write_text(folder_ / "run/coarse/metrics.json", "{\"iterations\": ");
+  EXPECT_ERROR(info("run"), "metrics.json' is not valid JSON");
 }
 
 TEST_F(Info, WhatIsNothing) {

@@ -219,7 +219,36 @@ TEST_F(Models, RefusalsSayWhatToDo) {
   EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "--model FILE");
   status = 200;
   EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "no model file");
-  EXPECT_TRUE(fs::is_empty(folder / "to"));
+  EXPECT_FALSE(find_model(entry, folder / "to"));
+}
+
+// What is no model is set aside, not deleted: it may be gigabytes of something else.
+TEST_F(Models, WhatIsNoModelIsKeptAside) {
+  std::string body(1000, 'x');
+  test::HttpServer server([&](const std::string&) { return http_response(200, "", body); });
+  const WithEnvironment endpoint("HF_ENDPOINT", server.url(""));
+  Progress progress;
+  const fs::path rejected = folder / "to/sv3d_p.safetensors.rejected";
+  EXPECT_ERROR(fetch_model(entry, folder / "to", progress), "it is kept as " + rejected.string());
+  EXPECT_EQ(test::read_text(rejected), body);
+  EXPECT_FALSE(find_model(entry, folder / "to"));
+  EXPECT_FALSE(fs::exists(folder / "to/sv3d_p.safetensors.sha256"));
+  body = test::read_text(write_model(folder / "origin.safetensors"));
+  EXPECT_EQ(test::read_text(fetch_model(entry, folder / "to", progress)), body);
+}
+
+TEST_F(Models, AnUnreadableFileIsNotABadOne) {
+  Progress progress;
+  const ModelEntry& single = find_model_entry("u2net");
+  for (const ModelEntry* one : {&entry, &single}) {
+    fs::create_directories(folder / "there");
+    EXPECT_TRUE(check_model(*one, {folder / "there", false, {}}, false, progress).unreadable) << one->name;
+    EXPECT_TRUE(check_model(*one, {folder / "gone", false, {}}, false, progress).unreadable) << one->name;
+    test::write_text(folder / "text.safetensors", "no model, but some text");
+    const ModelCheck check = check_model(*one, {folder / "text.safetensors", false, {}}, false, progress);
+    EXPECT_FALSE(check.unreadable) << one->name;
+    EXPECT_NE(check.problem, "");
+  }
 }
 
 }  // namespace

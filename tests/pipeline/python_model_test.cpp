@@ -75,6 +75,19 @@ TEST_F(PythonModel, WrittenAndReadBackShowsTheSame) {
   }
 }
 
+TEST_F(PythonModel, AFieldLargerThanItsTensorsIsRefused) {
+  const Model model = test::tiny_model(*backend_, 40, 3);
+  const StateDict whole = field_state(model.field);
+  const auto refused = [&](const std::string& name, Shape shape) {
+    StateDict state = whole;
+    state.at(name) = {shape, std::vector<float>(static_cast<size_t>(element_count(shape)))};
+    ReconstructOptions options;
+    EXPECT_ERROR(field_options_from_state(state, options), "do not fit each other");
+  };
+  refused("deformation_net.feature_out.2.weight", {65536, 1});
+  refused("deformation_net.grid.grids.0.0", {1, 16384, 1, 8});
+}
+
 TEST_F(PythonModel, AFullTimeAxisBecomesTheUpperHalfOfALongerOne) {
   Model model = test::tiny_model(*backend_, 40, 3);
   model.info.options.hexplane.full_time_axis = true;

@@ -118,7 +118,7 @@ TEST(ModelFile, RefusesWhatIsNotAModel) {
   const auto backend = make_cpu_backend();
   EXPECT_ERROR(load_model(*backend, folder / "none.safetensors"), "none.safetensors");
   test::write_text(folder / "text.safetensors", "hello, this is no model");
-  EXPECT_ERROR(load_model(*backend, folder / "text.safetensors"), "not a valid safetensors");
+  EXPECT_ERROR(load_model(*backend, folder / "text.safetensors"), "is no safetensors file");
 }
 
 }  // namespace

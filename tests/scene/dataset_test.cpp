@@ -1,8 +1,10 @@
 #include "scene/dataset.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "io/image.h"
 #include "support/expect_error.h"
@@ -68,6 +70,30 @@ TEST(ParseTransforms, SaysWhatIsWrong) {
   EXPECT_ERROR(parse(root), "no usable field of view");
 }
 
+TEST(ParseTransforms, BothFieldsOfViewMustBeUsable) {
+  const auto with = [](std::initializer_list<std::pair<const char*, double>> values) {
+    json root = transforms();
+    for (const auto& [key, value] : values) root[key] = value;
+    return root;
+  };
+  EXPECT_EQ(*parse(with({{"camera_angle_y", 0.6}})).frames[0].intrinsics.fov_y, 0.6);
+  EXPECT_FALSE(parse(with({{"camera_angle_y", 0}})).frames[0].intrinsics.fov_y);
+  for (const double angle : {-0.6, 1e-9, 3.1416, 6.0, 1e300})
+    EXPECT_ERROR(parse(with({{"camera_angle_y", angle}})), "no usable vertical field of view");
+  for (const double angle : {-0.6, 0.0, 3.1416})
+    EXPECT_ERROR(parse(with({{"camera_angle_x", angle}})), "no usable field of view");
+  EXPECT_ERROR(parse(with({{"fl_y", 1e-300}, {"h", 100}})), "no usable vertical field of view");
+  EXPECT_ERROR(parse(with({{"fl_y", 1e9}, {"h", 100}})), "no usable vertical field of view");
+  for (const char* key : {"fl_x", "fl_y", "w", "h"})
+    EXPECT_ERROR(parse(with({{key, -100}})), fmt::format("'{}' is negative", key));
+  json root = transforms();
+  root["frames"][0]["camera_angle_y"] = -1;
+  EXPECT_ERROR(parse(root), "frame 0: no usable vertical field of view");
+  EXPECT_ERROR(parse_transforms(R"({"camera_angle_x": NaN, "frames": [{}]})", "folder", "train"),
+               "not valid JSON");
+  EXPECT_ERROR(parse_transforms(std::string(100000, '['), "folder", "train"), "nests");
+}
+
 class DatasetFolder : public ::testing::Test {
  protected:
   void SetUp() override { test::write_tiny_dataset(folder_.path(), 3, 2, 16, 12); }
@@ -91,9 +117,9 @@ TEST_F(DatasetFolder, SaysWhatIsWrongBeforeWorkStarts) {
   fs::create_directory(folder_ / "empty");
   EXPECT_ERROR(Dataset(folder_ / "empty"), "no transforms_train.json");
 
-  const Dataset dataset(folder_.path());
-  const fs::path picture = dataset.read_split("train").frames.back().file;
+  const fs::path picture = Dataset(folder_.path()).read_split("train").frames.back().file;
   const std::string bytes = test::read_text(picture);
+  const Dataset dataset(folder_.path());
   fs::remove(picture);
   EXPECT_ERROR(dataset.read_split("train"), "does not exist");
   test::write_text(picture, bytes.substr(0, 10));
@@ -111,6 +137,22 @@ TEST_F(DatasetFolder, TheFingerprintSeesEveryPixel) {
   changed.data.back() ^= 1;
   write_png(picture, changed);
   EXPECT_NE(dataset.fingerprint(), before);
+}
+
+TEST_F(DatasetFolder, TheFingerprintNeedsEveryFile) {
+  const Dataset dataset(folder_.path());
+  const fs::path picture = dataset.read_split("train").frames.back().file;
+  fs::remove(picture);
+  EXPECT_ERROR(dataset.fingerprint(), picture.filename().string());
+  fs::create_directory(picture);
+  EXPECT_ERROR(dataset.fingerprint(), "is a directory");
+}
+
+TEST_F(DatasetFolder, ASplitIsReadOnce) {
+  const Dataset dataset(folder_.path());
+  const DatasetSplit& train = dataset.read_split("train");
+  fs::remove(folder_ / "transforms_train.json");
+  EXPECT_EQ(&dataset.read_split("train"), &train);
 }
 
 }  // namespace

@@ -13,10 +13,9 @@
 #include "backend/cpu/vector_math-inl.h"
 
 // A tile is a few vectors wide and kRows rows high (the last one perhaps half as high); its sums stay in
-// registers. Keys are packed transposed,
-// one tile's width of keys after another; values are packed in strips of a tile's width. Queries are taken
-// kQueries at a time and keys kKeyTiles tiles at a time, so that scores, one tile of keys and one strip of
-// values stay in the first caches.
+// registers. Keys are packed transposed, one tile's width of keys after another; values are packed in strips
+// of a tile's width. Queries are taken kQueries at a time and keys kKeyTiles tiles at a time, so that scores,
+// one tile of keys and one strip of values stay in the first caches.
 
 #ifndef EG4D_BACKEND_CPU_ATTENTION_ONCE
 #define EG4D_BACKEND_CPU_ATTENTION_ONCE
@@ -328,8 +327,6 @@ void QueryBlock(const AttentionLayout& l, const Attention& a, const float* queri
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <omp.h>
-
 #include <cmath>
 
 namespace eg4d::cpu {
@@ -371,8 +368,7 @@ void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scra
   const int64_t slots = thread_count();
   float* memory = static_cast<float*>(scratch.get(static_cast<size_t>(slots * slot) * sizeof(float)));
   const int64_t per_slot = (items + slots - 1) / slots;
-#pragma omp parallel for schedule(static, 1)
-  for (int64_t s = 0; s < slots; ++s) {
+  parallel_for(slots, 1, [&](int64_t s, int64_t) {
     float* keys = memory + s * slot;
     float* values = keys + l.key_floats;
     for (int64_t i = s * per_slot; i < std::min(items, (s + 1) * per_slot); ++i) {
@@ -390,7 +386,7 @@ void short_sequences(const AttentionLayout& l, const Attention& a, Scratch& scra
       for (int64_t first = 0; first < a.queries; first += kQueries)
         query_block(l, a, position, first, keys, values, values + l.value_floats);
     }
-  }
+  });
 }
 
 // Long sequences: the keys and values of some heads are packed, then all their query blocks run.
@@ -416,16 +412,11 @@ void long_sequences(const AttentionLayout& l, const Attention& a, Scratch& scrat
          keys + l.key_floats);
       }
     });
-#pragma omp parallel num_threads(static_cast <int>(slots))
-    {
-      float* own = working + omp_get_thread_num() * working_slot;
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < count * blocks; ++i) {
-        const float* keys = memory + i / blocks * slot;
-        query_block(l, a, HeadPosition(a, begin + i / blocks), i % blocks * kQueries, keys,
-                    keys + l.key_floats, own);
-      }
-    }
+    parallel_for(count * blocks, 1, [&](int64_t i, int64_t) {
+      const float* keys = memory + i / blocks * slot;
+      query_block(l, a, HeadPosition(a, begin + i / blocks), i % blocks * kQueries, keys, keys + l.key_floats,
+                  working + thread_number() * working_slot);
+    });
   }
 }
 

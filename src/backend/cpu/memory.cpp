@@ -21,9 +21,10 @@ size_t round_up(size_t bytes, size_t unit) {
 }
 
 Error out_of_memory(size_t bytes) {
-  return Error(
-      fmt::format("out of memory: could not allocate {} MiB; use a smaller model or fewer, smaller pictures",
-                  bytes >> 20));
+  const std::string amount =
+      bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes);
+  return Error(fmt::format(
+      "out of memory: could not allocate {}; use a smaller model or fewer, smaller pictures", amount));
 }
 
 // Large arrays ask for huge pages: the hexplane is read at random, and with 4 KiB pages half of that time

@@ -1,7 +1,10 @@
+#include <fmt/format.h>
+
 #include <cmath>
 #include <vector>
 
 #include "backend/cpu/neural_kernels.h"
+#include "core/error.h"
 #include "core/threads.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -167,6 +170,8 @@ void finish_statistics(const GroupNorm& a, int64_t sample, const float* pivot, c
 }  // namespace
 
 GroupStatistics group_statistics(const GroupNorm& a) {
+  if (a.groups < 1 || a.channels % a.groups != 0)
+    throw Error(fmt::format("group norm: {} channels do not divide into {} groups", a.channels, a.groups));
   const int64_t step = rows_per_chunk(a.channels, kPositionsPerSum);
   const int64_t chunks = (a.positions + step - 1) / step;
   const auto channels = static_cast<size_t>(a.channels), batch = static_cast<size_t>(a.batch),

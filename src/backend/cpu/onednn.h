@@ -1,6 +1,6 @@
 #pragma once
 
-// Linear layers and convolutions through oneDNN, whose header only onednn.cpp includes.
+// Linear layers and convolutions through oneDNN, whose header only onednn*.cpp see.
 
 #include <memory>
 

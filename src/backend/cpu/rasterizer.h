@@ -3,9 +3,8 @@
 // What the stages of the CPU rasteriser hand to each other.
 //
 // forward:  project every Gaussian → sort by depth → lists of Gaussians per tile → blend every tile
-// backward: every tile from back to front → one partial sum per (Gaussian, tile) pair → per Gaussian, the sum
-// of its
-//           partial sums in the order of its tiles, then back through the projection
+// backward: every tile from back to front → one partial sum per (Gaussian, tile) pair → per Gaussian, the
+//           sum of its partial sums in the order of its tiles, then back through the projection
 // Every stage is a loop over independent items with a fixed order inside, so the bits do not depend on the
 // threads.
 
