@@ -216,7 +216,7 @@ TEST_P(NeuralOpsTest, WeightsServeAlternatingShapes) {
   };
   const auto multiply = [&](const PackedWeight& weight, int64_t rows) {
     const Tensor x = device({rows, in}, numbers(rows * in, 3)), y = empty({rows, out});
-    ops().linear({.rows = rows, .x = x.data(), .weight = &weight, .y = y.data()});
+    ops().run(Linear{.rows = rows, .x = x.data(), .weight = &weight, .y = y.data()});
     return y.to_host();
   };
   const auto weight = make();
@@ -245,8 +245,8 @@ TEST_P(NeuralOpsTest, ConvolutionWeightsServeAlternatingShapes) {
     a.x = x.data();
     a.weight = &weight;
     a.y = y.data();
-    if (!backward) ops().convolution(a);
-    if (backward) ops().convolution_backward({a, y.data(), x.data()});
+    if (!backward) ops().run(a);
+    if (backward) ops().run(ConvolutionBackward{a, y.data(), x.data()});
     return backward ? x.to_host() : y.to_host();
   };
   const auto weight = make();
@@ -327,10 +327,10 @@ TEST_P(NeuralOpsTest, GroupNormRefusesGroupsOfNoWholeSize) {
     a.channels = channels;
     a.x = a.y = x.data();
     a.scale = a.shift = scale.data();
-    EXPECT_ERROR(ops().group_norm(a), "do not divide into 32 groups");
-    EXPECT_ERROR(ops().group_norm_backward({a, x.data(), x.data()}), "do not divide into 32 groups");
+    EXPECT_ERROR(ops().run(a), "do not divide into 32 groups");
+    EXPECT_ERROR(ops().run(GroupNormBackward{a, x.data(), x.data()}), "do not divide into 32 groups");
     a.groups = 0;
-    EXPECT_ERROR(ops().group_norm(a), "into 0 groups");
+    EXPECT_ERROR(ops().run(a), "into 0 groups");
   }
 }
 
