@@ -60,6 +60,8 @@ struct CpuBackendOptions {
   // crashes here rather than on a GPU. Slow; for tests. Also switched on by the environment variable
   // EG4D_GUARD_MEMORY=1.
   bool guard_memory = false;
+  // Takes f16 and bf16 activations too, rounding where a GPU rounds; refused otherwise. For tests.
+  bool emulate_half = false;
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {});
 

@@ -1,13 +1,16 @@
 #pragma once
 
 // Network layers: those of the diffusion stages are for inference, some others have a backward pass. All
-// pointers are device memory unless said otherwise, arrays are dense, row-major f32; pictures and videos are
-// channels-last: [N,H,W,C], a video is N = batch·frames. An output may be the same memory as an input only
-// where that is said.
+// arrays and pointers are device memory unless said otherwise, dense and row-major; pictures and videos are
+// channels-last: [N,H,W,C], a video is N = batch·frames. Activations are arrays of any floating-point type
+// (backend/array.h), float pointers are f32. An output may be the same memory as an input only where that is
+// said.
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+
+#include "backend/array.h"
 
 namespace eg4d {
 
@@ -22,7 +25,13 @@ enum class Activation : uint8_t { none, silu, gelu, quick_gelu, relu };
 // A layer's weights in the layout that the device likes best, made once at load. The backend must outlive it.
 class PackedWeight {
  public:
+  struct Extents {
+    int64_t in = 0, out = 0;
+    int64_t kernel_height = 1, kernel_width = 1;  // of a convolution
+  };
+  explicit PackedWeight(const Extents& e) : extents(e) {}
   virtual ~PackedWeight() = default;
+  const Extents extents;
   virtual size_t bytes() const = 0;
 };
 
@@ -46,11 +55,11 @@ struct ConvolutionWeight {
 // y = activation(x·Wᵀ + b) + residual
 struct Linear {
   int64_t rows = 0;
-  const float* x = nullptr;              // [rows,in]
+  ConstArray x = {};                          // [rows,in]
   const PackedWeight* weight = nullptr;  // from pack_linear
   Activation activation = Activation::none;
-  const float* residual = nullptr;  // [rows,out] or null; may be y
-  float* y = nullptr;               // [rows,out]
+  ConstArray residual = {};  // [rows,out] or null; may be y
+  Array y = {};              // [rows,out]
 };
 
 // d_x += d_y·W
@@ -67,11 +76,11 @@ struct Convolution {
   int64_t stride = 1;
   int64_t dilation = 1;  // pixels from one tap of the kernel to the next
   int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
-  const float* x = nullptr;              // [batch,height,width,in]
+  ConstArray x = {};                          // [batch,height,width,in]
   const PackedWeight* weight = nullptr;  // from pack_convolution
   Activation activation = Activation::none;
-  const float* residual = nullptr;  // like y, or null; may be y
-  float* y = nullptr;               // [batch,out_height,out_width,out]
+  ConstArray residual = {};  // like y, or null; may be y
+  Array y = {};              // [batch,out_height,out_width,out]
 };
 // Nothing comes out (0) where the kernel does not fit in.
 inline int64_t convolution_extent(int64_t in, int64_t kernel, int64_t pad_before, int64_t pad_after,
@@ -93,15 +102,15 @@ struct GroupNorm {
   int64_t batch = 0, positions = 0, channels = 0;
   int64_t groups = 32;  // must divide the channels
   float epsilon = 1e-5f;
-  const float* x = nullptr;      // [batch,positions,channels]
+  ConstArray x = {};                  // [batch,positions,channels]
   const float* scale = nullptr;  // [channels]
   const float* shift = nullptr;  // [channels]
   // Or null: row p / add_positions is added to position p, counted through the whole batch (a time
   // embedding).
-  const float* add = nullptr;  // [batch·positions/add_positions, channels]
+  ConstArray add = {};  // [batch·positions/add_positions, channels]
   int64_t add_positions = 1;
   Activation activation = Activation::none;
-  float* y = nullptr;  // may be x
+  Array y = {};  // may be x
 };
 
 // d_x += the gradient with respect to x; mean and variance are computed again.
@@ -115,30 +124,30 @@ struct GroupNormBackward {
 struct LayerNorm {
   int64_t rows = 0, width = 0;
   float epsilon = 1e-5f;
-  const float* x = nullptr;      // [rows,width]
+  ConstArray x = {};                  // [rows,width]
   const float* scale = nullptr;  // [width]
   const float* shift = nullptr;  // [width]
   // Or null: row (r / rows_per_add) % add_rows is added to row r.
-  const float* add = nullptr;  // [add_rows,width]
+  ConstArray add = {};  // [add_rows,width]
   int64_t rows_per_add = 1, add_rows = 1;
-  float* sum = nullptr;  // s, or null; may be x
-  float* y = nullptr;    // may be x unless sum is
+  Array sum = {};  // s, or null; may be x
+  Array y = {};    // may be x unless sum is
 };
 
 // y = softmax(q·kᵀ/√head_dim)·v for every (outer, inner, head), without the matrix of scores in memory
-// (Dao et al., "FlashAttention", 2022). Heads lie side by side in a token: head h begins h·head_dim floats
-// into it.
+// (Dao et al., "FlashAttention", 2022). Heads lie side by side in a token: head h begins h·head_dim elements
+// into it. There is at least one key.
 struct Attention {
   struct Operand {
-    const float* data = nullptr;
-    int64_t outer_stride = 0, inner_stride = 0, token_stride = 0;  // in floats
+    ConstArray data = {};
+    int64_t outer_stride = 0, inner_stride = 0, token_stride = 0;  // in elements
   };
   int64_t outer = 1, inner = 1;  // independent sequences: outer × inner
   int64_t heads = 1, head_dim = 64;
   int64_t queries = 0, keys = 0;  // tokens per sequence
   bool causal = false;            // query i sees the keys 0 … i only
   Operand q, k, v;
-  float* y = nullptr;  // strides as below; may be q.data with q's strides
+  Array y = {};  // strides as below
   int64_t y_outer_stride = 0, y_inner_stride = 0, y_token_stride = 0;
 };
 
@@ -153,32 +162,59 @@ struct AttentionBackward {
 // y[r][c] = x[r][c]·gelu(x[r][width+c])  (Shazeer, "GLU variants improve transformer", 2020)
 struct Geglu {
   int64_t rows = 0, width = 0;
-  const float* x = nullptr;  // [rows,2·width]
-  float* y = nullptr;        // [rows,width]
+  ConstArray x = {};  // [rows,2·width]
+  Array y = {};       // [rows,width]
+};
+
+// y = narrow(geglu(widen(x))) + residual. What lies between is as wide as twice `inner`; a device may go
+// through the rows in pieces, so that it never becomes large.
+struct FeedForward {
+  int64_t rows = 0, inner = 0;
+  ConstArray x = {};                          // [rows,in]
+  const PackedWeight* widen = nullptr;   // in → 2·inner
+  const PackedWeight* narrow = nullptr;  // inner → out
+  ConstArray residual = {};                   // [rows,out] or null; may be y
+  Array y = {};                               // [rows,out]
+};
+
+// m = strength·reference + (1 - strength)·x; y = layernorm(m): where attention takes its keys and values from
+// when the videos of other moments lend it theirs (EG4D, ICLR 2025).
+struct MixedNorm {
+  LayerNorm norm;   // without add and sum
+  Array reference = {};  // [rows,width]
+  float strength = 0.5f;
+  bool keep = false;  // reference = m
 };
 
 // y = a·a_scale + b·b_scale; b may be null. y may be a or b.
 struct ScaledSum {
   int64_t count = 0;
-  const float* a = nullptr;
-  const float* b = nullptr;
+  ConstArray a = {};
+  ConstArray b = {};
   float a_scale = 1, b_scale = 0;
-  float* y = nullptr;
+  Array y = {};
+};
+
+// y = x, rounded to y's type.
+struct Convert {
+  int64_t count = 0;
+  ConstArray x = {};
+  Array y = {};
 };
 
 // y = activation(x); y may be x.
 struct Activate {
   int64_t count = 0;
   Activation activation = Activation::none;
-  const float* x = nullptr;
-  float* y = nullptr;
+  ConstArray x = {};
+  Array y = {};
 };
 
 // Nearest-neighbour enlargement by 2: [batch,height,width,channels] → [batch,2·height,2·width,channels].
 struct Upsample {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
-  const float* x = nullptr;
-  float* y = nullptr;
+  ConstArray x = {};
+  Array y = {};
 };
 
 // Bilinear resampling without antialiasing; pixel centres at half pixels (PyTorch's align_corners = false),
@@ -186,8 +222,8 @@ struct Upsample {
 struct ResizeFeatures {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
   int64_t out_height = 0, out_width = 0;
-  const float* x = nullptr;  // [batch,height,width,channels]
-  float* y = nullptr;        // [batch,out_height,out_width,channels]
+  ConstArray x = {};  // [batch,height,width,channels]
+  Array y = {};       // [batch,out_height,out_width,channels]
   bool align_corners = false;
 };
 
@@ -197,8 +233,8 @@ struct MaxPool {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
   int64_t kernel = 2, stride = 2;
   int64_t out_height = 0, out_width = 0;  // from pool_extent
-  const float* x = nullptr;               // [batch,height,width,channels]
-  float* y = nullptr;                     // [batch,out_height,out_width,channels]
+  ConstArray x = {};                           // [batch,height,width,channels]
+  Array y = {};                                // [batch,out_height,out_width,channels]
 };
 // `whole`: only windows that lie inside; otherwise every pixel is in some window (PyTorch's ceil_mode). The
 // stride is at most the kernel.
@@ -216,10 +252,10 @@ struct MaxPoolBackward {
 // y[r][c] = x[r][c]·scale[c] + shift[c]
 struct ScaleChannels {
   int64_t rows = 0, channels = 0;
-  const float* x = nullptr;
+  ConstArray x = {};
   const float* scale = nullptr;  // [channels]
   const float* shift = nullptr;  // [channels]
-  float* y = nullptr;            // may be x
+  Array y = {};                       // may be x
 };
 // d_x += d_y·scale
 struct ScaleChannelsBackward {
@@ -250,17 +286,17 @@ struct FeatureDistanceBackward {
 // [batch,height,width,channels] → [batch·(height/patch)·(width/patch), patch·patch·channels].
 struct Patches {
   int64_t batch = 0, height = 0, width = 0, channels = 0, patch = 1;
-  const float* x = nullptr;
-  float* y = nullptr;
+  ConstArray x = {};
+  Array y = {};
 };
 
 // to[r·to_pitch + c] = from[r·from_pitch + c] for c < width: concatenation and slices of channels; from_pitch
 // 0 repeats.
 struct CopyRows {
   int64_t rows = 0, width = 0;
-  const float* from = nullptr;
+  ConstArray from = {};
   int64_t from_pitch = 0;
-  float* to = nullptr;
+  Array to = {};
   int64_t to_pitch = 0;
 };
 

@@ -20,7 +20,10 @@
   operation(Attention, "attention")                                         \
   operation(AttentionBackward, "attention backward")                        \
   operation(Geglu, "GEGLU")                                                 \
+  operation(FeedForward, "feed forward")                                    \
+  operation(MixedNorm, "mixed norm")                                        \
   operation(ScaledSum, "scaled sum")                                        \
+  operation(Convert, "convert")                                             \
   operation(Activate, "activation")                                         \
   operation(Upsample, "upsample")                                           \
   operation(ResizeFeatures, "resize features")                              \

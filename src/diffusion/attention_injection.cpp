@@ -32,27 +32,27 @@ size_t AttentionInjection::bytes() const {
   return total;
 }
 
-Tensor AttentionInjection::keys_and_values(Session& session, size_t layer, const Tensor& x) {
-  if (session.planning()) return !recording_ && !options_.ema ? session.empty(x.shape()) : x;
-  std::vector<Tensor>& references = references_.at(step_);
+Tensor AttentionInjection::normed_for_keys(Session& session, const NormLayer& norm, size_t layer,
+                                           const Tensor& x, const Tensor& normed) {
   if (recording_) {
+    if (session.planning()) return normed;
+    std::vector<Tensor>& references = references_.at(step_);
     if (references.size() <= layer) references.resize(layer + 1);
     Tensor& reference = references[layer];
-    if (!reference.defined() || reference.shape() != x.shape())
-      reference = Tensor::empty(*backend_, x.shape());
-    session.run(CopyRows{.rows = 1, .width = x.count(), .from = x.data(), .to = reference.data()});
-    return x;
+    if (!reference.defined() || reference.shape() != x.shape() || reference.dtype() != x.dtype())
+      reference = Tensor::empty(*backend_, x.shape(), x.dtype());
+    session.run(Convert{.count = x.count(), .x = x.array(), .y = reference.array()});
+    return normed;
   }
+  const Tensor mixed = session.empty(x.shape());
+  if (session.planning()) return mixed;
+  const std::vector<Tensor>& references = references_.at(step_);
   if (layer >= references.size() || references[layer].shape() != x.shape())
     throw Error("attention injection: the videos differ in size or number of frames");
-  const Tensor& reference = references[layer];
-  const Tensor mixed = options_.ema ? reference : session.empty(x.shape());
-  session.run(ScaledSum{.count = x.count(),
-                        .a = reference.data(),
-                        .b = x.data(),
-                        .a_scale = options_.strength,
-                        .b_scale = 1 - options_.strength,
-                        .y = mixed.data()});
+  session.run(MixedNorm{.norm = describe_layer_norm(norm, x, mixed),
+                        .reference = references[layer].array(),
+                        .strength = options_.strength,
+                        .keep = options_.ema});
   return mixed;
 }
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <vector>
 
-#include "nn/session.h"
+#include "nn/layers.h"
 
 namespace eg4d {
 
@@ -33,8 +33,10 @@ class AttentionInjection {
   const std::vector<Tensor>& references(int step) const { return references_.at(step); }
   size_t bytes() const;
 
-  // For the network: where keys and values come from. x: [N·tokens, channels], before its norm.
-  Tensor keys_and_values(Session& session, size_t layer, const Tensor& x);
+  // For the network: the tokens that keys and values come from, after the norm. x: [N·tokens, channels];
+  // normed: x after the norm.
+  Tensor normed_for_keys(Session& session, const NormLayer& norm, size_t layer, const Tensor& x,
+                         const Tensor& normed);
 
  private:
   Backend* backend_;

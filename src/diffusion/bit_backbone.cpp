@@ -64,9 +64,9 @@ Tensor BitBackbone::Unit::operator()(Session& session, const Tensor& x, Activati
   a.pad_right = columns - a.pad_left;
   const Tensor y = session.empty(
       {a.batch, (a.height + stride - 1) / stride, (a.width + stride - 1) / stride, convolution.out});
-  a.x = x.data();
+  a.x = x.array();
   a.weight = convolution.weight.get();
-  a.y = y.data();
+  a.y = y.array();
   session.run(a);
   group_norm(session, norm, y, y, {.activation = activation});
   return y;
@@ -108,8 +108,8 @@ Tensor BitBackbone::apply(Session& session, const Block& block, const Tensor& x)
   }
   const Tensor skip = block.projects ? block.skip(session, x, Activation::none) : x;
   session.run(ScaledSum{
-      .count = y.count(), .a = y.data(), .b = skip.data(), .a_scale = 1, .b_scale = 1, .y = y.data()});
-  session.run(Activate{.count = y.count(), .activation = Activation::relu, .x = y.data(), .y = y.data()});
+      .count = y.count(), .a = y.array(), .b = skip.array(), .a_scale = 1, .b_scale = 1, .y = y.array()});
+  session.run(Activate{.count = y.count(), .activation = Activation::relu, .x = y.array(), .y = y.array()});
   return y;
 }
 

@@ -94,11 +94,11 @@ void ClipBlock::apply(Session& session, const Tensor& x, const Call& call) const
     a.head_dim = call.head_channels;
     a.queries = a.keys = count;
     a.causal = call.causal;
-    a.q = {qkv.data(), count * 3 * width, 0, 3 * width};
+    a.q = {qkv.array(), count * 3 * width, 0, 3 * width};
     a.k = a.v = a.q;
-    a.k.data += width;
-    a.v.data += 2 * width;
-    a.y = normed.data();
+    a.k.data = a.k.data.at(width);
+    a.v.data = a.v.data.at(2 * width);
+    a.y = normed.array();
     a.y_outer_stride = count * width;
     a.y_token_stride = width;
     session.run(a);

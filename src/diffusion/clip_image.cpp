@@ -130,23 +130,23 @@ Tensor ClipImageEncoder::Network::tokens(Session& session, const Tensor& picture
                       .width = pictures.dim(2),
                       .channels = layers.channels,
                       .patch = layers.patch,
-                      .x = pictures.data(),
-                      .y = cut.data()});
+                      .x = pictures.array(),
+                      .y = cut.array()});
   const Tensor embedded =
       layers.patch_embedding(session, cut).reshaped({count, layers.grid, layers.grid, width});
   session.observe("patch_embed", embedded);
   Tensor all = session.empty({count * (patches + 1), width});
   session.run(CopyRows{.rows = count,
                        .width = width,
-                       .from = layers.class_token.data(),
+                       .from = layers.class_token.array(),
                        .from_pitch = 0,
-                       .to = all.data(),
+                       .to = all.array(),
                        .to_pitch = (patches + 1) * width});
   session.run(CopyRows{.rows = count,
                        .width = patches * width,
-                       .from = embedded.data(),
+                       .from = embedded.array(),
                        .from_pitch = patches * width,
-                       .to = all.data() + width,
+                       .to = all.array().at(width),
                        .to_pitch = (patches + 1) * width});
   return all;
 }
@@ -174,12 +174,12 @@ Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observe
     const Tensor pooled = session.empty({count, width});
     session.run(CopyRows{.rows = count,
                          .width = width,
-                         .from = x.data(),
+                         .from = x.array(),
                          .from_pitch = tokens * width,
-                         .to = pooled.data(),
+                         .to = pooled.array(),
                          .to_pitch = width});
     session.run(Linear{
-        .rows = count, .x = pooled.data(), .weight = layers.projection.weight.get(), .y = result.data()});
+        .rows = count, .x = pooled.array(), .weight = layers.projection.weight.get(), .y = result.array()});
   });
   return result;
 }

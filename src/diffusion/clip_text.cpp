@@ -125,10 +125,10 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
                              .activation = network_->activation};
   Session::run(network_->arena, observer, [&](Session& session) {
     const Tensor x = session.empty(tokens.shape());
-    session.run(CopyRows{.rows = 1, .width = x.count(), .from = tokens.data(), .to = x.data()});
+    session.run(Convert{.count = x.count(), .x = tokens.array(), .y = x.array()});
     for (size_t i = 0; i < layers.blocks.size(); ++i) {
       if (i + 1 == layers.blocks.size())
-        session.run(CopyRows{.rows = 1, .width = x.count(), .from = x.data(), .to = output.hidden.data()});
+        session.run(Convert{.count = x.count(), .x = x.array(), .y = output.hidden.array()});
       layers.blocks[i].apply(session, x, call);
     }
     const Tensor last = layer_norm(session, layers.final_norm, x);
@@ -138,15 +138,14 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
     for (int64_t row = 0; row < count; ++row) {
       const ClipTokenizer::Row& ids = rows[static_cast<size_t>(row)];
       const int64_t end = std::max_element(ids.begin(), ids.end()) - ids.begin();
-      session.run(CopyRows{.rows = 1,
-                           .width = width,
-                           .from = last.data() + (row * kContext + end) * width,
-                           .to = ends.data() + row * width});
+      session.run(Convert{.count = width,
+                          .x = last.array().at((row * kContext + end) * width),
+                          .y = ends.array().at(row * width)});
     }
     session.run(Linear{.rows = count,
-                       .x = ends.data(),
+                       .x = ends.array(),
                        .weight = layers.projection.weight.get(),
-                       .y = output.pooled.data()});
+                       .y = output.pooled.array()});
   });
   return output;
 }

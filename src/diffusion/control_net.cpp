@@ -55,7 +55,7 @@ Layers build(Loader& loader, const ImageUNetBuilder::HeadChannels& head_channels
 }
 
 Tensor with_silu(Session& session, Tensor x) {
-  session.run(Activate{.count = x.count(), .activation = Activation::silu, .x = x.data(), .y = x.data()});
+  session.run(Activate{.count = x.count(), .activation = Activation::silu, .x = x.array(), .y = x.array()});
   return x;
 }
 
@@ -75,9 +75,9 @@ Tensor repeated(Session& session, const Tensor& one, int64_t rows) {
   Tensor all = session.empty({rows, one.dim(1), one.dim(2), one.dim(3)});
   session.run(CopyRows{.rows = rows,
                        .width = one.count(),
-                       .from = one.data(),
+                       .from = one.array(),
                        .from_pitch = 0,
-                       .to = all.data(),
+                       .to = all.array(),
                        .to_pitch = one.count()});
   return all;
 }

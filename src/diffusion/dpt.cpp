@@ -191,7 +191,7 @@ Tensor doubled(Session& session, const Tensor& x) {
 }
 
 void relu(Session& session, const Tensor& x, const Tensor& y) {
-  session.run(Activate{.count = x.count(), .activation = Activation::relu, .x = x.data(), .y = y.data()});
+  session.run(Activate{.count = x.count(), .activation = Activation::relu, .x = x.array(), .y = y.array()});
 }
 
 Tensor apply(Session& session, const ResidualUnit& unit, const Tensor& x) {
@@ -215,17 +215,17 @@ Tensor DptHybrid::Network::tokens(Session& session, const Tensor& features) cons
   Tensor all = session.empty({count * (1 + pixels), width});
   session.run(CopyRows{.rows = count,
                        .width = width,
-                       .from = layers.class_token.data(),
+                       .from = layers.class_token.array(),
                        .from_pitch = 0,
-                       .to = all.data(),
+                       .to = all.array(),
                        .to_pitch = pitch});
   for (int64_t i = 0; i < count; ++i)
     session.run(ScaledSum{.count = pixels * width,
-                          .a = projected.data() + i * pixels * width,
-                          .b = positions.data(),
+                          .a = projected.array().at(i * pixels * width),
+                          .b = positions.array(),
                           .a_scale = 1,
                           .b_scale = 1,
-                          .y = all.data() + i * pitch + width});
+                          .y = all.array().at(i * pitch + width)});
   return all;
 }
 
@@ -239,8 +239,7 @@ std::array<Tensor, 2> DptHybrid::Network::transform(Session& session, const Tens
     for (size_t tap = 0; tap < tapped.size(); ++tap)
       if (options.taps[tap] == static_cast<int64_t>(i)) {
         tapped[tap] = session.empty(tokens.shape());
-        session.run(
-            CopyRows{.rows = 1, .width = tokens.count(), .from = tokens.data(), .to = tapped[tap].data()});
+        session.run(Convert{.count = tokens.count(), .x = tokens.array(), .y = tapped[tap].array()});
       }
   }
   return tapped;
@@ -252,11 +251,11 @@ Tensor DptHybrid::Network::reassemble(Session& session, const Reassemble& how, c
   const int64_t pixels = shape[1] * shape[2], width = layers.width;
   const Tensor both = session.empty({shape[0], shape[1], shape[2], 2 * width});
   for (int64_t i = 0; i < shape[0]; ++i) {
-    const float* from = tokens.data() + i * (1 + pixels) * width;
-    float* to = both.data() + i * pixels * 2 * width;
+    const ConstArray from = tokens.array().at(i * (1 + pixels) * width);
+    const Array to = both.array().at(i * pixels * 2 * width);
     session.run(CopyRows{.rows = pixels,
                          .width = width,
-                         .from = from + width,
+                         .from = from.at(width),
                          .from_pitch = width,
                          .to = to,
                          .to_pitch = 2 * width});
@@ -264,7 +263,7 @@ Tensor DptHybrid::Network::reassemble(Session& session, const Reassemble& how, c
                          .width = width,
                          .from = from,
                          .from_pitch = 0,
-                         .to = to + width,
+                         .to = to.at(width),
                          .to_pitch = 2 * width});
   }
   return how.projection(session, how.readout(session, both, Activation::gelu));
@@ -276,8 +275,12 @@ Tensor DptHybrid::Network::fuse(Session& session, const Fusion& fusion, const Te
   Tensor x = level;
   if (coarser.defined()) {
     x = apply(session, fusion.skip, level);
-    session.run(ScaledSum{
-        .count = x.count(), .a = x.data(), .b = coarser.data(), .a_scale = 1, .b_scale = 1, .y = x.data()});
+    session.run(ScaledSum{.count = x.count(),
+                          .a = x.array(),
+                          .b = coarser.array(),
+                          .a_scale = 1,
+                          .b_scale = 1,
+                          .y = x.array()});
   }
   x = apply(session, fusion.body, x);
   // Projection and enlargement may change places: the weights of a bilinear sample add up to 1.
@@ -325,7 +328,7 @@ Tensor DptHybrid::forward(const Tensor& pictures, const Observer& observer) {
   Tensor result = Tensor::empty(network_->backend, {shape[0], shape[1], shape[2], 1});
   Session::run(network_->arena, observer, [&](Session& session) {
     const Tensor depth = network_->depth(session, pictures);
-    session.run(CopyRows{.rows = 1, .width = depth.count(), .from = depth.data(), .to = result.data()});
+    session.run(Convert{.count = depth.count(), .x = depth.array(), .y = result.array()});
   });
   return result;
 }

@@ -281,10 +281,10 @@ void ImageToImage::distill(const Tensor& picture, const Distillation& how, Norma
       backend, picture.shape(),
       gradient_of_padding(d_input.to_host(), height, width, padded_height, padded_width));
   backend.run(ScaledSum{.count = gradient.count(),
-                        .a = d_picture.data(),
-                        .b = gradient.data(),
+                        .a = d_picture.array(),
+                        .b = gradient.array(),
                         .b_scale = 1,
-                        .y = d_picture.data()});
+                        .y = d_picture.array()});
 }
 
 const NoiseSchedule& ImageToImage::schedule() const {

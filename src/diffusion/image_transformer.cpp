@@ -58,10 +58,10 @@ Tensor ImageTransformer::operator()(Session& session, const Tensor& x,
   }
   Tensor y = session.empty(x.shape());
   session.run(Linear{.rows = tokens.dim(0),
-                     .x = tokens.data(),
+                     .x = tokens.array(),
                      .weight = out_.weight.get(),
-                     .residual = x.data(),
-                     .y = y.data()});
+                     .residual = x.array(),
+                     .y = y.array()});
   return y;
 }
 

@@ -22,7 +22,7 @@ class ImageTransformer {
   struct Block {
     NormLayer norm1, norm2, norm3;
     AttentionLayers self, cross;
-    FeedForward feed;
+    FeedForwardLayer feed;
   };
   void apply(Session& session, const Block& block, const Tensor& tokens, const Tensor& context_keys,
              int64_t pictures) const;

@@ -156,11 +156,11 @@ Tensor apply(Session& session, const Unit& unit, const Tensor& x, const Tensor& 
   a.height = x.dim(1);
   a.width = x.dim(2);
   a.dilation = a.pad_top = a.pad_bottom = a.pad_left = a.pad_right = unit.dilation;
-  a.x = x.data();
+  a.x = x.array();
   a.weight = unit.layer.weight.get();
   a.activation = Activation::relu;
-  if (residual.defined()) a.residual = residual.data();
-  a.y = y.data();
+  if (residual.defined()) a.residual = residual.array();
+  a.y = y.array();
   session.run(a);
   return y;
 }
@@ -218,7 +218,7 @@ Tensor U2Net::forward(const Tensor& pictures) {
   Tensor result = Tensor::empty(state_->backend, {shape[0], shape[1], shape[2], 1});
   Session::run(state_->arena, {}, [&](Session& session) {
     const Tensor logits = state_->logits(session, pictures);
-    session.run(CopyRows{.rows = 1, .width = logits.count(), .from = logits.data(), .to = result.data()});
+    session.run(Convert{.count = logits.count(), .x = logits.array(), .y = result.array()});
   });
   return result;
 }

@@ -54,17 +54,17 @@ void attend(Session& session, const AttentionLayers& layers, const Tensor& queri
   Attention a = sequences;
   a.heads = layers.heads;
   a.head_dim = channels / layers.heads;
-  a.q.data = q.data();
-  a.y = q.data();
+  a.q.data = q.array();
+  a.y = queries.array();  // whose place is free now
   a.y_outer_stride = a.q.outer_stride;
   a.y_inner_stride = a.q.inner_stride;
   a.y_token_stride = a.q.token_stride;
   const Attention::Operand& k = sequences.k;
-  a.k = {key_values.data(), 2 * k.outer_stride, 2 * k.inner_stride, 2 * k.token_stride};
+  a.k = {key_values.array(), 2 * k.outer_stride, 2 * k.inner_stride, 2 * k.token_stride};
   a.v = a.k;
-  a.v.data += channels;
+  a.v.data = a.v.data.at(channels);
   session.run(a);
-  layers.to_out.add_to(session, q, tokens);
+  layers.to_out.add_to(session, queries, tokens);
 }
 
 Attention over_pixels(int64_t pictures, int64_t pixels, int64_t channels, int64_t keys) {
@@ -77,7 +77,7 @@ Attention over_pixels(int64_t pictures, int64_t pixels, int64_t channels, int64_
   return sequences;
 }
 
-FeedForward load_feed_forward(const Loader& loader, int64_t channels) {
+FeedForwardLayer load_feed_forward(const Loader& loader, int64_t channels) {
   const int64_t inner =
       loader.extent({{"net.2.weight", 1, 1}, {"net.0.proj.bias", 0, 2}, {"net.0.proj.weight", 0, 2}});
   return {loader.linear("net.0.proj", channels, 2 * inner), loader.linear("net.2", inner, channels)};

@@ -36,13 +36,14 @@ struct AttentionLayers {
   static AttentionLayers load(const Loader& loader, int64_t channels, int64_t context_width, int64_t heads);
 };
 
-// tokens += to_out(attention(to_q(queries), keys, values)). key_values: from to_key_value. `sequences` tells
-// outer, inner, queries, keys, and in q and k the strides of a token that is `channels` floats long.
+// tokens += to_out(attention(to_q(queries), keys, values)). key_values: from to_key_value. `queries` is
+// overwritten. `sequences` tells outer, inner, queries, keys, and in q and k the strides of a token that is
+// `channels` floats long.
 void attend(Session& session, const AttentionLayers& layers, const Tensor& queries, const Tensor& key_values,
             const Tensor& tokens, const Attention& sequences);
 // The sequences are the pixels of each picture, keys those of the same or `keys` tokens of a context each.
 Attention over_pixels(int64_t pictures, int64_t pixels, int64_t channels, int64_t keys);
 
-FeedForward load_feed_forward(const Loader& loader, int64_t channels);
+FeedForwardLayer load_feed_forward(const Loader& loader, int64_t channels);
 
 }  // namespace eg4d

@@ -18,11 +18,11 @@ void add_residuals(Session& session, const UNetResiduals& residuals, const UNetE
       throw Error(fmt::format("a ControlNet's numbers are {}, the network's {}", to_string(residual.shape()),
                               to_string(to.shape())));
     session.run(ScaledSum{.count = to.count(),
-                          .a = to.data(),
-                          .b = residual.data(),
+                          .a = to.array(),
+                          .b = residual.array(),
                           .a_scale = 1,
                           .b_scale = residuals.scale,
-                          .y = to.data()});
+                          .y = to.array()});
   };
   const UNetEncoded& values = residuals.values;
   if (values.skips.size() != encoded.skips.size())

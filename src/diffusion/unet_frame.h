@@ -215,10 +215,14 @@ Tensor unet_embedding(Session& session, const Layers& layers, const Tensor& sinu
   Tensor sum = layers.time_second(session, layers.time_first(session, sinusoids, Activation::silu));
   session.observe("time_embed", sum);
   session.observe("label_emb", label);
-  session.run(ScaledSum{
-      .count = sum.count(), .a = sum.data(), .b = label.data(), .a_scale = 1, .b_scale = 1, .y = sum.data()});
+  session.run(ScaledSum{.count = sum.count(),
+                        .a = sum.array(),
+                        .b = label.array(),
+                        .a_scale = 1,
+                        .b_scale = 1,
+                        .y = sum.array()});
   session.run(
-      Activate{.count = sum.count(), .activation = Activation::silu, .x = sum.data(), .y = sum.data()});
+      Activate{.count = sum.count(), .activation = Activation::silu, .x = sum.array(), .y = sum.array()});
   return sum;
 }
 
@@ -283,7 +287,7 @@ void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNe
   }
   group_norm(session, layers.out_norm, h, h, {.activation = Activation::silu});
   h = layers.out_convolution(session, h);
-  session.run(CopyRows{.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
+  session.run(Convert{.count = h.count(), .x = h.array(), .y = result.array()});
 }
 
 // Throws Error unless x is [rows,H,W,in] with sides that can be halved, and there is one time step or one per

@@ -171,9 +171,9 @@ CopyRows copy_of_means(const Tensor& from, const Tensor& to) {
   const int64_t width = std::min(from.dim(3), to.dim(3));
   return {.rows = from.count() / from.dim(3),
           .width = width,
-          .from = from.data(),
+          .from = from.array(),
           .from_pitch = from.dim(3),
-          .to = to.data(),
+          .to = to.array(),
           .to_pitch = to.dim(3)};
 }
 
@@ -187,7 +187,7 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
                                                      pictures.dim(2) / multiple, layers.out.out});
   Session::run(network_->arena, {}, [&](Session& session) {
     const Tensor h = network_->forward(session, pictures, nullptr);
-    session.run(CopyRows{.rows = 1, .width = h.count(), .from = h.data(), .to = result.data()});
+    session.run(Convert{.count = h.count(), .x = h.array(), .y = result.array()});
   });
   return result;
 }
@@ -302,7 +302,8 @@ size_t AutoencoderDecoder::activation_bytes() const {
 Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents, float latent_scale) const {
   const int64_t frames = latents.dim(0);
   Tensor h = session.empty(latents.shape());
-  session.run(ScaledSum{.count = h.count(), .a = latents.data(), .a_scale = 1 / latent_scale, .y = h.data()});
+  session.run(
+      ScaledSum{.count = h.count(), .a = latents.array(), .a_scale = 1 / latent_scale, .y = h.array()});
   if (post_quant) h = (*post_quant)(session, h);
   h = layers.in(session, h);
   session.observe("conv_in", h);
@@ -315,7 +316,7 @@ Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents
   }
   group_norm(session, layers.norm, h, h, {});
   session.observe("norm_out", h);
-  session.run(Activate{.count = h.count(), .activation = Activation::silu, .x = h.data(), .y = h.data()});
+  session.run(Activate{.count = h.count(), .activation = Activation::silu, .x = h.array(), .y = h.array()});
   h = layers.out(session, h);
   return layers.temporal ? layers.out_over_frames.over_frames(session, h, frames) : h;
 }
@@ -333,15 +334,12 @@ Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float l
     const int64_t count = std::min(piece, pictures - begin);
     Session::run(network_->arena, observer, [&](Session& session) {
       const Tensor part = session.empty({count, latents.dim(1), latents.dim(2), latents.dim(3)});
-      session.run(CopyRows{.rows = 1,
-                           .width = count * latent_floats,
-                           .from = latents.data() + begin * latent_floats,
-                           .to = part.data()});
+      session.run(Convert{
+          .count = count * latent_floats, .x = latents.array().at(begin * latent_floats), .y = part.array()});
       const Tensor decoded = network_->body(session, part, latent_scale);
-      session.run(CopyRows{.rows = 1,
-                           .width = count * picture_floats,
-                           .from = decoded.data(),
-                           .to = result.data() + begin * picture_floats});
+      session.run(Convert{.count = count * picture_floats,
+                          .x = decoded.array(),
+                          .y = result.array().at(begin * picture_floats)});
     });
   }
   return result;

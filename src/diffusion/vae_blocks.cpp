@@ -77,10 +77,10 @@ Attention AutoencoderMiddle::describe(const Tensor& x, const Tensor& query_key_v
   a.outer = x.dim(0);
   a.head_dim = channels;
   a.queries = a.keys = pixels;
-  a.q = {query_key_value.data(), pixels * 3 * channels, 0, 3 * channels};
+  a.q = {query_key_value.array(), pixels * 3 * channels, 0, 3 * channels};
   a.k = a.v = a.q;
-  a.k.data += channels;
-  a.v.data += 2 * channels;
+  a.k.data = a.k.data.at(channels);
+  a.v.data = a.v.data.at(2 * channels);
   a.y_outer_stride = pixels * channels;
   a.y_token_stride = channels;
   return a;
@@ -96,13 +96,13 @@ Tensor AutoencoderMiddle::attend(Session& session, const Tensor& x, Passed* pass
       passed->query_key_value = qkv;
     }
     Attention a = describe(x, qkv);
-    a.y = normed.data();
+    a.y = normed.array();
     session.run(a);
     session.run(Linear{.rows = a.outer * a.queries,
-                       .x = normed.data(),
+                       .x = normed.array(),
                        .weight = out_.weight.get(),
-                       .residual = x.data(),
-                       .y = y.data()});
+                       .residual = x.array(),
+                       .y = y.array()});
   }
   return y;
 }

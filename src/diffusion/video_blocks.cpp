@@ -88,9 +88,9 @@ TransformerConstants VideoTransformer::constants(Session& session, const Tensor&
   const Tensor first = session.empty({videos, width});
   session.run(CopyRows{.rows = videos,
                        .width = width,
-                       .from = context.data(),
+                       .from = context.array(),
                        .from_pitch = frames * width,
-                       .to = first.data(),
+                       .to = first.array(),
                        .to_pitch = width});
   TransformerConstants constants;
   for (size_t i = 0; i < depth(); ++i) {
@@ -108,14 +108,11 @@ void VideoTransformer::spatial(Session& session, const Block& block, const Tenso
   const Attention sequences = over_pixels(pictures, pixels, channels_, pixels);
   {
     const Tensor queries = layer_norm(session, block.norm1, tokens);
-    if (call.injection) {
-      const Tensor mixed =
-          call.injection->keys_and_values(session, call.first_injection_layer + depth, tokens);
-      const Tensor normed = layer_norm(session, block.norm1, mixed);
-      attend(session, block.self, queries, block.self.to_key_value(session, normed), tokens, sequences);
-    } else {
-      attend(session, block.self, queries, block.self.to_key_value(session, queries), tokens, sequences);
-    }
+    const Tensor keys = call.injection
+                            ? call.injection->normed_for_keys(
+                                  session, block.norm1, call.first_injection_layer + depth, tokens, queries)
+                            : queries;
+    attend(session, block.self, queries, block.self.to_key_value(session, keys), tokens, sequences);
   }
   const Tensor normed =
       layer_norm(session, block.norm3, tokens,
@@ -169,10 +166,10 @@ Tensor VideoTransformer::operator()(Session& session, const Tensor& x, const Cal
   }
   Tensor y = session.empty(x.shape());
   session.run(Linear{.rows = tokens.dim(0),
-                     .x = tokens.data(),
+                     .x = tokens.array(),
                      .weight = out_.weight.get(),
-                     .residual = x.data(),
-                     .y = y.data()});
+                     .residual = x.array(),
+                     .y = y.array()});
   session.observe(path_.substr(0, path_.size() - 1), y);
   return y;
 }

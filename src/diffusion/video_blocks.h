@@ -60,7 +60,7 @@ class VideoTransformer {
     NormLayer norm1, norm3, norm_in;  // norm_in and feed_in: only over the frames
     AttentionLayers self;
     LinearLayer cross_value, cross_out;
-    FeedForward feed, feed_in;
+    FeedForwardLayer feed, feed_in;
   };
   Block make_block(const Loader& loader, int64_t context_width, bool temporal) const;
   void spatial(Session& session, const Block& block, const Tensor& tokens, const Call& call, size_t depth,

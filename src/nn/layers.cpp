@@ -20,13 +20,13 @@ int64_t rows_of(const Tensor& x) {
 Tensor LinearLayer::operator()(Session& session, const Tensor& x, Activation activation) const {
   Tensor y = session.empty(with_last(x, out));
   session.run(Linear{
-      .rows = rows_of(x), .x = x.data(), .weight = weight.get(), .activation = activation, .y = y.data()});
+      .rows = rows_of(x), .x = x.array(), .weight = weight.get(), .activation = activation, .y = y.array()});
   return y;
 }
 
 void LinearLayer::add_to(Session& session, const Tensor& x, const Tensor& y) const {
-  session.run(
-      Linear{.rows = rows_of(x), .x = x.data(), .weight = weight.get(), .residual = y.data(), .y = y.data()});
+  session.run(Linear{
+      .rows = rows_of(x), .x = x.array(), .weight = weight.get(), .residual = y.array(), .y = y.array()});
 }
 
 void LinearLayer::backward(Session& session, const Tensor& d_y, const Tensor& d_x) const {
@@ -42,7 +42,7 @@ Convolution ConvolutionLayer::describe(const Tensor& x) const {
   a.width = x.dim(2);
   a.pad_top = a.pad_bottom = kernel_height / 2;
   a.pad_left = a.pad_right = kernel_width / 2;
-  a.x = x.data();
+  a.x = x.array();
   a.weight = weight.get();
   return a;
 }
@@ -58,15 +58,15 @@ Convolution ConvolutionLayer::describe_over_frames(const Tensor& x, int64_t fram
 Tensor ConvolutionLayer::operator()(Session& session, const Tensor& x) const {
   Tensor y = session.empty(with_last(x, out));
   Convolution a = describe(x);
-  a.y = y.data();
+  a.y = y.array();
   session.run(a);
   return y;
 }
 
 void ConvolutionLayer::add(Session& session, const Tensor& x, const Tensor& residual, const Tensor& y) const {
   Convolution a = describe(x);
-  a.residual = residual.data();
-  a.y = y.data();
+  a.residual = residual.array();
+  a.y = y.array();
   session.run(a);
 }
 
@@ -82,7 +82,7 @@ Tensor ConvolutionLayer::halve(Session& session, const Tensor& x, Padding paddin
   const int64_t height = convolution_extent(a.height, kernel_height, a.pad_top, a.pad_bottom, a.stride);
   const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
   Tensor y = session.empty({a.batch, height, width, out});
-  a.y = y.data();
+  a.y = y.array();
   session.run(a);
   return y;
 }
@@ -99,7 +99,7 @@ void ConvolutionLayer::halve_backward(Session& session, const Tensor& d_y, const
 Tensor ConvolutionLayer::over_frames(Session& session, const Tensor& x, int64_t frames) const {
   Tensor y = session.empty(with_last(x, out));
   Convolution a = describe_over_frames(x, frames);
-  a.y = y.data();
+  a.y = y.array();
   session.run(a);
   return y;
 }
@@ -107,8 +107,8 @@ Tensor ConvolutionLayer::over_frames(Session& session, const Tensor& x, int64_t 
 void ConvolutionLayer::add_over_frames(Session& session, const Tensor& x, const Tensor& y,
                                        int64_t frames) const {
   Convolution a = describe_over_frames(x, frames);
-  a.residual = y.data();
-  a.y = y.data();
+  a.residual = y.array();
+  a.y = y.array();
   session.run(a);
 }
 
@@ -125,10 +125,10 @@ GroupNorm describe_norm(const NormLayer& layer, const Tensor& x, const GroupNorm
   a.channels = x.dim(3);
   a.groups = kGroups;
   a.epsilon = layer.epsilon;
-  a.x = x.data();
+  a.x = x.array();
   a.scale = layer.scale.data();
   a.shift = layer.shift.data();
-  if (use.add.defined()) a.add = use.add.data();
+  if (use.add.defined()) a.add = use.add.array();
   a.add_positions = pixels;
   a.activation = use.activation;
   return a;
@@ -139,7 +139,7 @@ GroupNorm describe_norm(const NormLayer& layer, const Tensor& x, const GroupNorm
 void group_norm(Session& session, const NormLayer& layer, const Tensor& x, const Tensor& y,
                 const GroupNormUse& use) {
   GroupNorm a = describe_norm(layer, x, use);
-  a.y = y.data();
+  a.y = y.array();
   session.run(a);
 }
 
@@ -154,51 +154,50 @@ Tensor group_norm(Session& session, const NormLayer& layer, const Tensor& x, con
   return y;
 }
 
-Tensor layer_norm(Session& session, const NormLayer& layer, const Tensor& x, const LayerNormUse& use) {
-  Tensor y = session.empty(x.shape());
+LayerNorm describe_layer_norm(const NormLayer& layer, const Tensor& x, const Tensor& y) {
   LayerNorm a;
   a.rows = rows_of(x);
   a.width = x.shape().back();
   a.epsilon = layer.epsilon;
-  a.x = x.data();
+  a.x = x.array();
   a.scale = layer.scale.data();
   a.shift = layer.shift.data();
+  a.y = y.array();
+  return a;
+}
+
+Tensor layer_norm(Session& session, const NormLayer& layer, const Tensor& x, const LayerNormUse& use) {
+  Tensor y = session.empty(x.shape());
+  LayerNorm a = describe_layer_norm(layer, x, y);
   if (use.add.defined()) {
-    a.add = use.add.data();
+    a.add = use.add.array();
     a.rows_per_add = use.rows_per_add;
     a.add_rows = use.add.dim(0);
-    a.sum = use.sum.data();
+    a.sum = use.sum.array();
   }
-  a.y = y.data();
   session.run(a);
   return y;
 }
 
 // ---------------------------------------------------------------- the rest
 
-void FeedForward::add_to(Session& session, const Tensor& x, const Tensor& y) const {
-  constexpr int64_t kPieceFloats = int64_t{1} << 24;
-  const int64_t rows = rows_of(x), inner = narrow.in;
-  const int64_t piece = std::clamp<int64_t>(kPieceFloats / (3 * inner), std::min<int64_t>(rows, 256), rows);
-  const Tensor wide = session.empty({piece, 2 * inner}), gated = session.empty({piece, inner});
-  for (int64_t begin = 0; begin < rows; begin += piece) {
-    const int64_t count = std::min(piece, rows - begin);
-    session.run(Linear{
-        .rows = count, .x = x.data() + begin * widen.in, .weight = widen.weight.get(), .y = wide.data()});
-    session.run(Geglu{.rows = count, .width = inner, .x = wide.data(), .y = gated.data()});
-    float* to = y.data() + begin * narrow.out;
-    session.run(
-        Linear{.rows = count, .x = gated.data(), .weight = narrow.weight.get(), .residual = to, .y = to});
-  }
+void FeedForwardLayer::add_to(Session& session, const Tensor& x, const Tensor& y) const {
+  session.run(FeedForward{.rows = rows_of(x),
+                          .inner = narrow.in,
+                          .x = x.array(),
+                          .widen = widen.weight.get(),
+                          .narrow = narrow.weight.get(),
+                          .residual = y.array(),
+                          .y = y.array()});
 }
 
 void blend(Session& session, const Tensor& a, const Tensor& b, float weight, const Tensor& to) {
   session.run(ScaledSum{.count = a.count(),
-                        .a = a.data(),
-                        .b = b.data(),
+                        .a = a.array(),
+                        .b = b.array(),
                         .a_scale = weight,
                         .b_scale = 1 - weight,
-                        .y = to.data()});
+                        .y = to.array()});
 }
 
 Tensor concatenate_channels(Session& session, const Tensor& a, const Tensor& b) {
@@ -206,15 +205,15 @@ Tensor concatenate_channels(Session& session, const Tensor& a, const Tensor& b) 
   Tensor y = session.empty(with_last(a, first + second));
   session.run(CopyRows{.rows = rows_of(a),
                        .width = first,
-                       .from = a.data(),
+                       .from = a.array(),
                        .from_pitch = first,
-                       .to = y.data(),
+                       .to = y.array(),
                        .to_pitch = first + second});
   session.run(CopyRows{.rows = rows_of(b),
                        .width = second,
-                       .from = b.data(),
+                       .from = b.array(),
                        .from_pitch = second,
-                       .to = y.data() + first,
+                       .to = y.array().at(first),
                        .to_pitch = first + second});
   return y;
 }
@@ -225,8 +224,8 @@ Tensor upsample(Session& session, const Tensor& x) {
                        .height = x.dim(1),
                        .width = x.dim(2),
                        .channels = x.dim(3),
-                       .x = x.data(),
-                       .y = y.data()});
+                       .x = x.array(),
+                       .y = y.array()});
   return y;
 }
 
@@ -239,8 +238,8 @@ Tensor resize_features(Session& session, const Tensor& x, int64_t height, int64_
                              .channels = x.dim(3),
                              .out_height = height,
                              .out_width = width,
-                             .x = x.data(),
-                             .y = y.data(),
+                             .x = x.array(),
+                             .y = y.array(),
                              .align_corners = align_corners});
   return y;
 }
@@ -255,8 +254,8 @@ Tensor max_pool(Session& session, const Tensor& x, int64_t kernel) {
   a.out_height = pool_extent(a.height, a.kernel, a.stride, false);
   a.out_width = pool_extent(a.width, a.kernel, a.stride, false);
   Tensor y = session.empty({a.batch, a.out_height, a.out_width, a.channels});
-  a.x = x.data();
-  a.y = y.data();
+  a.x = x.array();
+  a.y = y.array();
   session.run(a);
   return y;
 }

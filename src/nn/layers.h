@@ -78,9 +78,10 @@ struct LayerNormUse {
   Tensor sum = {};
 };
 Tensor layer_norm(Session& session, const NormLayer& layer, const Tensor& x, const LayerNormUse& use = {});
+LayerNorm describe_layer_norm(const NormLayer& layer, const Tensor& x, const Tensor& y);
 
-// Linear, GEGLU, linear. Long inputs go through in pieces, so that what lies between never becomes large.
-struct FeedForward {
+// Linear, GEGLU, linear.
+struct FeedForwardLayer {
   LinearLayer widen, narrow;                                              // widen.out = 2·narrow.in
   void add_to(Session& session, const Tensor& x, const Tensor& y) const;  // y = ff(x) + y
 };

@@ -46,6 +46,7 @@ class Tensor {
     return static_cast<T*>(raw());
   }
   void* raw() const { return memory_.get(); }
+  Array array() const { return {raw(), type_}; }  // for operations on activations
 
   // Explicit copies across the seam.
   template <class T = float>

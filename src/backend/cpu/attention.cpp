@@ -346,10 +346,10 @@ struct HeadPosition {
   HeadPosition(const Attention& a, int64_t index)
       : outer(index / a.heads / a.inner), inner(index / a.heads % a.inner), head(index % a.heads) {}
   const float* in(const Attention& a, const Attention::Operand& x) const {
-    return x.data + outer * x.outer_stride + inner * x.inner_stride + head * a.head_dim;
+    return x.data.f32() + outer * x.outer_stride + inner * x.inner_stride + head * a.head_dim;
   }
   float* out(const Attention& a) const {
-    return a.y + outer * a.y_outer_stride + inner * a.y_inner_stride + head * a.head_dim;
+    return a.y.f32() + outer * a.y_outer_stride + inner * a.y_inner_stride + head * a.head_dim;
   }
 };
 

@@ -28,9 +28,9 @@ struct Sequence {
     const auto begin = [&](const Attention::Operand& x) {
       return outer * x.outer_stride + inner * x.inner_stride + head;
     };
-    q = f.q.data + begin(f.q);
-    k = f.k.data + begin(f.k);
-    v = f.v.data + begin(f.v);
+    q = f.q.data.f32() + begin(f.q);
+    k = f.k.data.f32() + begin(f.k);
+    v = f.v.data.f32() + begin(f.v);
     d_y = a.d_y + outer * f.y_outer_stride + inner * f.y_inner_stride + head;
     d_q = a.d_q + begin(f.q);
     d_k = a.d_k + begin(f.k);

@@ -8,6 +8,7 @@
 #include "backend/cpu/memory.h"
 #include "backend/cpu/neural_kernels.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/rounded.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/splat_kernels.h"
 #include "core/error.h"
@@ -35,7 +36,10 @@ class CpuKernels {
   void operator()(const Attention& a) { cpu::attention(a, scratch_); }
   void operator()(const AttentionBackward& a) { cpu::attention_backward(a, scratch_); }
   void operator()(const Geglu& a) { cpu::geglu(a); }
+  void operator()(const FeedForward& a) { cpu::feed_forward(a, onednn, scratch_); }
+  void operator()(const MixedNorm& a) { cpu::mixed_norm(a, scratch_); }
   void operator()(const ScaledSum& a) { cpu::scaled_sum(a); }
+  void operator()(const Convert& a) { cpu::convert(a); }
   void operator()(const Activate& a) { cpu::activate(a); }
   void operator()(const Upsample& a) { cpu::upsample(a); }
   void operator()(const ResizeFeatures& a) { cpu::resize_features(a); }
@@ -89,11 +93,12 @@ class CpuRecording final : public Recording {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(bool guard) : memory_(guard), kernels_(memory_), guarded_(guard) {}
+  explicit CpuBackend(const CpuBackendOptions& options)
+      : options_(options), memory_(options.guard_memory), kernels_(memory_) {}
 
   std::string name() const override {
     return fmt::format("cpu ({} thread{}{})", thread_count(), thread_count() == 1 ? "" : "s",
-                       guarded_ ? ", guarded memory" : "");
+                       options_.guard_memory ? ", guarded memory" : "");
   }
   void* allocate(size_t bytes) override {
     refuse_while_recording("allocate memory");
@@ -132,7 +137,14 @@ class CpuBackend final : public Backend {
       return;
     }
     MemoryAccess access(memory_);
-    std::visit(kernels_, operation);
+    if (cpu::takes_only_f32(operation)) {
+      std::visit(kernels_, operation);
+      return;
+    }
+    if (!options_.emulate_half)
+      throw Error(fmt::format("the processor computes {} in f32 only; --precision f16 is for GPUs",
+                              name_of(operation)));
+    cpu::run_rounded(operation, memory_, [&](const Operation& wide) { std::visit(kernels_, wide); });
   }
 
   std::unique_ptr<Recording> record(const std::function<void()>& work) override {
@@ -163,18 +175,19 @@ class CpuBackend final : public Backend {
     if (recording_) throw std::logic_error(fmt::format("a recording cannot {}", what));
   }
 
+  const CpuBackendOptions options_;
   Memory memory_;
   CpuKernels kernels_;
-  bool guarded_;
   CpuRecording* recording_ = nullptr;  // of record(), while it runs
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
+  CpuBackendOptions chosen = options;
   const char* environment = std::getenv("EG4D_GUARD_MEMORY");
-  const bool guard = options.guard_memory || (environment && std::strcmp(environment, "1") == 0);
-  return std::make_unique<CpuBackend>(guard);
+  if (environment && std::strcmp(environment, "1") == 0) chosen.guard_memory = true;
+  return std::make_unique<CpuBackend>(chosen);
 }
 
 std::unique_ptr<Backend> make_backend(const std::string& device) {

@@ -18,8 +18,8 @@ namespace {
 
 void ScaleRows(const ScaleChannels& a, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
-    const float* x = a.x + r * a.channels;
-    float* y = a.y + r * a.channels;
+    const float* x = a.x.f32() + r * a.channels;
+    float* y = a.y.f32() + r * a.channels;
     for_lanes(a.channels, [&](auto d, int64_t c) HWY_ATTR {
       hn::StoreU(hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, a.scale + c), hn::LoadU(d, a.shift + c)), d,
                  y + c);
@@ -139,7 +139,7 @@ void scale_channels(const ScaleChannels& a) {
     const int64_t together = a.rows / kPixelsTogether, done = together * kPixelsTogether;
     scale_channels({together, kPixelsTogether * a.channels, a.x, scale.data(), shift.data(), a.y});
     scale_channels(
-        {a.rows - done, a.channels, a.x + done * a.channels, a.scale, a.shift, a.y + done * a.channels});
+        {a.rows - done, a.channels, a.x.at(done * a.channels), a.scale, a.shift, a.y.at(done * a.channels)});
     return;
   }
   parallel_for(a.rows, rows_per_chunk(a.channels), [&](int64_t begin, int64_t end) {

@@ -56,7 +56,7 @@ void GradientSums(const GroupNormBackward& a, const ChannelTerms& terms, int64_t
                   float* sums) {
   const GroupNorm& f = a.forward;
   for (int64_t p = begin; p < end; ++p) {
-    const float *x = f.x + p * f.channels, *d_y = a.d_y + p * f.channels;
+    const float *x = f.x.f32() + p * f.channels, *d_y = a.d_y + p * f.channels;
     for_lanes(f.channels, [&](auto d, int64_t c) HWY_ATTR {
       auto n = hn::Zero(d), d_u = hn::Zero(d);
       Normalized(d, f, terms, x, d_y, c, n, d_u);
@@ -70,7 +70,7 @@ void GradientSums(const GroupNormBackward& a, const ChannelTerms& terms, int64_t
 void AddGradients(const GroupNormBackward& a, const ChannelTerms& terms, int64_t begin, int64_t end) {
   const GroupNorm& f = a.forward;
   for (int64_t p = begin; p < end; ++p) {
-    const float *x = f.x + p * f.channels, *d_y = a.d_y + p * f.channels;
+    const float *x = f.x.f32() + p * f.channels, *d_y = a.d_y + p * f.channels;
     float* d_x = a.d_x + p * f.channels;
     for_lanes(f.channels, [&](auto d, int64_t c) HWY_ATTR {
       auto n = hn::Zero(d), d_u = hn::Zero(d);

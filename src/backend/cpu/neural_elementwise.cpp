@@ -37,8 +37,8 @@ HWY_INLINE void each(int64_t count, const float* a, const float* b, float* y, Bo
 void GegluRows(const Geglu& a, int64_t begin, int64_t end) {
   const Full d;
   for (int64_t r = begin; r < end; ++r) {
-    const float* x = a.x + r * 2 * a.width;
-    each(a.width, x, x + a.width, a.y + r * a.width,
+    const float* x = a.x.f32() + r * 2 * a.width;
+    each(a.width, x, x + a.width, a.y.f32() + r * a.width,
          [d](Vector value, Vector gate) { return hn::Mul(value, gelu(d, gate)); });
   }
 }
@@ -46,19 +46,19 @@ void GegluRows(const Geglu& a, int64_t begin, int64_t end) {
 void ScaledSumRange(const ScaledSum& a, int64_t begin, int64_t end) {
   const Full d;
   const Vector a_scale = hn::Set(d, a.a_scale), b_scale = hn::Set(d, a.b_scale);
-  if (a.b) {
-    each(end - begin, a.a + begin, a.b + begin, a.y + begin,
+  if (a.b.f32()) {
+    each(end - begin, a.a.f32() + begin, a.b.f32() + begin, a.y.f32() + begin,
          [=](Vector u, Vector v) { return hn::MulAdd(u, a_scale, hn::Mul(v, b_scale)); });
   } else {
-    each(end - begin, a.a + begin, a.a + begin, a.y + begin,
+    each(end - begin, a.a.f32() + begin, a.a.f32() + begin, a.y.f32() + begin,
          [=](Vector u, Vector) { return hn::Mul(u, a_scale); });
   }
 }
 
 void ActivateRange(const Activate& a, int64_t begin, int64_t end) {
   const Full d;
-  const float* x = a.x + begin;
-  float* y = a.y + begin;
+  const float* x = a.x.f32() + begin;
+  float* y = a.y.f32() + begin;
   switch (a.activation) {
     case Activation::none:
       each(end - begin, x, x, y, [](Vector v, Vector) { return v; });
@@ -142,6 +142,12 @@ void scaled_sum(const ScaledSum& a) {
   });
 }
 
+void convert(const Convert& a) {
+  parallel_for(a.count, int64_t{1} << 18, [&](int64_t begin, int64_t end) {
+    std::memcpy(a.y.f32() + begin, a.x.f32() + begin, static_cast<size_t>(end - begin) * sizeof(float));
+  });
+}
+
 void activate(const Activate& a) {
   parallel_for(a.count, kGrain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(ActivateRange)(a, begin, end);
@@ -165,9 +171,9 @@ void upsample(const Upsample& a) {
   const int64_t out_row = 2 * a.width * a.channels;
   parallel_for(a.batch * a.height, rows_per_chunk(out_row), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      float* first = a.y + r * 2 * out_row;
+      float* first = a.y.f32() + r * 2 * out_row;
       for (int64_t column = 0; column < a.width; ++column) {
-        const float* from = a.x + (r * a.width + column) * a.channels;
+        const float* from = a.x.f32() + (r * a.width + column) * a.channels;
         std::memcpy(first + 2 * column * a.channels, from, pixel);
         std::memcpy(first + (2 * column + 1) * a.channels, from, pixel);
       }
@@ -183,8 +189,8 @@ void patches(const Patches& a) {
       const int64_t picture = i / (rows * columns), row = i / columns % rows, column = i % columns;
       for (int64_t y = 0; y < a.patch; ++y) {
         const float* from =
-            a.x + ((picture * a.height + row * a.patch + y) * a.width + column * a.patch) * a.channels;
-        std::memcpy(a.y + (i * a.patch + y) * line, from, static_cast<size_t>(line) * sizeof(float));
+            a.x.f32() + ((picture * a.height + row * a.patch + y) * a.width + column * a.patch) * a.channels;
+        std::memcpy(a.y.f32() + (i * a.patch + y) * line, from, static_cast<size_t>(line) * sizeof(float));
       }
     }
   });
@@ -193,13 +199,14 @@ void patches(const Patches& a) {
 void copy_rows(const CopyRows& a) {
   if (a.rows == 1) {  // one long row: split it
     parallel_for(a.width, kGrain, [&](int64_t begin, int64_t end) {
-      std::memmove(a.to + begin, a.from + begin, static_cast<size_t>(end - begin) * sizeof(float));
+      std::memmove(a.to.f32() + begin, a.from.f32() + begin,
+                   static_cast<size_t>(end - begin) * sizeof(float));
     });
     return;
   }
   parallel_for(a.rows, rows_per_chunk(a.width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      std::memcpy(a.to + r * a.to_pitch, a.from + r * a.from_pitch,
+      std::memcpy(a.to.f32() + r * a.to_pitch, a.from.f32() + r * a.from_pitch,
                   static_cast<size_t>(a.width) * sizeof(float));
   });
 }

@@ -22,8 +22,12 @@ void layer_norm(const LayerNorm&);
 void attention(const Attention&, Scratch& scratch);
 void attention_backward(const AttentionBackward&, Scratch& scratch);
 
+class OneDnn;
+void feed_forward(const FeedForward&, OneDnn& onednn, Scratch& scratch);  // and mixed_norm: feed_forward.cpp
+void mixed_norm(const MixedNorm&, Scratch& scratch);
 void geglu(const Geglu&);
 void scaled_sum(const ScaledSum&);
+void convert(const Convert&);
 void activate(const Activate&);
 void upsample(const Upsample&);
 void relu_backward(const float* y, const float* d_y, float* d_x, int64_t count);  // d_x = d_y where y > 0

@@ -38,8 +38,8 @@ void ChannelSums(const GroupNorm& a, int64_t sample, int64_t begin, int64_t end,
                  float* sum, float* square) {
   for (int64_t p = begin; p < end; ++p) {
     const int64_t position = sample * a.positions + p;
-    const float* x = a.x + position * a.channels;
-    const float* add = a.add ? a.add + position / a.add_positions * a.channels : nullptr;
+    const float* x = a.x.f32() + position * a.channels;
+    const float* add = a.add.f32() ? a.add.f32() + position / a.add_positions * a.channels : nullptr;
     each(a.channels, [=](auto d, int64_t c) HWY_ATTR {
       auto v = hn::LoadU(d, x + c);
       if (add) v = hn::Add(v, hn::LoadU(d, add + c));
@@ -53,11 +53,11 @@ void ChannelSums(const GroupNorm& a, int64_t sample, int64_t begin, int64_t end,
 // y = activation((x + add)·gain + offset) for positions [begin,end) counted through the batch.
 void Normalize(const GroupNorm& a, int64_t begin, int64_t end, const float* gains, const float* offsets) {
   for (int64_t position = begin; position < end; ++position) {
-    const float* x = a.x + position * a.channels;
-    const float* add = a.add ? a.add + position / a.add_positions * a.channels : nullptr;
+    const float* x = a.x.f32() + position * a.channels;
+    const float* add = a.add.f32() ? a.add.f32() + position / a.add_positions * a.channels : nullptr;
     const float* gain = gains + position / a.positions * a.channels;
     const float* offset = offsets + position / a.positions * a.channels;
-    float* y = a.y + position * a.channels;
+    float* y = a.y.f32() + position * a.channels;
     const Activation activation = a.activation;
     each(a.channels, [=](auto d, int64_t c) HWY_ATTR {
       auto v = hn::LoadU(d, x + c);
@@ -89,17 +89,17 @@ HWY_INLINE float sum_of(int64_t count, const float* x, float mean, bool squared)
 
 void LayerNormRows(const LayerNorm& a, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
-    const float* x = a.x + r * a.width;
-    float* y = a.y + r * a.width;
-    if (a.add) {
-      float* sum = a.sum ? a.sum + r * a.width : y;
-      const float* add = a.add + r / a.rows_per_add % a.add_rows * a.width;
+    const float* x = a.x.f32() + r * a.width;
+    float* y = a.y.f32() + r * a.width;
+    if (a.add.f32()) {
+      float* sum = a.sum.f32() ? a.sum.f32() + r * a.width : y;
+      const float* add = a.add.f32() + r / a.rows_per_add % a.add_rows * a.width;
       each(a.width, [=](auto d, int64_t c) HWY_ATTR {
         hn::StoreU(hn::Add(hn::LoadU(d, x + c), hn::LoadU(d, add + c)), d, sum + c);
       });
       x = sum;
-    } else if (a.sum && a.sum != a.x) {
-      float* sum = a.sum + r * a.width;
+    } else if (a.sum.f32() && a.sum.f32() != a.x.f32()) {
+      float* sum = a.sum.f32() + r * a.width;
       each(a.width, [=](auto d, int64_t c) HWY_ATTR { hn::StoreU(hn::LoadU(d, x + c), d, sum + c); });
     }
     const float width = static_cast<float>(a.width);
@@ -181,7 +181,8 @@ GroupStatistics group_statistics(const GroupNorm& a) {
     const int64_t position = sample * a.positions;
     for (int64_t c = 0; c < a.channels; ++c)
       pivot[static_cast<size_t>(sample * a.channels + c)] =
-          a.x[position * a.channels + c] + (a.add ? a.add[position / a.add_positions * a.channels + c] : 0);
+          a.x.f32()[position * a.channels + c] +
+          (a.add.f32() ? a.add.f32()[position / a.add_positions * a.channels + c] : 0);
   }
   parallel_for(a.batch * chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

@@ -188,14 +188,14 @@ void OneDnn::linear(const Linear& a) {
   const Weight& weight = weight_of(a.weight);
   const int64_t in = weight.shape_.in(), out = weight.shape_.out();
   if (a.rows == 0) return;
-  prepare_residual(a.residual, a.y, a.rows * out);
+  prepare_residual(a.residual.f32(), a.y.f32(), a.rows * out);
   const int64_t piece = weight.shape_.bf16 ? std::max<int64_t>(kRoundedElements / in, 1) : a.rows;
   for (int64_t begin = 0; begin < a.rows; begin += piece) {
     const int64_t rows = std::min(piece, a.rows - begin);
     const Primitive& primitive =
-        state_->primitives.linear(weight.shape_, rows, a.activation, a.residual != nullptr);
-    state_->execute(primitive, weight, state_->operand(weight, a.x + begin * in, rows * in),
-                    a.y + begin * out);
+        state_->primitives.linear(weight.shape_, rows, a.activation, static_cast<bool>(a.residual));
+    state_->execute(primitive, weight, state_->operand(weight, a.x.f32() + begin * in, rows * in),
+                    a.y.f32() + begin * out);
   }
 }
 
@@ -217,15 +217,16 @@ void OneDnn::convolution(const Convolution& a) {
   if (a.batch == 0 || out.height <= 0 || out.width <= 0) return;
   const int64_t in_image = a.height * a.width * weight.shape_.in(),
                 out_image = out.height * out.width * weight.shape_.out();
-  prepare_residual(a.residual, a.y, a.batch * out_image);
+  prepare_residual(a.residual.f32(), a.y.f32(), a.batch * out_image);
   Convolution piece = a;
   if (weight.shape_.bf16) piece.batch = std::clamp<int64_t>(kRoundedElements / in_image, 1, a.batch);
   for (int64_t begin = 0, step = piece.batch; begin < a.batch; begin += step) {
     piece.batch = std::min(step, a.batch - begin);
-    const Primitive& primitive = state_->primitives.convolution(weight.shape_, piece, a.residual != nullptr);
+    const Primitive& primitive =
+        state_->primitives.convolution(weight.shape_, piece, static_cast<bool>(a.residual));
     state_->execute(primitive, weight,
-                    state_->operand(weight, a.x + begin * in_image, piece.batch * in_image),
-                    a.y + begin * out_image);
+                    state_->operand(weight, a.x.f32() + begin * in_image, piece.batch * in_image),
+                    a.y.f32() + begin * out_image);
   }
 }
 
@@ -240,7 +241,7 @@ void OneDnn::convolution_backward(const ConvolutionBackward& a) {
   const float* d_y = a.d_y;
   if (forward.activation == Activation::relu) {
     auto* masked = static_cast<float*>(state_->masked.get(static_cast<size_t>(out_count) * sizeof(float)));
-    relu_backward(forward.y, a.d_y, masked, out_count);
+    relu_backward(forward.y.f32(), a.d_y, masked, out_count);
     d_y = masked;
   }
   // oneDNN's gradient cannot be added to what is there.

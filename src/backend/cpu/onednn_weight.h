@@ -51,7 +51,12 @@ class WeightCopies {
 class Weight final : public PackedWeight {
  public:
   Weight(WeightShape shape, CopyBudget& budget)
-      : shape_(std::move(shape)), forward_(budget), backward_(budget), memory_(budget.memory) {}
+      : PackedWeight({shape.in(), shape.out(), shape.linear() ? 1 : shape.kernel_height(),
+                      shape.linear() ? 1 : shape.kernel_width()}),
+        shape_(std::move(shape)),
+        forward_(budget),
+        backward_(budget),
+        memory_(budget.memory) {}
   ~Weight() override { memory_.release(bias_); }
   Weight(const Weight&) = delete;
   Weight& operator=(const Weight&) = delete;

@@ -23,7 +23,7 @@ struct Window {
   Window(const MaxPool& a, int64_t picture, int64_t row, int64_t column) {
     const int64_t top = row * a.stride, left = column * a.stride;
     offset = ((picture * a.height + top) * a.width + left) * a.channels;
-    first = a.x + offset;
+    first = a.x.f32() + offset;
     rows = std::min(a.kernel, a.height - top);
     columns = std::min(a.kernel, a.width - left);
   }
@@ -39,7 +39,7 @@ void MaxPoolRows(const MaxPool& a, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
     for (int64_t column = 0; column < a.out_width; ++column) {
       const Window window(a, r / a.out_height, r % a.out_height, column);
-      float* y = a.y + (r * a.out_width + column) * a.channels;
+      float* y = a.y.f32() + (r * a.out_width + column) * a.channels;
       for_lanes(a.channels, [&](auto d, int64_t c) HWY_ATTR {
         auto best = hn::LoadU(d, window.first + c);
         for (int64_t i = 0; i < window.rows; ++i)
@@ -106,13 +106,13 @@ struct Between {
 void ResizeRows(const ResizeFeatures& a, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
     const Between rows(r % a.out_height, a.height, a.out_height, a.align_corners);
-    const float* picture = a.x + r / a.out_height * a.height * a.width * a.channels;
+    const float* picture = a.x.f32() + r / a.out_height * a.height * a.width * a.channels;
     const float* upper = picture + rows.low * a.width * a.channels;
     const float* lower = picture + rows.high * a.width * a.channels;
     for (int64_t column = 0; column < a.out_width; ++column) {
       const Between columns(column, a.width, a.out_width, a.align_corners);
       const int64_t left = columns.low * a.channels, right = columns.high * a.channels;
-      float* y = a.y + (r * a.out_width + column) * a.channels;
+      float* y = a.y.f32() + (r * a.out_width + column) * a.channels;
       for_lanes(a.channels, [&](auto d, int64_t c) HWY_ATTR {
         const auto across = hn::Set(d, columns.share), across_rest = hn::Set(d, 1 - columns.share);
         const auto down = hn::Set(d, rows.share), down_rest = hn::Set(d, 1 - rows.share);
