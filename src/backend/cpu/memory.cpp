@@ -20,8 +20,8 @@ size_t round_up(size_t bytes, size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-Error out_of_memory(size_t bytes) {
-  return Error(
+OutOfMemory out_of_memory(size_t bytes) {
+  return OutOfMemory(
       fmt::format("out of memory: could not allocate {} MiB; use a smaller model or fewer, smaller pictures",
                   bytes >> 20));
 }
