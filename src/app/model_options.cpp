@@ -8,12 +8,10 @@ void ModelOptions::declare(Arguments& arguments) {
                          {"refined", WhichModel::refined},
                          {"best", WhichModel::best},
                          {"last", WhichModel::last}},
-                        "of the models in a run folder: of refine; best or last of reconstruct; auto: the "
-                        "first of these that is there");
+                        "a run's model: refined, best or last of reconstruct; auto: the first that is there");
   arguments.options.add(
       "color_time", color_time_,
-      "when colours are read: reference (one time for all frames), own (each frame's), or a "
-      "time from 0 to 1; default: as the model was trained to be shown");
+      "when colours are read: reference, own (each frame's time), or 0 to 1; default: what the model says");
 }
 
 ModelChoice ModelOptions::choice() const {

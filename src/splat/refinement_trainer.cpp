@@ -35,10 +35,8 @@ int64_t iterations_left(const RefinementOptions& options, const ModelInfo& start
 void RefinementOptions::bind(ConfigSchema& s) {
   s.add("seed", seed, {0, 1e15}, "random seed; the same seed gives the same model");
   s.add("iterations", iterations, {0, 1e9}, "training iterations, one picture each");
-  s.add(
-      "last_iteration", last_iteration, {0, 1e9},
-      "refinement ends at this iteration at the latest, counted on from the fine iterations of the model it "
-      "starts from: 35000 leaves 7000 of them to a model of 28000; 0: no limit");
+  s.add("last_iteration", last_iteration, {0, 1e9},
+        "refinement ends here at the latest, counting on from the model's fine iterations; 0: no limit");
   s.add(
       "carry_moments", carry_moments,
       "the optimiser goes on with Stage II's moments and step counts, as published; false: with fresh ones");
