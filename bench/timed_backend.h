@@ -43,6 +43,9 @@ class TimedSplatOps final : public SplatOps {
   void hexplane_regularization(const HexPlaneRegularization& a, Stream s) override;
   void density_statistics(const DensityStatistics& a, Stream s) override;
   void clamp_unit(float* values, int64_t count, Stream s) override { inner_.clamp_unit(values, count, s); }
+  void clamp_unit_backward(const float* values, float* gradients, int64_t count, Stream s) override {
+    inner_.clamp_unit_backward(values, gradients, count, s);
+  }
   void move_towards(float* to, const float* from, float weight, int64_t count, Stream s) override {
     inner_.move_towards(to, from, weight, count, s);
   }

@@ -2,6 +2,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
+#include "app/model_options.h"
 #include "backend/backend.h"
 #include "core/error.h"
 #include "pipeline/export.h"
@@ -29,6 +30,7 @@ class ExportCommand : public Command {
     arguments.short_name('o', "output");
     options.add("format", job_.format, {{"ply", ExportFormat::ply}, {"python", ExportFormat::python}},
                 "what to write");
+    shown_.declare(arguments);
     options.add("time", job_.time, {0, 1}, "the moment that one file shows");
     options.add("frames", job_.frames, {0, 1e6},
                 "moments of a sequence; 0: as many as the training video has");
@@ -48,6 +50,7 @@ class ExportCommand : public Command {
     if (output_.empty()) throw UsageError("where should it go? Add -o FILE.ply, or -o FOLDER");
     require_existing(model_, "a run folder or a model file");
     job_.model = model_;
+    job_.choice = shown_.choice();
     job_.output = output_;
     const std::string extension = job_.output.extension().string();
     const bool one_file = extension == ".ply";
@@ -59,6 +62,11 @@ class ExportCommand : public Command {
     }
     if (one_file && job_.format == ExportFormat::python) {
       throw UsageError("--format python writes a folder; give -o a name without extension");
+    }
+    if (job_.format == ExportFormat::python && arguments.given("color_time")) {
+      throw UsageError(
+          "--color-time does not go with --format python: that code asks for it when it renders "
+          "(--render_ref_time)");
     }
     if (one_file && arguments.given("frames")) {
       throw UsageError("--frames asks for a sequence; give -o a folder (a name without extension)");
@@ -74,6 +82,7 @@ class ExportCommand : public Command {
   }
 
   std::string model_, output_;
+  ModelOptions shown_;
   ExportJob job_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
+#include "app/model_options.h"
 #include "backend/backend.h"
 #include "core/error.h"
 #include "pipeline/render.h"
@@ -21,7 +22,8 @@ class RenderCommand : public Command {
            "  eg4d render run -o front.mp4 --azimuth 0 --time 0,1 --no-back --frames 25 --fps 10\n"
            "  eg4d render run -o pictures --azimuth -45,45 --elevation 10,20 --width 576 --height 576\n"
            "  eg4d render run -o depth --depth --frames 20            PNG frames, near is bright\n"
-           "  eg4d render run -o test.mp4 --split test --truth        the dataset's cameras, truth beside";
+           "  eg4d render run -o test.mp4 --split test --truth        the dataset's cameras, truth beside\n"
+           "  eg4d render run -o train.mp4 --split train --color-time own   colours of each frame's own time";
   }
 
   void declare(Arguments& arguments) override {
@@ -29,6 +31,7 @@ class RenderCommand : public Command {
     ConfigSchema& options = arguments.options;
     options.add("output", output_, "a video (.mp4) or a folder for PNG frames; needed");
     arguments.short_name('o', "output");
+    shown_.declare(arguments);
     options.add("frames", job_.orbit.frames, {1, 1e6}, "pictures of the orbit");
     options.add("azimuth", azimuth_, {-36000, 36000}, "degrees, or from,to");
     options.add("elevation", elevation_, {-90, 90}, "degrees, or from,to");
@@ -59,6 +62,7 @@ class RenderCommand : public Command {
       throw UsageError("where should the pictures go? Add -o FILE.mp4, or -o FOLDER for PNG frames");
     require_existing(model_, "a run folder or a model file");
     job_.model = model_;
+    job_.choice = shown_.choice();
     job_.output = output_;
     job_.dataset = dataset_;
     const std::string extension = job_.output.extension().string();
@@ -103,6 +107,7 @@ class RenderCommand : public Command {
 
   std::string model_, output_, dataset_;
   std::vector<float> azimuth_{0, 360}, elevation_{0}, time_{0, 1};
+  ModelOptions shown_;
   RenderJob job_;
 };
 

@@ -284,6 +284,8 @@ class SplatOps {
 
   // values[i] = min(max(values[i], 0), 1); NaN becomes 0.
   virtual void clamp_unit(float* values, int64_t count, Stream = {}) = 0;
+  // Its backward, given the values before: gradients[i] = 0 where values[i] is outside [0,1] or NaN.
+  virtual void clamp_unit_backward(const float* values, float* gradients, int64_t count, Stream = {}) = 0;
   // to[i] += weight·(from[i] - to[i]): running means.
   virtual void move_towards(float* to, const float* from, float weight, int64_t count, Stream = {}) = 0;
 

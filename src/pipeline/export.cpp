@@ -36,7 +36,7 @@ Paths export_sequence(Backend& backend, const ExportJob& job, const Model& model
 }  // namespace
 
 Paths export_model(Backend& backend, const ExportJob& job, Progress& progress) {
-  const Model model = open_model(backend, job.model);
+  const Model model = open_model(backend, job.model, job.choice);
   if (job.format == ExportFormat::python) return write_python_model(model, job.output);
   if (job.output.extension() != ".ply") return export_sequence(backend, job, model, progress);
   write_gaussian_ply(job.output, cloud_at(backend, model, static_cast<float>(job.time)));

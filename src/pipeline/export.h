@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "pipeline/open_model.h"
 
 namespace eg4d {
 
@@ -21,6 +22,7 @@ struct ExportJob {
   ExportFormat format = ExportFormat::ply;
   double time = 0;  // in [0,1], for one file
   int frames = 0;   // of a sequence, times evenly in [0,1]; 0: as many as the training video has
+  ModelChoice choice = {};
 };
 
 // Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH

@@ -182,8 +182,9 @@ void Reconstruction::evaluate_now() {
   if (stage == Stage::fine && metrics.psnr > best_psnr_) {
     best_psnr_ = metrics.psnr;
     best_iteration_ = trainer_->total_done();
-    save_model(folder_ / "best.safetensors", model_info(), trainer_->model_gaussians(),
-               &trainer_->model_field());
+    const fs::path best = folder_ / "best.safetensors";
+    save_model(best, model_info(), trainer_->model_gaussians(), &trainer_->model_field());
+    save_moments(moments_file(best), trainer_->color_moments(), best_iteration_);
   }
 }
 
@@ -207,7 +208,9 @@ void Reconstruction::train() {
         log_->step(done, stage, {{"l1", loss.l1}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
       progress_.update(done, {{"PSNR", smoothed_psnr}, {"Gaussians", gaussians}});
     }
-    if (trainer_->iteration() % options.schedule.evaluate_interval == 0) evaluate_now();
+    // At the end too, so that the last model can be the best.
+    if (trainer_->iteration() % options.schedule.evaluate_interval == 0 || trainer_->finished())
+      evaluate_now();
     const bool by_count = options.checkpoint.interval > 0 && done % options.checkpoint.interval == 0;
     const bool interrupted = interrupt_requested();
     if (by_count || interrupted || seconds_since(last_checkpoint) > options.checkpoint.seconds) {

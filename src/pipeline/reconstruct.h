@@ -27,10 +27,10 @@ struct ReconstructResult {
   bool resumed = false, already_done = false;
 };
 
-// Writes coarse/{model,best}.safetensors, metrics.json, log.jsonl, events.out.tfevents.* and, while training,
-// checkpoint.safetensors. Killed at any moment, the same call continues from the last checkpoint and reaches
-// the same bits. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the folder
-// holds a run with other settings or another dataset.
+// Writes coarse/{model,best,best_moments}.safetensors, metrics.json, log.jsonl, events.out.tfevents.* and,
+// while training, checkpoint.safetensors. Killed at any moment, the same call continues from the last
+// checkpoint and reaches the same bits. Throws Interrupted after a checkpoint when the user pressed Ctrl-C;
+// Error when the folder holds a run with other settings or another dataset.
 ReconstructResult reconstruct(Backend& backend, const ReconstructJob& job, Progress& progress);
 
 // The dataset folder for what a user names: a dataset, or a run folder (its multiviews/).

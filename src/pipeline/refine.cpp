@@ -30,8 +30,8 @@ double seconds_since(Clock::time_point start) {
 }
 
 fs::path start_model_file(const fs::path& run) {
-  for (const char* name : {"coarse/best.safetensors", "coarse/model.safetensors"})
-    if (fs::is_regular_file(run / name)) return run / name;
+  for (const WhichModel which : {WhichModel::best, WhichModel::last})
+    if (const fs::path file = run_model_file(run, which); !file.empty()) return file;
   throw Error(fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", run.string()));
 }
 
@@ -89,6 +89,7 @@ class Refinement {
 
  private:
   Tensor target(size_t view, const Tensor& rendered);
+  void carry_moments();
   void train();
   void evaluate_now();
   void checkpoint();
@@ -159,8 +160,27 @@ void Refinement::evaluate_now() {
   progress_.update(trainer_->iteration(), {{"test PSNR", metrics.psnr}});
 }
 
+void Refinement::carry_moments() {
+  if (!job_.options.training.carry_moments) return;
+  const fs::path path = moments_file(start_model_);
+  const auto moments = load_moments(backend_, path, model_.info.iterations);
+  if (!moments) {
+    progress_.message(fmt::format("the optimiser starts afresh: '{}' {}", path.string(),
+                                  fs::exists(path)
+                                      ? "belongs to another iteration of the model"
+                                      : "is not there (`eg4d reconstruct` writes it with the best model)"));
+    return;
+  }
+  try {
+    trainer_->carry(*moments);
+  } catch (const Error& error) {
+    throw Error(
+        fmt::format("'{}' does not belong to '{}': {}", path.string(), start_model_.string(), error.what()));
+  }
+}
+
 void Refinement::train() {
-  progress_.begin(job_.options.training.iterations, "refining", trainer_->iteration());
+  progress_.begin(trainer_->total_iterations(), "refining", trainer_->iteration());
   auto last_checkpoint = Clock::now();
   while (!trainer_->finished()) {
     trainer_->step();
@@ -177,7 +197,7 @@ void Refinement::train() {
       last_checkpoint = Clock::now();
       if (interrupted)
         throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there",
-                                      done, job_.options.training.iterations));
+                                      done, trainer_->total_iterations()));
     }
   }
   progress_.end();
@@ -236,6 +256,12 @@ RefineResult Refinement::run() {
     earlier_seconds_ = extra.value("seconds", 0.0);
     result.resumed = true;
     progress_.message(fmt::format("continuing from iteration {}", trainer_->iteration()));
+  } else {
+    carry_moments();
+    if (trainer_->total_iterations() < job_.options.training.iterations)
+      progress_.message(fmt::format(
+          "{} iterations: the model has {} of the fine stage, and last_iteration = {} ends refinement",
+          trainer_->total_iterations(), fine_iterations(model_.info), job_.options.training.last_iteration));
   }
   log_.emplace(folder_.path(), trainer_->iteration());
   train();
@@ -256,12 +282,15 @@ void RefineOptions::bind(ConfigSchema& s) {
 
 const PresetTexts& refine_presets() {
   static const PresetTexts presets{{"paper", ""},
-                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"},
+                                   {"fast",
+                                    "iterations = 400\nlast_iteration = 0\ncarry_moments = false\n"
+                                    "loss.clamp = false\nrate.steps = 500\nrate.offset = 101\n"},
                                    // One step from time step 19 of 1000: more noise than that takes away
                                    // more than the small network puts back (bench/evaluate_mini).
                                    {"mini",
-                                    "iterations = 200\nevaluate_interval = 50\nrate.steps = 300\n"
-                                    "rate.offset = 100\ndiffusion.steps = 50\ndiffusion.strength = 0.03\n"},
+                                    "iterations = 200\nlast_iteration = 0\ncarry_moments = false\n"
+                                    "loss.clamp = false\nevaluate_interval = 50\nrate.steps = 300\n"
+                                    "rate.offset = 101\ndiffusion.steps = 50\ndiffusion.strength = 0.03\n"},
                                    {"depth",
                                     "[controlnet]\nscale = 0.3\n[diffusion]\nsteps = 50\nstrength = 0.5\n"
                                     "guidance = 5.0\nsampler = \"euler\"\nsize = 1024\n"}};

@@ -57,7 +57,8 @@ struct RefineResult {
   bool resumed = false, already_done = false;
 };
 
-// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none). Writes
+// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none) and, with carry_moments,
+// from best_moments.safetensors beside it. Writes
 // refined/{targets/NNNNNN.png,model.safetensors,metrics.json,log.jsonl,events.out.tfevents.*} and, while
 // training, checkpoint.safetensors. Killed at any moment, the same call continues and reaches the same bits.
 // `lpips` may be null. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the run

@@ -166,7 +166,7 @@ Picture truth_picture(const Shot& shot, const ReconstructOptions& options) {
 }  // namespace
 
 RenderResult render_model(Backend& backend, const RenderJob& job, Progress& progress) {
-  const Model model = open_model(backend, job.model);
+  const Model model = open_model(backend, job.model, job.choice);
   const ReconstructOptions& options = model.info.options;
   const std::vector<Shot> shots =
       job.split.empty() ? orbit_shots(job, model.info) : dataset_shots(job, model.info);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -40,6 +41,10 @@ json to_json(const ModelInfo& info, const Gaussians& gaussians) {
 }
 
 }  // namespace
+
+int64_t fine_iterations(const ModelInfo& info) {
+  return std::max<int64_t>(info.iterations - info.options.schedule.coarse_iterations, 0);
+}
 
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field) {

@@ -8,6 +8,7 @@
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
 #include "splat/lpips.h"
+#include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
@@ -26,6 +27,7 @@ class Trainer {
           const PointCloud& start, double extent, Lpips* lpips = nullptr);
 
   bool finished() const;
+  // Throws Error when there is no memory for the Gaussians.
   void step();
 
   Stage stage() const { return stage_; }
@@ -49,6 +51,9 @@ class Trainer {
   const Gaussians& model_gaussians() const { return averaged_ > 0 ? mean_gaussians_ : gaussians_.values; }
   const DeformationField& model_field() const { return averaged_ > 0 ? mean_field_ : field_; }
 
+  // What Stage III may go on with (fine stage); the tensors are the trainer's own, not copies.
+  NamedMoments color_moments() const;
+
   // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
   // it.
   void save_state(const std::filesystem::path& path, const std::string& extra) const;
@@ -58,15 +63,12 @@ class Trainer {
  private:
   void check_lpips() const;
   void begin_stage(Stage stage);
+  void iterate();
   void accumulate_view(const TrainingView& view, int divisor);
   void control_density();
   void update_parameters();
   void update_mean();
 
-  struct Moments {
-    Tensor first, second;
-    int64_t steps = 0;
-  };
   Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, float rate) const;
   std::vector<std::pair<std::string, Tensor*>> state_tensors();
 

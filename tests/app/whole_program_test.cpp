@@ -61,7 +61,8 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
   run({"render", run_, "-o", folder_ / "beside", "--split", "test", "--truth"});
   run({"export", run_, "-o", folder_ / "object.ply", "--time", "1"});
 
-  const ProgramResult table = run({"evaluate", run_, "--json", folder_ / "test.json", "--views"});
+  const ProgramResult table =
+      run({"evaluate", run_, "--json", folder_ / "test.json", "--views", "--which", "last"});
   EXPECT_TRUE(contains(table.output, "mean of 3 (test)")) << table.output;
   const auto figures = nlohmann::json::parse(read_text(folder_ / "test.json"));
   EXPECT_EQ(figures["iterations"], 50);
@@ -70,7 +71,21 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
   EXPECT_NEAR(figures["psnr"].get<double>(), metrics["splits"]["test"]["psnr"].get<double>(), 1e-9);
   EXPECT_NEAR(figures["ssim"].get<double>(), metrics["splits"]["test"]["ssim"].get<double>(), 1e-9);
 
+  // Without --which it is the best one, in every command.
+  const ProgramResult best = run({"evaluate", run_, "--json", folder_ / "best.json"});
+  EXPECT_TRUE(contains(best.output, "best.safetensors")) << best.output;
+  EXPECT_NEAR(nlohmann::json::parse(read_text(folder_ / "best.json"))["psnr"].get<double>(),
+              metrics["best"]["psnr"].get<double>(), 1e-9);
+  run({"render", run_, "-o", folder_ / "own.mp4", "--frames", "2", "--color-time", "own"});
+  run({"export", run_, "-o", folder_ / "half.ply", "--color-time", "0.5", "--which", "best"});
+  EXPECT_EQ(run_program({"evaluate", run_, "--color-time", "2"}).exit_code, 2);
+  EXPECT_EQ(
+      run_program({"export", run_, "-o", folder_ / "python", "--format", "python", "--color-time", "own"})
+          .exit_code,
+      2);
+
   const auto info = nlohmann::json::parse(run({"info", run_, "--json"}).output);
+  EXPECT_EQ(info["model"], "coarse/best.safetensors");
   EXPECT_EQ(info["coarse"]["iterations"], 50);
   EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.ply", "--json"}).output)["vertices"],
             info["coarse"]["gaussians"]);

@@ -50,6 +50,21 @@ TEST_F(Export, APlyShowsTheSamePictureAsTheModelAtThatTime) {
   EXPECT_GT(test::relative_error(render(model, &model.field, 0.6f), render(model, &model.field, 0)), 1e-3);
 }
 
+TEST_F(Export, ColoursAreReadWhenTheUserSays) {
+  const Model model = test::tiny_model(*backend_, 10, 3);
+  save(model);
+  job_.time = 0.6;
+  const auto exported = [&](const char* color_time) {
+    set_color_time(job_.choice, color_time);
+    export_model(*backend_, job_, quiet_);
+    return read_gaussian_ply(job_.output);
+  };
+  const GaussianCloud reference = exported(""), own = exported("own");
+  EXPECT_EQ(reference.positions, own.positions);
+  EXPECT_NE(reference.sh_dc, own.sh_dc);
+  EXPECT_EQ(exported("0.6").sh_dc, own.sh_dc);
+}
+
 TEST_F(Export, TheColorAffineIsBakedIntoEveryHarmonic) {
   Model model = test::tiny_model(*backend_, 10, 3);
   const GaussianCloud cloud = cloud_at(*backend_, model, 0.3f);

@@ -81,6 +81,25 @@ TEST_F(Render, SizeElevationAndRadiusAreTaken) {
   EXPECT_EQ(frame(0).height, 17);
 }
 
+// The tiny model's colours change with time.
+TEST_F(Render, ColoursAreReadWhenTheUserSays) {
+  job_.orbit.time_from = job_.orbit.time_to = 0.5;
+  job_.orbit.frames = 1;
+  const auto shown = [&](const char* color_time) {
+    set_color_time(job_.choice, color_time);
+    render_model(*backend_, job_, quiet_);
+    return frame(0).data;
+  };
+  const auto as_trained = shown("");
+  EXPECT_EQ(shown("reference"), as_trained);  // preset paper's
+  EXPECT_EQ(shown("0"), as_trained);
+  EXPECT_NE(shown("own"), as_trained);
+  EXPECT_EQ(shown("own"), shown("0.5"));
+  EXPECT_NE(shown("1"), shown("0.5"));
+  for (const char* wrong : {"always", "-1", "1.5", "0.5x", "nan"})
+    EXPECT_ERROR(set_color_time(job_.choice, wrong), "--color-time is reference, own or a time");
+}
+
 TEST_F(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
   job_.depth = true;
   job_.orbit.frames = 1;

@@ -53,6 +53,10 @@ class CpuSplatOps final : public SplatOps {
     MemoryAccess access(memory_);
     cpu::clamp_unit(values, count);
   }
+  void clamp_unit_backward(const float* values, float* gradients, int64_t count, Stream) override {
+    MemoryAccess access(memory_);
+    cpu::clamp_unit_backward(values, gradients, count);
+  }
   void move_towards(float* to, const float* from, float weight, int64_t count, Stream) override {
     MemoryAccess access(memory_);
     cpu::move_towards(to, from, weight, count);

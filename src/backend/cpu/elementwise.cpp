@@ -12,6 +12,13 @@ void clamp_unit(float* values, int64_t count) {
   });
 }
 
+void clamp_unit_backward(const float* values, float* gradients, int64_t count) {
+  parallel_for(count, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      if (!(values[i] >= 0 && values[i] <= 1)) gradients[i] = 0;
+  });
+}
+
 void move_towards(float* to, const float* from, float weight, int64_t count) {
   parallel_for(count, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) to[i] += weight * (from[i] - to[i]);

@@ -26,6 +26,7 @@ void hexplane_adam(const HexPlaneAdam&);
 void hexplane_regularization(const HexPlaneRegularization&);
 void density_statistics(const DensityStatistics&);
 void clamp_unit(float* values, int64_t count);
+void clamp_unit_backward(const float* values, float* gradients, int64_t count);
 void move_towards(float* to, const float* from, float weight, int64_t count);
 void gather_rows(void* to, const void* from, const int32_t* index, int64_t count, int64_t row_bytes);
 
