@@ -64,11 +64,11 @@ class ModelsCommand : public Command {
   void list() const {
     for (const ModelEntry& entry : model_catalog()) {
       const auto location = find_model(entry, folder_);
-      fmt::print("{:<22} {:<36} about {}  {}\n", entry.name, entry.purpose, size_of_file(entry.gigabytes),
+      fmt::print("{:<27} {:<36} about {}  {}\n", entry.name, entry.purpose, size_of_file(entry.gigabytes),
                  location ? location->path.string() : "not here");
-      fmt::print("{:<22} {}{}{}\n", "", entry.license, entry.gated ? ", to be accepted first" : "",
+      fmt::print("{:<27} {}{}{}\n", "", entry.license, entry.gated ? ", to be accepted first" : "",
                  entry.needed_by.empty() ? "" : "; default of eg4d " + entry.needed_by);
-      fmt::print("{:<22} {}\n", "", entry.address());
+      fmt::print("{:<27} {}\n", "", entry.address());
     }
     fmt::print("Looked for in:");
     for (const fs::path& folder : model_folders(folder_)) fmt::print(" {}", folder.string());

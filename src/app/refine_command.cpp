@@ -7,6 +7,7 @@
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/preset_models.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -24,6 +25,7 @@ class RefineCommand : public Command {
            "      the model of `eg4d reconstruct`; results go to run/refined. Ctrl-C stops after a "
            "checkpoint,\n"
            "      the same command continues\n"
+           "  eg4d refine run --preset mini           with the small model that comes with eg4d\n"
            "  eg4d refine run --preset depth          with SDXL, held to the pictures' depth by a ControlNet "
            "(slow)\n"
            "  eg4d refine run --no-diffusion          towards the dataset's own pictures, without weights\n"
@@ -33,17 +35,18 @@ class RefineCommand : public Command {
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
+    arguments.options.add("model", model_,
+                          "a name (`eg4d models list`), a file, or a diffusers folder; default: sdxl_turbo, "
+                          "or the preset's");
     arguments.options.add(
-        "model", model_,
-        "a name from `eg4d models list`, a file, or a diffusers folder; default: sdxl_turbo, "
-        "with a ControlNet sdxl_base");
-    arguments.options.add("controlnet", controlnet_,
-                          "a ControlNet for depth maps; default: controlnet_depth_sdxl with --preset depth, "
-                          "which this option chooses, else none");
+        "controlnet", controlnet_,
+        "a ControlNet for depth maps; default: controlnet_depth_sdxl_small with --preset depth, "
+        "which this option chooses, else none");
     arguments.options.add("depth_model", depth_,
                           "weights that make the depth maps for it; default: dpt_hybrid_midas");
-    arguments.options.add("vae", autoencoder_,
-                          "another autoencoder; default: sdxl_vae_fp16_fix where it is found");
+    arguments.options.add(
+        "vae", autoencoder_,
+        "another autoencoder; default: sdxl_vae_fp16_fix where it is found, for sdxl_mini its own");
     arguments.options.add("matting", matting_,
                           "weights that cut the object out; default: u2net where it is found; none: keep");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
@@ -51,8 +54,10 @@ class RefineCommand : public Command {
     arguments.options.add("overwrite", overwrite_, "start anew although the run holds another refinement");
     job_.options.bind(schema_);
     painting_.bind(schema_);
-    arguments.settings(schema_, refine_presets(), "paper");
-    arguments.choose_preset([this] { return controlnet_.empty() ? "paper" : "depth"; });
+    arguments.settings(schema_, refine_presets(), "paper, or the one that --model or --controlnet is for");
+    arguments.choose_preset([this] {
+      return chosen_preset_ = controlnet_.empty() ? preset_of_model(PaintingStage::refine, model_) : "depth";
+    });
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
@@ -60,6 +65,8 @@ class RefineCommand : public Command {
     job_.dataset = dataset_;
     job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name;
+    if (chosen_preset_ == "mini")
+      progress.message(fmt::format("preset mini, which {} is for; --preset takes another", model_));
     require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
@@ -80,7 +87,11 @@ class RefineCommand : public Command {
     const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
     if (!controlled && !depth_.empty())
       throw UsageError("--depth-model is for a ControlNet: give --preset depth");
-    if (model_.empty()) model_ = controlled ? "sdxl_base" : "sdxl_turbo";
+    if (model_.empty())
+      model_ = controlled ? "sdxl_base" : model_of_preset(PaintingStage::refine, job_.preset);
+    // The mini network knows its own autoencoder only.
+    if (autoencoder_.empty() && preset_of_model(PaintingStage::refine, model_) == "mini")
+      autoencoder_ = "none";
     auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
     if (controlled) {
       models.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
@@ -109,7 +120,8 @@ class RefineCommand : public Command {
     return lpips;
   }
 
-  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_;
+  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_,
+      chosen_preset_;
   bool no_diffusion_ = false, overwrite_ = false;
   RefineJob job_;
   DiffusionPainterOptions painting_;

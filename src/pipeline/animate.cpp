@@ -53,6 +53,7 @@ PaintJob video_painting(const AnimateOptions& options, Picture input) {
 
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
+  check_options(options);
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;

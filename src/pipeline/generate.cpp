@@ -10,6 +10,7 @@
 #include "diffusion/video_networks.h"
 #include "io/folder.h"
 #include "pipeline/animate.h"
+#include "pipeline/dataset_interpolation.h"
 #include "pipeline/export.h"
 #include "pipeline/multiview.h"
 #include "pipeline/overall_progress.h"
@@ -150,7 +151,7 @@ void Generation::run(const GenerateJob::Item& item) {
   });
   stage(kReconstruct, item, [&] {
     ReconstructJob job;
-    job.dataset = item.run / "multiviews";
+    job.dataset = multiview_dataset(item.run, options.multiview);
     job.output = item.run;
     job.options = options.reconstruct;
     job.preset = job_.preset;
@@ -166,7 +167,8 @@ void Generation::run(const GenerateJob::Item& item) {
 
 // Returns true when it was refined before.
 bool Generation::refine_item(const GenerateJob::Item& item) {
-  const RefineJob job{item.run, item.run / "multiviews", job_.options.refine, job_.preset};
+  const RefineJob job{item.run, multiview_dataset(item.run, job_.options.multiview), job_.options.refine,
+                      job_.preset};
   const std::string painter = DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
   if (refinement_finished(job, painter, perceptual_)) return true;
   if (!diffusion_) {
@@ -240,6 +242,9 @@ const PresetTexts& generate_presets() {
 }
 
 void generate(Backend& backend, const GenerateJob& job, Progress& progress) {
+  check_options(job.options.animate, "animate.");
+  check_options(job.options.multiview, "multiview.");
+  if (job.options.refinement) job.options.painting.check();
   Generation(backend, job, progress).run_all();
 }
 

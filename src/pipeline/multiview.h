@@ -23,7 +23,7 @@ struct MultiviewJob {
 };
 
 struct MultiviewResult {
-  std::filesystem::path dataset;  // multiviews/, in the D-NeRF layout
+  std::filesystem::path dataset;  // in the D-NeRF layout: multiviews/, or what was interpolated from it
   int frames = 0;
   bool already_done = false;
 };

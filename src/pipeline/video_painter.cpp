@@ -164,7 +164,8 @@ void Painter::decode_piece(AutoencoderDecoder& decoder, int video, int first, in
   for (int i = 0; i < count; ++i) {
     const std::span<const float> pixels(values.data() + static_cast<size_t>(i) * picture_size, picture_size);
     sink_.write(video, first + i,
-                from_model_range(pixels, static_cast<int>(decoded.dim(2)), static_cast<int>(decoded.dim(1))));
+                from_model_range(pixels, static_cast<int>(decoded.dim(2)), static_cast<int>(decoded.dim(1)),
+                                 job_.sampling.rounding));
   }
 }
 

@@ -119,9 +119,11 @@ void DatasetWriter::write_previews(double fps) const {
   const Picture first = read_picture(picture_path(0, 0));
   VideoWriter together(folder_ / "4d.mp4", first.width, first.height, {.fps = fps});
   VideoWriter back(folder_ / "back.mp4", first.width, first.height, {.fps = fps});
-  for (int time = 0; time < dataset_.times; ++time) {
-    together.add(read_picture(picture_path(time, time % dataset_.views)));
-    back.add(read_picture(picture_path(time, (dataset_.views - 1) / 2)));
+  constexpr int rounds = 5;  // through all times
+  for (int i = 0; i < rounds * dataset_.times; ++i) {
+    const int time = i % dataset_.times;
+    together.add(read_picture(picture_path(time, i / 2 % dataset_.views)));
+    back.add(read_picture(picture_path(time, dataset_.views / 2)));
   }
   together.finish();
   back.finish();

@@ -13,7 +13,7 @@ constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", 
 class Densify : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!test::golden_has("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
+    if (!test::golden_has_fixture("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
     config_ = test::golden_json("optim/config.json")["densify"];
     file_ = std::make_unique<SafetensorsFile>(test::golden_folder() / "optim/densify.safetensors");
     backend_ = make_cpu_backend({.guard_memory = true});

@@ -10,7 +10,7 @@ namespace eg4d::test {
 namespace {
 
 TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
-  if (!golden_has("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
+  if (!golden_has_fixture("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
   const SafetensorsFile io(golden_folder() / "optim/adam.safetensors");
   const nlohmann::json config = golden_json("optim/config.json").at("adam");
   const auto backend = make_cpu_backend({.guard_memory = true});

@@ -65,6 +65,19 @@ class Generate : public testing::Test {
 
 std::unique_ptr<TemporaryFolder> Generate::folder_;
 
+// Not after hours of the stages before.
+TEST_F(Generate, WhatALaterStageCannotDoIsSaidAtOnce) {
+  const auto refused = [&](const std::string& setting, const std::string& part) {
+    const ProgramResult result = run_program(command({photo()}, *folder_ / "refused", {"--set", setting}));
+    EXPECT_EQ(result.exit_code, 2) << result.errors;
+    EXPECT_TRUE(contains(result.errors, part)) << result.errors;
+    EXPECT_FALSE(fs::exists(*folder_ / "refused"));
+  };
+  refused("multiview.side=100", "multiview.side is 100: the networks take multiples of 64 pixels");
+  refused("animate.side=100", "animate.side is 100");
+  refused("refine.diffusion.steps=5", "leaves none of 5 denoising steps");
+}
+
 TEST_F(Generate, FromAPictureToTheReport) {
   const fs::path run = *folder_ / "run";
   const ProgramResult result = run_program(command({photo()}, run));

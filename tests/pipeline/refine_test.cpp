@@ -10,6 +10,7 @@
 #include "core/interrupt.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/reconstruct.h"
+#include "scene/picture_resize.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
@@ -474,6 +475,20 @@ TEST_F(DepthRefine, TheControlNetMattersAndSizesStay) {
   EXPECT_EQ(painter.paint(picture, 1, Background::white).data, controlled.data);
 }
 
+// Pillow's bicubic there and back, as published for this variant.
+TEST_F(DepthRefine, PicturesAreResizedBicubically) {
+  Picture picture(24, 16, 3);
+  for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * i / 3 % 251);
+  DiffusionPainterOptions options = options_;
+  options.size = 48;
+  const Picture painted = DiffusionPainter(*backend_, models_, options).paint(picture, 1, Background::white);
+  options.size = 0;
+  const Picture inside =
+      DiffusionPainter(*backend_, models_, options)
+          .paint(resize_picture(picture, 48, 32, ResizeFilter::bicubic), 1, Background::white);
+  EXPECT_EQ(painted.data, resize_picture(inside, 24, 16, ResizeFilter::bicubic).data);
+}
+
 TEST_F(DepthRefine, SaysWhatIsWrong) {
   const auto error_of = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
     return test::error_of([&] { DiffusionPainter(*backend_, models, options); });
@@ -485,6 +500,11 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
   wrong.control.reset();
   EXPECT_TRUE(test::contains(error_of(options_, wrong), "no ControlNet was given"));
   wrong.control = models_.control;
+  DiffusionPainterOptions idle = options_;
+  idle.sampling.steps = 1;
+  wrong.network.path = folder_ / "nowhere";  // said before weights are looked at
+  EXPECT_TRUE(test::contains(error_of(idle, wrong), "leaves none of 1 denoising steps"));
+  wrong.network = models_.network;
   wrong.control->network.path = folder_ / "tiny/unet";
   EXPECT_TRUE(test::contains(error_of(options_, wrong), "is no ControlNet"));
   wrong.control = models_.control;
@@ -494,6 +514,7 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
     return test::error_of([&] { DiffusionPainter::find_control(network, depth, folder_ / "none"); });
   };
   EXPECT_TRUE(test::contains(find("sdxl_turbo", ""), "sdxl_turbo is no ControlNet"));
+  EXPECT_TRUE(test::contains(find("", (folder_ / "depth").string()), "controlnet_depth_sdxl_small"));
   EXPECT_TRUE(test::contains(find(kControl, "u2net"), "u2net makes no depth maps"));
   EXPECT_TRUE(test::contains(find(kControl, "nowhere.safetensors"), "there is no model file"));
 }
