@@ -33,6 +33,13 @@ class RefineCommand : public Command {
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
+    arguments.value_name("dataset", "FOLDER");
+    arguments.value_name("model", "NAME");
+    arguments.value_name("controlnet", "NAME");
+    arguments.value_name("depth_model", "NAME");
+    arguments.value_name("vae", "NAME");
+    arguments.value_name("matting", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add(
         "model", model_,
         "a name from `eg4d models list`, a file, or a diffusers folder; default: sdxl_turbo, "

@@ -31,6 +31,15 @@ fs::path recorded_dataset(const fs::path& run) {
   return metrics[pointer].get<std::string>();
 }
 
+// A safetensors file: eight bytes of length, then JSON. A damaged one is for the reader to tell.
+bool may_be_model_file(const fs::path& path) {
+  if (path.extension() == ".safetensors") return true;
+  std::ifstream file(path, std::ios::binary);
+  char start[9] = {};
+  file.read(start, sizeof start);
+  return file.gcount() == sizeof start && start[8] == '{';
+}
+
 }  // namespace
 
 fs::path run_model_file(const fs::path& run) {
@@ -46,7 +55,14 @@ Model open_model(Backend& backend, const fs::path& named) {
     throw Error(fmt::format("there is no '{}'; give a run folder or a model file", named.string()));
   }
   if (is_python_model(named)) return read_python_model(backend, named);
-  if (!fs::is_directory(named)) return load_model(backend, named);
+  if (!fs::is_directory(named)) {
+    if (!may_be_model_file(named))
+      throw Error(
+          fmt::format("'{}' is no model: give a run folder, a model file (.safetensors), or a model of the "
+                      "Python EG4D",
+                      named.string()));
+    return load_model(backend, named);
+  }
   for (const fs::path& file : {run_model_file(named), run_model_file(named.parent_path())}) {
     if (!file.empty()) return load_model(backend, file);
   }
