@@ -47,6 +47,10 @@ std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
   return inputs;
 }
 
+std::filesystem::path views_folder(const MultiviewJob& job) {
+  return job.output / "multiviews";
+}
+
 StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
   MultiviewOptions options = job.options;
   ConfigSchema schema;
@@ -88,6 +92,12 @@ PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& opti
   return paint;
 }
 
+void check_views(const MultiviewJob& job) {
+  StageFolder::Manifest manifest = manifest_of(job, {});
+  manifest.input.clear();
+  StageFolder::check(views_folder(job), manifest);
+}
+
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
@@ -98,7 +108,7 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
     throw Error(
         fmt::format("{} holds SVD, which animates: multiview needs an SV3D model", job.model.path.string()));
   PaintJob paint = views_painting(checkpoint.kind(), options, read_inputs(backend, job));
-  StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
+  StageFolder folder(views_folder(job), manifest_of(job, paint.inputs), job.overwrite, job.overwrite_other);
   const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
   if (result.already_done) return result;
 
