@@ -35,7 +35,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
 }
 
 int fail(const char* sentence, ExitCode code) {
-  std::fprintf(stderr, "error: %s\n", sentence);
+  std::fprintf(stderr, "%s\n", wrapped_for_stderr(std::string("error: ") + sentence).c_str());
   return code;
 }
 

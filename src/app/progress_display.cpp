@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <deque>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/log.h"
 #include "core/text_layout.h"
@@ -21,6 +22,11 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
+}
+
+int terminal_width() {
+  winsize size = {};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
 // Work in one step shows no number.
@@ -131,10 +137,6 @@ class TerminalBar : public ProgressDisplay {
   }
 
  private:
-  static int terminal_width() {
-    winsize size = {};
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
-  }
   void clear_line() {
     if (!line_.empty()) std::fputs("\r\033[K", stderr);
   }
@@ -144,7 +146,7 @@ class TerminalBar : public ProgressDisplay {
   }
   void print_above(const std::string& text) {
     clear_line();
-    std::fprintf(stderr, "%s\n", text.c_str());
+    std::fprintf(stderr, "%s\n", wrapped_for_stderr(text).c_str());
     if (!line_.empty()) draw();
   }
 
@@ -205,7 +207,7 @@ std::string steps_text(const ProgressState& state) {
 std::string rate_text(const ProgressState& state) {
   const double rate = state.rate;
   if (state.bytes) return bytes_text(rate) + "/s";
-  if (rate >= 1) return format_figure(rate) + "/s";
+  if (rate >= 1) return (rate < 1000 ? fmt::format("{:.3g}", rate) : format_figure(rate)) + "/s";
   const double seconds = 1 / rate;
   return (seconds < 60 ? fmt::format("{:.1f} s", seconds) : format_duration(seconds)) + " each";
 }
@@ -262,6 +264,18 @@ std::string format_duration(double seconds) {
 std::string format_figure(double value) {
   if (std::abs(value) >= 1000 && std::abs(value) < 1e15) return fmt::format("{:.0f}", value);
   return fmt::format("{:.4g}", value);
+}
+
+std::string wrapped_for_stderr(const std::string& text) {
+  if (!isatty(STDERR_FILENO)) return text;
+  std::string wrapped;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const bool fits = display_width(line) <= terminal_width();
+    for (const std::string& part : fits ? std::vector{line} : wrap_words(line, terminal_width()))
+      wrapped += (wrapped.empty() ? "" : "\n") + part;
+  }
+  return wrapped;
 }
 
 std::string progress_bar_line(const ProgressState& state, int width) {

@@ -34,6 +34,9 @@ std::string progress_json_line(const ProgressState& state);
 std::string format_duration(double seconds);  // "1:45", "2:03:10"
 std::string format_figure(double value);      // four significant digits; "12345" for large whole numbers
 
+// The text with long lines broken between words where standard error is a terminal, which would break words.
+std::string wrapped_for_stderr(const std::string& text);
+
 // The display that the options and the terminal ask for: a bar or plain lines on stderr, JSON lines on
 // stdout, or nothing. Warnings go through it while it lives.
 std::unique_ptr<Progress> make_progress_display(const CommonOptions& common);
