@@ -29,6 +29,9 @@ class AnimateCommand : public Command {
     arguments.positional("PICTURE", picture_, "PNG, JPEG or WebP; transparency becomes white");
     arguments.options.add("output", output_, "run folder");
     arguments.short_name('o', "output");
+    arguments.value_name("output", "RUN", true);
+    arguments.value_name("model", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add("model", model_,
                           "a name (`eg4d models list`), a .safetensors file, or a diffusers folder; default: "
                           "svd_xt_1_1, or the preset's");

@@ -21,7 +21,7 @@ class EvaluateCommand : public Command {
            "  eg4d evaluate run examples/robot-192 --split novel --json novel.json\n"
            "  eg4d evaluate run --pictures compare               render | truth, side by side\n"
            "  eg4d evaluate run --html report.html               a page with pictures, errors and curves\n"
-           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet, lpips_alex, clip_vit_l_14.";
+           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
   }
 
   void declare(Arguments& arguments) override {
@@ -30,6 +30,11 @@ class EvaluateCommand : public Command {
                          false);
     arguments.options.add("split", job_.split, "which pictures: NAME of a transforms_NAME.json");
     shown_.declare(arguments);
+    arguments.value_name("split", "NAME");
+    arguments.value_name("json", "FILE");
+    arguments.value_name("html", "FILE");
+    arguments.value_name("models_folder", "FOLDER");
+    arguments.value_name("pictures", "FOLDER");
     arguments.options.add("json", json_, "file for all figures, per picture too");
     arguments.options.add("html", html_, "file for a page with pictures, error maps and curves over time");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");

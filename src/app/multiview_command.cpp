@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "backend/backend.h"
+#include "core/text_layout.h"
 #include "pipeline/multiview.h"
 #include "pipeline/preset_models.h"
 
@@ -31,11 +32,14 @@ class MultiviewCommand : public Command {
 
   void declare(Arguments& arguments) override {
     arguments.positional("VIDEO", video_, "a run folder, a folder of frames, or a video file");
-    arguments.options.add("output", output_, "run folder; default: VIDEO when that is a run folder");
+    arguments.options.add("output", output_, "run folder; needed unless VIDEO is one");
     arguments.short_name('o', "output");
     arguments.options.add(
         "model", model_,
         "a name (`eg4d models list`), or a .safetensors file; default: sv3d_p, or the preset's");
+    arguments.value_name("output", "RUN");
+    arguments.value_name("model", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds other views");
     job_.options.bind(schema_);
@@ -63,7 +67,8 @@ class MultiviewCommand : public Command {
     progress.end();
     if (result.already_done)
       progress.message("these views were finished before; --overwrite starts them anew");
-    progress.message(fmt::format("dataset: {} ({} frames)", result.dataset.string(), result.frames));
+    progress.message(
+        fmt::format("dataset: {} ({})", result.dataset.string(), counted(result.frames, "frame")));
     if (result.dataset != job_.output / "multiviews")
       progress.message(fmt::format("to train on it: eg4d reconstruct {} -o {}", result.dataset.string(),
                                    job_.output.string()));

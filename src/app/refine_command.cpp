@@ -38,6 +38,13 @@ class RefineCommand : public Command {
     arguments.options.add("model", model_,
                           "a name (`eg4d models list`), a file, or a diffusers folder; default: sdxl_turbo, "
                           "or the preset's");
+    arguments.value_name("dataset", "FOLDER");
+    arguments.value_name("model", "NAME");
+    arguments.value_name("controlnet", "NAME");
+    arguments.value_name("depth_model", "NAME");
+    arguments.value_name("vae", "NAME");
+    arguments.value_name("matting", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add(
         "controlnet", controlnet_,
         "a ControlNet for depth maps; default: controlnet_depth_sdxl_small with --preset depth, "

@@ -4,6 +4,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -169,9 +170,12 @@ std::string to_toml(const ConfigValue& value) {
 void ConfigSchema::apply_toml_file(const std::string& path, const PresetTexts& presets) {
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw UsageError(fmt::format("cannot read the configuration file {} (it should be a TOML text)", path));
-  }
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    throw UsageError(fmt::format("there is no configuration file '{}'", path));
+  const bool empty = file.peek() == std::ifstream::traits_type::eof() && !file.bad();
+  if (!file.is_open() || (!empty && !(text << file.rdbuf())))
+    throw UsageError(fmt::format("cannot read the configuration file '{}'; it should be a TOML text", path));
   apply_toml(text.str(), path, presets);
 }
 

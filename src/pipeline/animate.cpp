@@ -21,6 +21,10 @@ fs::path frame_path(const fs::path& folder, int frame) {
   return folder / fmt::format("frame_{:03}.png", frame);
 }
 
+fs::path frames_folder(const AnimateJob& job) {
+  return job.output / "video";
+}
+
 StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
   AnimateOptions options = job.options;
   ConfigSchema schema;
@@ -51,6 +55,11 @@ PaintJob video_painting(const AnimateOptions& options, Picture input) {
   return paint;
 }
 
+void check_animation(const AnimateJob& job) {
+  const InputPicture input = animation_input(read_picture(job.picture), job.options.side);
+  StageFolder::check(frames_folder(job), manifest_of(job, input.picture));
+}
+
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
   check_options(options);
@@ -62,7 +71,7 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   if (checkpoint.kind() != VideoCheckpoint::Kind::svd)
     throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",
                             job.model.path.string(), name_of(checkpoint.kind())));
-  StageFolder folder(job.output / "video", manifest_of(job, input.picture), job.overwrite);
+  StageFolder folder(frames_folder(job), manifest_of(job, input.picture), job.overwrite, job.overwrite_other);
   const AnimateResult result{folder.path(), job.output / "video.mp4", folder.finished()};
   if (result.already_done) return result;
 

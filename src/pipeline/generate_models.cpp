@@ -1,9 +1,11 @@
 #include "pipeline/generate_models.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 
+#include "core/error.h"
 #include "pipeline/preset_models.h"
 
 namespace eg4d {
@@ -25,11 +27,24 @@ std::vector<std::string> missing_models(const Names& names, const fs::path& fold
   return missing;
 }
 
+void require_all(const Names& names, const fs::path& folder) {
+  const std::vector<std::string> missing = missing_models(names, folder);
+  if (missing.empty()) return;
+  const ModelEntry& first = find_model_entry(missing.front());
+  if (first.bundled) throw Error(how_to_get(first, folder));
+  throw Error(fmt::format(
+      "{} {} not on this machine: \"eg4d models fetch {}\" gets {}, --models-folder names another folder to "
+      "look in, and --preset mini needs nothing (a demonstration)",
+      fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are", fmt::join(missing, " "),
+      missing.size() == 1 ? "it" : "them"));
+}
+
 }  // namespace
 
 GenerateModels find_generate_models(const std::string& preset, const fs::path& folder) {
   const bool mini = preset == "mini";
   const Names names = names_of(preset);
+  require_all(names, folder);
   GenerateModels models;
   models.folder = folder;
   models.demonstration = mini;

@@ -85,6 +85,10 @@ std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
   return inputs;
 }
 
+std::filesystem::path views_folder(const MultiviewJob& job) {
+  return job.output / "multiviews";
+}
+
 StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
   MultiviewOptions options = job.options;
   ConfigSchema schema;
@@ -120,6 +124,12 @@ PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& opti
   return paint;
 }
 
+void check_views(const MultiviewJob& job) {
+  StageFolder::Manifest manifest = manifest_of(job, {});
+  manifest.input.clear();
+  StageFolder::check(views_folder(job), manifest);
+}
+
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
@@ -134,7 +144,7 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   if (options.interpolate_times > 1 && frames < 2)
     throw UsageError("interpolate_times needs a video of two frames or more");
   const StageFolder::Manifest manifest = manifest_of(job, paint.inputs);
-  StageFolder folder(job.output / "multiviews", manifest, job.overwrite);
+  StageFolder folder(views_folder(job), manifest, job.overwrite, job.overwrite_other);
   const OrbitDataset dataset{frames, options.views, options.elevation};
   const bool painted_before = folder.finished();
   if (!painted_before) {
@@ -148,8 +158,8 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
     folder.finish();
   }
   const bool interpolated_before = interpolate_multiviews(
-      job.output, dataset, options, manifest.options_json + manifest.input + manifest.model, job.overwrite,
-      progress);
+      job.output, dataset, options, manifest.options_json + manifest.input + manifest.model,
+      job.overwrite || job.overwrite_other, progress);
   return {multiview_dataset(job.output, options), frames, painted_before && interpolated_before};
 }
 

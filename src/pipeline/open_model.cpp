@@ -97,6 +97,15 @@ const char* name_of(WhichModel which) {
   return which == WhichModel::refined ? "refined" : which == WhichModel::best ? "best" : "last";
 }
 
+// A safetensors file: eight bytes of length, then JSON. A damaged one is for the reader to tell.
+bool may_be_model_file(const fs::path& path) {
+  if (path.extension() == ".safetensors") return true;
+  std::ifstream file(path, std::ios::binary);
+  char start[9] = {};
+  file.read(start, sizeof start);
+  return file.gcount() == sizeof start && start[8] == '{';
+}
+
 }  // namespace
 
 void set_color_time(ModelChoice& choice, const std::string& text) {
@@ -127,6 +136,11 @@ fs::path model_place(const fs::path& named, WhichModel which) {
     if (which != WhichModel::automatic)
       throw UsageError(
           fmt::format("--which chooses among the models of a folder, and '{}' is a file", named.string()));
+    if (!is_python_model(named) && !may_be_model_file(named))
+      throw Error(
+          fmt::format("'{}' is no model: give a run folder, a model file (.safetensors), or a model of the "
+                      "Python EG4D",
+                      named.string()));
     return named;
   }
   if (is_python_model(named)) return python_model_folder(named, which);

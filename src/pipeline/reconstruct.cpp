@@ -13,6 +13,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/text_layout.h"
 #include "io/atomic_file.h"
 #include "pipeline/perceptual.h"
 #include "pipeline/pictures.h"
@@ -48,6 +49,13 @@ json manifest_of(const ReconstructJob& job, uint64_t fingerprint) {
 json read_json(const fs::path& path) {
   std::ifstream file(path);
   return json::parse(file, nullptr, false);
+}
+
+std::string another_run(const fs::path& folder) {
+  return fmt::format(
+      "'{}' holds a run with other settings or another dataset; give another output folder with -o, or "
+      "--overwrite to replace it",
+      folder.string());
 }
 
 // One run of the job: the state that lives while it trains.
@@ -98,15 +106,12 @@ bool Reconstruction::prepare_folder(const json& manifest) {
   if (fs::exists(job_.output) && !fs::is_directory(job_.output))
     throw Error(fmt::format("the output '{}' is not a folder", job_.output.string()));
   std::error_code error;
-  if (job_.overwrite) fs::remove_all(folder_, error);
+  const bool another = fs::exists(manifest_path) && read_json(manifest_path) != manifest;
+  if (job_.overwrite || (another && job_.overwrite_other)) fs::remove_all(folder_, error);
   fs::create_directories(folder_, error);
   if (error) throw Error(fmt::format("cannot create the folder '{}': {}", folder_.string(), error.message()));
   if (fs::exists(manifest_path)) {
-    if (read_json(manifest_path) != manifest)
-      throw Error(fmt::format(
-          "'{}' holds a run with other settings or another dataset; give another output folder with "
-          "-o, or --overwrite to replace it",
-          folder_.string()));
+    if (another) throw Error(another_run(folder_));
     return fs::exists(folder_ / "metrics.json") && fs::exists(folder_ / "model.safetensors");
   }
   write_file_atomically(manifest_path, manifest.dump(2) + "\n");
@@ -206,7 +211,7 @@ void Reconstruction::train() {
                    {{"l1", loss.l1}, {"lpips", loss.lpips}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
       else
         log_->step(done, stage, {{"l1", loss.l1}, {"psnr", loss.psnr}, {"gaussians", gaussians}});
-      progress_.update(done, {{"PSNR", smoothed_psnr}, {"Gaussians", gaussians}});
+      progress_.update(done, {{"Gaussians", gaussians}, {"PSNR", smoothed_psnr}});
     }
     // At the end too, so that the last model can be the best.
     if (trainer_->iteration() % options.schedule.evaluate_interval == 0 || trainer_->finished())
@@ -240,8 +245,8 @@ void Reconstruction::finish() {
         evaluate(backend_, trainer_->model_gaussians(), field, job_.options, views);
     splits[name] = {
         {"psnr", metrics.psnr}, {"ssim", metrics.ssim}, {"l1", metrics.l1}, {"pictures", views.size()}};
-    progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({} pictures)", name, metrics.psnr,
-                                  metrics.ssim, views.size()));
+    progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({})", name, metrics.psnr, metrics.ssim,
+                                  counted(static_cast<int64_t>(views.size()), "picture")));
     progress_.end();
   }
   rusage usage{};
@@ -294,6 +299,16 @@ ReconstructResult Reconstruction::run() {
 }
 
 }  // namespace
+
+void check_reconstruction(const ReconstructJob& job) {
+  const fs::path folder = job.output / "coarse", file = folder / "manifest.json";
+  if (!fs::exists(file)) return;
+  const fs::path dataset = dataset_folder(job.dataset);
+  const bool known = fs::exists(dataset / "transforms_train.json");
+  json before = read_json(file), now = manifest_of(job, known ? Dataset(dataset).fingerprint() : 0);
+  if (!known && before.is_object()) before["dataset"] = now["dataset"];
+  if (before != now) throw Error(another_run(folder));
+}
 
 fs::path dataset_folder(const fs::path& named) {
   if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json"))

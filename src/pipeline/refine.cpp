@@ -56,15 +56,17 @@ void check_distillation(const RefinementOptions& options, TargetPainter& painter
 }
 
 // What the results depend on.
-StageFolder::Manifest manifest_of(const RefineJob& job, const Dataset& dataset, const std::string& painter,
+StageFolder::Manifest manifest_of(const RefineJob& job, const std::string& input, const std::string& painter,
                                   bool perceptual) {
   RefineOptions options = job.options;
   options.training.checkpoint = {};  // when to save does not change what is computed
   ConfigSchema schema;
   options.bind(schema);
-  return {"refine", schema.to_json(),
-          fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run))),
-          painter + (perceptual ? ", LPIPS" : "")};
+  return {"refine", schema.to_json(), input, painter + (perceptual ? ", LPIPS" : "")};
+}
+
+std::string input_of(const RefineJob& job, const Dataset& dataset) {
+  return fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run)));
 }
 
 fs::path refined_folder(const RefineJob& job) {
@@ -82,8 +84,9 @@ class Refinement {
         progress_(progress),
         start_model_(start_model_file(job.run)),
         dataset_(dataset_of_model(job.run, job.dataset)),
-        folder_(refined_folder(job), manifest_of(job, dataset_, painter.identity(), lpips != nullptr),
-                job.overwrite) {}
+        folder_(refined_folder(job),
+                manifest_of(job, input_of(job, dataset_), painter.identity(), lpips != nullptr),
+                job.overwrite, job.overwrite_other) {}
 
   RefineResult run();
 
@@ -306,7 +309,12 @@ RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& paint
 bool refinement_finished(const RefineJob& job, const std::string& painter, bool perceptual) {
   if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return false;
   const Dataset dataset(dataset_of_model(job.run, job.dataset));
-  return StageFolder(refined_folder(job), manifest_of(job, dataset, painter, perceptual), false).finished();
+  const auto manifest = manifest_of(job, input_of(job, dataset), painter, perceptual);
+  return StageFolder(refined_folder(job), manifest, false, job.overwrite_other).finished();
+}
+
+void check_refinement(const RefineJob& job, const std::string& painter, bool perceptual) {
+  StageFolder::check(refined_folder(job), manifest_of(job, "", painter, perceptual));
 }
 
 }  // namespace eg4d

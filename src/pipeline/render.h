@@ -36,7 +36,9 @@ struct RenderJob {
 
 struct RenderResult {
   int frames = 0;
-  int width = 0, height = 0;
+  int width = 0, height = 0;            // as they were asked for
+  int file_width = 0, file_height = 0;  // of the file: a video's sides are even
+  int removed = 0;  // older numbered pictures in the folder that would have stood behind the new ones
 };
 
 // Renders a model. Throws Error, Interrupted.

@@ -15,6 +15,13 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr const char* kManifestFile = "manifest.json";
+
+json read_manifest(const fs::path& folder) {
+  std::ifstream stream(folder / kManifestFile);
+  return json::parse(stream, nullptr, false);
+}
+
 json to_json(const StageFolder::Manifest& manifest) {
   return {{"stage", manifest.stage},
           {"version", 1},
@@ -45,35 +52,54 @@ std::string first_difference(const json& before, const json& now) {
   return {};
 }
 
+// Why the folder's results are not those of `manifest`, a sentence; empty where there are none or they are.
+std::string mismatch(const fs::path& folder, const StageFolder::Manifest& manifest) {
+  if (!fs::exists(folder / kManifestFile)) return {};
+  json before = read_manifest(folder), now = to_json(manifest);
+  if (!before.is_object())
+    return fmt::format("{} cannot be read; --overwrite starts the stage anew",
+                       (folder / kManifestFile).string());
+  before.erase("finished");
+  if (manifest.input.empty()) {
+    before.erase("input");
+    now.erase("input");
+  }
+  const std::string difference = first_difference(before, now);
+  if (difference.empty()) return {};
+  // Stage III works within the run folder of the stage before it.
+  const char* remedy = manifest.stage == "refine" ? "--overwrite replaces them"
+                                                  : "give another output folder with -o, or --overwrite to "
+                                                    "replace them";
+  return fmt::format("{} holds results of other settings ({}): {}", folder.string(), difference, remedy);
+}
+
 }  // namespace
 
-StageFolder::StageFolder(fs::path folder, const Manifest& manifest, bool overwrite)
+StageFolder::StageFolder(fs::path folder, const Manifest& manifest, bool overwrite, bool overwrite_other)
     : path_(std::move(folder)), manifest_(manifest) {
-  std::error_code error;
-  if (overwrite) fs::remove_all(path_, error);
+  if (overwrite || (overwrite_other && !mismatch(path_, manifest).empty())) {
+    std::error_code error;
+    fs::remove_all(path_, error);
+    if (error)
+      throw Error(fmt::format("cannot remove '{}' to make it anew: {}", path_.string(), error.message()));
+  }
   make_folder(path_);
-  const fs::path file = path_ / "manifest.json";
-  if (!fs::exists(file)) {
+  if (!fs::exists(path_ / kManifestFile)) {
     write();
     return;
   }
-  std::ifstream stream(file);
-  json before = json::parse(stream, nullptr, false);
-  if (!before.is_object())
-    throw Error(fmt::format("{} cannot be read; --overwrite starts the stage anew", file.string()));
-  finished_ = before.value("finished", false);
-  before.erase("finished");
-  if (const std::string difference = first_difference(before, to_json(manifest)); !difference.empty())
-    throw Error(fmt::format(
-        "{} holds results of other settings ({}): give another output folder with -o, or --overwrite "
-        "to replace them",
-        path_.string(), difference));
+  check(path_, manifest);
+  finished_ = read_manifest(path_).value("finished", false);
+}
+
+void StageFolder::check(const fs::path& folder, const Manifest& manifest) {
+  if (const std::string sentence = mismatch(folder, manifest); !sentence.empty()) throw Error(sentence);
 }
 
 void StageFolder::write() const {
   json manifest = to_json(manifest_);
   manifest["finished"] = finished_;
-  write_file_atomically(path_ / "manifest.json", manifest.dump(2) + "\n");
+  write_file_atomically(path_ / kManifestFile, manifest.dump(2) + "\n");
 }
 
 void StageFolder::finish() {

@@ -17,9 +17,13 @@ class StageFolder {
     std::string input;         // identifies what goes in: a hash of the pictures
     std::string model;         // identifies the weights
   };
-  // Makes the folder, or finds an earlier call's results there. Throws Error, naming the first setting that
-  // differs, when they were made from something else; `overwrite` removes them instead.
-  StageFolder(std::filesystem::path folder, const Manifest& manifest, bool overwrite);
+  // Makes the folder, or finds an earlier call's results there. `overwrite` removes them, `overwrite_other`
+  // when they were made from something else; otherwise that is an Error that names the first setting that
+  // differs.
+  StageFolder(std::filesystem::path folder, const Manifest& manifest, bool overwrite,
+              bool overwrite_other = false);
+  // Throws that Error and makes nothing. An empty `manifest.input` is not known yet and not compared.
+  static void check(const std::filesystem::path& folder, const Manifest& manifest);
 
   const std::filesystem::path& path() const { return path_; }
   bool finished() const { return finished_; }

@@ -54,11 +54,21 @@ Picture centred_square(const Picture& rgba, const PictureBox& box, int side) {
   return square;
 }
 
+InputPicture squeezed(const Picture& rgb, int side) {
+  InputPicture input{resize_picture(rgb, side, side, ResizeFilter::lanczos), {}};
+  if (rgb.width != rgb.height)
+    input.warning = fmt::format(
+        "the picture of {}×{} pixels is not square: it was squeezed to {}×{}; put it on a square to keep its "
+        "proportions",
+        rgb.width, rgb.height, side, side);
+  return input;
+}
+
 }  // namespace
 
 InputPicture animation_input(const Picture& picture, int square_side) {
   Picture rgb = on_white(picture);
-  if (square_side > 0) return {resize_picture(rgb, square_side, square_side, ResizeFilter::lanczos), {}};
+  if (square_side > 0) return squeezed(rgb, square_side);
   const int width = rgb.width - rgb.width % kMultiple, height = rgb.height - rgb.height % kMultiple;
   if (width == 0 || height == 0)
     throw Error(fmt::format(
@@ -76,12 +86,7 @@ Picture fitted_for_cutting(const Picture& picture) {
 }
 
 InputPicture multiview_input(const Picture& picture, int side) {
-  const Picture fitted = has_alpha(picture) ? picture : fitted_for_cutting(picture);
-  InputPicture input{resize_picture(on_white(fitted), side, side, ResizeFilter::lanczos), {}};
-  if (picture.width != picture.height)
-    input.warning = fmt::format("the picture of {}×{} pixels is not square: it was stretched to {}×{}",
-                                picture.width, picture.height, side, side);
-  return input;
+  return squeezed(on_white(has_alpha(picture) ? picture : fitted_for_cutting(picture)), side);
 }
 
 PictureBox united(const PictureBox& a, const PictureBox& b) {

@@ -132,8 +132,8 @@ struct ReconstructOptions {
   } density;
 
   struct Checkpoint {
-    int interval = 0;     // iterations; 0: by time only
-    float seconds = 120;  // between two checkpoints
+    int interval = 0;    // iterations; 0: by time only
+    float seconds = 30;  // between two checkpoints
   } checkpoint;
 
   void bind(ConfigSchema& schema);

@@ -48,7 +48,7 @@ struct RefinementOptions {
   } sds;
 
   struct Checkpoint {
-    float seconds = 60;  // between two checkpoints
+    float seconds = 30;  // between two checkpoints
   } checkpoint;
 
   void bind(ConfigSchema& schema);

@@ -118,6 +118,27 @@ TEST_F(Render, AVideoHasEveryFrame) {
   EXPECT_EQ(count, 6);
 }
 
+TEST_F(Render, AVideosTrueSizeIsTold) {
+  job_.output = folder_ / "ORBIT.MP4";
+  job_.width = 21;
+  job_.height = 17;
+  const RenderResult result = render_model(*backend_, job_, quiet_);
+  EXPECT_EQ(result.width, 21);
+  const Picture frame = VideoReader(job_.output).next().value();
+  EXPECT_EQ(result.file_width, frame.width);
+  EXPECT_EQ(result.file_height, frame.height);
+}
+
+// Its later pictures would be taken for a part of the new rendering; what is not ours stays.
+TEST_F(Render, ALongerRenderingBeforeLeavesNoPictures) {
+  render_model(*backend_, job_, quiet_);
+  for (const char* name : {"frame_12.png", "frame_0007.jpg", "frame_0008b.png", "other_0009.png"})
+    test::write_text(job_.output / name, "mine");
+  job_.orbit.frames = 2;
+  EXPECT_EQ(render_model(*backend_, job_, quiet_).removed, 4);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(job_.output), {}), 2 + 4);
+}
+
 TEST_F(Render, CtrlCStopsAndLeavesNoHalfVideo) {
   job_.output = folder_ / "orbit.mp4";
   request_interrupt();

@@ -34,6 +34,8 @@ TEST(InputPicture, AlphaGoesOnWhite) {
   EXPECT_EQ(input.picture.channels, 3);
   for (const uint8_t byte : input.picture.data) ASSERT_EQ(byte, 255);
   EXPECT_TRUE(multiview_input(filled(8, 9, {0}), 64).warning);
+  EXPECT_TRUE(animation_input(filled(8, 9, {0}), 64).warning);
+  EXPECT_FALSE(animation_input(filled(9, 9, {0}), 64).warning);
 }
 
 TEST(InputPicture, LargePicturesAreFittedFirstUnlessTransparent) {
