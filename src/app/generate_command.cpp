@@ -37,6 +37,8 @@ class GenerateCommand : public Command {
     arguments.short_name('o', "output");
     arguments.options.add("prompt", prompt_, "what the pictures show, for the refinement; may be empty");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
+    arguments.options.add("overwrite", job_.overwrite,
+                          "begin every stage anew although the run has results of it");
     job_.options.bind(schema_);
     arguments.settings(schema_, generate_presets(), "chosen by the weights that are found");
     arguments.choose_preset([this] {

@@ -61,10 +61,20 @@ class RefineCommand : public Command {
     job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name;
     require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
-    const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
-    const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
-    const RefineResult result = refine(*backend, job_, *painter, lpips.get(), progress);
+    find_painter(progress);
+    const PainterIdentity identity =
+        no_diffusion_ ? ReferencePainter().identity() : DiffusionPainter::identity_of(models_, painting_);
+    const bool perceptual =
+        job_.options.training.loss.lpips != 0 && has_lpips(Lpips::Network::alex, models_folder_);
+    RefineResult result;
+    if (const auto finished = finished_refinement(job_, identity, perceptual)) {
+      result = *finished;
+    } else {
+      const std::unique_ptr<Backend> backend = make_backend(common.device);
+      const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
+      const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
+      result = refine(*backend, job_, *painter, lpips.get(), progress);
+    }
     progress.end();
     if (result.already_done)
       progress.message("this refinement was finished before; --overwrite starts it anew");
@@ -72,8 +82,9 @@ class RefineCommand : public Command {
   }
 
  private:
-  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) {
-    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+  // Where the weights are and what the prompt is; nothing is read yet.
+  void find_painter(Progress& progress) {
+    if (no_diffusion_) return;
     if (painting_.prompt.empty())
       painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
@@ -81,15 +92,17 @@ class RefineCommand : public Command {
     if (!controlled && !depth_.empty())
       throw UsageError("--depth-model is for a ControlNet: give --preset depth");
     if (model_.empty()) model_ = controlled ? "sdxl_base" : "sdxl_turbo";
-    auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
-    if (controlled) {
-      models.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
-      progress.message(describe(models));
-    }
-    if (!models.matting)
+    models_ = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    if (controlled) models_.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
+  }
+
+  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) const {
+    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+    if (models_.control) progress.message(describe(models_));
+    if (!models_.matting)
       progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
     progress.begin(1, "reading weights");
-    return std::make_unique<DiffusionPainter>(backend, models, painting_);
+    return std::make_unique<DiffusionPainter>(backend, models_, painting_);
   }
 
   std::string describe(const DiffusionPainter::Models& models) const {
@@ -113,6 +126,7 @@ class RefineCommand : public Command {
   bool no_diffusion_ = false, overwrite_ = false;
   RefineJob job_;
   DiffusionPainterOptions painting_;
+  DiffusionPainter::Models models_;
   ConfigSchema schema_;
 };
 

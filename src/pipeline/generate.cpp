@@ -8,6 +8,8 @@
 #include "backend/backend.h"
 #include "core/config.h"
 #include "diffusion/video_networks.h"
+#include "io/atomic_file.h"
+#include "io/file_lock.h"
 #include "io/folder.h"
 #include "pipeline/animate.h"
 #include "pipeline/export.h"
@@ -137,15 +139,17 @@ void Generation::stage(size_t index, const GenerateJob::Item& item, const Work& 
 
 void Generation::run(const GenerateJob::Item& item) {
   make_folder(item.run);
+  const FileLock lock(FileLock::of_folder(item.run), fmt::format("'{}'", item.run.string()));
+  remove_abandoned_temporaries(item.run);
   times_.emplace(item.run);
   const GenerateOptions& options = job_.options;
   stage(kAnimate, item, [&] {
-    AnimateJob job{item.picture, item.run, job_.models.animate, options.animate, &animator_};
+    AnimateJob job{item.picture, item.run, job_.models.animate, options.animate, &animator_, job_.overwrite};
     return animate(backend_, job, progress_).already_done;
   });
   stage(kMultiview, item, [&] {
-    MultiviewJob job{item.run,           item.run,          job_.models.multiview,
-                     job_.models.folder, options.multiview, &painter_};
+    MultiviewJob job{item.run,          item.run,  job_.models.multiview, job_.models.folder,
+                     options.multiview, &painter_, job_.overwrite};
     return multiview(backend_, job, progress_).already_done;
   });
   stage(kReconstruct, item, [&] {
@@ -155,6 +159,7 @@ void Generation::run(const GenerateJob::Item& item) {
     job.options = options.reconstruct;
     job.preset = job_.preset;
     job.models_folder = job_.models.folder;
+    job.overwrite = job_.overwrite;
     return reconstruct(backend_, job, progress_).already_done;
   });
   if (options.refinement) stage(kRefine, item, [&] { return refine_item(item); });
@@ -166,9 +171,9 @@ void Generation::run(const GenerateJob::Item& item) {
 
 // Returns true when it was refined before.
 bool Generation::refine_item(const GenerateJob::Item& item) {
-  const RefineJob job{item.run, item.run / "multiviews", job_.options.refine, job_.preset};
-  const std::string painter = DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
-  if (refinement_finished(job, painter, perceptual_)) return true;
+  const RefineJob job{item.run, item.run / "multiviews", job_.options.refine, job_.preset, job_.overwrite};
+  const PainterIdentity painter = DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
+  if (finished_refinement(job, painter, perceptual_)) return true;
   if (!diffusion_) {
     progress_.begin(1, "reading weights");
     diffusion_ = std::make_unique<DiffusionPainter>(backend_, job_.models.refine, job_.options.painting);

@@ -40,6 +40,7 @@ struct GenerateJob {
   GenerateModels models;
   GenerateOptions options;
   std::string preset, preset_reason;  // for the record
+  bool overwrite = false;             // begin every stage anew although the run holds results of it
 };
 
 // Pictures become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4, object.ply and

@@ -48,12 +48,9 @@ std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
 }
 
 StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
-  MultiviewOptions options = job.options;
-  ConfigSchema schema;
-  options.bind(schema);
   Sha256 hash;
   for (const Picture& input : inputs) hash.update(input.data.data(), input.data.size());
-  return {"multiview", schema.to_json(), fmt::format("{} frames {}", inputs.size(), hash.hex()),
+  return {"multiview", settings_of(job.options), fmt::format("{} frames {}", inputs.size(), hash.hex()),
           model_identity(job.model.path)};
 }
 
@@ -99,11 +96,13 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
         fmt::format("{} holds SVD, which animates: multiview needs an SV3D model", job.model.path.string()));
   PaintJob paint = views_painting(checkpoint.kind(), options, read_inputs(backend, job));
   StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
-  const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
-  if (result.already_done) return result;
-
+  MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size())};
   const OrbitDataset dataset{result.frames, options.views, options.elevation};
   DatasetWriter writer(folder.path(), dataset);
+  result.already_done = folder.finished() && writer.is_complete();
+  if (result.already_done) return result;
+  if (folder.finished()) tell_of_missing_pictures(folder.path(), progress);
+
   paint.state_folder = folder.path();
   const PictureSink sink{
       [&](int video, int frame) { return writer.has(video, frame); },

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
+#include "pipeline/recorded_path.h"
 
 namespace eg4d {
 namespace fs = std::filesystem;
@@ -26,9 +27,12 @@ fs::path run_folder_of(const fs::path& model) {
 fs::path recorded_dataset(const fs::path& run) {
   std::ifstream file(run / "coarse" / "metrics.json");
   const nlohmann::json metrics = nlohmann::json::parse(file, nullptr, false);
-  const nlohmann::json::json_pointer pointer("/run/dataset");
-  if (metrics.is_discarded() || !metrics.contains(pointer) || !metrics[pointer].is_string()) return {};
-  return metrics[pointer].get<std::string>();
+  if (!metrics.is_object() || !metrics.contains("run") || !metrics["run"].is_object()) return {};
+  const auto text = [&](const char* key) {
+    const auto found = metrics["run"].find(key);
+    return found != metrics["run"].end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  return path_of({text("dataset"), text("dataset_bytes")});
 }
 
 }  // namespace

@@ -148,6 +148,16 @@ bool Dataset::has_split(const std::string& name) const {
   return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
 }
 
+bool Dataset::same_split(const std::string& a, const std::string& b) const {
+  const auto contents = [&](const std::string& name) {
+    std::ifstream file(folder_ / fmt::format("transforms_{}.json", name), std::ios::binary);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  };
+  return has_split(a) && has_split(b) && contents(a) == contents(b);
+}
+
 DatasetSplit Dataset::read_split(const std::string& name) const {
   const fs::path path = folder_ / fmt::format("transforms_{}.json", name);
   if (!has_split(name))

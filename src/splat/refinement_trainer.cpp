@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <cmath>
 
 #include "core/config.h"
 #include "core/error.h"
 #include "core/random.h"
-#include "io/safetensors.h"
 #include "splat/evaluation.h"
 #include "splat/lpips.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -177,52 +176,45 @@ RefinementTrainer::LossValues RefinementTrainer::last_loss() const {
   const std::vector<double> values = loss_values_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
-  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.psnr = psnr_of(values[2]);
   loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }
 
-void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
-  std::vector<std::vector<float>> host;
-  std::vector<SafetensorsTensor> tensors;
-  host.reserve(trained_.size() * 3);
-  const auto add = [&](const std::string& name, const Tensor& tensor) {
-    host.push_back(tensor.to_host());
-    tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
-  };
-  for (const Trained& trained : trained_) {
-    add(trained.name, *trained.value);
-    add(fmt::format("{}.first_moment", trained.name), trained.first_moment);
-    add(fmt::format("{}.second_moment", trained.name), trained.second_moment);
+std::vector<RefinementTrainer::StatePart> RefinementTrainer::state_parts() {
+  std::vector<StatePart> parts;
+  for (Trained& trained : trained_) {
+    parts.push_back({trained.name, trained.value, true});
+    parts.push_back({fmt::format("{}.first_moment", trained.name), &trained.first_moment, false});
+    parts.push_back({fmt::format("{}.second_moment", trained.name), &trained.second_moment, false});
   }
-  write_safetensors(path, tensors,
-                    {{"format", kStateFormat}, {"iteration", std::to_string(iteration_)}, {"extra", extra}});
+  return parts;
+}
+
+void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+  std::vector<StateTensor> tensors;
+  // The tensors are only read; the list is shared with load_state.
+  for (const StatePart& part : const_cast<RefinementTrainer*>(this)->state_parts())
+    tensors.push_back({part.name, part.tensor, part.parameter});
+  write_training_state(path, kStateFormat, tensors,
+                       {{"iteration", std::to_string(iteration_)}, {"extra", extra}});
 }
 
 std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  const auto& metadata = file.metadata();
-  const auto format = metadata.find("format"), iteration = metadata.find("iteration");
-  if (format == metadata.end() || format->second != kStateFormat || iteration == metadata.end())
-    throw Error(fmt::format("'{}' is not a refinement checkpoint of this program's version", path.string()));
-  const auto load = [&](const std::string& name, Tensor& tensor) {
-    const auto& entry = file.at(name);
-    if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
-      throw Error(
-          fmt::format("the refinement checkpoint '{}' belongs to another model: '{}' has shape {}, not {}",
-                      path.string(), name, to_string(entry.shape), to_string(tensor.shape())));
-    tensor.copy_from_host(entry.data, entry.bytes);
-  };
-  for (Trained& trained : trained_) {
-    load(trained.name, *trained.value);
-    load(fmt::format("{}.first_moment", trained.name), trained.first_moment);
-    load(fmt::format("{}.second_moment", trained.name), trained.second_moment);
-    trained.gradient->fill_zero();
-  }
-  const std::string& text = iteration->second;
-  if (std::from_chars(text.data(), text.data() + text.size(), iteration_).ec != std::errc() || iteration_ < 0)
-    throw Error(fmt::format("the refinement checkpoint '{}' is damaged", path.string()));
-  return metadata.count("extra") ? metadata.at("extra") : std::string();
+  const TrainingStateFile file(path, kStateFormat);
+  const std::string& text = file.metadata("iteration");
+  int64_t iteration = -1;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), iteration);
+  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  if (!whole || iteration < 0 || iteration > options_.iterations)
+    throw file.damaged("its number of iterations cannot be read");
+  for (const StatePart& part : state_parts()) file.check(part.name, part.tensor->shape(), part.parameter);
+
+  // Everything fits: only now anything changes.
+  iteration_ = iteration;
+  for (const StatePart& part : state_parts()) file.copy_to(part.name, *part.tensor);
+  for (Trained& trained : trained_) trained.gradient->fill_zero();
+  return file.metadata("extra");
 }
 
 }  // namespace eg4d

@@ -95,6 +95,12 @@ class RefinementTrainer {
     Tensor* gradient;
     Tensor first_moment, second_moment;
   };
+  struct StatePart {
+    std::string name;
+    Tensor* tensor;
+    bool parameter;
+  };
+  std::vector<StatePart> state_parts();
   DistillationDraw draw_distillation() const;
   void update_parameters();
 

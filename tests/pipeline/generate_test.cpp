@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "io/file_lock.h"
 #include "io/image.h"
 #include "support/expect_error.h"
 #include "support/run_program.h"
@@ -90,6 +91,15 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const auto before = fs::last_write_time(run / "refined/model.safetensors");
   EXPECT_EQ(run_program(command({photo()}, run)).exit_code, 0);
   EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before);
+  // A picture that was deleted is made again, and fits what was made from it.
+  const std::string before_repair = outcome(run);
+  fs::remove(run / "multiviews/000001/00000003.png");
+  fs::remove(run / "video/frame_001.png");
+  const ProgramResult repaired = run_program(command({photo()}, run));
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.errors;
+  EXPECT_TRUE(contains(repaired.errors, "they are made again")) << repaired.errors;
+  EXPECT_TRUE(fs::exists(run / "multiviews/000001/00000003.png"));
+  EXPECT_EQ(outcome(run), before_repair);
   // Other settings are not mixed with these results.
   const ProgramResult other = run_program(command({photo()}, run, {"--animate.seed", "5"}));
   EXPECT_EQ(other.exit_code, 1);
@@ -97,6 +107,25 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const ProgramResult refined = run_program(command({photo()}, run, {"--refine.iterations", "13"}));
   EXPECT_EQ(refined.exit_code, 1);
   EXPECT_TRUE(contains(refined.errors, "iterations is 13, it was 12")) << refined.errors;
+}
+
+TEST_F(Generate, OneProcessAtATimeAndOverwrite) {
+  const fs::path run = *folder_ / "shared";
+  const std::vector<std::string> less = {"--set", "refinement=false"};
+  {
+    fs::create_directories(run);
+    const FileLock other(FileLock::of_folder(run), "the run");
+    const ProgramResult second = run_program(command({photo()}, run, less));
+    EXPECT_EQ(second.exit_code, 1);
+    EXPECT_TRUE(contains(second.errors, "shared' is in use by another process (pid")) << second.errors;
+  }
+  EXPECT_EQ(run_program(command({photo()}, run, less)).exit_code, 0);
+  auto other = command({photo()}, run, less);
+  other.insert(other.end(), {"--animate.seed", "5"});
+  EXPECT_EQ(run_program(other).exit_code, 1);
+  other.push_back("--overwrite");
+  const ProgramResult anew = run_program(other);
+  EXPECT_EQ(anew.exit_code, 0) << anew.errors;
 }
 
 TEST_F(Generate, SeveralPicturesShareTheWeights) {
