@@ -23,8 +23,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // What makes two runs the same: every setting that changes the result, and the dataset.
-StageFolder::Manifest manifest_of(const ReconstructJob& job, const Dataset& dataset) {
-  return {"reconstruct", settings_of(job.options), fmt::format("dataset {:016x}", dataset.fingerprint())};
+StageFolder::Manifest manifest_of(const ReconstructJob& job, const std::string& input) {
+  return {"reconstruct", settings_of(job.options), input};
+}
+
+std::string input_of(const Dataset& dataset) {
+  return fmt::format("dataset {:016x}", dataset.fingerprint());
+}
+
+fs::path folder_of(const ReconstructJob& job) {
+  return job.output / "coarse";
 }
 
 // One run of the job: the state that lives while it trains.
@@ -35,7 +43,7 @@ class Reconstruction : private TrainingTask {
         job_(job),
         progress_(progress),
         dataset_(dataset_folder(job.dataset)),
-        folder_(job.output / "coarse", manifest_of(job, dataset_), job.overwrite) {}
+        folder_(folder_of(job), manifest_of(job, input_of(dataset_)), job.overwrite, job.overwrite_other) {}
 
   ReconstructResult run();
 
@@ -175,6 +183,12 @@ ReconstructResult Reconstruction::run() {
 }
 
 }  // namespace
+
+void check_reconstruction(const ReconstructJob& job) {
+  const fs::path dataset = dataset_folder(job.dataset);
+  const bool known = fs::exists(dataset / "transforms_train.json");
+  StageFolder::check(folder_of(job), manifest_of(job, known ? input_of(Dataset(dataset)) : ""));
+}
 
 fs::path dataset_folder(const fs::path& named) {
   if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json"))

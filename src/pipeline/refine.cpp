@@ -46,11 +46,14 @@ void check_distillation(const RefinementOptions& options, TargetPainter& painter
 }
 
 // What the results depend on.
-StageFolder::Manifest manifest_of(const RefineJob& job, const Dataset& dataset,
+StageFolder::Manifest manifest_of(const RefineJob& job, const std::string& input,
                                   const PainterIdentity& painter, bool perceptual) {
-  return {"refine", merged(settings_of(job.options), painter.settings),
-          fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run))),
+  return {"refine", merged(settings_of(job.options), painter.settings), input,
           painter.weights + (perceptual ? ", LPIPS" : "")};
+}
+
+std::string input_of(const RefineJob& job, const Dataset& dataset) {
+  return fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run)));
 }
 
 fs::path refined_folder(const RefineJob& job) {
@@ -77,8 +80,9 @@ class Refinement : private TrainingTask {
         progress_(progress),
         start_model_(start_model_file(job.run)),
         dataset_(dataset_of_model(job.run, job.dataset)),
-        folder_(refined_folder(job), manifest_of(job, dataset_, painter.identity(), lpips != nullptr),
-                job.overwrite) {}
+        folder_(refined_folder(job),
+                manifest_of(job, input_of(job, dataset_), painter.identity(), lpips != nullptr),
+                job.overwrite, job.overwrite_other) {}
 
   RefineResult run();
 
@@ -220,11 +224,16 @@ RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& paint
   return Refinement(backend, job, painter, lpips, progress).run();
 }
 
+void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool perceptual) {
+  StageFolder::check(refined_folder(job), manifest_of(job, "", painter, perceptual));
+}
+
 std::optional<RefineResult> finished_refinement(const RefineJob& job, const PainterIdentity& painter,
                                                 bool perceptual) {
   if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return {};
   const Dataset dataset(dataset_of_model(job.run, job.dataset));
-  const StageFolder folder(refined_folder(job), manifest_of(job, dataset, painter, perceptual), false);
+  const StageFolder folder(refined_folder(job), manifest_of(job, input_of(job, dataset), painter, perceptual),
+                           false, job.overwrite_other);
   if (!is_complete(folder)) return {};
   RefineResult result = result_in(folder.path());
   result.already_done = true;

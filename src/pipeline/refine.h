@@ -54,8 +54,9 @@ struct RefineJob {
   std::filesystem::path run;      // run folder with coarse/; results go to <run>/refined
   std::filesystem::path dataset;  // empty: the one that the run was trained on
   RefineOptions options;
-  std::string preset;  // for the record
-  bool overwrite = false;
+  std::string preset;            // for the record
+  bool overwrite = false;        // start anew although the folder holds results
+  bool overwrite_other = false;  // the same where they are of other settings
 };
 
 struct RefineResult {
@@ -72,6 +73,10 @@ struct RefineResult {
 // painter cannot distil.
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress);
+
+// Throws the Error that refine() would when refined/ holds results of other settings, whatever the model and
+// dataset they were made from, which may still have to be made. Nothing is written.
+void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool perceptual);
 
 // The refinement, if refine() would find it finished; `painter` is what its identity() would say and
 // `perceptual` whether it would have LPIPS. Nothing of the weights is read. Throws Error when refined/ holds

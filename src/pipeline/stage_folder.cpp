@@ -93,6 +93,67 @@ std::string first_difference(const json& before, const json& now, const std::str
   return {};
 }
 
+// What a folder's manifest says.
+struct Found {
+  std::string manifest;  // its JSON without "finished"
+  bool finished = false;
+  std::string difference;  // from what is wanted; empty when there is none
+};
+
+Found parse_manifest(json stored, const StageFolder::Manifest& wanted, const fs::path& file) {
+  Found found;
+  found.finished = stored.value("finished", false);
+  stored.erase("finished");
+  found.manifest = text_of(stored);
+  if (stored.at("version").get<int>() > kVersion)
+    throw Error(
+        fmt::format("'{}' was written by a later version of eg4d; update the program", file.string()));
+  bring_up_to_date(stored, file.string());
+  json now = json::parse(contents_of(wanted));
+  if (wanted.input.empty()) now["input"] = stored.at("input");
+  found.difference = first_difference(stored, now, wanted.settings.defaults);
+  return found;
+}
+
+// Nothing where there is no manifest. Throws Error when it is damaged or of a later version.
+std::optional<Found> find(const fs::path& folder, const StageFolder::Manifest& wanted) {
+  const fs::path file = folder / kManifest;
+  if (!fs::exists(file)) return {};
+  std::ifstream stream(file);
+  const json stored = json::parse(stream, nullptr, false);
+  const auto damaged = [&] {
+    return Error(
+        fmt::format("'{}' is damaged, so that it is not known what the results beside it were made from: "
+                    "start this stage anew "
+                    "with --overwrite, or in another folder",
+                    file.string()));
+  };
+  if (!stored.is_object()) throw damaged();
+  try {
+    return parse_manifest(stored, wanted, file);
+  } catch (const json::exception&) {
+    throw damaged();
+  } catch (const UsageError&) {
+    throw damaged();
+  }
+}
+
+Error other_settings(const fs::path& folder, const std::string& difference) {
+  return Error(fmt::format(
+      "'{}' holds results of other settings ({}): --overwrite replaces them, another run folder keeps them",
+      folder.string(), difference));
+}
+
+// Whether there is any file but the manifest and the lock.
+bool holds_results(const fs::path& folder) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; entry != end; entry.increment(error)) {
+    const bool ours = entry->path() == folder / kManifest || entry->path() == FileLock::of_folder(folder);
+    if (!ours && (entry->is_symlink(error) || !entry->is_directory(error))) return true;
+  }
+  return static_cast<bool>(error);
+}
+
 std::string hash_of(const std::string& text) {
   Sha256 hash;
   hash.update(text.data(), text.size());
@@ -110,70 +171,42 @@ StageSettings merged(const StageSettings& a, const StageSettings& b) {
   return {both(a.given, b.given), both(a.defaults, b.defaults)};
 }
 
-StageFolder::StageFolder(fs::path folder, const Manifest& manifest, bool overwrite)
+StageFolder::StageFolder(fs::path folder, const Manifest& manifest, bool overwrite, bool overwrite_other)
     : path_(std::move(folder)) {
   make_folder(path_);
-  const fs::path lock = FileLock::of_folder(path_), file = path_ / kManifest;
+  const fs::path lock = FileLock::of_folder(path_);
   lock_.emplace(lock, fmt::format("'{}'", path_.string()));
   remove_abandoned_temporaries(path_);
   if (overwrite) empty_folder(path_, lock);
-  const std::string contents = contents_of(manifest);
-  if (!fs::exists(file)) {
-    write(contents);
+  std::optional<Found> found;
+  try {
+    found = find(path_, manifest);
+    if (found && !found->difference.empty()) throw other_settings(path_, found->difference);
+  } catch (const Error&) {
+    if (!overwrite_other && holds_results(path_)) throw;
+    empty_folder(path_, lock);
+    found.reset();
+  }
+  if (!found) {
+    write(contents_of(manifest));
     return;
   }
-  const auto damaged = [&] {
-    return Error(
-        fmt::format("'{}' is damaged, so that it is not known what the results beside it were made "
-                    "from: start this stage anew with --overwrite, or in another folder",
-                    file.string()));
-  };
-  std::ifstream stream(file);
-  json before = json::parse(stream, nullptr, false);
-  if (!before.is_object()) throw damaged();
-  std::string difference;
-  try {
-    const bool finished = before.value("finished", false);
-    before.erase("finished");
-    manifest_ = text_of(before);
-    if (before.at("version").get<int>() > kVersion)
-      throw Error(
-          fmt::format("'{}' was written by a later version of eg4d; update the program", file.string()));
-    bring_up_to_date(before, file.string());
-    difference = first_difference(before, json::parse(contents), manifest.settings.defaults);
-    finished_ = finished;
-  } catch (const json::exception&) {
-    throw damaged();
-  } catch (const UsageError&) {
-    throw damaged();
-  }
-  if (!difference.empty()) {
-    if (!is_empty())
-      throw Error(
-          fmt::format("'{}' holds results of other settings ({}): --overwrite replaces them, another "
-                      "run folder keeps them",
-                      path_.string(), difference));
-    finished_ = false;
-    write(contents);
-  }
+  manifest_ = found->manifest;
   fingerprint_ = hash_of(manifest_);
+  finished_ = found->finished;
+}
+
+void StageFolder::check(const fs::path& folder, const Manifest& manifest) {
+  if (!fs::exists(folder / kManifest) || !holds_results(folder)) return;
+  const std::string difference = find(folder, manifest)->difference;
+  if (!difference.empty()) throw other_settings(folder, difference);
 }
 
 StageFolder::~StageFolder() {
   std::error_code ignored;
-  if (is_empty()) fs::remove(path_ / kManifest, ignored);
+  if (!holds_results(path_)) fs::remove(path_ / kManifest, ignored);
   lock_.reset();
   fs::remove(path_, ignored);  // nothing happens unless it is empty
-}
-
-// Whether there is no file but the manifest and the lock.
-bool StageFolder::is_empty() const {
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(path_, error), end; entry != end; entry.increment(error)) {
-    const bool ours = entry->path() == path_ / kManifest || entry->path() == FileLock::of_folder(path_);
-    if (!ours && (entry->is_symlink(error) || !entry->is_directory(error))) return false;
-  }
-  return !error;
 }
 
 void StageFolder::write(const std::string& contents) {

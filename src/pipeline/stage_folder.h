@@ -46,8 +46,13 @@ class StageFolder {
   // Makes the folder, or finds an earlier call's results there; what killed processes left half-written is
   // removed. Throws Error when another process works there, when the manifest is damaged, or, naming the
   // first setting that differs, when the results were made from something else; `overwrite` removes them
-  // instead. A folder with nothing but a manifest holds no results: it is taken over.
-  StageFolder(std::filesystem::path folder, const Manifest& manifest, bool overwrite);
+  // instead, and `overwrite_other` those that would be such an Error. A folder with nothing but a manifest
+  // holds no results: it is taken over.
+  StageFolder(std::filesystem::path folder, const Manifest& manifest, bool overwrite,
+              bool overwrite_other = false);
+  // Throws the same Error for a damaged manifest or results of something else, and makes nothing. An empty
+  // `manifest.input` is not known yet and not compared.
+  static void check(const std::filesystem::path& folder, const Manifest& manifest);
   // Nothing stays of a stage that failed before it made anything.
   ~StageFolder();
   StageFolder(const StageFolder&) = delete;
@@ -62,7 +67,6 @@ class StageFolder {
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
-  bool is_empty() const;
   void write(const std::string& contents);
 
   std::filesystem::path path_;

@@ -155,6 +155,34 @@ TEST_F(StageFolders, TheFingerprintIsThatOfTheRun) {
   EXPECT_NE(StageFolder(path_, manifest(other), true).fingerprint(), first);
 }
 
+TEST_F(StageFolders, CheckingMakesNothing) {
+  StageFolder::check(path_, manifest());
+  EXPECT_FALSE(fs::exists(path_));
+  begin(manifest());
+  StageFolder::check(path_, manifest());
+  Settings other;
+  other.steps = 5;
+  EXPECT_ERROR(StageFolder::check(path_, manifest(other)), "steps is 5, it was 4");
+  EXPECT_ERROR(StageFolder::check(path_, manifest({}, "another")), "input is");
+  EXPECT_NO_THROW(StageFolder::check(path_, manifest({}, ""))) << "not known yet";
+  test::write_text(path_ / "manifest.json", "xx");
+  EXPECT_ERROR(StageFolder::check(path_, manifest()), "is damaged");
+}
+
+TEST_F(StageFolders, OnlyWhatIsOfOtherSettingsCanBeOverwritten) {
+  begin(manifest());
+  { const StageFolder same(path_, manifest(), false, true); }
+  EXPECT_TRUE(fs::exists(path_ / "result"));
+  Settings other;
+  other.steps = 5;
+  { const StageFolder anew(path_, manifest(other), false, true); }
+  EXPECT_FALSE(fs::exists(path_));
+  begin(manifest());
+  test::write_text(path_ / "manifest.json", "xx");
+  { const StageFolder anew(path_, manifest(), false, true); }
+  EXPECT_FALSE(fs::exists(path_));
+}
+
 TEST_F(StageFolders, OneProcessAtATime) {
   const StageFolder first(path_, manifest(), false);
   EXPECT_ERROR(StageFolder(path_, manifest(), true), "stage' is in use by another process (pid");
