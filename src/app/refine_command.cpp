@@ -75,10 +75,20 @@ class RefineCommand : public Command {
     if (chosen_preset_ == "mini")
       progress.message(fmt::format("preset mini, which {} is for; --preset takes another", model_));
     require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
-    const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
-    const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
-    const RefineResult result = refine(*backend, job_, *painter, lpips.get(), progress);
+    find_painter(progress);
+    const PainterIdentity identity =
+        no_diffusion_ ? ReferencePainter().identity() : DiffusionPainter::identity_of(models_, painting_);
+    const bool perceptual =
+        job_.options.training.loss.lpips != 0 && has_lpips(Lpips::Network::alex, models_folder_);
+    RefineResult result;
+    if (const auto finished = finished_refinement(job_, identity, perceptual)) {
+      result = *finished;
+    } else {
+      const std::unique_ptr<Backend> backend = make_backend(common.device);
+      const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
+      const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
+      result = refine(*backend, job_, *painter, lpips.get(), progress);
+    }
     progress.end();
     if (result.already_done)
       progress.message("this refinement was finished before; --overwrite starts it anew");
@@ -86,8 +96,9 @@ class RefineCommand : public Command {
   }
 
  private:
-  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) {
-    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+  // Where the weights are and what the prompt is; nothing is read yet.
+  void find_painter(Progress& progress) {
+    if (no_diffusion_) return;
     if (painting_.prompt.empty())
       painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
@@ -99,15 +110,17 @@ class RefineCommand : public Command {
     // The mini network knows its own autoencoder only.
     if (autoencoder_.empty() && preset_of_model(PaintingStage::refine, model_) == "mini")
       autoencoder_ = "none";
-    auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
-    if (controlled) {
-      models.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
-      progress.message(describe(models));
-    }
-    if (!models.matting)
+    models_ = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    if (controlled) models_.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
+  }
+
+  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) const {
+    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+    if (models_.control) progress.message(describe(models_));
+    if (!models_.matting)
       progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
     progress.begin(1, "reading weights");
-    return std::make_unique<DiffusionPainter>(backend, models, painting_);
+    return std::make_unique<DiffusionPainter>(backend, models_, painting_);
   }
 
   std::string describe(const DiffusionPainter::Models& models) const {
@@ -132,6 +145,7 @@ class RefineCommand : public Command {
   bool no_diffusion_ = false, overwrite_ = false;
   RefineJob job_;
   DiffusionPainterOptions painting_;
+  DiffusionPainter::Models models_;
   ConfigSchema schema_;
 };
 

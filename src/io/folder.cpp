@@ -49,4 +49,19 @@ int remove_frames_from(const std::filesystem::path& folder, std::string_view ext
   return static_cast<int>(stale.size());
 }
 
+void empty_folder(const std::filesystem::path& folder, const std::filesystem::path& kept) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::vector<fs::path> inside;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (entry.path() != kept) inside.push_back(entry.path());
+  for (const fs::path& path : inside) {
+    fs::remove_all(path, error);
+    if (error)
+      throw Error(fmt::format("cannot remove '{}': {}; remove it by hand or choose another folder",
+                              path.string(), error.message()));
+  }
+  if (error) throw Error(fmt::format("cannot list '{}': {}", folder.string(), error.message()));
+}
+
 }  // namespace eg4d

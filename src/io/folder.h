@@ -16,4 +16,8 @@ bool has_extension(const std::filesystem::path& path, std::string_view extension
 // <folder>/frame_NNNN<extension> from NNNN = count on. Returns how many there were.
 int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count);
 
+// Removes everything in the folder but the file or folder `kept`. Throws Error, naming it, for what cannot be
+// removed.
+void empty_folder(const std::filesystem::path& folder, const std::filesystem::path& kept = {});
+
 }  // namespace eg4d

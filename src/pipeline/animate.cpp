@@ -26,13 +26,16 @@ fs::path frames_folder(const AnimateJob& job) {
 }
 
 StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
-  AnimateOptions options = job.options;
-  ConfigSchema schema;
-  options.bind(schema);
   Sha256 hash;
   hash.update(input.data.data(), input.data.size());
-  return {"animate", schema.to_json(), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
+  return {"animate", settings_of(job.options), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
           model_identity(job.model.path)};
+}
+
+bool is_complete(const AnimateResult& result, int frames) {
+  for (int frame = 0; frame < frames; ++frame)
+    if (!fs::exists(frame_path(result.frames, frame))) return false;
+  return fs::exists(result.video);
 }
 
 void write_video(const fs::path& path, const fs::path& frames, int count, double fps) {
@@ -72,8 +75,10 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
     throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",
                             job.model.path.string(), name_of(checkpoint.kind())));
   StageFolder folder(frames_folder(job), manifest_of(job, input.picture), job.overwrite, job.overwrite_other);
-  const AnimateResult result{folder.path(), job.output / "video.mp4", folder.finished()};
+  AnimateResult result{folder.path(), job.output / "video.mp4"};
+  result.already_done = folder.finished() && is_complete(result, options.frames);
   if (result.already_done) return result;
+  if (folder.finished()) tell_of_missing_pictures(folder.path(), progress);
 
   PaintJob paint = video_painting(options, std::move(input.picture));
   paint.state_folder = folder.path();

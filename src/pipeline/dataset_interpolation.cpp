@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "core/sha256.h"
 #include "pipeline/stage_folder.h"
 
 namespace eg4d {
@@ -10,12 +9,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-StageFolder::Manifest manifest_of(MultiviewOptions options, const std::string& painted) {
-  ConfigSchema schema;
-  options.bind_interpolation(schema);
-  Sha256 hash;
-  hash.update(painted.data(), painted.size());
-  return {"interpolate", schema.to_json(), hash.hex(), ""};
+struct InterpolationSettings {
+  MultiviewOptions options = {};
+  void bind(ConfigSchema& schema) { options.bind_interpolation(schema); }
+};
+
+StageFolder::Manifest manifest_of(const MultiviewOptions& options, const std::string& painted) {
+  return {"interpolate", settings_of(InterpolationSettings{options}), painted, ""};
 }
 
 }  // namespace

@@ -14,8 +14,9 @@ namespace eg4d {
 std::filesystem::path multiview_dataset(const std::filesystem::path& run, const MultiviewOptions& options);
 
 // Interpolates a run's finished multiviews/ as the options say: first between views, then between moments;
-// each is a resumable stage with a folder of its own. `painted` is what multiviews/ depends on. Returns true
-// when nothing was left to do. Throws as interpolate_views does, Error when a folder holds something else.
+// each is a resumable stage with a folder of its own. `painted` is the fingerprint of multiviews/. Returns
+// true when nothing was left to do. Throws as interpolate_views does, Error when a folder holds something
+// else.
 bool interpolate_multiviews(const std::filesystem::path& run, const OrbitDataset& dataset,
                             const MultiviewOptions& options, const std::string& painted, bool overwrite,
                             Progress& progress);

@@ -120,16 +120,14 @@ DiffusionPainter::Models DiffusionPainter::find_models(const std::string& networ
           find_or_none(matting, "u2net", folder)};
 }
 
-std::string DiffusionPainter::identity_of(const Models& models, DiffusionPainterOptions options) {
-  ConfigSchema schema;
-  options.bind(schema);
-  std::string identity = model_identity(models.network.path);
-  if (models.autoencoder) identity += ", " + model_identity(models.autoencoder->path);
-  if (models.matting) identity += ", " + model_identity(models.matting->path);
+PainterIdentity DiffusionPainter::identity_of(const Models& models, const DiffusionPainterOptions& options) {
+  std::string weights = model_identity(models.network.path);
+  if (models.autoencoder) weights += ", " + model_identity(models.autoencoder->path);
+  if (models.matting) weights += ", " + model_identity(models.matting->path);
   if (models.control)
-    identity += ", " + model_identity(models.control->network.path) + ", " +
-                model_identity(models.control->depth.path);
-  return identity + ", " + schema.to_json();
+    weights += ", " + model_identity(models.control->network.path) + ", " +
+               model_identity(models.control->depth.path);
+  return {weights, settings_of(options)};
 }
 
 DiffusionPainter::Models::Control DiffusionPainter::find_control(const std::string& network,
@@ -147,7 +145,6 @@ DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
     : backend_(backend),
       models_(checked(models, options)),
       options_(options),
-      identity_(identity_of(models, options)),
       depth_(load_depth(backend, models)),
       network_(load_network(backend, models, options)) {
   if (models.matting) matting_.emplace(backend, models.matting->path);

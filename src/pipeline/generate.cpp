@@ -10,6 +10,8 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "diffusion/video_networks.h"
+#include "io/atomic_file.h"
+#include "io/file_lock.h"
 #include "io/folder.h"
 #include "pipeline/animate.h"
 #include "pipeline/dataset_interpolation.h"
@@ -106,7 +108,7 @@ class Generation {
   template <class Work>
   void stage(size_t index, const GenerateJob::Item& item, const Work& work);
 
-  std::string painter_identity() const {
+  PainterIdentity painter_identity() const {
     return DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
   }
   std::string background_warning(const fs::path& picture) const;
@@ -200,6 +202,8 @@ void Generation::check(const GenerateJob::Item& item) const {
 
 void Generation::run(const GenerateJob::Item& item) {
   make_folder(item.run);
+  const FileLock lock(FileLock::of_folder(item.run), fmt::format("'{}'", item.run.string()));
+  remove_abandoned_temporaries(item.run);
   times_.emplace(item.run);
   stage(kAnimate, item, [&] {
     AnimateJob job = animation_of(item);
@@ -223,7 +227,7 @@ void Generation::run(const GenerateJob::Item& item) {
 // Returns true when it was refined before.
 bool Generation::refine_item(const GenerateJob::Item& item) {
   const RefineJob job = refinement_of(item);
-  if (refinement_finished(job, painter_identity(), perceptual_)) return true;
+  if (finished_refinement(job, painter_identity(), perceptual_)) return true;
   if (!diffusion_) {
     progress_.begin(1, "reading weights");
     diffusion_ = std::make_unique<DiffusionPainter>(backend_, job_.models.refine, job_.options.painting);

@@ -89,14 +89,17 @@ std::filesystem::path views_folder(const MultiviewJob& job) {
   return job.output / "multiviews";
 }
 
+// The settings that the painted views depend on.
+struct Painting {
+  MultiviewOptions options = {};
+  void bind(ConfigSchema& schema) { options.bind_painting(schema); }
+};
+
 StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
-  MultiviewOptions options = job.options;
-  ConfigSchema schema;
-  options.bind_painting(schema);
   Sha256 hash;
   for (const Picture& input : inputs) hash.update(input.data.data(), input.data.size());
-  return {"multiview", schema.to_json(), fmt::format("{} frames {}", inputs.size(), hash.hex()),
-          model_identity(job.model.path)};
+  return {"multiview", settings_of(Painting{job.options}),
+          fmt::format("{} frames {}", inputs.size(), hash.hex()), model_identity(job.model.path)};
 }
 
 std::vector<float> condition_vector(VideoCheckpoint::Kind kind, const MultiviewOptions& options) {
@@ -146,9 +149,10 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   const StageFolder::Manifest manifest = manifest_of(job, paint.inputs);
   StageFolder folder(views_folder(job), manifest, job.overwrite, job.overwrite_other);
   const OrbitDataset dataset{frames, options.views, options.elevation};
-  const bool painted_before = folder.finished();
+  DatasetWriter writer(folder.path(), dataset);
+  const bool painted_before = folder.finished() && writer.is_complete();
   if (!painted_before) {
-    DatasetWriter writer(folder.path(), dataset);
+    if (folder.finished()) tell_of_missing_pictures(folder.path(), progress);
     paint.state_folder = folder.path();
     const PictureSink sink{
         [&](int video, int frame) { return writer.has(video, frame); },
@@ -157,9 +161,8 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
     writer.finish(options.fps);
     folder.finish();
   }
-  const bool interpolated_before = interpolate_multiviews(
-      job.output, dataset, options, manifest.options_json + manifest.input + manifest.model,
-      job.overwrite || job.overwrite_other, progress);
+  const bool interpolated_before = interpolate_multiviews(job.output, dataset, options, folder.fingerprint(),
+                                                          job.overwrite || job.overwrite_other, progress);
   return {multiview_dataset(job.output, options), frames, painted_before && interpolated_before};
 }
 

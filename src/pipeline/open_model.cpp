@@ -11,6 +11,7 @@
 #include "io/json_file.h"
 #include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
+#include "pipeline/recorded_path.h"
 #include "scene/dataset.h"
 
 namespace eg4d {
@@ -58,9 +59,12 @@ fs::path run_folder_of(const fs::path& model) {
 // The dataset's place as a stage's metrics tell it.
 fs::path recorded_dataset(const fs::path& stage) {
   const nlohmann::json metrics = read_json_if_there(stage / "metrics.json");
-  const nlohmann::json::json_pointer pointer("/run/dataset");
-  if (!metrics.contains(pointer) || !metrics[pointer].is_string()) return {};
-  return metrics[pointer].get<std::string>();
+  if (!metrics.is_object() || !metrics.contains("run") || !metrics["run"].is_object()) return {};
+  const auto text = [&](const char* key) {
+    const auto found = metrics["run"].find(key);
+    return found != metrics["run"].end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  return path_of({text("dataset"), text("dataset_bytes")});
 }
 
 // Whether the run's manifest names the fingerprint of this dataset.

@@ -162,6 +162,16 @@ bool Dataset::has_split(const std::string& name) const {
   return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
 }
 
+bool Dataset::same_split(const std::string& a, const std::string& b) const {
+  const auto contents = [&](const std::string& name) {
+    std::ifstream file(folder_ / fmt::format("transforms_{}.json", name), std::ios::binary);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  };
+  return has_split(a) && has_split(b) && contents(a) == contents(b);
+}
+
 const DatasetSplit& Dataset::read_split(const std::string& name) const {
   if (const auto found = read_.find(name); found != read_.end()) return found->second;
   return read_.emplace(name, read_from_disk(name)).first->second;

@@ -31,10 +31,13 @@ class DatasetWriter {
   void write(int time, int view, const Picture& rgb);
   // All pictures are there: links, poses and previews. Throws Error when one is missing or has another size.
   void finish(double preview_fps = 10) const;
+  // Whether everything that finish() leaves is there.
+  bool is_complete() const;
 
   std::filesystem::path picture_path(int time, int view) const;
 
  private:
+  std::filesystem::path link_path(int time, int view) const;
   void write_links() const;
   void write_transforms() const;
   void write_previews(double fps) const;

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -53,6 +54,7 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
   host.reserve(9);
   auto add = [&](const std::string& name, const Tensor& tensor) {
     host.push_back(tensor.to_host());
+    require_finite(name, host.back());
     tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
   };
   const auto parameters = gaussians.tensors();
@@ -63,7 +65,9 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
     add("field.box", field->box);
     add("field.network", field->network);
   }
-  write_safetensors(path, tensors, {{"format", kFormat}, {"info", to_json(info, gaussians).dump()}});
+  // The dataset's name need not be UTF-8.
+  const std::string header = to_json(info, gaussians).dump(-1, ' ', false, json::error_handler_t::replace);
+  write_safetensors(path, tensors, {{"format", kFormat}, {"info", header}});
 }
 
 namespace {

@@ -36,7 +36,8 @@ struct Model {
 };
 
 // The 4D model file: one safetensors file (docs/formats.md) with tensors gaussians.positions, …, field.grid,
-// field.box, field.network and a JSON header in its metadata. Written atomically.
+// field.box, field.network and a JSON header in its metadata. Written atomically. Throws NotFinite
+// (training_state.h) when a tensor holds NaN or infinity; the file of before then stays.
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field);
 

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "core/config.h"
 #include "core/error.h"
 #include "core/random.h"
-#include "io/safetensors.h"
 #include "splat/evaluation.h"
 #include "splat/lpips.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -218,63 +217,56 @@ RefinementTrainer::LossValues RefinementTrainer::last_loss() const {
   const std::vector<double> values = loss_values_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
-  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.psnr = psnr_of(values[2]);
   loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }
 
-void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
-  std::vector<std::vector<float>> host;
-  std::vector<SafetensorsTensor> tensors;
-  host.reserve(trained_.size() * 3);
-  std::map<std::string, std::string> metadata{
-      {"format", kStateFormat}, {"iteration", std::to_string(iteration_)}, {"extra", extra}};
-  const auto add = [&](const std::string& name, const Tensor& tensor) {
-    host.push_back(tensor.to_host());
-    tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
-  };
-  for (const Trained& trained : trained_) {
-    add(trained.name, *trained.value);
-    add(fmt::format("{}.first_moment", trained.name), trained.moments.first);
-    add(fmt::format("{}.second_moment", trained.name), trained.moments.second);
-    metadata[fmt::format("{}.steps", trained.name)] = std::to_string(trained.moments.steps);
+std::vector<RefinementTrainer::StatePart> RefinementTrainer::state_parts() {
+  std::vector<StatePart> parts;
+  for (Trained& trained : trained_) {
+    parts.push_back({trained.name, trained.value, true});
+    parts.push_back({fmt::format("{}.first_moment", trained.name), &trained.moments.first, false});
+    parts.push_back({fmt::format("{}.second_moment", trained.name), &trained.moments.second, false});
   }
-  write_safetensors(path, tensors, metadata);
+  return parts;
+}
+
+void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+  std::vector<StateTensor> tensors;
+  // The tensors are only read; the list is shared with load_state.
+  for (const StatePart& part : const_cast<RefinementTrainer*>(this)->state_parts())
+    tensors.push_back({part.name, part.tensor, part.parameter});
+  std::map<std::string, std::string> numbers{{"iteration", std::to_string(iteration_)}, {"extra", extra}};
+  for (const Trained& trained : trained_)
+    numbers[fmt::format("{}.steps", trained.name)] = std::to_string(trained.moments.steps);
+  write_training_state(path, kStateFormat, tensors, numbers);
 }
 
 std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  const auto& metadata = file.metadata();
-  const auto format = metadata.find("format");
-  if (format == metadata.end() || format->second != kStateFormat)
-    throw Error(fmt::format("'{}' is not a refinement checkpoint of this program's version", path.string()));
+  const TrainingStateFile file(path, kStateFormat);
   const auto number = [&](const std::string& name) {
-    const auto found = metadata.find(name);
-    const std::string text = found == metadata.end() ? std::string() : found->second;
+    const std::string& text = file.metadata(name);
     int64_t value = -1;
-    const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (read.ec != std::errc() || read.ptr != text.data() + text.size() || value < 0)
-      throw Error(
-          fmt::format("the refinement checkpoint '{}' is damaged: it has no '{}'", path.string(), name));
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < 0)
+      throw file.damaged(fmt::format("its '{}' cannot be read", name));
     return value;
   };
-  const auto load = [&](const std::string& name, Tensor& tensor) {
-    const auto& entry = file.at(name);
-    if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
-      throw Error(
-          fmt::format("the refinement checkpoint '{}' belongs to another model: '{}' has shape {}, not {}",
-                      path.string(), name, to_string(entry.shape), to_string(tensor.shape())));
-    tensor.copy_from_host(entry.data, entry.bytes);
-  };
-  for (Trained& trained : trained_) {
-    load(trained.name, *trained.value);
-    load(fmt::format("{}.first_moment", trained.name), trained.moments.first);
-    load(fmt::format("{}.second_moment", trained.name), trained.moments.second);
-    trained.moments.steps = number(fmt::format("{}.steps", trained.name));
-    trained.gradient->fill_zero();
+  const int64_t iteration = number("iteration");
+  if (iteration > total_iterations_) throw file.damaged("it has more iterations than there are");
+  std::vector<int64_t> steps;
+  for (const Trained& trained : trained_) steps.push_back(number(fmt::format("{}.steps", trained.name)));
+  for (const StatePart& part : state_parts()) file.check(part.name, part.tensor->shape(), part.parameter);
+
+  // Everything fits: only now anything changes.
+  iteration_ = iteration;
+  for (const StatePart& part : state_parts()) file.copy_to(part.name, *part.tensor);
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    trained_[i].moments.steps = steps[i];
+    trained_[i].gradient->fill_zero();
   }
-  iteration_ = number("iteration");
-  return metadata.count("extra") ? metadata.at("extra") : std::string();
+  return file.metadata("extra");
 }
 
 }  // namespace eg4d

@@ -106,6 +106,12 @@ class RefinementTrainer {
     Moments moments;
   };
   void measure(const Tensor& image, const TrainingView& view);
+  struct StatePart {
+    std::string name;
+    Tensor* tensor;
+    bool parameter;
+  };
+  std::vector<StatePart> state_parts();
   DistillationDraw draw_distillation() const;
   void update_parameters();
 

@@ -298,7 +298,7 @@ Trainer::LossValues Trainer::last_loss() const {
   LossValues loss;
   loss.l1 = values[0];
   loss.ssim = values[1];
-  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.psnr = psnr_of(values[2]);
   loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }

@@ -55,9 +55,11 @@ class Trainer {
   NamedMoments color_moments() const;
 
   // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
-  // it.
+  // it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite; the file of before then
+  // stays.
   void save_state(const std::filesystem::path& path, const std::string& extra) const;
-  // Returns `extra`. Throws Error when the file does not belong to these options.
+  // Returns `extra`. Throws Error, and changes nothing, when the file is damaged or does not belong to these
+  // options.
   std::string load_state(const std::filesystem::path& path);
 
  private:
@@ -70,7 +72,14 @@ class Trainer {
   void update_mean();
 
   Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, float rate) const;
-  std::vector<std::pair<std::string, Tensor*>> state_tensors();
+  // One tensor of what a state holds. Its shape is that of `like`, but for the number of Gaussians.
+  struct StatePart {
+    std::string name;
+    Tensor* tensor;
+    const Tensor* like;
+    bool per_gaussian, parameter;
+  };
+  std::vector<StatePart> state_parts(Stage stage, bool averaged);
 
   Backend& backend_;
   const ReconstructOptions options_;

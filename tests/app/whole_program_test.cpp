@@ -115,9 +115,13 @@ TEST_F(WholeProgram, CtrlCStopsWithACheckpointAndTheSameCommandContinues) {
 
 // kill -9 at any moment, continued with another number of threads.
 TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
-  const std::vector<std::string> settings = {"--checkpoint.interval", "7"};
+  const std::vector<std::string> settings = {"--checkpoint.interval", "7", "--schedule.evaluate-interval",
+                                             "25"};
+  const auto models = [&] {
+    return read_text(run_ + "/coarse/model.safetensors") + read_text(run_ + "/coarse/best.safetensors");
+  };
   run(reconstruct(400, settings));
-  const std::string whole = read_text(run_ + "/coarse/model.safetensors");
+  const std::string whole = models();
   std::filesystem::remove_all(run_);
 
   int kills = 0, threads = 1;
@@ -134,7 +138,23 @@ TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
     ++kills;
   }
   EXPECT_GT(kills, 0);
-  EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
+  EXPECT_EQ(models(), whole);
+}
+
+TEST_F(WholeProgram, TwoProcessesDoNotTrainInOneFolder) {
+  const auto arguments = reconstruct(1000000, {"--checkpoint.interval", "10"});
+  RunningProgram first(arguments);
+  while (!std::filesystem::exists(run_ + "/coarse/checkpoint.safetensors"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const ProgramResult second = run_program(arguments);
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_TRUE(contains(second.errors, "coarse' is in use by another process (pid")) << second.errors;
+  first.signal(SIGKILL);
+  first.wait();
+  EXPECT_TRUE(std::filesystem::exists(run_ + "/coarse/.lock"));
+  RunningProgram third(arguments);
+  while (!contains(third.errors_so_far(), "continuing from iteration"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
 // Signals at any moment, each sent twice as `timeout` does it. The network is wide enough for the generated

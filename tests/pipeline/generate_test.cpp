@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "io/file_lock.h"
 #include "io/image.h"
 #include "support/expect_error.h"
 #include "support/run_program.h"
@@ -104,6 +105,15 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const auto before = fs::last_write_time(run / "refined/model.safetensors");
   EXPECT_EQ(run_program(command({photo()}, run)).exit_code, 0);
   EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before);
+  // A picture that was deleted is made again, and fits what was made from it.
+  const std::string before_repair = outcome(run);
+  fs::remove(run / "multiviews/000001/00000003.png");
+  fs::remove(run / "video/frame_001.png");
+  const ProgramResult repaired = run_program(command({photo()}, run));
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.errors;
+  EXPECT_TRUE(contains(repaired.errors, "they are made again")) << repaired.errors;
+  EXPECT_TRUE(fs::exists(run / "multiviews/000001/00000003.png"));
+  EXPECT_EQ(outcome(run), before_repair);
   // Other settings are not mixed with these results.
   const ProgramResult other = run_program(command({photo()}, run, {"--animate.seed", "5"}));
   EXPECT_EQ(other.exit_code, 1);
@@ -168,6 +178,19 @@ TEST_F(Generate, OneSeedServesAllStagesThatHaveNoneOfTheirOwn) {
   const ProgramResult wrong = run_program(command({photo()}, run, {"--seed", "red"}));
   EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_TRUE(contains(wrong.errors, "--seed: ")) << wrong.errors;
+}
+
+TEST_F(Generate, OneProcessAtATime) {
+  const fs::path run = *folder_ / "shared";
+  const std::vector<std::string> less = {"--set", "refinement=false"};
+  {
+    fs::create_directories(run);
+    const FileLock other(FileLock::of_folder(run), "the run");
+    const ProgramResult second = run_program(command({photo()}, run, less));
+    EXPECT_EQ(second.exit_code, 1);
+    EXPECT_TRUE(contains(second.errors, "shared' is in use by another process (pid")) << second.errors;
+  }
+  EXPECT_EQ(run_program(command({photo()}, run, less)).exit_code, 0);
 }
 
 TEST_F(Generate, SeveralPicturesShareTheWeights) {

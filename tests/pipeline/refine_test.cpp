@@ -36,14 +36,14 @@ class SwappedColors : public TargetPainter {
     for (size_t i = 0; i < picture.data.size(); i += 3) std::swap(picture.data[i], picture.data[i + 2]);
     return picture;
   }
-  std::string identity() const override { return "swapped colours"; }
+  PainterIdentity identity() const override { return {"swapped colours"}; }
   std::vector<size_t> painted;
 };
 
 class Same : public TargetPainter {
  public:
   Picture paint(const Picture& reference, size_t, Background) override { return reference; }
-  std::string identity() const override { return "identity"; }
+  PainterIdentity identity() const override { return {"identity"}; }
 };
 
 // A prior that wants everything to be darker, and keeps what it was asked.
@@ -349,11 +349,59 @@ TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
 TEST_F(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
   Darker painter;
   const RefineJob whole = job(folder_ / "run");
-  EXPECT_FALSE(refinement_finished(whole, painter.identity(), false));
+  EXPECT_FALSE(finished_refinement(whole, painter.identity(), false));
   refine(*backend_, whole, painter, nullptr, quiet_);
-  EXPECT_TRUE(refinement_finished(whole, painter.identity(), false));
-  EXPECT_ERROR(refinement_finished(job(folder_ / "run", 41), painter.identity(), false), "iterations is 41");
-  EXPECT_ERROR(refinement_finished(whole, painter.identity(), true), "other settings");
+  EXPECT_TRUE(finished_refinement(whole, painter.identity(), false));
+  EXPECT_ERROR(finished_refinement(job(folder_ / "run", 41), painter.identity(), false), "iterations is 41");
+  EXPECT_ERROR(finished_refinement(whole, painter.identity(), true), "other settings");
+}
+
+// As versions before wrote it: the painter's settings within the text that identifies its weights.
+TEST_F(Refine, AnOlderManifestIsUnderstood) {
+  Darker painter;
+  const RefineJob whole = job(folder_ / "run");
+  refine(*backend_, whole, painter, nullptr, quiet_);
+  const fs::path file = folder_ / "run/refined/manifest.json";
+  json manifest = json::parse(test::read_text(file));
+  DiffusionPainterOptions options;
+  options.prompt = "a, {toy}";
+  const StageSettings settings = settings_of(options);
+  manifest["model"] = "weights 7 , " + settings.given + ", LPIPS";
+  test::write_text(file, manifest.dump());
+  EXPECT_TRUE(finished_refinement(whole, {"weights 7 ", settings}, true));
+  options.prompt = "a boat";
+  EXPECT_ERROR(finished_refinement(whole, {"weights 7 ", settings_of(options)}, true),
+               R"(prompt is "a boat", it was "a, {toy}")");
+}
+
+TEST_F(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
+  Darker painter;
+  const auto start = [&](int iterations) {
+    test::InterruptAfter progress(10);
+    EXPECT_THROW(refine(*backend_, job(folder_ / "run", iterations), painter, nullptr, progress),
+                 Interrupted);
+    clear_interrupt();
+  };
+  const fs::path file = folder_ / "run/refined/checkpoint.safetensors";
+  start(40);
+  const std::string other = test::read_text(file);
+  fs::remove_all(folder_ / "run/refined");
+  start(41);
+  std::string ours = test::read_text(file);
+  const auto refine_again = [&] { refine(*backend_, job(folder_ / "run", 41), painter, nullptr, quiet_); };
+  test::write_text(file, other);
+  EXPECT_ERROR(refine_again(), "belongs to a run of other settings");
+  std::string damaged = ours;
+  damaged.replace(ours.size() / 2, 100, std::string(100, '\xff'));
+  test::write_text(file, damaged);
+  EXPECT_ERROR(refine_again(), "is damaged (its checksum does not fit its content)");
+  // Trailing letters are no part of a number.
+  const size_t iteration = ours.find(R"("iteration":"10")");
+  ASSERT_NE(iteration, std::string::npos);
+  damaged = ours.replace(iteration + 14, 1, "x");
+  damaged.replace(damaged.find("crc32c"), 6, "unused");
+  test::write_text(file, damaged);
+  EXPECT_ERROR(refine_again(), "its number of iterations cannot be read");
 }
 
 TEST_F(Refine, APromptFileHasALimit) {
@@ -533,6 +581,13 @@ TEST_F(DepthRefine, OnTheCommandLine) {
   EXPECT_EQ(good.exit_code, 0) << good.errors;
   EXPECT_TRUE(test::contains(good.errors, "with the ControlNet controlnet (scale 0.3)")) << good.errors;
   EXPECT_TRUE(fs::exists(folder_ / "run/refined/model.safetensors"));
+  // Once more: nothing of the weights is read.
+  for (const auto& file : fs::recursive_directory_iterator(tiny))
+    if (file.path().extension() == ".safetensors") test::write_text(file.path(), "no weights any more");
+  const auto again = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet", kControl,
+                          "--depth-model", depth, "--diffusion.steps", "4", "--diffusion.size", "32"});
+  EXPECT_EQ(again.exit_code, 0) << again.errors;
+  EXPECT_TRUE(test::contains(again.errors, "was finished before")) << again.errors;
   const auto conflicting = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet",
                                 kControl, "--depth-model", depth, "--preset", "fast", "--overwrite"});
   EXPECT_TRUE(test::contains(conflicting.errors, "controlnet.scale is 0")) << conflicting.errors;

@@ -148,6 +148,55 @@ TEST_F(StageOne, AnimateContinuesToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
 }
 
+TEST_F(StageOne, AMissingPictureIsMadeAgain) {
+  AnimateJob job = animate_job("run");
+  animate(*backend, job, silent);
+  const std::string frames = bytes_of(folder / "run/video");
+  fs::remove(folder / "run/video/frame_001.png");
+  fs::remove(folder / "run/video.mp4");
+  EXPECT_FALSE(animate(*backend, job, silent).already_done);
+  EXPECT_EQ(bytes_of(folder / "run/video"), frames);
+  EXPECT_TRUE(fs::exists(folder / "run/video.mp4"));
+  EXPECT_TRUE(animate(*backend, job, silent).already_done);
+
+  write_frames(2);
+  const MultiviewJob views = multiview_job("run");
+  multiview(*backend, views, silent);
+  const fs::path dataset = folder / "run/multiviews";
+  const std::string painted = bytes_of(dataset / "000001");
+  for (const char* file :
+       {"000001/00000002.png", "transforms_val.json", "back.mp4", "views/00000001/images/000000.png"}) {
+    fs::remove(dataset / file);
+    EXPECT_FALSE(multiview(*backend, views, silent).already_done);
+    EXPECT_TRUE(fs::exists(dataset / file)) << file;
+    EXPECT_TRUE(multiview(*backend, views, silent).already_done);
+  }
+  EXPECT_EQ(bytes_of(dataset / "000001"), painted);
+}
+
+TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
+  AnimateJob wrong = animate_job("run");
+  wrong.options.sampling.rng = "foo";
+  EXPECT_ERROR(animate(*backend, wrong, silent), "foo");
+  EXPECT_FALSE(fs::exists(folder / "run/video"));
+  EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
+}
+
+TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
+  StoppingProgress in_second_step("denoising", 2);
+  EXPECT_THROW(animate(*backend, animate_job("run"), in_second_step), Interrupted);
+  clear_interrupt();
+  for (const char* name : {"run/video/latents.safetensors", "run/video/conditions.safetensors"}) {
+    std::string state = test::read_text(folder / name);
+    const std::string whole = state;
+    state[state.size() - 5] = static_cast<char>(state[state.size() - 5] ^ 1);
+    test::write_text(folder / name, state);
+    EXPECT_ERROR(animate(*backend, animate_job("run"), silent), "is damaged: delete it");
+    test::write_text(folder / name, whole);
+  }
+  EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
+}
+
 TEST_F(StageOne, TheSeedAndTheStreamDecide) {
   AnimateJob job = animate_job("a");
   animate(*backend, job, silent);

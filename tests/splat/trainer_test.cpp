@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/threads.h"
 #include "splat/evaluation.h"
 #include "splat/start_points.h"
+#include "splat/training_state.h"
 #include "support/expect_error.h"
 #include "support/limited_backend.h"
 #include "support/temporary_folder.h"
@@ -279,6 +281,72 @@ TEST(Trainer, AStateOfOtherSettingsIsRefused) {
   other.deformation.width = 32;
   TrainingRun wider(other);
   EXPECT_THROW(wider.trainer->load_state(folder.path() / "state.safetensors"), std::runtime_error);
+}
+
+// Whatever is wrong with a checkpoint is noticed before anything of the trainer changes.
+TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "state.safetensors";
+  TrainingRun run(tiny_options());
+  run.steps(35);
+  run.trainer->save_state(path, "kept");
+  const std::string whole = test::read_text(path);
+  TrainingRun other(tiny_options());
+  other.steps(12);
+  const auto before = other.result();
+  const auto refuses = [&](const std::string& contents, const char* sentence) {
+    test::write_text(path, contents);
+    EXPECT_ERROR(other.trainer->load_state(path), sentence);
+    EXPECT_EQ(other.trainer->total_done(), 12);
+    EXPECT_EQ(other.trainer->stage(), Stage::coarse);
+    EXPECT_EQ(other.result(), before);
+  };
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    const size_t place = text.find(from);
+    EXPECT_NE(place, std::string::npos) << from;
+    return text.replace(place, from.size(), to);
+  };
+  std::string overwritten = whole;
+  overwritten.replace(whole.size() / 2, 400, std::string(400, '\xff'));
+  refuses(overwritten, "is damaged (its checksum does not fit its content): delete it, and the same command");
+  std::string bit = whole;
+  bit.back() = static_cast<char>(bit.back() ^ 1);
+  refuses(bit, "its checksum does not fit");
+  refuses(changed("kept", "lost"), "its checksum does not fit");
+  refuses(whole.substr(0, whole.size() / 2), "is damaged");
+  refuses("", "is damaged");
+  refuses(std::string(5000, '\0'), "is damaged");
+
+  // Older files have no checksum. `crc32c` becomes an entry that nobody looks at.
+  const auto unchecked = [&](std::string text) { return text.replace(text.find("crc32c"), 6, "unused"); };
+  refuses(unchecked(overwritten), "holds NaN or infinity");
+  refuses(unchecked(changed(R"(\"iteration\":5)", R"(\"iteration\":-)")), "its counters cannot be read");
+  test::write_text(path, unchecked(whole));
+  EXPECT_EQ(other.trainer->load_state(path), "kept");
+  EXPECT_EQ(other.result(), run.result());
+}
+
+TEST(Trainer, AStateThatIsNotFiniteIsNotSaved) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "state.safetensors";
+  TrainingRun run(tiny_options());
+  run.steps(5);
+  run.trainer->save_state(path, "good");
+  const std::string good = test::read_text(path);
+  const Tensor& positions = run.trainer->gaussians().positions;
+  std::vector<float> values = positions.to_host();
+  values[4] = std::numeric_limits<float>::quiet_NaN();
+  Tensor(positions).copy_from_host(values.data(), positions.bytes());
+  EXPECT_THROW(run.trainer->save_state(path, "bad"), NotFinite);
+  EXPECT_EQ(test::read_text(path), good);
+}
+
+TEST(Psnr, IsNotPerfectForNaN) {
+  EXPECT_EQ(psnr_of(0), 100);
+  EXPECT_DOUBLE_EQ(psnr_of(0.01), 20);
+  EXPECT_TRUE(std::isnan(psnr_of(std::numeric_limits<double>::quiet_NaN())));
+  EXPECT_LT(psnr_of(std::numeric_limits<double>::infinity()), -1e9);
 }
 
 TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {
