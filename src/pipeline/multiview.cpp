@@ -15,12 +15,9 @@
 #include "scene/dataset_writer.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
-#include "scene/picture_resize.h"
 
 namespace eg4d {
 namespace {
-
-namespace fs = std::filesystem;
 
 // The object before nothing: frames that are transparent already say where it is.
 Picture cut_out_frame(const Picture& frame, std::unique_ptr<Matting>& matting, Backend& backend,

@@ -189,8 +189,13 @@ ReconstructResult Reconstruction::run() {
 
 void check_reconstruction(const ReconstructJob& job) {
   const fs::path dataset = dataset_folder(job.dataset);
-  const bool known = fs::exists(dataset / "transforms_train.json");
-  StageFolder::check(folder_of(job), manifest_of(job, known ? input_of(Dataset(dataset)) : ""));
+  std::string input;
+  try {
+    if (fs::exists(dataset / "transforms_train.json")) input = input_of(Dataset(dataset));
+  } catch (const Error&) {
+    // Pictures are missing: an earlier stage will make them again.
+  }
+  StageFolder::check(folder_of(job), manifest_of(job, input));
 }
 
 fs::path dataset_folder(const fs::path& named) {

@@ -61,6 +61,8 @@ void bring_up_to_date(json& manifest, const std::string& source) {
     manifest["input"] = "dataset " + manifest["dataset"].get<std::string>();
     manifest["model"] = "";
   }
+  // A setting that is gone, where it did nothing.
+  if (const auto gone = options.find("interpolate"); gone != options.end() && *gone == 1) options.erase(gone);
   if (manifest.at("stage") != "refine") return;
   std::string model = manifest.at("model");
   const size_t begin = model.find(", {"), end = model.rfind('}');

@@ -16,7 +16,7 @@ namespace eg4d {
 namespace {
 
 constexpr uint64_t kDistillationStream = uint64_t{6} << 56;  // of random numbers; the iteration is added
-constexpr const char* kStateFormat = "eg4d-refinement-state-2";
+constexpr const char* kStateFormat = "eg4d-refinement-state-1";
 
 ReconstructOptions::Schedule one_view_at_a_time() {
   ReconstructOptions::Schedule schedule;
@@ -256,7 +256,11 @@ std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
   const int64_t iteration = number("iteration");
   if (iteration > total_iterations_) throw file.damaged("it has more iterations than there are");
   std::vector<int64_t> steps;
-  for (const Trained& trained : trained_) steps.push_back(number(fmt::format("{}.steps", trained.name)));
+  for (const Trained& trained : trained_) {
+    const std::string name = fmt::format("{}.steps", trained.name);
+    // Before moments were carried over, every tensor had made as many steps as there were iterations.
+    steps.push_back(file.metadata(name).empty() ? iteration : number(name));
+  }
   for (const StatePart& part : state_parts()) file.check(part.name, part.tensor->shape(), part.parameter);
 
   // Everything fits: only now anything changes.

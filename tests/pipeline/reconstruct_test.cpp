@@ -169,9 +169,9 @@ TEST_F(Reconstruct, AnOlderManifestIsUnderstood) {
   EXPECT_TRUE(reconstruct(*backend_, job, quiet_).already_done);
 }
 
-TEST_F(Reconstruct, AShortRunHasNoBest) {
+TEST_F(Reconstruct, ARunWithoutEvaluationsHasNoBest) {
   ReconstructJob job = tiny_job(dataset_, folder_ / "run");
-  job.options.schedule.evaluate_interval = 1000;
+  job.options.data.test_split = "none";
   const auto result = reconstruct(*backend_, job, quiet_);
   EXPECT_FALSE(json::parse(test::read_text(result.metrics)).contains("best"));
   EXPECT_FALSE(fs::exists(folder_ / "run/coarse/best.safetensors"));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -401,7 +402,7 @@ TEST_F(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
   damaged = ours.replace(iteration + 14, 1, "x");
   damaged.replace(damaged.find("crc32c"), 6, "unused");
   test::write_text(file, damaged);
-  EXPECT_ERROR(refine_again(), "its number of iterations cannot be read");
+  EXPECT_ERROR(refine_again(), "its 'iteration' cannot be read");
 }
 
 TEST_F(Refine, APromptFileHasALimit) {
@@ -591,6 +592,37 @@ TEST_F(DepthRefine, OnTheCommandLine) {
   const auto conflicting = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet",
                                 kControl, "--depth-model", depth, "--preset", "fast", "--overwrite"});
   EXPECT_TRUE(test::contains(conflicting.errors, "controlnet.scale is 0")) << conflicting.errors;
+}
+
+// What the published code means to do (docs/stage-three.md): always time step 99 of 1000.
+TEST_F(Refine, ScoreDistillationCanStayAtOneTimeStep) {
+  Darker painter;
+  RefineJob distilling = job(folder_ / "run", 6);
+  distilling.options.training.loss.sds = 4.1472f;
+  distilling.options.training.sds = {.min_step = 0.0995f, .max_step = 0.0995f};
+  refine(*backend_, distilling, painter, nullptr, quiet_);
+  ASSERT_EQ(painter.draws.size(), 6u);
+  for (const auto& draw : painter.draws) {
+    EXPECT_EQ(std::floor(draw.share * 1000), 99);
+    EXPECT_FLOAT_EQ(draw.weight, 4.1472f / 2);
+  }
+}
+
+TEST_F(Refine, TheMiniModelComesWithItsPreset) {
+  fs::create_directories(folder_ / "models/mini");
+  test::write_tiny_image_model(folder_ / "models/mini/sdxl_mini");
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"refine", (folder_ / "run").string(), "--iterations", "2", "--models-folder",
+                                 (folder_ / "models").string(), "--overwrite"});
+    return test::run_program(words);
+  };
+  for (const auto& words : {std::vector<std::string>{"--preset", "mini"}, {"--model", "sdxl_mini"}}) {
+    const auto result = run(words);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    const std::string manifest = test::read_text(folder_ / "run/refined/manifest.json");
+    EXPECT_TRUE(test::contains(manifest, "sdxl_mini")) << manifest;
+    EXPECT_EQ(json::parse(manifest)["options"]["rate"]["offset"], 100) << manifest;
+  }
 }
 
 TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {
