@@ -621,7 +621,7 @@ TEST_F(Refine, TheMiniModelComesWithItsPreset) {
     EXPECT_EQ(result.exit_code, 0) << result.errors;
     const std::string manifest = test::read_text(folder_ / "run/refined/manifest.json");
     EXPECT_TRUE(test::contains(manifest, "sdxl_mini")) << manifest;
-    EXPECT_EQ(json::parse(manifest)["options"]["rate"]["offset"], 100) << manifest;
+    EXPECT_EQ(json::parse(manifest)["options"]["rate"]["offset"], 101) << manifest;
   }
 }
 
