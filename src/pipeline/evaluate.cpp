@@ -34,7 +34,7 @@ std::string flat_name(const std::string& name) {
 EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress) {
   EvaluateResult result;
   const Dataset dataset(dataset_of_model(job.model, job.dataset));
-  const DatasetSplit split = dataset.read_split(job.split);
+  const DatasetSplit& split = dataset.read_split(job.split);
   const Model model = open_model(backend, job.model, job.choice);
   if (!job.pictures.empty()) make_folder(job.pictures);
   const TrainingViews views =
