@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From a picture to a 4D object, on a fresh checkout: installs what is missing, builds the program, and runs every stage
-# with the mini models that come with it. Everything lands in run/ (or the folder given); the same command continues where
-# it stopped. scripts/demo-reconstruct.sh trains on a multi-view video instead.
+# with the mini models that come with it. Everything lands in run-creature/ (or the folder given); the same command
+# continues where it stopped. scripts/demo-reconstruct.sh trains on a multi-view video instead.
 #   scripts/demo.sh [RUN] [options of `eg4d generate`]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-run=run
+run="run-creature"
 case "${1:-}" in
   "" | -*) ;;
   *)

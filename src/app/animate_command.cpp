@@ -4,6 +4,7 @@
 #include "app/command.h"
 #include "backend/backend.h"
 #include "pipeline/animate.h"
+#include "pipeline/preset_models.h"
 
 namespace eg4d {
 namespace {
@@ -18,7 +19,8 @@ class AnimateCommand : public Command {
     return "  eg4d models fetch svd_xt_1_1            once: the weights (about 5 GB)\n"
            "  eg4d animate photo.png -o run           frames go to run/video. Ctrl-C stops, the same command "
            "continues\n"
-           "  eg4d animate photo.png -o run --model svd --preset svd\n"
+           "  eg4d animate photo.png -o run --model svd          14 frames, with that model's settings\n"
+           "  eg4d animate photo.png -o run --preset mini        with the small model that comes with eg4d\n"
            "  eg4d animate photo.png -o run --side 0 --decode-frames 5 --seed 7\n"
            "Then: eg4d multiview run";
   }
@@ -27,20 +29,31 @@ class AnimateCommand : public Command {
     arguments.positional("PICTURE", picture_, "PNG, JPEG or WebP; transparency becomes white");
     arguments.options.add("output", output_, "run folder");
     arguments.short_name('o', "output");
+    arguments.value_name("output", "RUN", true);
+    arguments.value_name("model", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add("model", model_,
-                          "a name from `eg4d models list`, a .safetensors file, or a diffusers folder");
+                          "a name (`eg4d models list`), a .safetensors file, or a diffusers folder; default: "
+                          "svd_xt_1_1, or the preset's");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another video");
     job_.options.bind(schema_);
-    arguments.settings(schema_, animate_presets(), "paper");
+    arguments.settings(schema_, animate_presets(), "paper, or the one that --model is for");
+    arguments.choose_preset(
+        [this] { return chosen_preset_ = preset_of_model(PaintingStage::animate, model_); });
   }
 
-  void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
+  void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     job_.picture = picture_;
     job_.output = output_;
     job_.overwrite = overwrite_;
     require_existing(job_.picture, "a picture (PNG, JPEG or WebP)");
     require_output(output_);
+    check_options(job_.options);
+    if (!chosen_preset_.empty() && chosen_preset_ != "paper")
+      progress.message(
+          fmt::format("preset {}, which {} is for; --preset takes another", chosen_preset_, model_));
+    if (model_.empty()) model_ = model_of_preset(PaintingStage::animate, arguments.preset_name);
     job_.model = require_model(model_, models_folder_);
     const std::unique_ptr<Backend> backend = make_backend(common.device);
     const AnimateResult result = animate(*backend, job_, progress);
@@ -50,7 +63,7 @@ class AnimateCommand : public Command {
   }
 
  private:
-  std::string picture_, output_, model_ = "svd_xt_1_1", models_folder_;
+  std::string picture_, output_, model_, models_folder_, chosen_preset_;
   bool overwrite_ = false;
   AnimateJob job_;
   ConfigSchema schema_;

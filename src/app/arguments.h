@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +19,22 @@ class Arguments {
   // "-o" for --output.
   void short_name(char letter, const std::string& key) { short_names.emplace_back(letter, key); }
 
+  // What stands for the option's value in the help ("FILE"). A needed option is shown in the usage line too;
+  // that it is there is for the command to check, which knows what to say.
+  void value_name(const std::string& key, const std::string& name, bool needed = false) {
+    value_names[key] = {name, needed};
+  }
+
   // An argument without a dash, named in upper case: "DATASET". Required ones come first.
   void positional(const std::string& name, std::string& value, const std::string& help,
                   bool required = true) {
     positionals.push_back(
         {name, help, required, [&value](const auto& words) { value = words.back(); }, false});
   }
-  // One or more of them; only as the last one.
-  void positionals_of(const std::string& name, std::vector<std::string>& values, const std::string& help) {
-    positionals.push_back({name, help, true, [&values](const auto& words) { values = words; }, true});
+  // One or more of them, or, where not required, any number; only as the last one.
+  void positionals_of(const std::string& name, std::vector<std::string>& values, const std::string& help,
+                      bool required = true) {
+    positionals.push_back({name, help, required, [&values](const auto& words) { values = words; }, true});
   }
 
   // --preset, --config FILE, --set key=value, and --KEY for every setting; applied in this order, whatever
@@ -48,7 +56,11 @@ class Arguments {
   // Whether the option or setting was on the command line.
   bool given(const std::string& key) const;
 
-  // For the parser (program.cpp).
+  // For the parser (command_line.cpp).
+  struct ValueName {
+    std::string name;
+    bool needed = false;
+  };
   struct Positional {
     std::string name, help;
     bool required;
@@ -56,6 +68,7 @@ class Arguments {
     bool many;
   };
   std::vector<std::pair<char, std::string>> short_names;
+  std::map<std::string, ValueName> value_names;
   std::vector<Positional> positionals;
   ConfigSchema* setting_schema = nullptr;
   PresetTexts presets;

@@ -15,7 +15,18 @@ void require_existing(const fs::path& path, const std::string& what) {
   }
 }
 
+void require_a_name(const fs::path& output) {
+  std::error_code error;
+  const fs::file_status status = fs::status(output, error);
+  const bool device = fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status);
+  if (output == "-" || device)
+    throw UsageError(fmt::format(
+        "'{}' is no file and no folder: eg4d writes no results to a pipe or terminal; give a name",
+        output.string()));
+}
+
 void require_writable_folder(const fs::path& folder) {
+  require_a_name(folder);
   std::error_code error;
   if (fs::exists(folder, error) && !fs::is_directory(folder, error)) {
     throw Error(fmt::format("'{}' is a file; the output must be a folder", folder.string()));

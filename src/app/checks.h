@@ -10,6 +10,9 @@ namespace eg4d {
 // `path` exists; `what` tells what should be there ("a dataset folder or a run folder").
 void require_existing(const std::filesystem::path& path, const std::string& what);
 
+// No "-" and no device: what is written is files that appear complete, some with their index at the front.
+void require_a_name(const std::filesystem::path& output);
+
 // A folder that can be made or written into.
 void require_writable_folder(const std::filesystem::path& folder);
 

@@ -4,6 +4,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
+#include "app/model_options.h"
 #include "backend/backend.h"
 #include "io/atomic_file.h"
 #include "pipeline/evaluate.h"
@@ -20,7 +21,7 @@ class EvaluateCommand : public Command {
            "  eg4d evaluate run examples/robot-192 --split novel --json novel.json\n"
            "  eg4d evaluate run --pictures compare               render | truth, side by side\n"
            "  eg4d evaluate run --html report.html               a page with pictures, errors and curves\n"
-           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet, lpips_alex, clip_vit_l_14.";
+           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
   }
 
   void declare(Arguments& arguments) override {
@@ -28,6 +29,12 @@ class EvaluateCommand : public Command {
     arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on",
                          false);
     arguments.options.add("split", job_.split, "which pictures: NAME of a transforms_NAME.json");
+    shown_.declare(arguments);
+    arguments.value_name("split", "NAME");
+    arguments.value_name("json", "FILE");
+    arguments.value_name("html", "FILE");
+    arguments.value_name("models_folder", "FOLDER");
+    arguments.value_name("pictures", "FOLDER");
     arguments.options.add("json", json_, "file for all figures, per picture too");
     arguments.options.add("html", html_, "file for a page with pictures, error maps and curves over time");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
@@ -37,6 +44,7 @@ class EvaluateCommand : public Command {
 
   void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
     require_existing(model_, "a run folder or a model file");
+    job_.choice = shown_.choice();
     if (!dataset_.empty()) require_existing(dataset_, "a dataset folder");
     if (!json_.empty()) require_writable_file(json_);
     if (!html_.empty()) require_writable_file(html_);
@@ -75,11 +83,14 @@ class EvaluateCommand : public Command {
     }
     line(fmt::format("mean of {} ({})", metrics.views.size(), job_.split), "", metrics.psnr, metrics.ssim,
          [](const auto& figure) { return figure.mean(); });
-    std::puts(fmt::format("{} iterations, {} Gaussians", result.iterations, result.gaussians).c_str());
+    std::puts(fmt::format("{} iterations, {} Gaussians ({})", result.iterations, result.gaussians,
+                          result.model.string())
+                  .c_str());
   }
 
   std::string model_, dataset_, json_, html_, pictures_, models_folder_;
   bool views_ = false;
+  ModelOptions shown_;
   EvaluateJob job_;
 };
 

@@ -2,8 +2,11 @@
 
 #include "app/checks.h"
 #include "app/command.h"
+#include "app/model_options.h"
 #include "backend/backend.h"
 #include "core/error.h"
+#include "core/text_layout.h"
+#include "io/folder.h"
 #include "pipeline/export.h"
 
 namespace eg4d {
@@ -25,11 +28,15 @@ class ExportCommand : public Command {
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;
-    options.add("output", output_, "a .ply file for one moment, or a folder; needed");
+    options.add("output", output_, "a .ply file for one moment, or a folder");
     arguments.short_name('o', "output");
+    arguments.value_name("output", "FILE|FOLDER", true);
     options.add("format", job_.format, {{"ply", ExportFormat::ply}, {"python", ExportFormat::python}},
                 "what to write");
+    shown_.declare(arguments);
     options.add("time", job_.time, {0, 1}, "the moment that one file shows");
+    options.add("up", job_.up, {{"-y", UpAxis::minus_y}, {"y", UpAxis::y}, {"z", UpAxis::z}},
+                "where up is in a PLY: most viewers expect -y and turn it; z is that of the dataset");
     options.add("frames", job_.frames, {0, 1e6},
                 "moments of a sequence; 0: as many as the training video has");
   }
@@ -37,10 +44,15 @@ class ExportCommand : public Command {
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     check(arguments);
     const std::unique_ptr<Backend> backend = make_backend(common.device);
-    const auto files = export_model(*backend, job_, progress);
+    const ExportResult result = export_model(*backend, job_, progress);
     progress.end();
-    progress.message(files.size() == 1 ? files.front().string()
-                                       : fmt::format("{}: {} files", output_, files.size()));
+    std::string said =
+        result.files.size() == 1
+            ? result.files.front().string()
+            : fmt::format("{}: {}", output_, counted(static_cast<int64_t>(result.files.size()), "file"));
+    if (result.removed > 0)
+      said += fmt::format("; removed {} of an earlier export", counted(result.removed, "later file"));
+    progress.message(said);
   }
 
  private:
@@ -48,17 +60,25 @@ class ExportCommand : public Command {
     if (output_.empty()) throw UsageError("where should it go? Add -o FILE.ply, or -o FOLDER");
     require_existing(model_, "a run folder or a model file");
     job_.model = model_;
+    job_.choice = shown_.choice();
     job_.output = output_;
-    const std::string extension = job_.output.extension().string();
-    const bool one_file = extension == ".ply";
-    if (!one_file && !extension.empty()) {
+    require_a_name(job_.output);
+    const bool one_file = has_extension(job_.output, ".ply");
+    if (!one_file && job_.output.has_extension()) {
       throw UsageError(
           fmt::format("'{}' is no kind of file this command writes; give a name that ends in .ply, or a "
                       "folder (a name without extension)",
                       output_));
     }
+    if (arguments.given("up") && job_.format == ExportFormat::python)
+      throw UsageError("--up is for PLY files: the Python EG4D has z up");
     if (one_file && job_.format == ExportFormat::python) {
       throw UsageError("--format python writes a folder; give -o a name without extension");
+    }
+    if (job_.format == ExportFormat::python && arguments.given("color_time")) {
+      throw UsageError(
+          "--color-time does not go with --format python: that code asks for it when it renders "
+          "(--render_ref_time)");
     }
     if (one_file && arguments.given("frames")) {
       throw UsageError("--frames asks for a sequence; give -o a folder (a name without extension)");
@@ -74,6 +94,7 @@ class ExportCommand : public Command {
   }
 
   std::string model_, output_;
+  ModelOptions shown_;
   ExportJob job_;
 };
 

@@ -24,9 +24,10 @@ class GenerateCommand : public Command {
            "  eg4d generate a.png b.png -o runs       the same for each, in runs/a and runs/b; also for a "
            "folder\n"
            "  eg4d generate photo.png -o run --preset paper --prompt \"a red toy robot\"\n"
-           "  eg4d generate photo.png -o run --set reconstruct.gaussian.sh_degree=2 --multiview.elevation "
-           "10\n"
-           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) the\n"
+           "  eg4d generate photo.png -o run --seed 7 --multiview.elevation 10\n"
+           "  eg4d generate photo.png -o run --refine.iterations 500 --overwrite   another refinement; the "
+           "stages before it stay\n"
+           "Ctrl-C stops; the same command continues. Without the published weights (eg4d models list) the "
            "mini models that come with the program are taken: a demonstration.\n"
            "Then: eg4d render run -o turn.mp4; eg4d export run -o sequence/";
   }
@@ -37,6 +38,14 @@ class GenerateCommand : public Command {
     arguments.short_name('o', "output");
     arguments.options.add("prompt", prompt_, "what the pictures show, for the refinement; may be empty");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
+    arguments.options.add("overwrite", overwrite_,
+                          "make anew what the run folder holds of other settings, and what follows from it; "
+                          "without this it is an error");
+    arguments.options.add("seed", seed_,
+                          "one random seed for all stages, instead of each stage's own (animate.seed, …)");
+    arguments.value_name("seed", "N");
+    arguments.value_name("output", "RUN", true);
+    arguments.value_name("models_folder", "FOLDER");
     job_.options.bind(schema_);
     arguments.settings(schema_, generate_presets(), "chosen by the weights that are found");
     arguments.choose_preset([this] {
@@ -49,6 +58,8 @@ class GenerateCommand : public Command {
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     require_output(output_);
     collect_items();
+    if (!seed_.empty()) spread_seed(arguments);
+    job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name.empty() ? "paper" : arguments.preset_name;
     if (job_.preset_reason.empty()) job_.preset_reason = "as asked";
     if (!prompt_.empty()) job_.options.painting.prompt = prompt_;
@@ -63,6 +74,13 @@ class GenerateCommand : public Command {
   }
 
  private:
+  // A stage's own seed on the command line wins.
+  void spread_seed(const Arguments& arguments) {
+    for (const ConfigOption& option : schema_.options())
+      if (option.key.ends_with(".seed") && !arguments.given(option.key))
+        schema_.set(option.key, seed_, "--seed");
+  }
+
   void collect_items() {
     std::vector<fs::path> files;
     for (const std::string& named : pictures_) {
@@ -86,7 +104,8 @@ class GenerateCommand : public Command {
   }
 
   std::vector<std::string> pictures_;
-  std::string output_, prompt_, models_folder_;
+  std::string output_, prompt_, seed_, models_folder_;
+  bool overwrite_ = false;
   GenerateJob job_;
   ConfigSchema schema_;
 };

@@ -1,7 +1,11 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
+#include <sstream>
 
 #include "app/checks.h"
 #include "app/command.h"
@@ -29,7 +33,7 @@ class ModelsCommand : public Command {
            "  eg4d models check                       what is missing; --hash also compares SHA-256 (reads "
            "everything)\n"
            "  eg4d models check sv3d_p --folder /data/weights\n"
-           "  eg4d models fetch svd_xt_1_1            downloads; broken off, the same command continues\n"
+           "  eg4d models fetch svd_xt_1_1 sv3d_p     downloads; broken off, the same command continues\n"
            "  eg4d models fetch all --folder /data/weights\n"
            "Gated models need an account on the Hugging Face hub that has accepted their licence, and its "
            "token in "
@@ -39,7 +43,9 @@ class ModelsCommand : public Command {
 
   void declare(Arguments& arguments) override {
     arguments.positional("ACTION", action_, "list, check or fetch");
-    arguments.positional("MODEL", model_, "its name; all: those that the commands take by default", false);
+    arguments.positionals_of(
+        "MODEL", models_, "names of `eg4d models list`; all: those that the commands take by default", false);
+    arguments.value_name("folder", "FOLDER");
     arguments.options.add("folder", folder_, "where the weights are, or go");
     arguments.options.add("hash", hash_, "check: also compare SHA-256");
   }
@@ -55,20 +61,32 @@ class ModelsCommand : public Command {
   // Those named; for "all" or no name the default models of the commands.
   std::vector<const ModelEntry*> chosen() const {
     std::vector<const ModelEntry*> entries;
-    if (!model_.empty() && model_ != "all") return {&find_model_entry(model_)};
-    for (const ModelEntry& entry : model_catalog())
-      if (!entry.needed_by.empty()) entries.push_back(&entry);
+    const std::vector<std::string> names = names_given();
+    if (names.empty() || names.front() == "all") {
+      for (const ModelEntry& entry : model_catalog())
+        if (!entry.needed_by.empty()) entries.push_back(&entry);
+    } else {
+      for (const std::string& name : names) entries.push_back(&find_model_entry(name));
+    }
     return entries;
+  }
+
+  // Commas may stand between names too.
+  std::vector<std::string> names_given() const {
+    std::string all = fmt::format("{}", fmt::join(models_, " "));
+    std::replace(all.begin(), all.end(), ',', ' ');
+    std::istringstream words(all);
+    return {std::istream_iterator<std::string>(words), {}};
   }
 
   void list() const {
     for (const ModelEntry& entry : model_catalog()) {
       const auto location = find_model(entry, folder_);
-      fmt::print("{:<22} {:<36} about {}  {}\n", entry.name, entry.purpose, size_of_file(entry.gigabytes),
+      fmt::print("{:<27} {:<36} about {}  {}\n", entry.name, entry.purpose, size_of_file(entry.gigabytes),
                  location ? location->path.string() : "not here");
-      fmt::print("{:<22} {}{}{}\n", "", entry.license, entry.gated ? ", to be accepted first" : "",
+      fmt::print("{:<27} {}{}{}\n", "", entry.license, entry.gated ? ", to be accepted first" : "",
                  entry.needed_by.empty() ? "" : "; default of eg4d " + entry.needed_by);
-      fmt::print("{:<22} {}\n", "", entry.address());
+      fmt::print("{:<27} {}\n", "", entry.address());
     }
     fmt::print("Looked for in:");
     for (const fs::path& folder : model_folders(folder_)) fmt::print(" {}", folder.string());
@@ -104,7 +122,7 @@ class ModelsCommand : public Command {
   }
 
   void fetch(Progress& progress) const {
-    if (model_.empty())
+    if (names_given().empty())
       throw UsageError(
           "fetch what? Give a name from \"eg4d models list\", or all for those that the commands take by "
           "default");
@@ -122,7 +140,8 @@ class ModelsCommand : public Command {
     }
   }
 
-  std::string action_, model_, folder_;
+  std::string action_, folder_;
+  std::vector<std::string> models_;
   bool hash_ = false;
 };
 

@@ -34,9 +34,8 @@ class OptionsCommand : public Command {
   const char* examples() const override {
     return "  eg4d options                          what each setting of reconstruct means\n"
            "  eg4d options multiview                those of another command\n"
-           "  eg4d options --toml --preset fast     a preset as a TOML file to start from:\n"
-           "      eg4d options --toml --preset fast > mine.toml; eg4d reconstruct dataset -o run --config "
-           "mine.toml\n"
+           "  eg4d options --toml --preset fast > mine.toml   a preset as a file to start from\n"
+           "  eg4d reconstruct dataset -o run --config mine.toml\n"
            "  eg4d options generate --json --preset mini --animate.seed 5";
   }
   bool computes() const override { return false; }

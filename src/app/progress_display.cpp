@@ -10,8 +10,10 @@
 #include <cstdio>
 #include <deque>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/log.h"
+#include "core/text_layout.h"
 
 namespace eg4d {
 namespace {
@@ -20,6 +22,16 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
+}
+
+int terminal_width() {
+  winsize size = {};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
+
+// Work in one step shows no number.
+bool is_counted(const ProgressState& state) {
+  return state.total > 1 || state.step > 1;
 }
 
 // Keeps the state of the current piece of work and decides when it is shown again.
@@ -32,12 +44,19 @@ class ProgressDisplay : public Progress {
 
   void begin(int64_t total, const std::string& label, int64_t done) override {
     ProgressDisplay::end();
-    state_ = {.label = label, .step = done, .total = total, .rate = 0, .figures = {}};
+    state_ = {};
+    state_.label = label;
+    state_.step = done;
+    state_.total = total;
     samples_.assign(1, {Clock::now(), done});
     shown_ = Clock::now();
     active_ = true;
     dirty_ = false;
+    show_begin(state_);
   }
+
+  void in_bytes() override { state_.bytes = true; }
+  void left_in_all(double seconds) override { state_.seconds_left_in_all = seconds; }
 
   void update(int64_t step, std::initializer_list<Figure> figures) override {
     state_.step = step;
@@ -51,14 +70,16 @@ class ProgressDisplay : public Progress {
   void end() override {
     if (!active_) return;
     if (dirty_) refresh(Clock::now());
-    finish_line();
+    finish_line(state_);
     active_ = false;
   }
 
  protected:
   virtual void show(const ProgressState& state) = 0;
+  virtual void show_begin(const ProgressState&) {}
   virtual void show_warning(const std::string& sentence) = 0;
-  virtual void finish_line() {}
+  // The piece of work is over.
+  virtual void finish_line(const ProgressState&) {}
 
  private:
   void set_figure(const Figure& figure) {
@@ -102,17 +123,20 @@ class TerminalBar : public ProgressDisplay {
     line_ = progress_bar_line(state, terminal_width() - 1);
     draw();
   }
+  // What it is busy with is seen from the first moment on: reading weights can take a minute.
+  void show_begin(const ProgressState& state) override { show(state); }
   void show_warning(const std::string& sentence) override { print_above("warning: " + sentence); }
-  void finish_line() override {
-    if (!line_.empty()) std::fputc('\n', stderr);
+  // Lines of work in one step would only say that it is over.
+  void finish_line(const ProgressState& state) override {
+    if (!is_counted(state)) {
+      clear_line();
+    } else if (!line_.empty()) {
+      std::fputc('\n', stderr);
+    }
     line_.clear();
   }
 
  private:
-  static int terminal_width() {
-    winsize size = {};
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
-  }
   void clear_line() {
     if (!line_.empty()) std::fputs("\r\033[K", stderr);
   }
@@ -122,7 +146,7 @@ class TerminalBar : public ProgressDisplay {
   }
   void print_above(const std::string& text) {
     clear_line();
-    std::fprintf(stderr, "%s\n", text.c_str());
+    std::fprintf(stderr, "%s\n", wrapped_for_stderr(text).c_str());
     if (!line_.empty()) draw();
   }
 
@@ -164,16 +188,58 @@ class JsonLines : public ProgressDisplay {
   }
 };
 
-std::string figures_text(const ProgressState& state, const char* separator) {
-  std::string text;
-  for (const auto& [name, value] : state.figures) text += separator + name + " " + format_figure(value);
-  return text;
+std::string bytes_text(double bytes) {
+  if (bytes >= 1e9) return fmt::format("{:.2f} GB", bytes / 1e9);
+  if (bytes >= 1e6) return fmt::format("{:.1f} MB", bytes / 1e6);
+  return fmt::format("{:.0f} KB", bytes / 1e3);
 }
 
-std::string pace_text(const ProgressState& state, const char* separator) {
-  if (state.rate <= 0) return "";
-  std::string text = separator + format_figure(state.rate) + "/s";
-  if (state.seconds_left() > 0) text += separator + format_duration(state.seconds_left()) + " left";
+// "1234/6000", "1.23 GB of 4.78 GB"; what is done alone where the whole is not known.
+std::string steps_text(const ProgressState& state) {
+  const auto text = [&state](int64_t count) {
+    return state.bytes ? bytes_text(static_cast<double>(count)) : std::to_string(count);
+  };
+  if (state.total <= 0) return text(state.step);
+  return text(state.step) + (state.bytes ? " of " : "/") + text(state.total);
+}
+
+// "45.3/s", or "4.2 s each" of what takes long.
+std::string rate_text(const ProgressState& state) {
+  const double rate = state.rate;
+  if (state.bytes) return bytes_text(rate) + "/s";
+  if (rate >= 1) return (rate < 1000 ? fmt::format("{:.3g}", rate) : format_figure(rate)) + "/s";
+  const double seconds = 1 / rate;
+  return (seconds < 60 ? fmt::format("{:.1f} s", seconds) : format_duration(seconds)) + " each";
+}
+
+// A part of a line and how easily it is left out: the highest first, 0 never.
+struct LinePart {
+  std::string text;
+  int expendable = 0;
+};
+
+// Steps, pace, time left, figures: whatever is known.
+std::vector<LinePart> line_parts(const ProgressState& state) {
+  std::vector<LinePart> parts;
+  const bool counted = is_counted(state);
+  if (counted) parts.push_back({steps_text(state), 0});
+  const auto figures = static_cast<int>(state.figures.size());
+  if (counted && state.rate > 0) {
+    parts.push_back({rate_text(state), figures + 1});
+    if (state.seconds_left() > 0) parts.push_back({format_duration(state.seconds_left()) + " left", 0});
+  }
+  for (int i = 0; i < figures; ++i) {
+    const auto& [name, value] = state.figures[static_cast<size_t>(i)];
+    parts.push_back({name + " " + format_figure(value), figures - i});
+  }
+  if (state.seconds_left_in_all >= 0)
+    parts.push_back({format_duration(state.seconds_left_in_all) + " left in all", 0});
+  return parts;
+}
+
+std::string joined(const std::vector<LinePart>& parts, const char* separator) {
+  std::string text;
+  for (const LinePart& part : parts) text += (text.empty() ? "" : separator) + part.text;
   return text;
 }
 
@@ -200,29 +266,45 @@ std::string format_figure(double value) {
   return fmt::format("{:.4g}", value);
 }
 
+std::string wrapped_for_stderr(const std::string& text) {
+  if (!isatty(STDERR_FILENO)) return text;
+  std::string wrapped;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const bool fits = display_width(line) <= terminal_width();
+    for (const std::string& part : fits ? std::vector{line} : wrap_words(line, terminal_width()))
+      wrapped += (wrapped.empty() ? "" : "\n") + part;
+  }
+  return wrapped;
+}
+
 std::string progress_bar_line(const ProgressState& state, int width) {
-  const std::string head = state.label + " ";
-  const std::string tail =
-      fmt::format(" {}/{}", state.step, state.total) + pace_text(state, "  ") + figures_text(state, "  ");
-  const int room = width - static_cast<int>(head.size() + tail.size()) - 2;
-  std::string line = head;
-  if (room >= 5) {
-    const int inside = std::min(room, 30);
+  std::vector<LinePart> parts = line_parts(state);
+  const auto room = [&] {
+    return width - display_width(state.label) - 1 - display_width(joined(parts, "  "));
+  };
+  while (room() < 0) {
+    const auto least = std::max_element(
+        parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.expendable < b.expendable; });
+    if (least == parts.end() || least->expendable == 0) break;
+    parts.erase(least);
+  }
+  std::string line = state.label + (parts.empty() ? " …" : " ");
+  const int inside = std::min(room() - 3, 30);
+  if (inside >= 5 && state.total > 1) {
     const int filled = static_cast<int>(fraction_done(state) * inside);
     std::string bar(static_cast<size_t>(filled), '=');
     bar.resize(static_cast<size_t>(inside), ' ');
     if (filled < inside) bar[static_cast<size_t>(filled)] = '>';
-    line += "[" + bar + "]";
+    line += "[" + bar + "] ";
   }
-  line += line.back() == ' ' ? tail.substr(1) : tail;
-  if (static_cast<int>(line.size()) > width) line.resize(static_cast<size_t>(std::max(width, 0)));
-  return line;
+  return cut_to_width(line + joined(parts, "  "), width);
 }
 
 std::string progress_plain_line(const ProgressState& state) {
-  return fmt::format("{} {}/{} ({:.0f} %)", state.label, state.step, state.total,
-                     100 * fraction_done(state)) +
-         pace_text(state, ", ") + figures_text(state, ", ");
+  std::vector<LinePart> parts = line_parts(state);
+  if (state.total > 1) parts.front().text += fmt::format(" ({:.0f} %)", 100 * fraction_done(state));
+  return state.label + (parts.empty() ? "" : " " + joined(parts, ", "));
 }
 
 std::string progress_json_line(const ProgressState& state) {
@@ -233,6 +315,7 @@ std::string progress_json_line(const ProgressState& state) {
     line["seconds_left"] = state.seconds_left();
   }
   for (const auto& [name, value] : state.figures) line["figures"][name] = value;
+  if (state.seconds_left_in_all >= 0) line["figures"]["minutes left in all"] = state.seconds_left_in_all / 60;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

@@ -26,8 +26,10 @@ class ReconstructCommand : public Command {
 
   void declare(Arguments& arguments) override {
     arguments.positional("DATASET", dataset_, "the dataset folder, or a run folder that holds multiviews/");
-    arguments.options.add("output", output_, "run folder; default: the DATASET when that is a run folder");
+    arguments.options.add("output", output_, "run folder; needed unless DATASET is one");
     arguments.short_name('o', "output");
+    arguments.value_name("output", "RUN");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another run");
     arguments.options.add("models_folder", models_folder_,
                           "where to look for LPIPS' weights first, if loss.lpips asks for them");

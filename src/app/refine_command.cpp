@@ -7,6 +7,7 @@
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/preset_models.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -24,6 +25,7 @@ class RefineCommand : public Command {
            "      the model of `eg4d reconstruct`; results go to run/refined. Ctrl-C stops after a "
            "checkpoint,\n"
            "      the same command continues\n"
+           "  eg4d refine run --preset mini           with the small model that comes with eg4d\n"
            "  eg4d refine run --preset depth          with SDXL, held to the pictures' depth by a ControlNet "
            "(slow)\n"
            "  eg4d refine run --no-diffusion          towards the dataset's own pictures, without weights\n"
@@ -33,17 +35,25 @@ class RefineCommand : public Command {
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
+    arguments.options.add("model", model_,
+                          "a name (`eg4d models list`), a file, or a diffusers folder; default: sdxl_turbo, "
+                          "or the preset's");
+    arguments.value_name("dataset", "FOLDER");
+    arguments.value_name("model", "NAME");
+    arguments.value_name("controlnet", "NAME");
+    arguments.value_name("depth_model", "NAME");
+    arguments.value_name("vae", "NAME");
+    arguments.value_name("matting", "NAME");
+    arguments.value_name("models_folder", "FOLDER");
     arguments.options.add(
-        "model", model_,
-        "a name from `eg4d models list`, a file, or a diffusers folder; default: sdxl_turbo, "
-        "with a ControlNet sdxl_base");
-    arguments.options.add("controlnet", controlnet_,
-                          "a ControlNet for depth maps; default: controlnet_depth_sdxl with --preset depth, "
-                          "which this option chooses, else none");
+        "controlnet", controlnet_,
+        "a ControlNet for depth maps; default: controlnet_depth_sdxl_small with --preset depth, "
+        "which this option chooses, else none");
     arguments.options.add("depth_model", depth_,
                           "weights that make the depth maps for it; default: dpt_hybrid_midas");
-    arguments.options.add("vae", autoencoder_,
-                          "another autoencoder; default: sdxl_vae_fp16_fix where it is found");
+    arguments.options.add(
+        "vae", autoencoder_,
+        "another autoencoder; default: sdxl_vae_fp16_fix where it is found, for sdxl_mini its own");
     arguments.options.add("matting", matting_,
                           "weights that cut the object out; default: u2net where it is found; none: keep");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
@@ -51,8 +61,10 @@ class RefineCommand : public Command {
     arguments.options.add("overwrite", overwrite_, "start anew although the run holds another refinement");
     job_.options.bind(schema_);
     painting_.bind(schema_);
-    arguments.settings(schema_, refine_presets(), "paper");
-    arguments.choose_preset([this] { return controlnet_.empty() ? "paper" : "depth"; });
+    arguments.settings(schema_, refine_presets(), "paper, or the one that --model or --controlnet is for");
+    arguments.choose_preset([this] {
+      return chosen_preset_ = controlnet_.empty() ? preset_of_model(PaintingStage::refine, model_) : "depth";
+    });
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
@@ -60,11 +72,23 @@ class RefineCommand : public Command {
     job_.dataset = dataset_;
     job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name;
+    if (chosen_preset_ == "mini")
+      progress.message(fmt::format("preset mini, which {} is for; --preset takes another", model_));
     require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
-    const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
-    const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
-    const RefineResult result = refine(*backend, job_, *painter, lpips.get(), progress);
+    find_painter(progress);
+    const PainterIdentity identity =
+        no_diffusion_ ? ReferencePainter().identity() : DiffusionPainter::identity_of(models_, painting_);
+    const bool perceptual =
+        job_.options.training.loss.lpips != 0 && has_lpips(Lpips::Network::alex, models_folder_);
+    RefineResult result;
+    if (const auto finished = finished_refinement(job_, identity, perceptual)) {
+      result = *finished;
+    } else {
+      const std::unique_ptr<Backend> backend = make_backend(common.device);
+      const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
+      const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
+      result = refine(*backend, job_, *painter, lpips.get(), progress);
+    }
     progress.end();
     if (result.already_done)
       progress.message("this refinement was finished before; --overwrite starts it anew");
@@ -72,24 +96,31 @@ class RefineCommand : public Command {
   }
 
  private:
-  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) {
-    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+  // Where the weights are and what the prompt is; nothing is read yet.
+  void find_painter(Progress& progress) {
+    if (no_diffusion_) return;
     if (painting_.prompt.empty())
       painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
     const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
     if (!controlled && !depth_.empty())
       throw UsageError("--depth-model is for a ControlNet: give --preset depth");
-    if (model_.empty()) model_ = controlled ? "sdxl_base" : "sdxl_turbo";
-    auto models = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
-    if (controlled) {
-      models.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
-      progress.message(describe(models));
-    }
-    if (!models.matting)
+    if (model_.empty())
+      model_ = controlled ? "sdxl_base" : model_of_preset(PaintingStage::refine, job_.preset);
+    // The mini network knows its own autoencoder only.
+    if (autoencoder_.empty() && preset_of_model(PaintingStage::refine, model_) == "mini")
+      autoencoder_ = "none";
+    models_ = DiffusionPainter::find_models(model_, autoencoder_, matting_, models_folder_);
+    if (controlled) models_.control = DiffusionPainter::find_control(controlnet_, depth_, models_folder_);
+  }
+
+  std::unique_ptr<TargetPainter> make_painter(Backend& backend, Progress& progress) const {
+    if (no_diffusion_) return std::make_unique<ReferencePainter>();
+    if (models_.control) progress.message(describe(models_));
+    if (!models_.matting)
       progress.message("without weights for matting (eg4d models fetch u2net) the background stays as it is");
     progress.begin(1, "reading weights");
-    return std::make_unique<DiffusionPainter>(backend, models, painting_);
+    return std::make_unique<DiffusionPainter>(backend, models_, painting_);
   }
 
   std::string describe(const DiffusionPainter::Models& models) const {
@@ -109,10 +140,12 @@ class RefineCommand : public Command {
     return lpips;
   }
 
-  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_;
+  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_,
+      chosen_preset_;
   bool no_diffusion_ = false, overwrite_ = false;
   RefineJob job_;
   DiffusionPainterOptions painting_;
+  DiffusionPainter::Models models_;
   ConfigSchema schema_;
 };
 

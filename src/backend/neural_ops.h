@@ -55,7 +55,7 @@ struct ConvolutionWeight {
 // y = activation(x·Wᵀ + b) + residual
 struct Linear {
   int64_t rows = 0;
-  ConstArray x = {};                          // [rows,in]
+  ConstArray x = {};                     // [rows,in]
   const PackedWeight* weight = nullptr;  // from pack_linear
   Activation activation = Activation::none;
   ConstArray residual = {};  // [rows,out] or null; may be y
@@ -76,7 +76,7 @@ struct Convolution {
   int64_t stride = 1;
   int64_t dilation = 1;  // pixels from one tap of the kernel to the next
   int64_t pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
-  ConstArray x = {};                          // [batch,height,width,in]
+  ConstArray x = {};                     // [batch,height,width,in]
   const PackedWeight* weight = nullptr;  // from pack_convolution
   Activation activation = Activation::none;
   ConstArray residual = {};  // like y, or null; may be y
@@ -102,7 +102,7 @@ struct GroupNorm {
   int64_t batch = 0, positions = 0, channels = 0;
   int64_t groups = 32;  // must divide the channels
   float epsilon = 1e-5f;
-  ConstArray x = {};                  // [batch,positions,channels]
+  ConstArray x = {};             // [batch,positions,channels]
   const float* scale = nullptr;  // [channels]
   const float* shift = nullptr;  // [channels]
   // Or null: row p / add_positions is added to position p, counted through the whole batch (a time
@@ -124,7 +124,7 @@ struct GroupNormBackward {
 struct LayerNorm {
   int64_t rows = 0, width = 0;
   float epsilon = 1e-5f;
-  ConstArray x = {};                  // [rows,width]
+  ConstArray x = {};             // [rows,width]
   const float* scale = nullptr;  // [width]
   const float* shift = nullptr;  // [width]
   // Or null: row (r / rows_per_add) % add_rows is added to row r.
@@ -170,17 +170,17 @@ struct Geglu {
 // through the rows in pieces, so that it never becomes large.
 struct FeedForward {
   int64_t rows = 0, inner = 0;
-  ConstArray x = {};                          // [rows,in]
+  ConstArray x = {};                     // [rows,in]
   const PackedWeight* widen = nullptr;   // in → 2·inner
   const PackedWeight* narrow = nullptr;  // inner → out
-  ConstArray residual = {};                   // [rows,out] or null; may be y
-  Array y = {};                               // [rows,out]
+  ConstArray residual = {};              // [rows,out] or null; may be y
+  Array y = {};                          // [rows,out]
 };
 
 // m = strength·reference + (1 - strength)·x; y = layernorm(m): where attention takes its keys and values from
 // when the videos of other moments lend it theirs (EG4D, ICLR 2025).
 struct MixedNorm {
-  LayerNorm norm;   // without add and sum
+  LayerNorm norm;        // without add and sum
   Array reference = {};  // [rows,width]
   float strength = 0.5f;
   bool keep = false;  // reference = m
@@ -233,8 +233,8 @@ struct MaxPool {
   int64_t batch = 0, height = 0, width = 0, channels = 0;
   int64_t kernel = 2, stride = 2;
   int64_t out_height = 0, out_width = 0;  // from pool_extent
-  ConstArray x = {};                           // [batch,height,width,channels]
-  Array y = {};                                // [batch,out_height,out_width,channels]
+  ConstArray x = {};                      // [batch,height,width,channels]
+  Array y = {};                           // [batch,out_height,out_width,channels]
 };
 // `whole`: only windows that lie inside; otherwise every pixel is in some window (PyTorch's ceil_mode). The
 // stride is at most the kernel.
@@ -255,7 +255,7 @@ struct ScaleChannels {
   ConstArray x = {};
   const float* scale = nullptr;  // [channels]
   const float* shift = nullptr;  // [channels]
-  Array y = {};                       // may be x
+  Array y = {};                  // may be x
 };
 // d_x += d_y·scale
 struct ScaleChannelsBackward {

@@ -53,6 +53,7 @@
   operation(HexPlaneRegularization, "hexplane regularisation")              \
   operation(DensityStatistics, "density statistics")                        \
   operation(ClampUnit, "clamp")                                             \
+  operation(ClampUnitBackward, "clamp backward")                            \
   operation(MoveTowards, "running mean")                                    \
   operation(GatherRows, "gather rows")                                      \
   /* memory */                                                              \

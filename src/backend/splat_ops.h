@@ -269,6 +269,14 @@ struct ClampUnit {
   int64_t count = 0;
 };
 
+// The backward pass of ClampUnit, given the values before: gradients[i] = 0 where values[i] is outside [0,1]
+// or NaN.
+struct ClampUnitBackward {
+  const float* values = nullptr;
+  float* gradients = nullptr;
+  int64_t count = 0;
+};
+
 // to[i] += weight·(from[i] - to[i]): running means.
 struct MoveTowards {
   float* to = nullptr;

@@ -131,4 +131,8 @@ void ConfigSchema::add(std::string key, Enum& value,
   add_choice(std::move(key), std::move(texts), std::move(get), std::move(set), std::move(help));
 }
 
+// The settings of a TOML text as ConfigSchema::to_json writes them, whether this version knows them or not.
+// Throws UsageError, opening with `source`, when it is no TOML.
+std::string settings_as_json(std::string_view toml, const std::string& source);
+
 }  // namespace eg4d

@@ -4,6 +4,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -100,6 +101,18 @@ nlohmann::json to_json_value(const ConfigValue& value) {
       static_cast<const ConfigValue::variant&>(value));
 }
 
+// "a.b" is b of the object a.
+void put(nlohmann::json& root, const std::string& key, const ConfigValue& value) {
+  std::string pointer = "/" + key;
+  std::replace(pointer.begin(), pointer.end(), '.', '/');
+  root[nlohmann::json::json_pointer(pointer)] = to_json_value(value);
+}
+
+// Settings may be file names, which need not be UTF-8.
+std::string text_of(const nlohmann::json& root) {
+  return root.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 std::pair<std::string, std::string> split_key(const std::string& key) {
   const size_t dot = key.rfind('.');
   if (dot == std::string::npos) return {"", key};
@@ -169,9 +182,12 @@ std::string to_toml(const ConfigValue& value) {
 void ConfigSchema::apply_toml_file(const std::string& path, const PresetTexts& presets) {
   std::ifstream file(path, std::ios::binary);
   std::stringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    throw UsageError(fmt::format("cannot read the configuration file {} (it should be a TOML text)", path));
-  }
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    throw UsageError(fmt::format("there is no configuration file '{}'", path));
+  const bool empty = file.peek() == std::ifstream::traits_type::eof() && !file.bad();
+  if (!file.is_open() || (!empty && !(text << file.rdbuf())))
+    throw UsageError(fmt::format("cannot read the configuration file '{}'; it should be a TOML text", path));
   apply_toml(text.str(), path, presets);
 }
 
@@ -188,12 +204,14 @@ std::string ConfigSchema::to_toml() const {
 
 std::string ConfigSchema::to_json() const {
   nlohmann::json root = nlohmann::json::object();
-  for (const ConfigOption& option : options_) {
-    std::string pointer = "/" + option.key;
-    std::replace(pointer.begin(), pointer.end(), '.', '/');
-    root[nlohmann::json::json_pointer(pointer)] = to_json_value(option.get());
-  }
-  return root.dump(2);
+  for (const ConfigOption& option : options_) put(root, option.key, option.get());
+  return text_of(root);
+}
+
+std::string settings_as_json(std::string_view toml, const std::string& source) {
+  nlohmann::json root = nlohmann::json::object();
+  for (const ConfigAssignment& item : toml_assignments(toml, source, {})) put(root, item.key, item.value);
+  return text_of(root);
 }
 
 std::string ConfigSchema::to_markdown() const {

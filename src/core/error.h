@@ -12,6 +12,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// There is no memory left; whoever knows what takes it says what to do.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 // The command line or a configuration file is wrong: exit code 2.
 class UsageError : public Error {
  public:

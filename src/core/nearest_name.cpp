@@ -28,8 +28,10 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest_name(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
-  size_t best_distance = word.size() / 3 + 2;
   if (word.size() > 200) return best;
+  // Every third letter may be wrong; dashes are no letters.
+  const size_t letters = word.size() - std::min(word.find_first_not_of('-'), word.size());
+  size_t best_distance = std::max<size_t>(letters / 3, 1) + 1;
   for (const std::string& candidate : candidates) {
     size_t distance = edit_distance(word, candidate);
     // "width" for "deformation.width": the section was forgotten.

@@ -6,7 +6,7 @@
 
 namespace eg4d {
 
-// The candidate nearest to `word` by edit distance; empty when none is near.
+// The candidate nearest to `word` by edit distance; empty when none is near (a third of the letters differ).
 std::string nearest_name(std::string_view word, const std::vector<std::string>& candidates);
 
 // "; did you mean 'width'?", or nothing.

@@ -47,14 +47,18 @@ ImageEulerSampler::ImageEulerSampler(const NoiseSchedule& schedule, int steps, E
   sigmas_.push_back(0);
 }
 
-int ImageEulerSampler::first_step(double strength) const {
+int ImageEulerSampler::steps_made(int steps, double strength) {
   if (!(strength > 0 && strength <= 1))
     throw UsageError(fmt::format("a strength of {}: it must be above 0 and at most 1", strength));
-  const int made = std::min(static_cast<int>(steps() * strength), steps());
+  const int made = std::min(static_cast<int>(steps * strength), steps);
   if (made < 1)
     throw UsageError(fmt::format("a strength of {} leaves none of {} denoising steps: give at least {:.4g}",
-                                 strength, steps(), 1.0 / steps()));
-  return steps() - made;
+                                 strength, steps, 1.0 / steps));
+  return made;
+}
+
+int ImageEulerSampler::first_step(double strength) const {
+  return steps() - steps_made(steps(), strength);
 }
 
 void ImageEulerSampler::add_noise(int step, std::span<const float> noise, std::span<float> latent) const {

@@ -32,9 +32,10 @@ class ImageEulerSampler {
   const std::vector<float>& timesteps() const { return timesteps_; }  // 999, 899, … or 901, 801, …
   const std::vector<float>& sigmas() const { return sigmas_; }        // [steps+1], the last is 0
 
-  // Where an existing picture enters: only the last ⌊steps·strength⌋ steps are made. Throws UsageError when
-  // that is none, or strength is outside (0, 1].
+  // Where an existing picture enters: only the last steps_made() are made. Throws as that does.
   int first_step(double strength) const;
+  // ⌊steps·strength⌋. Throws UsageError when that is none, or strength is outside (0, 1].
+  static int steps_made(int steps, double strength);
 
   void add_noise(int step, std::span<const float> noise, std::span<float> latent) const;
   std::vector<float> network_input(int step, std::span<const float> latent) const;

@@ -85,7 +85,7 @@ class UNetBuilder {
   Layers build() {
     layers_.out =
         loader_.extent({{"out.2.bias", 0}, {"out.2.weight", 0}, {"input_blocks.0.0.weight", 1, in_per_out_}});
-    build_encoder_of(in_per_out_ * layers_.out);
+    build_encoder_of(in_per_out_ * layers_.out, {"middle_block.1"});
     if (!layers_.middle_last || !layers_.middle_transformer)
       throw Error(fmt::format("the network's middle_block lacks its {}",
                               layers_.middle_last ? "transformer" : "last residual block"));
@@ -100,9 +100,16 @@ class UNetBuilder {
     return std::move(layers_);
   }
 
-  // The first half, whose middle may be one residual block alone.
+  // The first half. Its middle may be one residual block alone, and its transformers may have no blocks,
+  // which leaves a norm and two linear layers of them: then nothing looks at the text.
   Encoder build_encoder() {
-    build_encoder_of(loader_.extent({{"input_blocks.0.0.weight", 1}}));
+    std::vector<std::string> transformers = {"middle_block.1"};
+    for (int64_t i = 1, inputs = loader_.children("input_blocks"); i < inputs; ++i)
+      transformers.push_back(fmt::format("input_blocks.{}.1", i));
+    std::erase_if(transformers, [this](const std::string& name) {
+      return loader_.at(name).children("transformer_blocks") == 0;
+    });
+    build_encoder_of(loader_.extent({{"input_blocks.0.0.weight", 1}}), transformers);
     return std::move(layers_);
   }
 
@@ -110,7 +117,8 @@ class UNetBuilder {
   using Stage = typename Layers::Stage;
   static constexpr int kTensorsOfATransformer = 3;  // at least: fewer are surplus, or a convolution's
 
-  void build_encoder_of(int64_t in) {
+  // transformers: those that may tell the text's channels, the first one does.
+  void build_encoder_of(int64_t in, const std::vector<std::string>& transformers) {
     layers_.in = in;
     layers_.model_channels = loader_.extent({{"time_embed.0.weight", 1},
                                              {"input_blocks.0.0.weight", 0},
@@ -121,7 +129,7 @@ class UNetBuilder {
                                         {"label_emb.0.2.bias", 0},
                                         {"label_emb.0.0.bias", 0}});
     layers_.vector = loader_.extent({{"label_emb.0.0.weight", 1}});
-    find_context();
+    if (!transformers.empty()) find_context(transformers.front());
     layers_.time_first = loader_.linear("time_embed.0", layers_.model_channels, layers_.embedding);
     layers_.time_second = loader_.linear("time_embed.2", layers_.embedding, layers_.embedding);
     layers_.label_first = loader_.linear("label_emb.0.0", layers_.vector, layers_.embedding);
@@ -138,9 +146,9 @@ class UNetBuilder {
 
   bool has_middle_transformer() const { return loader_.has_below("middle_block.1", kTensorsOfATransformer); }
 
-  void find_context() {
-    if (!has_middle_transformer()) return;
-    layers_.context = loader_.at("middle_block.1")
+  void find_context(const std::string& transformer) {
+    if (!loader_.has_below(transformer, kTensorsOfATransformer)) return;
+    layers_.context = loader_.at(transformer)
                           .extent({{"transformer_blocks.0.attn2.to_k.weight", 1},
                                    {"transformer_blocks.0.attn2.to_v.weight", 1},
                                    {"time_stack.0.attn2.to_k.weight", 1},

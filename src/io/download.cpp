@@ -183,6 +183,7 @@ void Attempt::check_response() {
   }
   part_.describe(remote);
   progress_.begin(remote.size.value_or(0), request_.label, offset_);
+  progress_.in_bytes();
 }
 
 void Attempt::receive(const char* data, size_t bytes) {

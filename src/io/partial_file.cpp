@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "io/atomic_file.h"
@@ -17,17 +19,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<RemoteFile> read_description(const fs::path& path) {
+constexpr int64_t kSyncInterval = 64 << 20;  // bytes
+
+struct Description {
+  RemoteFile remote;
+  int64_t synced = 0;
+};
+
+std::optional<Description> read_description(const fs::path& path) {
   std::ifstream file(path);
   const auto json = nlohmann::json::parse(file, nullptr, false);
   if (!json.is_object() || !json.contains("url") || !json["url"].is_string()) return {};
-  RemoteFile remote;
+  Description description;
+  RemoteFile& remote = description.remote;
   remote.url = json["url"];
   if (json.contains("identity") && json["identity"].is_string()) remote.identity = json["identity"];
   if (json.contains("size") && json["size"].is_number_integer()) remote.size = json["size"].get<int64_t>();
   if (json.contains("sha256") && json["sha256"].is_string())
     remote.sha256 = json["sha256"].get<std::string>();
-  return remote;
+  if (json.contains("synced") && json["synced"].is_number_integer())
+    description.synced = json["synced"].get<int64_t>();
+  return description;
 }
 
 }  // namespace
@@ -38,18 +50,34 @@ PartialFile::PartialFile(fs::path destination)
   description_ += ".part.json";
   if (!destination_.parent_path().empty()) make_folder(destination_.parent_path());
   if (fs::is_directory(destination_)) throw Error(fmt::format("{} is a folder", destination_.string()));
-  remote_ = fs::exists(part_) ? read_description(description_) : std::nullopt;
-  if (!remote_) {
+  fs::path lock = part_;
+  lock += ".lock";
+  lock_.emplace(lock, fmt::format("the download of {}", destination_.string()));
+  const auto known = fs::exists(part_) ? read_description(description_) : std::nullopt;
+  if (!known) {
     open("wb");
     return;
   }
-  hash_file(part_, hash_);
+  remote_ = known->remote;
   size_ = static_cast<int64_t>(fs::file_size(part_));
+  if (!remote_->sha256 && known->synced < size_) {
+    size_ = std::max<int64_t>(known->synced, 0);
+    fs::resize_file(part_, static_cast<uintmax_t>(size_));
+  }
+  synced_ = size_;
+  hash_file(part_, hash_);
   open("ab");
 }
 
 PartialFile::~PartialFile() {
   if (!file_) return;
+  if (size_ > 0 && remote_) {
+    try {
+      sync();
+    } catch (const std::exception&) {
+      // What is not on the disk is fetched once more.
+    }
+  }
   std::fclose(file_);
   if (size_ > 0) return;
   std::error_code ignored;
@@ -65,10 +93,23 @@ void PartialFile::open(const char* mode) {
 
 void PartialFile::describe(const RemoteFile& remote) {
   remote_ = remote;
-  nlohmann::ordered_json json = {{"url", remote.url}, {"identity", remote.identity}};
-  if (remote.size) json["size"] = *remote.size;
-  if (remote.sha256) json["sha256"] = *remote.sha256;
-  write_file_atomically(description_, json.dump(1) + "\n");
+  write_description();
+}
+
+void PartialFile::write_description() const {
+  nlohmann::ordered_json json = {{"url", remote_->url}, {"identity", remote_->identity}, {"synced", synced_}};
+  if (remote_->size) json["size"] = *remote_->size;
+  if (remote_->sha256) json["sha256"] = *remote_->sha256;
+  // A server's entity tag may be any bytes.
+  write_file_atomically(description_,
+                        json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+void PartialFile::sync() {
+  if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0)
+    throw Error(fmt::format("cannot write {}: {}", part_.string(), std::strerror(errno)));
+  synced_ = size_;
+  write_description();
 }
 
 void PartialFile::append(const void* data, size_t bytes) {
@@ -76,11 +117,12 @@ void PartialFile::append(const void* data, size_t bytes) {
     throw Error(fmt::format("cannot write {}: {}", part_.string(), std::strerror(errno)));
   hash_.update(data, bytes);
   size_ += static_cast<int64_t>(bytes);
+  if (remote_ && !remote_->sha256 && size_ - synced_ >= kSyncInterval) sync();
 }
 
 void PartialFile::restart() {
   open("wb");
-  size_ = 0;
+  size_ = synced_ = 0;
   hash_ = {};
   remote_.reset();
 }
@@ -95,16 +137,17 @@ void PartialFile::discard() {
 }
 
 void PartialFile::commit() {
-  const bool flushed = std::fflush(file_) == 0 && fsync(fileno(file_)) == 0;
-  const int reason = errno;
-  if (std::fclose(file_) != 0 || !flushed) {
-    file_ = nullptr;
-    throw Error(fmt::format("cannot write {}: {}", part_.string(), std::strerror(reason)));
+  bool written = std::fflush(file_) == 0 && fsync(fileno(file_)) == 0;
+  int reason = errno;
+  if (std::fclose(std::exchange(file_, nullptr)) != 0 && written) {
+    written = false;
+    reason = errno;
   }
-  file_ = nullptr;
+  if (!written) throw Error(fmt::format("cannot write {}: {}", part_.string(), std::strerror(reason)));
   std::error_code error;
   fs::rename(part_, destination_, error);
   if (error) throw Error(fmt::format("cannot rename {}: {}", part_.string(), error.message()));
+  sync_folder(destination_.parent_path());
   fs::remove(description_, error);
 }
 

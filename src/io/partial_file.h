@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/sha256.h"
+#include "io/file_lock.h"
 
 namespace eg4d {
 
@@ -18,7 +19,10 @@ struct RemoteFile {
 };
 
 // <destination>.part, which grows over any number of calls, with <destination>.part.json beside it that tells
-// what it is a part of. Its hash is kept up to date. Throws Error on a full disk or a missing folder.
+// what it is a part of. Its hash is kept up to date. Where the server told no SHA-256 that the whole could be
+// checked with, a later call goes on from what is known to have reached the disk: after a power cut a file's
+// end may be zeros. Throws Error on a full disk, a missing folder, or when another process downloads the same
+// file.
 class PartialFile {
  public:
   explicit PartialFile(std::filesystem::path destination);
@@ -38,9 +42,13 @@ class PartialFile {
 
  private:
   void open(const char* mode);
+  void write_description() const;
+  void sync();  // throws Error
   std::filesystem::path destination_, part_, description_;
+  std::optional<FileLock> lock_;
   std::FILE* file_ = nullptr;
   int64_t size_ = 0;
+  int64_t synced_ = 0;  // bytes that are on the disk for certain
   Sha256 hash_;
   std::optional<RemoteFile> remote_;
 };

@@ -11,12 +11,31 @@
 #include "core/element_conversion.h"
 #include "core/error.h"
 #include "io/atomic_file.h"
+#include "io/crc32c.h"
 #include "io/safetensors_header.h"
 
 namespace eg4d {
 namespace {
 
 constexpr uint64_t kMaxHeader = 100u << 20;  // the format's own limit
+
+// As the checksum stands in a header that we wrote. In a text of the header its quotes would be escaped.
+constexpr std::string_view kChecksumKey = "crc32c", kChecksumStart = R"("crc32c":")",
+                           kNoChecksum = "00000000";
+
+std::string_view text_of(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// Where in the header the digits of the checksum are; npos when it has none.
+size_t find_checksum(std::string_view header) {
+  const size_t start = header.find(kChecksumStart);
+  if (start == std::string_view::npos) return start;
+  const size_t digits = start + kChecksumStart.size();
+  return digits + kNoChecksum.size() < header.size() && header[digits + kNoChecksum.size()] == '"'
+             ? digits
+             : std::string_view::npos;
+}
 
 struct NamedType {
   const char* name;
@@ -76,6 +95,7 @@ SafetensorsFile::SafetensorsFile(Bytes file, const std::string& name) : path_(na
 }
 
 void SafetensorsFile::parse(Bytes file) {
+  bytes_ = file;
   uint64_t header_size = 0;
   static_assert(std::endian::native == std::endian::little);
   if (file.size() >= 8) std::memcpy(&header_size, file.data(), 8);
@@ -86,8 +106,8 @@ void SafetensorsFile::parse(Bytes file) {
     if (file.size() < 8) throw Error("it is shorter than 8 bytes");
     if (!fits)
       throw Error(fmt::format("its header claims {} bytes, the file has {}", header_size, file.size()));
-    SafetensorsHeader header = parse_safetensors_header(
-        {reinterpret_cast<const char*>(file.data()) + 8, static_cast<size_t>(header_size)});
+    header_ = file.subspan(8, static_cast<size_t>(header_size));
+    SafetensorsHeader header = parse_safetensors_header(text_of(header_));
     const Bytes data = file.subspan(8 + header_size);
     check_overlaps(header);
     for (SafetensorsHeader::Tensor& tensor : header.tensors) {
@@ -106,6 +126,16 @@ const SafetensorsFile::Entry& SafetensorsFile::at(const std::string& name) const
   return found->second;
 }
 
+bool SafetensorsFile::is_intact() const {
+  const std::string_view header = text_of(header_), file = text_of(bytes_);
+  const size_t digits = find_checksum(header);
+  if (digits == std::string_view::npos) return metadata_.count(std::string(kChecksumKey)) == 0;
+  const size_t in_file = digits + 8;
+  const uint32_t before = crc32c(file.substr(0, in_file)), with_digits = crc32c(kNoChecksum, before),
+                 all = crc32c(file.substr(in_file + kNoChecksum.size()), with_digits);
+  return header.substr(digits, kNoChecksum.size()) == fmt::format("{:08x}", all);
+}
+
 std::vector<float> SafetensorsFile::floats(const std::string& name) const {
   const Entry& entry = at(name);
   if (!is_floating_point(entry.dtype))
@@ -115,15 +145,19 @@ std::vector<float> SafetensorsFile::floats(const std::string& name) const {
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       std::map<std::string, std::string> metadata, Checksum checksum) {
+  if (checksum == Checksum::yes) metadata[std::string(kChecksumKey)] = kNoChecksum;
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::set<std::string> names;
   uint64_t offset = 0;
+  const auto bytes_of = [](const SafetensorsTensor& tensor) {
+    return static_cast<size_t>(element_count(tensor.shape)) * size_of(tensor.dtype);
+  };
   for (const SafetensorsTensor& tensor : tensors) {
     if (!names.insert(tensor.name).second || tensor.name == "__metadata__")
       throw Error(fmt::format("cannot write '{}': the name '{}' occurs twice", path.string(), tensor.name));
-    const uint64_t bytes = static_cast<uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype);
+    const uint64_t bytes = bytes_of(tensor);
     header[tensor.name] = {{"dtype", find_type(tensor.dtype)->name},
                            {"shape", tensor.shape},
                            {"data_offsets", {offset, offset + bytes}}};
@@ -132,12 +166,18 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Safe
   // Metadata may hold file names, which need not be UTF-8.
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.append((8 - text.size() % 8) % 8, ' ');
-  AtomicFile file(path);
   const uint64_t length = text.size();
+  if (checksum == Checksum::yes) {
+    uint32_t crc = crc32c({reinterpret_cast<const char*>(&length), 8});
+    crc = crc32c(text, crc);
+    for (const SafetensorsTensor& tensor : tensors)
+      crc = crc32c({static_cast<const char*>(tensor.data), bytes_of(tensor)}, crc);
+    text.replace(find_checksum(text), kNoChecksum.size(), fmt::format("{:08x}", crc));
+  }
+  AtomicFile file(path);
   file.write(&length, 8);
   file.write(text);
-  for (const SafetensorsTensor& tensor : tensors)
-    file.write(tensor.data, static_cast<size_t>(element_count(tensor.shape)) * size_of(tensor.dtype));
+  for (const SafetensorsTensor& tensor : tensors) file.write(tensor.data, bytes_of(tensor));
   file.commit();
 }
 

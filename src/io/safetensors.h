@@ -34,6 +34,10 @@ class SafetensorsFile {
   bool contains(const std::string& name) const { return entries_.count(name) != 0; }
   const Entry& at(const std::string& name) const;  // throws Error naming the file and the tensor
 
+  // Whether the file is still what write_safetensors made of it with Checksum::yes; true where it has no
+  // checksum. Reads all of the file.
+  bool is_intact() const;
+
   // The tensor as floats, converted from f16, bf16 or f64 when stored so.
   std::vector<float> floats(const std::string& name) const;
 
@@ -42,6 +46,8 @@ class SafetensorsFile {
 
   std::filesystem::path path_;
   std::optional<MappedFile> mapping_;
+  Bytes bytes_;        // of the whole file
+  Bytes header_ = {};  // its JSON
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };
@@ -54,9 +60,12 @@ struct SafetensorsTensor {
   const void* data = nullptr;
 };
 
+// yes: a CRC-32C of the whole file, its eight digits taken as zeros, goes into the metadata as "crc32c".
+enum class Checksum { no, yes };
+
 // Writes atomically (temporary file, fsync, rename). Tensors are stored in the given order. Throws Error when
 // a name occurs twice or writing fails.
 void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       std::map<std::string, std::string> metadata = {}, Checksum checksum = Checksum::no);
 
 }  // namespace eg4d

@@ -33,6 +33,8 @@ class VideoWriter {
   void add(const Picture& frame);  // RGB, width × height
   void finish();
   const std::string& encoder() const;  // the one in use
+  // The size of the video in pixels, even for odd pictures.
+  static int padded(int side) { return side + side % 2; }
 
  private:
   std::unique_ptr<VideoEncoder> encoder_;

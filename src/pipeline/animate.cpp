@@ -21,14 +21,21 @@ fs::path frame_path(const fs::path& folder, int frame) {
   return folder / fmt::format("frame_{:03}.png", frame);
 }
 
+fs::path frames_folder(const AnimateJob& job) {
+  return job.output / "video";
+}
+
 StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
-  AnimateOptions options = job.options;
-  ConfigSchema schema;
-  options.bind(schema);
   Sha256 hash;
   hash.update(input.data.data(), input.data.size());
-  return {"animate", schema.to_json(), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
+  return {"animate", settings_of(job.options), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
           model_identity(job.model.path)};
+}
+
+bool is_complete(const AnimateResult& result, int frames) {
+  for (int frame = 0; frame < frames; ++frame)
+    if (!fs::exists(frame_path(result.frames, frame))) return false;
+  return fs::exists(result.video);
 }
 
 void write_video(const fs::path& path, const fs::path& frames, int count, double fps) {
@@ -51,8 +58,14 @@ PaintJob video_painting(const AnimateOptions& options, Picture input) {
   return paint;
 }
 
+void check_animation(const AnimateJob& job) {
+  const InputPicture input = animation_input(read_picture(job.picture), job.options.side);
+  StageFolder::check(frames_folder(job), manifest_of(job, input.picture));
+}
+
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
+  check_options(options);
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;
@@ -61,9 +74,11 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   if (checkpoint.kind() != VideoCheckpoint::Kind::svd)
     throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",
                             job.model.path.string(), name_of(checkpoint.kind())));
-  StageFolder folder(job.output / "video", manifest_of(job, input.picture), job.overwrite);
-  const AnimateResult result{folder.path(), job.output / "video.mp4", folder.finished()};
+  StageFolder folder(frames_folder(job), manifest_of(job, input.picture), job.overwrite, job.overwrite_other);
+  AnimateResult result{folder.path(), job.output / "video.mp4"};
+  result.already_done = folder.finished() && is_complete(result, options.frames);
   if (result.already_done) return result;
+  if (folder.finished()) tell_of_missing_pictures(folder.path(), progress);
 
   PaintJob paint = video_painting(options, std::move(input.picture));
   paint.state_folder = folder.path();

@@ -18,7 +18,8 @@ struct AnimateJob {
   ModelLocation model;           // svd, svd_xt, svd_xt_1_1 or a sibling
   AnimateOptions options;
   VideoNetworks* networks = nullptr;  // the model's, when they are in memory already
-  bool overwrite = false;
+  bool overwrite = false;             // start anew although the folder holds results
+  bool overwrite_other = false;       // the same where they are of other settings
 };
 
 struct AnimateResult {
@@ -30,6 +31,10 @@ struct AnimateResult {
 // Killed at any moment, the same call continues. Throws Interrupted on Ctrl-C, Error when the picture or the
 // weights do not fit, or when the folder holds a video of other settings.
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress);
+
+// Throws the Error that animate() would when the folder holds a video of other settings or the picture cannot
+// be read. Nothing is written and no weights are read.
+void check_animation(const AnimateJob& job);
 
 // What is painted for a picture that has its final size; without the folder for the state.
 PaintJob video_painting(const AnimateOptions& options, Picture input);

@@ -54,17 +54,18 @@ const DiffusionPainter::Models& checked(const DiffusionPainter::Models& models,
   if (!wanted && models.control)
     throw UsageError(
         "controlnet.scale is 0, so that the ControlNet would do nothing: give --preset depth, or set it");
+  options.check();
   return models;
 }
 
-// Scaled so that the longer side is `size`.
+// Scaled so that the longer side is `size`; bicubic, as published for the variant that does it.
 Picture at_size(const Picture& picture, int size) {
   const int longer = std::max(picture.width, picture.height);
   if (size == 0 || size == longer) return picture;
   const auto scaled = [&](int extent) {
     return std::max(static_cast<int>(std::lround(static_cast<double>(extent) * size / longer)), 1);
   };
-  return resize_picture(picture, scaled(picture.width), scaled(picture.height), ResizeFilter::lanczos);
+  return resize_picture(picture, scaled(picture.width), scaled(picture.height), ResizeFilter::bicubic);
 }
 
 std::vector<float> unit_values(const Picture& picture) {
@@ -108,6 +109,10 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
         "how much a ControlNet holds the picture to its depth map; 0: there is none");
 }
 
+void DiffusionPainterOptions::check() const {
+  ImageEulerSampler::steps_made(sampling.steps, sampling.strength);
+}
+
 DiffusionPainter::Models DiffusionPainter::find_models(const std::string& network,
                                                        const std::string& autoencoder,
                                                        const std::string& matting, const fs::path& folder) {
@@ -115,16 +120,14 @@ DiffusionPainter::Models DiffusionPainter::find_models(const std::string& networ
           find_or_none(matting, "u2net", folder)};
 }
 
-std::string DiffusionPainter::identity_of(const Models& models, DiffusionPainterOptions options) {
-  ConfigSchema schema;
-  options.bind(schema);
-  std::string identity = model_identity(models.network.path);
-  if (models.autoencoder) identity += ", " + model_identity(models.autoencoder->path);
-  if (models.matting) identity += ", " + model_identity(models.matting->path);
+PainterIdentity DiffusionPainter::identity_of(const Models& models, const DiffusionPainterOptions& options) {
+  std::string weights = model_identity(models.network.path);
+  if (models.autoencoder) weights += ", " + model_identity(models.autoencoder->path);
+  if (models.matting) weights += ", " + model_identity(models.matting->path);
   if (models.control)
-    identity += ", " + model_identity(models.control->network.path) + ", " +
-                model_identity(models.control->depth.path);
-  return identity + ", " + schema.to_json();
+    weights += ", " + model_identity(models.control->network.path) + ", " +
+               model_identity(models.control->depth.path);
+  return {weights, settings_of(options)};
 }
 
 DiffusionPainter::Models::Control DiffusionPainter::find_control(const std::string& network,
@@ -133,7 +136,7 @@ DiffusionPainter::Models::Control DiffusionPainter::find_control(const std::stri
   const auto find = [&](const std::string& name, const char* usual, ModelKind kind) {
     return require_model_of_kind(name.empty() ? usual : name, kind, folder);
   };
-  return {find(network, "controlnet_depth_sdxl", ModelKind::control_net),
+  return {find(network, "controlnet_depth_sdxl_small", ModelKind::control_net),
           find(depth, "dpt_hybrid_midas", ModelKind::depth)};
 }
 
@@ -142,7 +145,6 @@ DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
     : backend_(backend),
       models_(checked(models, options)),
       options_(options),
-      identity_(identity_of(models, options)),
       depth_(load_depth(backend, models)),
       network_(load_network(backend, models, options)) {
   if (models.matting) matting_.emplace(backend, models.matting->path);
@@ -183,7 +185,7 @@ Picture DiffusionPainter::paint(const Picture& reference, size_t view, Backgroun
   Picture picture(input.width, input.height, 3);
   for (size_t i = 0; i < values.size(); ++i) picture.data[i] = to_byte(values[i]);
   if (picture.width != reference.width || picture.height != reference.height)
-    picture = resize_picture(picture, reference.width, reference.height, ResizeFilter::lanczos);
+    picture = resize_picture(picture, reference.width, reference.height, ResizeFilter::bicubic);
   if (!matting_) return picture;
   const Picture matte = matting_->matte(picture);
   const double empty = background == Background::white ? 255 : 0;

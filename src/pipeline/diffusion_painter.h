@@ -23,6 +23,8 @@ struct DiffusionPainterOptions {
   ImageToImage::Options sampling;
 
   void bind(ConfigSchema& schema);
+  // Throws UsageError when no denoising step would be made.
+  void check() const;
 };
 
 // SDXL(-Turbo) image-to-image, on request held to the reference picture's depth by a ControlNet; then, with
@@ -44,21 +46,22 @@ class DiffusionPainter : public TargetPainter {
   static Models find_models(const std::string& network, const std::string& autoencoder,
                             const std::string& matting, const std::filesystem::path& folder);
 
-  // Likewise; controlnet_depth_sdxl and dpt_hybrid_midas without names.
+  // Likewise; controlnet_depth_sdxl_small and dpt_hybrid_midas without names.
   static Models::Control find_control(const std::string& network, const std::string& depth,
                                       const std::filesystem::path& folder);
 
   // What a painter's identity() is, without reading weights.
-  static std::string identity_of(const Models& models, DiffusionPainterOptions options);
+  static PainterIdentity identity_of(const Models& models, const DiffusionPainterOptions& options);
 
-  // Reads all weights and embeds the prompt. The backend must outlive it. Throws UsageError when a ControlNet
-  // is given and the options do not use it, or the other way round.
+  // Reads all weights and embeds the prompt. The backend must outlive it. Throws UsageError, before
+  // that, when a ControlNet is given and the options do not use it, or the other way round, and when they
+  // leave no step to make.
   DiffusionPainter(Backend& backend, const Models& models, const DiffusionPainterOptions& options);
 
   Picture paint(const Picture& reference, size_t view, Background background) override;
   RefinementTrainer::Distiller distiller() override;
   void release() override;
-  std::string identity() const override { return identity_; }
+  PainterIdentity identity() const override { return identity_of(models_, options_); }
 
  private:
   ImageToImage& network();
@@ -67,7 +70,6 @@ class DiffusionPainter : public TargetPainter {
   Backend& backend_;
   const Models models_;
   const DiffusionPainterOptions options_;
-  std::string identity_;
   // Null once released; the depth network also without a ControlNet.
   std::unique_ptr<DepthEstimator> depth_;
   std::unique_ptr<ImageToImage> network_;
@@ -78,7 +80,7 @@ class DiffusionPainter : public TargetPainter {
 class ReferencePainter : public TargetPainter {
  public:
   Picture paint(const Picture& reference, size_t, Background) override { return reference; }
-  std::string identity() const override { return "reference pictures"; }
+  PainterIdentity identity() const override { return {"reference pictures"}; }
 };
 
 // The text of prompt.txt in the run folder or the dataset, without white space at its ends; empty where there

@@ -34,8 +34,8 @@ std::string flat_name(const std::string& name) {
 EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress) {
   EvaluateResult result;
   const Dataset dataset(dataset_of_model(job.model, job.dataset));
-  const DatasetSplit split = dataset.read_split(job.split);
-  const Model model = open_model(backend, job.model);
+  const DatasetSplit& split = dataset.read_split(job.split);
+  const Model model = open_model(backend, job.model, job.choice);
   if (!job.pictures.empty()) make_folder(job.pictures);
   const TrainingViews views =
       load_views(backend, dataset, split, model.info.options, model.info.largest_time);
@@ -57,7 +57,7 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
                             });
   result.perceptual = perceptual.figures();
   result.left_out = perceptual.left_out();
-  result.model = job.model;
+  result.model = model_place(job.model, job.choice.which);
   result.dataset = dataset.folder();
   result.iterations = model.info.iterations;
   result.gaussians = model.gaussians.count();
@@ -69,6 +69,7 @@ std::string to_json(const EvaluateResult& result, const std::string& split) {
   nlohmann::json json = metrics_json(result.metrics.psnr, result.metrics.ssim, result.metrics.l1);
   for (const auto& figure : result.perceptual) json[figure.key] = figure.mean();
   json["split"] = split;
+  json["model"] = result.model.generic_string();
   json["dataset"] = result.dataset.generic_string();
   json["iterations"] = result.iterations;
   json["gaussians"] = result.gaussians;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/progress.h"
+#include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
 #include "splat/evaluation.h"
 
@@ -18,13 +19,14 @@ struct EvaluateJob {
   std::filesystem::path pictures;       // when not empty: folder for picture | truth, side by side
   std::filesystem::path report;         // when not empty: a page that shows the pictures and figures
   std::filesystem::path models_folder;  // where the weights of LPIPS and CLIP are looked for first
+  ModelChoice choice = {};
 };
 
 struct EvaluateResult {
   EvaluationMetrics metrics;
   std::vector<PerceptualFigures::Figure> perceptual;  // those whose weights are here
   std::vector<std::string> left_out;                  // why others are not; one sentence each
-  std::filesystem::path model;
+  std::filesystem::path model;                        // the file or folder that was measured
   std::filesystem::path dataset;
   int64_t iterations = 0, gaussians = 0;
 };
@@ -33,8 +35,8 @@ struct EvaluateResult {
 // there.
 EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress& progress);
 
-// {"psnr":…, "ssim":…, "l1":…, "lpips_alex":…, "lpips_vgg":…, "clip_i":…, "iterations":…, "gaussians":…,
-// "split":…, "per_view":[{"file","time","psnr",…},…]}; figures without weights are left out.
+// {"psnr":…, "ssim":…, "l1":…, "lpips_alex":…, "lpips_vgg":…, "clip_i":…, "model":…, "iterations":…,
+// "gaussians":…, "split":…, "per_view":[{"file","time","psnr",…},…]}; figures without weights are left out.
 std::string to_json(const EvaluateResult& result, const std::string& split);
 
 }  // namespace eg4d

@@ -7,9 +7,14 @@
 
 #include "backend/backend.h"
 #include "core/config.h"
+#include "core/error.h"
+#include "core/log.h"
 #include "diffusion/video_networks.h"
+#include "io/atomic_file.h"
+#include "io/file_lock.h"
 #include "io/folder.h"
 #include "pipeline/animate.h"
+#include "pipeline/dataset_interpolation.h"
 #include "pipeline/export.h"
 #include "pipeline/multiview.h"
 #include "pipeline/overall_progress.h"
@@ -85,17 +90,28 @@ class Generation {
 
   void run_all() {
     find_notes();
+    for (const GenerateJob::Item& item : job_.items) check(item);
     for (const std::string& note : notes_) progress_.message(note);
     for (const GenerateJob::Item& item : job_.items) run(item);
   }
 
  private:
   void find_notes();
+  void check(const GenerateJob::Item& item) const;
   void run(const GenerateJob::Item& item);
+  AnimateJob animation_of(const GenerateJob::Item& item) const;
+  MultiviewJob views_of(const GenerateJob::Item& item) const;
+  ReconstructJob reconstruction_of(const GenerateJob::Item& item) const;
+  RefineJob refinement_of(const GenerateJob::Item& item) const;
   bool refine_item(const GenerateJob::Item& item);
   void present(const GenerateJob::Item& item);
   template <class Work>
   void stage(size_t index, const GenerateJob::Item& item, const Work& work);
+
+  PainterIdentity painter_identity() const {
+    return DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
+  }
+  std::string background_warning(const fs::path& picture) const;
 
   Backend& backend_;
   const GenerateJob& job_;
@@ -119,8 +135,15 @@ void Generation::find_notes() {
   perceptual_ = has_lpips(Lpips::Network::alex, job_.models.folder);
   if (!perceptual_)
     notes_.emplace_back(
-        "without weights for LPIPS (eg4d models fetch alexnet, lpips_alex) the refinement's loss is L1 + "
+        "without weights for LPIPS (eg4d models fetch alexnet lpips_alex) the refinement's loss is L1 + "
         "SSIM");
+}
+
+std::string Generation::background_warning(const fs::path& picture) const {
+  return fmt::format("'{}' has a background, which {}; cut the object out, or give a picture of it on white",
+                     picture.string(),
+                     job_.models.demonstration ? "the mini models have never seen"
+                                               : "will be taken for a part of the object");
 }
 
 template <class Work>
@@ -135,29 +158,66 @@ void Generation::stage(size_t index, const GenerateJob::Item& item, const Work& 
   }
 }
 
+AnimateJob Generation::animation_of(const GenerateJob::Item& item) const {
+  AnimateJob job{item.picture, item.run, job_.models.animate, job_.options.animate};
+  job.overwrite_other = job_.overwrite;
+  return job;
+}
+
+MultiviewJob Generation::views_of(const GenerateJob::Item& item) const {
+  MultiviewJob job{item.run, item.run, job_.models.multiview, job_.models.folder, job_.options.multiview};
+  job.overwrite_other = job_.overwrite;
+  return job;
+}
+
+ReconstructJob Generation::reconstruction_of(const GenerateJob::Item& item) const {
+  ReconstructJob job{multiview_dataset(item.run, job_.options.multiview), item.run, job_.options.reconstruct,
+                     job_.preset, job_.models.folder};
+  job.overwrite_other = job_.overwrite;
+  return job;
+}
+
+RefineJob Generation::refinement_of(const GenerateJob::Item& item) const {
+  RefineJob job{item.run, multiview_dataset(item.run, job_.options.multiview), job_.options.refine,
+                job_.preset};
+  job.overwrite_other = job_.overwrite;
+  return job;
+}
+
+// Before hours are spent: pictures that can be read, and no results of other settings in any stage's folder.
+void Generation::check(const GenerateJob::Item& item) const {
+  if (has_background(item.picture, job_.options.animate.side)) warn(background_warning(item.picture));
+  if (job_.overwrite) return;
+  check_animation(animation_of(item));
+  check_views(views_of(item));
+  check_reconstruction(reconstruction_of(item));
+  if (fs::exists(item.run / "coarse" / "manifest.json") &&
+      !fs::exists(item.run / "multiviews" / "manifest.json"))
+    throw Error(
+        fmt::format("'{}' holds a reconstruction of another dataset: give another output folder with -o, or "
+                    "--overwrite to replace it",
+                    item.run.string()));
+  if (job_.options.refinement) check_refinement(refinement_of(item), painter_identity(), perceptual_);
+}
+
 void Generation::run(const GenerateJob::Item& item) {
   make_folder(item.run);
+  const FileLock lock(FileLock::of_folder(item.run), fmt::format("'{}'", item.run.string()));
+  remove_abandoned_temporaries(item.run);
   times_.emplace(item.run);
-  const GenerateOptions& options = job_.options;
   stage(kAnimate, item, [&] {
-    AnimateJob job{item.picture, item.run, job_.models.animate, options.animate, &animator_};
+    AnimateJob job = animation_of(item);
+    job.networks = &animator_;
     return animate(backend_, job, progress_).already_done;
   });
   stage(kMultiview, item, [&] {
-    MultiviewJob job{item.run,           item.run,          job_.models.multiview,
-                     job_.models.folder, options.multiview, &painter_};
+    MultiviewJob job = views_of(item);
+    job.networks = &painter_;
     return multiview(backend_, job, progress_).already_done;
   });
-  stage(kReconstruct, item, [&] {
-    ReconstructJob job;
-    job.dataset = item.run / "multiviews";
-    job.output = item.run;
-    job.options = options.reconstruct;
-    job.preset = job_.preset;
-    job.models_folder = job_.models.folder;
-    return reconstruct(backend_, job, progress_).already_done;
-  });
-  if (options.refinement) stage(kRefine, item, [&] { return refine_item(item); });
+  stage(kReconstruct, item,
+        [&] { return reconstruct(backend_, reconstruction_of(item), progress_).already_done; });
+  if (job_.options.refinement) stage(kRefine, item, [&] { return refine_item(item); });
   stage(kPresent, item, [&] {
     present(item);
     return false;
@@ -166,9 +226,8 @@ void Generation::run(const GenerateJob::Item& item) {
 
 // Returns true when it was refined before.
 bool Generation::refine_item(const GenerateJob::Item& item) {
-  const RefineJob job{item.run, item.run / "multiviews", job_.options.refine, job_.preset};
-  const std::string painter = DiffusionPainter::identity_of(job_.models.refine, job_.options.painting);
-  if (refinement_finished(job, painter, perceptual_)) return true;
+  const RefineJob job = refinement_of(item);
+  if (finished_refinement(job, painter_identity(), perceptual_)) return true;
   if (!diffusion_) {
     progress_.begin(1, "reading weights");
     diffusion_ = std::make_unique<DiffusionPainter>(backend_, job_.models.refine, job_.options.painting);
@@ -240,6 +299,9 @@ const PresetTexts& generate_presets() {
 }
 
 void generate(Backend& backend, const GenerateJob& job, Progress& progress) {
+  check_options(job.options.animate, "animate.");
+  check_options(job.options.multiview, "multiview.");
+  if (job.options.refinement) job.options.painting.check();
   Generation(backend, job, progress).run_all();
 }
 

@@ -1,30 +1,50 @@
 #include "pipeline/generate_models.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
+
+#include "core/error.h"
+#include "pipeline/preset_models.h"
 
 namespace eg4d {
 namespace {
 
 namespace fs = std::filesystem;
 
-using Names = std::array<const char*, 3>;  // of the models that animate, paint views, refine
-constexpr Names kPublished = {"svd_xt_1_1", "sv3d_p", "sdxl_turbo"};
-constexpr Names kMini = {"svd_mini", "sv3d_mini", "sdxl_mini"};
+using Names = std::array<std::string, 3>;  // of the models that animate, paint views, refine
+
+Names names_of(const std::string& preset) {
+  return {model_of_preset(PaintingStage::animate, preset), model_of_preset(PaintingStage::multiview, preset),
+          model_of_preset(PaintingStage::refine, preset)};
+}
 
 std::vector<std::string> missing_models(const Names& names, const fs::path& folder) {
   std::vector<std::string> missing;
-  for (const char* name : names)
-    if (!find_model(find_model_entry(name), folder)) missing.emplace_back(name);
+  for (const std::string& name : names)
+    if (!find_model(find_model_entry(name), folder)) missing.push_back(name);
   return missing;
+}
+
+void require_all(const Names& names, const fs::path& folder) {
+  const std::vector<std::string> missing = missing_models(names, folder);
+  if (missing.empty()) return;
+  const ModelEntry& first = find_model_entry(missing.front());
+  if (first.bundled) throw Error(how_to_get(first, folder));
+  throw Error(fmt::format(
+      "{} {} not on this machine: \"eg4d models fetch {}\" gets {}, --models-folder names another folder to "
+      "look in, and --preset mini needs nothing (a demonstration)",
+      fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are", fmt::join(missing, " "),
+      missing.size() == 1 ? "it" : "them"));
 }
 
 }  // namespace
 
 GenerateModels find_generate_models(const std::string& preset, const fs::path& folder) {
   const bool mini = preset == "mini";
-  const Names& names = mini ? kMini : kPublished;
+  const Names names = names_of(preset);
+  require_all(names, folder);
   GenerateModels models;
   models.folder = folder;
   models.demonstration = mini;
@@ -47,7 +67,7 @@ GenerateModels find_generate_models(const std::string& preset, const fs::path& f
 }
 
 PresetChoice choose_generate_preset(const fs::path& folder) {
-  const std::vector<std::string> missing = missing_models(kPublished, folder);
+  const std::vector<std::string> missing = missing_models(names_of("paper"), folder);
   if (missing.empty()) return {"paper", "the published weights were found"};
   return {"mini", fmt::format("the published weights are not here ({} is missing; eg4d models list)",
                               missing.front())};

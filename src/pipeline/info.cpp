@@ -194,6 +194,10 @@ json describe_stage(const fs::path& folder) {
     for (const char* key : {"preset", "iterations", "gaussians", "splits", "best"}) {
       if (metrics.contains(key)) description[key] = metrics[key];
     }
+    // Earlier versions wrote one where no evaluation had been made.
+    if (const json& best = description["best"]; !best.is_object() || best.value("iteration", 0) == 0) {
+      description.erase("best");
+    }
     return description;
   }
   json description = {{"state", fs::exists(folder / "checkpoint.safetensors")
@@ -250,7 +254,7 @@ bool is_plain(const json& value) {
 std::string plain_text(const json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_float()) return fmt::format("{:.6g}", value.get<double>());
-  return value.dump();
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 void append_text(std::string& text, const json& object, size_t indent) {

@@ -18,6 +18,7 @@ const char* kSv3dLicense = "Stable Video 3D Community License";
 const char* kSdxlTurbo = "stabilityai/sdxl-turbo";
 const char* kSdxlBase = "stabilityai/stable-diffusion-xl-base-1.0";
 const char* kControlNetDepth = "diffusers/controlnet-depth-sdxl-1.0";
+const char* kControlNetDepthSmall = "diffusers/controlnet-depth-sdxl-1.0-small";
 const char* kDptHybrid = "Intel/dpt-hybrid-midas";
 const char* kSdxlVaeFix = "madebyollin/sdxl-vae-fp16-fix";
 const char* kClipL14 = "openai/clip-vit-large-patch14";
@@ -90,6 +91,10 @@ const std::vector<ModelEntry>& model_catalog() {
        "sd_xl_base_1.0.safetensors", kSdxlParameters, 6.9, kOpenRail, false, ""},
       {ModelKind::control_net, "controlnet_depth_sdxl", "holds SDXL to a depth map", kControlNetDepth,
        "controlnet-depth-sdxl-1.0.safetensors", 1251014160, 2.5, kOpenRail, false, "",
+       "diffusion_pytorch_model.fp16.safetensors"},
+      // How many numbers this one holds could not be looked up: 0, as many as the file has.
+      {ModelKind::control_net, "controlnet_depth_sdxl_small", "the same, small: EG4D's",
+       kControlNetDepthSmall, "controlnet-depth-sdxl-1.0-small.safetensors", 0, 0.3, kOpenRail, false, "",
        "diffusion_pytorch_model.fp16.safetensors"},
       {ModelKind::depth, "dpt_hybrid_midas", "picture to depth map", kDptHybrid, "dpt-hybrid-midas.bin",
        122377985, 0.5, "Apache-2.0", false, "", "pytorch_model.bin"},

@@ -352,6 +352,7 @@ void check_structure(const ModelEntry& entry, const ModelLocation& location) {
 void verify_hash(const ModelLocation& location, ModelCheck& check, Progress& progress) {
   progress.begin(static_cast<int64_t>(fs::file_size(location.path)),
                  "SHA-256 of " + location.path.filename().string());
+  progress.in_bytes();
   Sha256 hash;
   hash_file(location.path, hash, [&](int64_t bytes) {
     progress.update(bytes);

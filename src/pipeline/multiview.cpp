@@ -7,15 +7,14 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "pipeline/dataset_interpolation.h"
 #include "pipeline/matting_model.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
 #include "scene/alpha_matting.h"
 #include "scene/dataset_writer.h"
-#include "scene/frame_interpolation.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
-#include "scene/picture_resize.h"
 
 namespace eg4d {
 namespace {
@@ -23,23 +22,59 @@ namespace {
 // The object before nothing: frames that are transparent already say where it is.
 Picture cut_out_frame(const Picture& frame, std::unique_ptr<Matting>& matting, Backend& backend,
                       const MultiviewJob& job) {
-  constexpr int kLargestSide = 768;
   if (frame.channels == 4) return frame;
   if (!matting) matting = require_matting(backend, job.options.matting, job.models_folder);
-  const Picture rgb = thumbnail(compose_on_background(frame, 255), kLargestSide, kLargestSide);
+  const Picture rgb = fitted_for_cutting(compose_on_background(frame, 255));
   return cut_out(rgb, matting->matte(rgb), job.options.alpha_matting);
 }
 
-std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
-  std::optional<std::string> warning;
-  std::unique_ptr<Matting> matting;  // when a frame first needs it
+PictureBox object_box(const Picture& cut_out) {
+  if (const auto box = visible_box(cut_out)) return *box;
+  throw Error(
+      "a frame is wholly transparent: there is no object to recentre; leave the frame out or give --recentre "
+      "none");
+}
+
+// Around the object in all frames. A frame without the object says nothing.
+PictureBox box_of_video(const std::vector<Picture>& cut_outs) {
+  std::optional<PictureBox> all;
+  for (const Picture& frame : cut_outs) {
+    const Picture& first = cut_outs.front();
+    if (frame.width != first.width || frame.height != first.height)
+      throw Error(fmt::format(
+          "a frame has {}×{} pixels, the first one {}×{}: --recentre video needs frames of one size",
+          frame.width, frame.height, first.width, first.height));
+    if (const auto box = visible_box(frame)) all = all ? united(*all, *box) : *box;
+  }
+  if (!all) throw Error("all frames are wholly transparent: there is no object to recentre");
+  return *all;
+}
+
+std::vector<Picture> cut_out_inputs(Backend& backend, const MultiviewJob& job) {
   const MultiviewOptions& options = job.options;
+  std::unique_ptr<Matting> matting;  // when a frame first needs it
   std::optional<double> ratio;
   if (options.image_frame_ratio > 0) ratio = options.image_frame_ratio;
+  auto frames = read_frames(job.video, options.max_frames, [&](const Picture& frame) {
+    Picture cut_out = cut_out_frame(frame, matting, backend, job);
+    if (options.recentre == Recentre::video) return cut_out;
+    const PictureBox box =
+        options.recentre == Recentre::object ? object_box(cut_out) : PictureBox::whole(cut_out);
+    return recentred_input(cut_out, box, ratio, options.side);
+  });
+  if (options.recentre == Recentre::video) {
+    const PictureBox box = box_of_video(frames);
+    for (Picture& frame : frames) frame = recentred_input(frame, box, ratio, options.side);
+  }
+  return frames;
+}
+
+std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
+  const MultiviewOptions& options = job.options;
+  if (!options.keep_bg) return cut_out_inputs(backend, job);
+  std::optional<std::string> warning;
   auto inputs = read_frames(job.video, options.max_frames, [&](const Picture& frame) {
-    InputPicture input =
-        options.keep_bg ? multiview_input(frame, options.side)
-                        : recentred_input(cut_out_frame(frame, matting, backend, job), ratio, options.side);
+    InputPicture input = multiview_input(frame, options.side);
     if (input.warning) warning = input.warning;
     return std::move(input.picture);
   });
@@ -47,20 +82,21 @@ std::vector<Picture> read_inputs(Backend& backend, const MultiviewJob& job) {
   return inputs;
 }
 
-StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
-  MultiviewOptions options = job.options;
-  ConfigSchema schema;
-  options.bind(schema);
-  Sha256 hash;
-  for (const Picture& input : inputs) hash.update(input.data.data(), input.data.size());
-  return {"multiview", schema.to_json(), fmt::format("{} frames {}", inputs.size(), hash.hex()),
-          model_identity(job.model.path)};
+std::filesystem::path views_folder(const MultiviewJob& job) {
+  return job.output / "multiviews";
 }
 
-void check_options(const MultiviewOptions& options) {
-  if (options.side % 64 != 0)
-    throw UsageError(fmt::format("side is {}: it must be a multiple of 64", options.side));
-  if (options.interpolate > 1) require_frame_interpolation();
+// The settings that the painted views depend on.
+struct Painting {
+  MultiviewOptions options = {};
+  void bind(ConfigSchema& schema) { options.bind_painting(schema); }
+};
+
+StageFolder::Manifest manifest_of(const MultiviewJob& job, const std::vector<Picture>& inputs) {
+  Sha256 hash;
+  for (const Picture& input : inputs) hash.update(input.data.data(), input.data.size());
+  return {"multiview", settings_of(Painting{job.options}),
+          fmt::format("{} frames {}", inputs.size(), hash.hex()), model_identity(job.model.path)};
 }
 
 std::vector<float> condition_vector(VideoCheckpoint::Kind kind, const MultiviewOptions& options) {
@@ -88,6 +124,12 @@ PaintJob views_painting(VideoCheckpoint::Kind kind, const MultiviewOptions& opti
   return paint;
 }
 
+void check_views(const MultiviewJob& job) {
+  StageFolder::Manifest manifest = manifest_of(job, {});
+  manifest.input.clear();
+  StageFolder::check(views_folder(job), manifest);
+}
+
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
@@ -98,23 +140,27 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
     throw Error(
         fmt::format("{} holds SVD, which animates: multiview needs an SV3D model", job.model.path.string()));
   PaintJob paint = views_painting(checkpoint.kind(), options, read_inputs(backend, job));
-  StageFolder folder(job.output / "multiviews", manifest_of(job, paint.inputs), job.overwrite);
-  const MultiviewResult result{folder.path(), static_cast<int>(paint.inputs.size()), folder.finished()};
-  if (result.already_done) return result;
-
-  const OrbitDataset dataset{result.frames, options.views, options.elevation};
+  const int frames = static_cast<int>(paint.inputs.size());
+  if (options.interpolate_times > 1 && frames < 2)
+    throw UsageError("interpolate_times needs a video of two frames or more");
+  const StageFolder::Manifest manifest = manifest_of(job, paint.inputs);
+  StageFolder folder(views_folder(job), manifest, job.overwrite, job.overwrite_other);
+  const OrbitDataset dataset{frames, options.views, options.elevation};
   DatasetWriter writer(folder.path(), dataset);
-  paint.state_folder = folder.path();
-  const PictureSink sink{
-      [&](int video, int frame) { return writer.has(video, frame); },
-      [&](int video, int frame, const Picture& picture) { writer.write(video, frame, picture); }};
-  paint_videos(backend, networks, paint, sink, progress);
-  writer.finish(options.fps);
-  if (options.interpolate > 1)
-    interpolate_dataset(folder.path(), job.output / fmt::format("multiviews_x{}", options.interpolate),
-                        dataset, options.interpolate, options.fps);
-  folder.finish();
-  return result;
+  const bool painted_before = folder.finished() && writer.is_complete();
+  if (!painted_before) {
+    if (folder.finished()) tell_of_missing_pictures(folder.path(), progress);
+    paint.state_folder = folder.path();
+    const PictureSink sink{
+        [&](int video, int frame) { return writer.has(video, frame); },
+        [&](int video, int frame, const Picture& picture) { writer.write(video, frame, picture); }};
+    paint_videos(backend, networks, paint, sink, progress);
+    writer.finish(options.fps);
+    folder.finish();
+  }
+  const bool interpolated_before = interpolate_multiviews(job.output, dataset, options, folder.fingerprint(),
+                                                          job.overwrite || job.overwrite_other, progress);
+  return {multiview_dataset(job.output, options), frames, painted_before && interpolated_before};
 }
 
 }  // namespace eg4d

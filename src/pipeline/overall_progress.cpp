@@ -39,18 +39,32 @@ void OverallProgress::begin(int64_t total, const std::string& label, int64_t don
     already_done_ = this->done();
     start_ = std::chrono::steady_clock::now();
   }
-  inner_.begin(total,
-               fmt::format("{}/{} {}{}{}: {}", stage_ + 1, stages_.size(), stages_[stage_].name,
-                           what_.empty() ? "" : " ", what_, label),
-               done);
+  inner_.begin(total, full_label(label), done);
+  if (const double left = seconds_left(); left >= 0) inner_.left_in_all(left);
+}
+
+// "2/5 multiview photo: denoising", but "3/5 reconstructing": the work itself says which stage it is.
+std::string OverallProgress::full_label(const std::string& label) const {
+  const std::string& stage = stages_[stage_].name;
+  const bool same = label.starts_with(stage.substr(0, stage.size() - 1));
+  std::string place = same ? "" : stage;
+  if (!what_.empty()) place += (place.empty() ? "" : " ") + what_;
+  return fmt::format("{}/{} {}{}", stage_ + 1, stages_.size(), place.empty() ? "" : place + ": ", label);
 }
 
 void OverallProgress::update(int64_t step, std::initializer_list<Figure> figures) {
   if (on_update_) on_update_();
   piece_done_ = std::min(static_cast<double>(step) / static_cast<double>(piece_total_), 1.0);
+  if (const double left = seconds_left(); left >= 0) inner_.left_in_all(left);
   inner_.update(step, figures);
-  if (const double left = seconds_left(); left >= 0)
-    inner_.update(step, {{"minutes left in all", left / 60}});
+}
+
+void OverallProgress::in_bytes() {
+  inner_.in_bytes();
+}
+
+void OverallProgress::left_in_all(double seconds) {
+  inner_.left_in_all(seconds);
 }
 
 void OverallProgress::end() {

@@ -25,6 +25,8 @@ class OverallProgress : public Progress {
 
   void begin(int64_t total, const std::string& label, int64_t done = 0) override;
   void update(int64_t step, std::initializer_list<Figure> figures = {}) override;
+  void in_bytes() override;
+  void left_in_all(double seconds) override;
   void end() override;
   void message(const std::string& text) override;
 
@@ -34,6 +36,8 @@ class OverallProgress : public Progress {
   double seconds_left() const;
 
  private:
+  std::string full_label(const std::string& label) const;
+
   Progress& inner_;
   const std::vector<Stage> stages_;
   const std::function<void()> on_update_;

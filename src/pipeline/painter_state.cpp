@@ -36,6 +36,20 @@ std::vector<std::vector<float>> rows_of(const SafetensorsFile& file, const std::
   return rows;
 }
 
+Error damaged(const fs::path& path) {
+  return Error(fmt::format("'{}' is damaged: delete it, and the same command makes again what it held",
+                           path.string()));
+}
+
+SafetensorsFile opened(const fs::path& path) {
+  try {
+    SafetensorsFile file(path);
+    if (file.is_intact()) return file;
+  } catch (const Error&) {
+  }
+  throw damaged(path);
+}
+
 int64_t width_of(const std::vector<std::vector<float>>& rows) {
   return rows.empty() ? 0 : static_cast<int64_t>(rows.front().size());
 }
@@ -45,19 +59,18 @@ int64_t width_of(const std::vector<std::vector<float>>& rows) {
 void save_conditions(const fs::path& folder, const PictureConditions& conditions) {
   const auto videos = static_cast<int64_t>(conditions.context.size());
   const auto context = joined(conditions.context), concat = joined(conditions.concat);
-  write_safetensors(conditions_file(folder),
-                    {{"context", DType::f32, {videos, width_of(conditions.context)}, context.data()},
-                     {"concat",
-                      DType::f32,
-                      {videos, conditions.height, conditions.width, kLatentChannels},
-                      concat.data()}});
+  write_safetensors(
+      conditions_file(folder),
+      {{"context", DType::f32, {videos, width_of(conditions.context)}, context.data()},
+       {"concat", DType::f32, {videos, conditions.height, conditions.width, kLatentChannels}, concat.data()}},
+      {}, Checksum::yes);
 }
 
 std::optional<PictureConditions> load_conditions(const fs::path& folder) {
   if (!fs::exists(conditions_file(folder))) return {};
-  const SafetensorsFile file(conditions_file(folder));
+  const SafetensorsFile file = opened(conditions_file(folder));
   const Shape& shape = file.at("concat").shape;
-  if (shape.size() != 4) throw Error(fmt::format("{} is damaged: remove it", file.path().string()));
+  if (shape.size() != 4) throw damaged(file.path());
   return PictureConditions{static_cast<int>(shape[1]), static_cast<int>(shape[2]), rows_of(file, "context"),
                            rows_of(file, "concat")};
 }
@@ -69,12 +82,12 @@ void save_latents(const fs::path& folder, const LatentState& state) {
                       DType::f32,
                       {static_cast<int64_t>(state.latents.size()), width_of(state.latents)},
                       all.data()}},
-                    {{"steps_done", std::to_string(state.steps_done)}});
+                    {{"steps_done", std::to_string(state.steps_done)}}, Checksum::yes);
 }
 
 std::optional<LatentState> load_latents(const fs::path& folder, size_t videos, size_t size) {
   if (!fs::exists(latents_file(folder))) return {};
-  const SafetensorsFile file(latents_file(folder));
+  const SafetensorsFile file = opened(latents_file(folder));
   LatentState state{0, rows_of(file, "latents")};
   const auto steps = file.metadata().find("steps_done");
   const std::string text = steps == file.metadata().end() ? "" : steps->second;

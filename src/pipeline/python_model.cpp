@@ -31,6 +31,7 @@ int64_t iteration_of(const std::string& name) {
 
 ModelInfo published_info() {
   ModelInfo info;
+  info.options.schedule.coarse_iterations = 0;  // the numbers in names count the fine stage's
   info.frame_count = kPublishedFrames;
   info.width = info.height = kPublishedSize;
   info.fov_x = kOrbitFovX;
@@ -187,9 +188,10 @@ TorchValue deformation_state(const Model& model) {
 
 }  // namespace
 
-fs::path python_model_folder(const fs::path& named) {
+fs::path python_model_folder(const fs::path& named, WhichModel which) {
   if (fs::is_regular_file(named / "point_cloud.ply")) return named;
-  fs::path latest;
+  fs::path best = named / "point_cloud" / "iteration_best", latest;
+  if (!fs::is_regular_file(best / "point_cloud.ply")) best.clear();
   int64_t most = -1;
   std::error_code missing;
   for (const auto& entry : fs::directory_iterator(named / "point_cloud", missing)) {
@@ -200,7 +202,15 @@ fs::path python_model_folder(const fs::path& named) {
       latest = entry.path();
     }
   }
-  return latest;
+  const auto missing_model = [&](const char* what) {
+    return Error(fmt::format("the model folder '{}' of the Python EG4D has no {}", named.string(), what));
+  };
+  if (best.empty() && latest.empty()) return {};
+  if (which == WhichModel::refined)
+    throw missing_model("place for a refined model of its own; --which last takes its latest");
+  if (which == WhichModel::best && best.empty()) throw missing_model("point_cloud/iteration_best");
+  if (which == WhichModel::last && latest.empty()) throw missing_model("numbered model, only iteration_best");
+  return which == WhichModel::last || best.empty() ? latest : best;
 }
 
 bool is_python_model(const fs::path& named) {

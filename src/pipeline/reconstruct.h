@@ -17,8 +17,9 @@ struct ReconstructJob {
   ReconstructOptions options;
   std::string preset;  // for the record
   std::filesystem::path
-      models_folder;       // where LPIPS' weights are looked for first, if loss.lpips asks for it
-  bool overwrite = false;  // start anew although the folder holds another run
+      models_folder;             // where LPIPS' weights are looked for first, if loss.lpips asks for it
+  bool overwrite = false;        // start anew although the folder holds a run
+  bool overwrite_other = false;  // the same where it is one of other settings
 };
 
 struct ReconstructResult {
@@ -27,11 +28,15 @@ struct ReconstructResult {
   bool resumed = false, already_done = false;
 };
 
-// Writes coarse/{model,best}.safetensors, metrics.json, log.jsonl, events.out.tfevents.* and, while training,
-// checkpoint.safetensors. Killed at any moment, the same call continues from the last checkpoint and reaches
-// the same bits. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the folder
-// holds a run with other settings or another dataset.
+// Writes coarse/{model,best,best_moments}.safetensors, metrics.json, log.jsonl, events.out.tfevents.* and,
+// while training, checkpoint.safetensors. Killed at any moment, the same call continues from the last
+// checkpoint and reaches the same bits. Throws Interrupted after a checkpoint when the user pressed Ctrl-C;
+// Error when the folder holds a run with other settings or another dataset.
 ReconstructResult reconstruct(Backend& backend, const ReconstructJob& job, Progress& progress);
+
+// Throws the Error that reconstruct() would when the folder holds a run with other settings, or, where the
+// dataset is there already, with another dataset. Nothing is written.
+void check_reconstruction(const ReconstructJob& job);
 
 // The dataset folder for what a user names: a dataset, or a run folder (its multiviews/).
 std::filesystem::path dataset_folder(const std::filesystem::path& named);

@@ -2,36 +2,26 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/config.h"
 #include "core/error.h"
-#include "core/interrupt.h"
-#include "io/atomic_file.h"
 #include "io/folder.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
 #include "pipeline/stage_folder.h"
-#include "pipeline/training_log.h"
+#include "pipeline/training_loop.h"
 #include "pipeline/views.h"
 #include "splat/evaluation.h"
 
 namespace eg4d {
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 fs::path start_model_file(const fs::path& run) {
-  for (const char* name : {"coarse/best.safetensors", "coarse/model.safetensors"})
-    if (fs::is_regular_file(run / name)) return run / name;
+  for (const WhichModel which : {WhichModel::best, WhichModel::last})
+    if (const fs::path file = run_model_file(run, which); !file.empty()) return file;
   throw Error(fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", run.string()));
 }
 
@@ -42,7 +32,7 @@ double psnr_between(const Picture& a, const Picture& b) {
     const double difference = (static_cast<double>(a.data[i]) - b.data[i]) / 255;
     sum += difference * difference;
   }
-  return sum > 0 ? -10 * std::log10(sum / static_cast<double>(a.data.size())) : 100;
+  return psnr_of(sum / static_cast<double>(a.data.size()));
 }
 
 // Before anything is written.
@@ -56,23 +46,31 @@ void check_distillation(const RefinementOptions& options, TargetPainter& painter
 }
 
 // What the results depend on.
-StageFolder::Manifest manifest_of(const RefineJob& job, const Dataset& dataset, const std::string& painter,
-                                  bool perceptual) {
-  RefineOptions options = job.options;
-  options.training.checkpoint = {};  // when to save does not change what is computed
-  ConfigSchema schema;
-  options.bind(schema);
-  return {"refine", schema.to_json(),
-          fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run))),
-          painter + (perceptual ? ", LPIPS" : "")};
+StageFolder::Manifest manifest_of(const RefineJob& job, const std::string& input,
+                                  const PainterIdentity& painter, bool perceptual) {
+  return {"refine", merged(settings_of(job.options), painter.settings), input,
+          painter.weights + (perceptual ? ", LPIPS" : "")};
+}
+
+std::string input_of(const RefineJob& job, const Dataset& dataset) {
+  return fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run)));
 }
 
 fs::path refined_folder(const RefineJob& job) {
   return job.run / "refined";
 }
 
+RefineResult result_in(const fs::path& folder) {
+  return {folder / "model.safetensors", folder / "metrics.json"};
+}
+
+bool is_complete(const StageFolder& folder) {
+  const RefineResult result = result_in(folder.path());
+  return folder.finished() && fs::exists(result.model) && fs::exists(result.metrics);
+}
+
 // One run of the job: the state that lives while it trains.
-class Refinement {
+class Refinement : private TrainingTask {
  public:
   Refinement(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips, Progress& progress)
       : backend_(backend),
@@ -82,18 +80,30 @@ class Refinement {
         progress_(progress),
         start_model_(start_model_file(job.run)),
         dataset_(dataset_of_model(job.run, job.dataset)),
-        folder_(refined_folder(job), manifest_of(job, dataset_, painter.identity(), lpips != nullptr),
-                job.overwrite) {}
+        folder_(refined_folder(job),
+                manifest_of(job, input_of(job, dataset_), painter.identity(), lpips != nullptr),
+                job.overwrite, job.overwrite_other) {}
 
   RefineResult run();
 
  private:
+  void step() override { trainer_->step(); }
+  int64_t done() const override { return trainer_->iteration(); }
+  int64_t total() const override { return trainer_->total_iterations(); }
+  const char* stage() const override { return "refine"; }
+  int64_t iteration() const override { return trainer_->iteration(); }
+  std::vector<Figure> loss() const override;
+  void save_state(const fs::path& path, const std::string& extra) const override {
+    trainer_->save_state(path, extra);
+  }
+  std::string load_state(const fs::path& path) override { return trainer_->load_state(path); }
+  ModelInfo model_info() const override;
+  const Gaussians& gaussians() const override { return model_.gaussians; }
+  const DeformationField* field() const override { return &model_.field; }
+
   Tensor target(size_t view, const Tensor& rendered);
-  void train();
-  void evaluate_now();
-  void checkpoint();
-  void finish();
-  fs::path file(const char* name) const { return folder_.path() / name; }
+  void load_data();
+  void carry_moments();
 
   Backend& backend_;
   const RefineJob& job_;
@@ -107,11 +117,7 @@ class Refinement {
   Model model_;
   TrainingViews training_, test_;
   std::optional<RefinementTrainer> trainer_;
-  std::optional<TrainingLog> log_;
-  json evaluations_ = json::array();  // kept in the checkpoint, as is the time
-  double earlier_seconds_ = 0;
   size_t targets_ = 0;  // that training has
-  Clock::time_point start_ = Clock::now();
 };
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
@@ -134,112 +140,84 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
   return Tensor::from_host<uint8_t>(backend_, {picture.height, picture.width, 3}, picture.data);
 }
 
-void Refinement::checkpoint() {
-  const json extra = {{"evaluations", evaluations_}, {"seconds", earlier_seconds_ + seconds_since(start_)}};
-  log_->flush();
-  trainer_->save_state(file("checkpoint.safetensors"), extra.dump());
+std::vector<Figure> Refinement::loss() const {
+  const RefinementTrainer::LossValues loss = trainer_->last_loss();
+  return {{"l1", loss.l1}, {"psnr", loss.psnr}, {"lpips", loss.lpips}};
 }
 
-void Refinement::evaluate_now() {
-  if (test_.empty()) return;
-  const size_t shown = test_.size() / 2;  // the picture that the log keeps
-  Picture picture;
-  const EvaluationMetrics metrics =
-      evaluate(backend_, model_.gaussians, &model_.field, model_.info.options, test_,
-               [&](size_t view, const Tensor& image, const Tensor&) {
-                 if (view == shown)
-                   picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
-               });
-  evaluations_.push_back({{"stage", "refine"},
-                          {"iteration", trainer_->iteration()},
-                          {"psnr", metrics.psnr},
-                          {"ssim", metrics.ssim},
-                          {"l1", metrics.l1}});
-  log_->evaluation(trainer_->iteration(), evaluations_.back().dump(), metrics, picture);
-  progress_.update(trainer_->iteration(), {{"test PSNR", metrics.psnr}});
-}
-
-void Refinement::train() {
-  progress_.begin(job_.options.training.iterations, "refining", trainer_->iteration());
-  auto last_checkpoint = Clock::now();
-  while (!trainer_->finished()) {
-    trainer_->step();
-    const int64_t done = trainer_->iteration();
-    if (done % 10 == 0 || trainer_->finished()) {
-      const RefinementTrainer::LossValues loss = trainer_->last_loss();
-      log_->step(done, "refine", {{"l1", loss.l1}, {"psnr", loss.psnr}, {"lpips", loss.lpips}});
-      progress_.update(done, {{"PSNR", loss.psnr}});
-    }
-    if (done % job_.options.evaluate_interval == 0) evaluate_now();
-    const bool interrupted = interrupt_requested();
-    if (interrupted || seconds_since(last_checkpoint) > job_.options.training.checkpoint.seconds) {
-      checkpoint();
-      last_checkpoint = Clock::now();
-      if (interrupted)
-        throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there",
-                                      done, job_.options.training.iterations));
-    }
-  }
-  progress_.end();
-}
-
-void Refinement::finish() {
+ModelInfo Refinement::model_info() const {
+  const PainterIdentity painter = painter_.identity();
   ModelInfo info = model_.info;
   info.iterations += trainer_->iteration();
-  info.provenance["refined"] = painter_.identity();
-  save_model(file("model.safetensors"), info, model_.gaussians, &model_.field);
-  json splits = json::object();
-  if (!test_.empty()) {
-    const EvaluationMetrics metrics =
-        evaluate(backend_, model_.gaussians, &model_.field, model_.info.options, test_);
-    splits[model_.info.options.data.test_split] = {
-        {"psnr", metrics.psnr}, {"ssim", metrics.ssim}, {"l1", metrics.l1}, {"pictures", test_.size()}};
-  }
-  const json metrics = {{"iterations", info.iterations},
-                        {"gaussians", model_.gaussians.count()},
-                        {"preset", job_.preset},
-                        {"splits", splits},
-                        {"evaluations", evaluations_},
-                        {"run",
-                         {{"seconds", earlier_seconds_ + seconds_since(start_)},
-                          {"backend", backend_.name()},
-                          {"dataset", fs::absolute(dataset_.folder()).lexically_normal().string()}}}};
-  write_file_atomically(file("metrics.json"), metrics.dump(2) + "\n");
-  folder_.finish();
-  std::error_code ignored;
-  fs::remove(file("checkpoint.safetensors"), ignored);
+  info.provenance["refined"] =
+      painter.weights + (painter.settings.given == "{}" ? "" : ", " + painter.settings.given);
+  return info;
 }
 
-RefineResult Refinement::run() {
-  RefineResult result{file("model.safetensors"), file("metrics.json")};
-  if (folder_.finished()) {
-    result.already_done = true;
-    return result;
-  }
-  make_folder(folder_.path() / "targets");
+void Refinement::load_data() {
   model_ = load_model(backend_, start_model_);
   progress_.begin(1, "reading pictures");
   const ReconstructOptions& options = model_.info.options;
   const double largest_time = dataset_.largest_time();
-  training_ = load_views(backend_, dataset_, dataset_.read_split("train"), options, largest_time);
-  if (dataset_.has_split(options.data.test_split))
-    test_ =
-        load_views(backend_, dataset_, dataset_.read_split(options.data.test_split), options, largest_time);
+  const auto load_split = [&](const std::string& name) {
+    return load_views(backend_, dataset_, dataset_.read_split(name), options, largest_time);
+  };
+  training_ = load_split("train");
+  if (dataset_.has_split(options.data.test_split)) test_ = load_split(options.data.test_split);
   progress_.end();
+}
 
-  trainer_.emplace(
-      backend_, job_.options.training, training_, model_, lpips_,
-      [this](size_t view, const Tensor& rendered) { return target(view, rendered); }, painter_.distiller());
-  if (fs::exists(file("checkpoint.safetensors"))) {
-    const json extra = json::parse(trainer_->load_state(file("checkpoint.safetensors")), nullptr, false);
-    evaluations_ = extra.value("evaluations", json::array());
-    earlier_seconds_ = extra.value("seconds", 0.0);
-    result.resumed = true;
-    progress_.message(fmt::format("continuing from iteration {}", trainer_->iteration()));
+// The first process of a refinement goes on with Stage II's optimiser.
+void Refinement::carry_moments() {
+  if (!job_.options.training.carry_moments) return;
+  const fs::path path = moments_file(start_model_);
+  const auto moments = load_moments(backend_, path, model_.info.iterations);
+  if (!moments) {
+    progress_.message(fmt::format("the optimiser starts afresh: '{}' {}", path.string(),
+                                  fs::exists(path)
+                                      ? "belongs to another iteration of the model"
+                                      : "is not there (`eg4d reconstruct` writes it with the best model)"));
+    return;
   }
-  log_.emplace(folder_.path(), trainer_->iteration());
-  train();
-  finish();
+  try {
+    trainer_->carry(*moments);
+  } catch (const Error& error) {
+    throw Error(
+        fmt::format("'{}' does not belong to '{}': {}", path.string(), start_model_.string(), error.what()));
+  }
+}
+
+RefineResult Refinement::run() {
+  RefineResult result = result_in(folder_.path());
+  if (is_complete(folder_)) {
+    result.already_done = true;
+    return result;
+  }
+  load_data();
+  const RefinementOptions& options = job_.options.training;
+  make_folder(folder_.path() / "targets");
+  trainer_.emplace(
+      backend_, options, training_, model_, lpips_,
+      [this](size_t view, const Tensor& rendered) { return target(view, rendered); }, painter_.distiller());
+  TrainingLoop loop(backend_, *this, folder_, test_,
+                    {.label = "refining",
+                     .evaluate_interval = job_.options.evaluate_interval,
+                     .checkpoint_seconds = options.checkpoint.seconds,
+                     .keep_best = false},
+                    progress_);
+  result.resumed = loop.resume();
+  if (!result.resumed) {
+    carry_moments();
+    if (trainer_->total_iterations() < options.iterations)
+      progress_.message(fmt::format(
+          "{} iterations: the model has {} of the fine stage, and last_iteration = {} ends refinement",
+          trainer_->total_iterations(), fine_iterations(model_.info), options.last_iteration));
+  }
+  loop.run();
+  loop.save_model("model.safetensors");
+  std::vector<TrainingLoop::SplitResult> splits;
+  if (!test_.empty()) splits.push_back({model_.info.options.data.test_split, loop.evaluate_test()});
+  loop.complete(job_.preset, splits, dataset_.folder());
   return result;
 }
 
@@ -256,12 +234,15 @@ void RefineOptions::bind(ConfigSchema& s) {
 
 const PresetTexts& refine_presets() {
   static const PresetTexts presets{{"paper", ""},
-                                   {"fast", "iterations = 400\nrate.steps = 500\nrate.offset = 100\n"},
+                                   {"fast",
+                                    "iterations = 400\nlast_iteration = 0\ncarry_moments = false\n"
+                                    "loss.clamp = false\nrate.steps = 500\nrate.offset = 101\n"},
                                    // One step from time step 19 of 1000: more noise than that takes away
                                    // more than the small network puts back (bench/evaluate_mini).
                                    {"mini",
-                                    "iterations = 200\nevaluate_interval = 50\nrate.steps = 300\n"
-                                    "rate.offset = 100\ndiffusion.steps = 50\ndiffusion.strength = 0.03\n"},
+                                    "iterations = 200\nlast_iteration = 0\ncarry_moments = false\n"
+                                    "loss.clamp = false\nevaluate_interval = 50\nrate.steps = 300\n"
+                                    "rate.offset = 101\ndiffusion.steps = 50\ndiffusion.strength = 0.03\n"},
                                    {"depth",
                                     "[controlnet]\nscale = 0.3\n[diffusion]\nsteps = 50\nstrength = 0.5\n"
                                     "guidance = 5.0\nsampler = \"euler\"\nsize = 1024\n"}};
@@ -274,10 +255,20 @@ RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& paint
   return Refinement(backend, job, painter, lpips, progress).run();
 }
 
-bool refinement_finished(const RefineJob& job, const std::string& painter, bool perceptual) {
-  if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return false;
+void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool perceptual) {
+  StageFolder::check(refined_folder(job), manifest_of(job, "", painter, perceptual));
+}
+
+std::optional<RefineResult> finished_refinement(const RefineJob& job, const PainterIdentity& painter,
+                                                bool perceptual) {
+  if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return {};
   const Dataset dataset(dataset_of_model(job.run, job.dataset));
-  return StageFolder(refined_folder(job), manifest_of(job, dataset, painter, perceptual), false).finished();
+  const StageFolder folder(refined_folder(job), manifest_of(job, input_of(job, dataset), painter, perceptual),
+                           false, job.overwrite_other);
+  if (!is_complete(folder)) return {};
+  RefineResult result = result_in(folder.path());
+  result.already_done = true;
+  return result;
 }
 
 }  // namespace eg4d

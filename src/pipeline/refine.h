@@ -1,17 +1,25 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/config.h"
 #include "core/progress.h"
 #include "io/image.h"
+#include "pipeline/stage_folder.h"
 #include "splat/refinement_trainer.h"
 
 namespace eg4d {
 
 class Backend;
 class Lpips;
+
+// What a painter's pictures depend on.
+struct PainterIdentity {
+  std::string weights;  // or what else it paints with
+  StageSettings settings = {};
+};
 
 // Makes the picture that a view is to show out of what it shows now: the place of the image diffusion prior
 // (pipeline/target_painter.h), or of a test double.
@@ -27,8 +35,7 @@ class TargetPainter {
   // Nothing will be asked for in a while: large networks may leave the memory. What is asked for afterwards
   // is answered all the same.
   virtual void release() {}
-  // What the results depend on, for the manifest: weights, prompt, settings.
-  virtual std::string identity() const = 0;
+  virtual PainterIdentity identity() const = 0;
 };
 
 struct RefineOptions {
@@ -47,8 +54,9 @@ struct RefineJob {
   std::filesystem::path run;      // run folder with coarse/; results go to <run>/refined
   std::filesystem::path dataset;  // empty: the one that the run was trained on
   RefineOptions options;
-  std::string preset;  // for the record
-  bool overwrite = false;
+  std::string preset;            // for the record
+  bool overwrite = false;        // start anew although the folder holds results
+  bool overwrite_other = false;  // the same where they are of other settings
 };
 
 struct RefineResult {
@@ -57,7 +65,8 @@ struct RefineResult {
   bool resumed = false, already_done = false;
 };
 
-// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none). Writes
+// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none) and, with carry_moments,
+// from best_moments.safetensors beside it. Writes
 // refined/{targets/NNNNNN.png,model.safetensors,metrics.json,log.jsonl,events.out.tfevents.*} and, while
 // training, checkpoint.safetensors. Killed at any moment, the same call continues and reaches the same bits.
 // `lpips` may be null. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the run
@@ -66,9 +75,14 @@ struct RefineResult {
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress);
 
-// Whether refine() would find the refinement finished; `painter` is what its identity() would say and
+// Throws the Error that refine() would when refined/ holds results of other settings, whatever the model and
+// dataset they were made from, which may still have to be made. Nothing is written.
+void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool perceptual);
+
+// The refinement, if refine() would find it finished; `painter` is what its identity() would say and
 // `perceptual` whether it would have LPIPS. Nothing of the weights is read. Throws Error when refined/ holds
-// results of other settings.
-bool refinement_finished(const RefineJob& job, const std::string& painter, bool perceptual);
+// results of other settings, or another process works there.
+std::optional<RefineResult> finished_refinement(const RefineJob& job, const PainterIdentity& painter,
+                                                bool perceptual);
 
 }  // namespace eg4d

@@ -86,7 +86,7 @@ std::vector<Shot> dataset_shots(const RenderJob& job, const ModelInfo& info) {
 class FrameOutput {
  public:
   FrameOutput(const RenderJob& job, int width, int height) : folder_(job.output) {
-    if (job.output.extension() == ".mp4") {
+    if (has_extension(job.output, ".mp4")) {
       VideoOptions options;
       options.fps = job.fps;
       video_ = std::make_unique<VideoWriter>(job.output, width, height, options);
@@ -102,8 +102,15 @@ class FrameOutput {
     }
     ++count_;
   }
-  void finish() {
-    if (video_) video_->finish();
+  // Fills in what became of it.
+  void finish(RenderResult& result) {
+    result.file_width = video_ ? VideoWriter::padded(result.width) : result.width;
+    result.file_height = video_ ? VideoWriter::padded(result.height) : result.height;
+    if (video_) {
+      video_->finish();
+    } else {
+      result.removed = remove_frames_from(folder_, ".png", count_);
+    }
   }
 
  private:
@@ -166,7 +173,7 @@ Picture truth_picture(const Shot& shot, const ReconstructOptions& options) {
 }  // namespace
 
 RenderResult render_model(Backend& backend, const RenderJob& job, Progress& progress) {
-  const Model model = open_model(backend, job.model);
+  const Model model = open_model(backend, job.model, job.choice);
   const ReconstructOptions& options = model.info.options;
   const std::vector<Shot> shots =
       job.split.empty() ? orbit_shots(job, model.info) : dataset_shots(job, model.info);
@@ -199,7 +206,7 @@ RenderResult render_model(Backend& backend, const RenderJob& job, Progress& prog
     }
     progress.update(static_cast<int64_t>(i) + 1);
   }
-  output.finish();
+  output.finish(result);
   return result;
 }
 

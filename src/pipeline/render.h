@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/progress.h"
+#include "pipeline/open_model.h"
 
 namespace eg4d {
 
@@ -21,7 +22,8 @@ struct OrbitPath {
 };
 
 struct RenderJob {
-  std::filesystem::path model;   // what open_model takes
+  std::filesystem::path model;  // what open_model takes
+  ModelChoice choice;
   std::filesystem::path output;  // *.mp4, or a folder for frame_0000.png, …
   OrbitPath orbit;
   std::string split;  // not empty: the cameras and times of this split of the dataset instead of the orbit
@@ -34,7 +36,9 @@ struct RenderJob {
 
 struct RenderResult {
   int frames = 0;
-  int width = 0, height = 0;
+  int width = 0, height = 0;            // as they were asked for
+  int file_width = 0, file_height = 0;  // of the file: a video's sides are even
+  int removed = 0;  // older numbered pictures in the folder that would have stood behind the new ones
 };
 
 // Renders a model. Throws Error, Interrupted.

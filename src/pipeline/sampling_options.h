@@ -8,6 +8,8 @@
 #include "diffusion/attention_injection.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
+#include "scene/frame_interpolation.h"
+#include "scene/input_picture.h"
 
 namespace eg4d {
 
@@ -19,6 +21,7 @@ struct SamplingOptions {
   EdmSchedule schedule{.steps = 30};
   float guidance_min = 1.5f, guidance_max = 3;
   int decode_frames = 1;
+  ByteRounding rounding = ByteRounding::truncate;  // of what is painted, as published
 
   void bind(ConfigSchema& schema);
 };
@@ -52,16 +55,28 @@ struct MultiviewOptions {
   bool keep_bg = true;
   std::string matting = "u2net";  // a name of the catalogue or a file; where keep_bg is off
   bool alpha_matting = true;
-  double image_frame_ratio = 0;  // 0: the object keeps its size
+  Recentre recentre = Recentre::none;
+  double image_frame_ratio = 0;  // 0: none
   bool injection = true;
   AttentionInjection::Options injection_options;
   bool same_noise = false;  // published: other noise for every frame
   int max_frames = 200;
-  int interpolate = 1;  // 2 or more: a second dataset with that many times the time steps
-  double fps = 10;      // of the previews
+  // 2 or more: further datasets with so many times the views or time steps.
+  int interpolate_views = 1, interpolate_times = 1;
+  std::string interpolation_model = "rife-v4.6";
+  OrbitEnd interpolation_orbit = OrbitEnd::closed;
+  double fps = 10;  // of the previews
 
   void bind(ConfigSchema& schema);
+  // The parts of it: what multiviews/ depends on, and what is for the datasets made of that.
+  void bind_painting(ConfigSchema& schema);
+  void bind_interpolation(ConfigSchema& schema);
 };
 const PresetTexts& multiview_presets();
+
+// Throw UsageError for what could not be painted, or not be interpolated here, before any weights are read.
+// `section` stands before the settings' names in the message: "animate.".
+void check_options(const AnimateOptions& options, const std::string& section = "");
+void check_options(const MultiviewOptions& options, const std::string& section = "");
 
 }  // namespace eg4d

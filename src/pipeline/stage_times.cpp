@@ -39,7 +39,8 @@ StageTimes::Record StageTimes::read(const std::string& stage) const {
 void StageTimes::write(const Record& record) {
   json records = read_records(path_);
   records[stage_] = {{"seconds", record.seconds}, {"peak_memory_mib", record.peak_memory_mib}};
-  write_file_atomically(path_, records.dump(2) + "\n");
+  // Nothing is lost with it but a note of some seconds: training does not wait for the disk.
+  write_file_atomically(path_, records.dump(2) + "\n", Durable::no);
 }
 
 void StageTimes::begin(const std::string& stage) {

@@ -23,7 +23,7 @@ TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) : ev
   if (!file_) throw Error(fmt::format("cannot write '{}'", path.string()));
 }
 
-void TrainingLog::step(int64_t iteration, const char* stage, std::initializer_list<Figure> figures) {
+void TrainingLog::step(int64_t iteration, const char* stage, const std::vector<Figure>& figures) {
   json record{{"total", iteration}, {"stage", stage}};
   for (const Figure& figure : figures) {
     record[figure.name] = figure.value;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "core/progress.h"
 #include "io/tfevents.h"
@@ -20,7 +21,7 @@ class TrainingLog {
   TrainingLog(const std::filesystem::path& folder, int64_t done);
 
   // The figures become fields of the line, and scalars "train/<name>".
-  void step(int64_t iteration, const char* stage, std::initializer_list<Figure> figures);
+  void step(int64_t iteration, const char* stage, const std::vector<Figure>& figures);
   // `record`: the evaluation as a JSON object; `picture`: rendered beside truth.
   void evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
                   const Picture& picture);

@@ -78,6 +78,7 @@ void Painter::add_condition(ClipImageEncoder& clip, AutoencoderEncoder& encoder,
 
 // Draws all noise and looks at the input pictures.
 void Painter::condition() {
+  const auto stream = make_normal_stream(job_.sampling.rng, job_.sampling.seed);
   const auto stored = load_conditions(job_.state_folder);
   const bool known = stored && stored->context.size() == job_.inputs.size();
   ClipImageEncoder* clip = nullptr;
@@ -89,7 +90,6 @@ void Painter::condition() {
     clip = &networks_.image_encoder();
     encoder = &networks_.condition_encoder();
   }
-  const auto stream = make_normal_stream(job_.sampling.rng, job_.sampling.seed);
   for (int video = 0; video < videos(); ++video) {
     const Picture& input = job_.inputs[static_cast<size_t>(video)];
     const auto noise = draw_channels_last(*stream, 1, 3, static_cast<size_t>(input.width) * input.height);
@@ -164,7 +164,8 @@ void Painter::decode_piece(AutoencoderDecoder& decoder, int video, int first, in
   for (int i = 0; i < count; ++i) {
     const std::span<const float> pixels(values.data() + static_cast<size_t>(i) * picture_size, picture_size);
     sink_.write(video, first + i,
-                from_model_range(pixels, static_cast<int>(decoded.dim(2)), static_cast<int>(decoded.dim(1))));
+                from_model_range(pixels, static_cast<int>(decoded.dim(2)), static_cast<int>(decoded.dim(1)),
+                                 job_.sampling.rounding));
   }
 }
 
@@ -193,6 +194,11 @@ void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job
                   Progress& progress) {
   Painter(backend, networks, job, sink, progress).run();
   progress.end();
+}
+
+void tell_of_missing_pictures(const std::filesystem::path& folder, Progress& progress) {
+  progress.message(fmt::format("'{}' lacks files that were there when it was finished: they are made again",
+                               folder.string()));
 }
 
 }  // namespace eg4d

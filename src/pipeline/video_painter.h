@@ -43,4 +43,7 @@ struct PictureSink {
 void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
                   Progress& progress);
 
+// For a stage that was finished and whose folder lacks something now: it is made again, to the same bits.
+void tell_of_missing_pictures(const std::filesystem::path& folder, Progress& progress);
+
 }  // namespace eg4d

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
 #include "io/image.h"
@@ -160,6 +162,16 @@ std::vector<std::string> Dataset::split_names() const {
 
 bool Dataset::has_split(const std::string& name) const {
   return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
+}
+
+bool Dataset::same_split(const std::string& a, const std::string& b) const {
+  const auto contents = [&](const std::string& name) {
+    std::ifstream file(folder_ / fmt::format("transforms_{}.json", name), std::ios::binary);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+  };
+  return has_split(a) && has_split(b) && contents(a) == contents(b);
 }
 
 const DatasetSplit& Dataset::read_split(const std::string& name) const {

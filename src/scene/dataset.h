@@ -39,6 +39,8 @@ class Dataset {
   const std::filesystem::path& folder() const { return folder_; }
   std::vector<std::string> split_names() const;  // those that have a JSON, sorted
   bool has_split(const std::string& name) const;
+  // Whether the two splits' files say the same.
+  bool same_split(const std::string& a, const std::string& b) const;
 
   // Reads one split and checks every picture's presence, header and size (all of one size) and every camera;
   // kept, so that asking again costs nothing and sees no change on the disk. Throws Error that names the file

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -15,6 +16,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kSplits[] = {"train", "test", "val"};
+constexpr const char* kPreviews[] = {"4d.mp4", "back.mp4"};
+
+std::string transforms_name(const std::string& split) {
+  return "transforms_" + split + ".json";
+}
 std::string time_name(int time) {
   return fmt::format("{:06}", time);
 }
@@ -84,19 +91,32 @@ void DatasetWriter::finish(double preview_fps) const {
   write_transforms();  // last: with them the dataset is complete
 }
 
+bool DatasetWriter::is_complete() const {
+  for (int view = 0; view < dataset_.views; ++view)
+    for (int time = 0; time < dataset_.times; ++time)
+      if (!has(time, view) || !fs::exists(link_path(time, view))) return false;
+  const auto is_there = [&](const char* file) { return fs::is_regular_file(folder_ / file); };
+  return std::all_of(std::begin(kSplits), std::end(kSplits),
+                     [&](const std::string& split) { return is_there(transforms_name(split).c_str()); }) &&
+         std::all_of(std::begin(kPreviews), std::end(kPreviews), is_there);
+}
+
+fs::path DatasetWriter::link_path(int time, int view) const {
+  return folder_ / images_of(view) / (time_name(time) + ".png");
+}
+
 void DatasetWriter::write_links() const {
   for (int view = 0; view < dataset_.views; ++view) {
-    const fs::path images = folder_ / images_of(view);
-    make_folder(images);
+    make_folder(folder_ / images_of(view));
     for (int time = 0; time < dataset_.times; ++time) {
       const fs::path target = fs::path("../../..") / time_name(time) / (view_name(view) + ".png");
-      link_file(target, images / (time_name(time) + ".png"));
+      link_file(target, link_path(time, view));
     }
   }
 }
 
 void DatasetWriter::write_transforms() const {
-  for (const std::string split : {"train", "test", "val"}) {
+  for (const std::string split : kSplits) {
     nlohmann::ordered_json frames = nlohmann::ordered_json::array();
     const int first = split == "train" ? 1 : 0, last = split == "train" ? dataset_.views : 1;
     for (int view = first; view < last; ++view) {
@@ -111,17 +131,19 @@ void DatasetWriter::write_transforms() const {
       }
     }
     const nlohmann::ordered_json transforms = {{"camera_angle_x", kOrbitFovX}, {"frames", std::move(frames)}};
-    write_file_atomically(folder_ / ("transforms_" + split + ".json"), transforms.dump(1) + "\n");
+    write_file_atomically(folder_ / transforms_name(split), transforms.dump(1) + "\n");
   }
 }
 
 void DatasetWriter::write_previews(double fps) const {
   const Picture first = read_picture(picture_path(0, 0));
-  VideoWriter together(folder_ / "4d.mp4", first.width, first.height, {.fps = fps});
-  VideoWriter back(folder_ / "back.mp4", first.width, first.height, {.fps = fps});
-  for (int time = 0; time < dataset_.times; ++time) {
-    together.add(read_picture(picture_path(time, time % dataset_.views)));
-    back.add(read_picture(picture_path(time, (dataset_.views - 1) / 2)));
+  VideoWriter together(folder_ / kPreviews[0], first.width, first.height, {.fps = fps});
+  VideoWriter back(folder_ / kPreviews[1], first.width, first.height, {.fps = fps});
+  constexpr int rounds = 5;  // through all times
+  for (int i = 0; i < rounds * dataset_.times; ++i) {
+    const int time = i % dataset_.times;
+    together.add(read_picture(picture_path(time, i / 2 % dataset_.views)));
+    back.add(read_picture(picture_path(time, dataset_.views / 2)));
   }
   together.finish();
   back.finish();

@@ -17,8 +17,10 @@ struct OrbitDataset {
 //   <time>/<view+1>.png                     lossless pictures (000004/00000012.png)
 //   views/<view+1>/images/<time>.png        links to them
 //   transforms_{train,test,val}.json        poses; view 0 is the test view, also the validation view
-//   4d.mp4                                  preview: time and view advance together
-//   back.mp4                                preview: the view opposite to the input's (the last) over time
+//   4d.mp4                                  preview: five rounds through all times, meanwhile around the
+//   object:
+//                                           picture i shows time i mod times, view (i div 2) mod views
+//   back.mp4                                preview: the same rounds, seen from behind (view `views` div 2)
 // Each file appears complete or not at all, so that a broken-off assembly can be continued.
 class DatasetWriter {
  public:
@@ -29,10 +31,13 @@ class DatasetWriter {
   void write(int time, int view, const Picture& rgb);
   // All pictures are there: links, poses and previews. Throws Error when one is missing or has another size.
   void finish(double preview_fps = 10) const;
+  // Whether everything that finish() leaves is there.
+  bool is_complete() const;
 
   std::filesystem::path picture_path(int time, int view) const;
 
  private:
+  std::filesystem::path link_path(int time, int view) const;
   void write_links() const;
   void write_transforms() const;
   void write_previews(double fps) const;

@@ -42,10 +42,20 @@ float largest_scale(const std::vector<float>& log_scales, size_t i) {
   return std::exp(std::max({log_scales[3 * i], log_scales[3 * i + 1], log_scales[3 * i + 2]}));
 }
 
-// R(q)·v with q = w,x,y,z, normalised here.
+// False for a Gaussian that went astray: nothing shows it, and no gradient would bring it back.
+bool has_place(const std::vector<float>& positions, const std::vector<float>& log_scales,
+               const std::vector<float>& quaternions, size_t i) {
+  const auto finite = [](float value) { return std::isfinite(value); };
+  return std::all_of(&positions[3 * i], &positions[3 * i] + 3, finite) &&
+         std::all_of(&log_scales[3 * i], &log_scales[3 * i] + 3, finite) &&
+         std::all_of(&quaternions[4 * i], &quaternions[4 * i] + 4, finite);
+}
+
+// R(q)·v with q = w,x,y,z, normalised here; a quaternion of zeros turns nothing, as in the renderer.
 std::array<float, 3> rotate(const float* quaternion, const std::array<float, 3>& v) {
-  const float norm = std::sqrt(quaternion[0] * quaternion[0] + quaternion[1] * quaternion[1] +
-                               quaternion[2] * quaternion[2] + quaternion[3] * quaternion[3]);
+  const float norm = std::max(std::sqrt(quaternion[0] * quaternion[0] + quaternion[1] * quaternion[1] +
+                                        quaternion[2] * quaternion[2] + quaternion[3] * quaternion[3]),
+                              1e-12f);
   const float w = quaternion[0] / norm, x = quaternion[1] / norm, y = quaternion[2] / norm,
               z = quaternion[3] / norm;
   return {(1 - 2 * (y * y + z * z)) * v[0] + 2 * (x * y - w * z) * v[1] + 2 * (x * z + w * y) * v[2],
@@ -133,13 +143,16 @@ int64_t split_gaussians(TrainedGaussians& g, const std::vector<float>& gradients
 int64_t prune_gaussians(TrainedGaussians& g, const PruneRule& rule) {
   const std::vector<float> logits = g.values.opacity_logits.to_host(), scales = g.values.log_scales.to_host();
   const std::vector<float> radii = g.max_radii.to_host();
+  const std::vector<float> positions = g.values.positions.to_host(),
+                           quaternions = g.values.quaternions.to_host();
   std::vector<int32_t> keep;
   for (size_t i = 0; i < logits.size(); ++i) {
     const float opacity = 1 / (1 + std::exp(-logits[i]));
-    const bool small = opacity < rule.opacity;
+    const bool visible = std::isfinite(logits[i]) && opacity >= rule.opacity;
     const bool large =
         rule.by_size && (radii[i] > rule.screen_radius || largest_scale(scales, i) > rule.scale);
-    if (!small && !large) keep.push_back(static_cast<int32_t>(i));
+    if (visible && !large && has_place(positions, scales, quaternions, i))
+      keep.push_back(static_cast<int32_t>(i));
   }
   if (keep.empty() && !logits.empty()) keep.push_back(0);
   const int64_t removed = g.count() - static_cast<int64_t>(keep.size());

@@ -45,7 +45,8 @@ struct PruneRule {
   float screen_radius = 0;  // pixels, above: removed
   float scale = 0;          // scene units, above: removed
 };
-// Never removes the last Gaussian.
+// Gaussians whose place, size or opacity is NaN or infinite are removed, too. Never removes the last
+// Gaussian.
 int64_t prune_gaussians(TrainedGaussians& gaussians, const PruneRule& rule);
 
 // opacity = min(opacity, limit), moments of the opacities zeroed.

@@ -19,6 +19,10 @@ float color_time(const ReconstructOptions& options, float time) {
   return options.deformation.color_time == ColorTime::own ? time : options.deformation.reference_time;
 }
 
+double psnr_of(double mean_squared_error) {
+  return mean_squared_error == 0 ? 100 : -10 * std::log10(mean_squared_error);
+}
+
 EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
                            const ReconstructOptions& options, const TrainingViews& views,
                            const std::function<void(size_t, const Tensor&, const Tensor&)>& seen) {

@@ -30,6 +30,9 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
                            const ReconstructOptions& options, const TrainingViews& views,
                            const std::function<void(size_t, const Tensor&, const Tensor&)>& seen = {});
 
+// In dB, of a mean squared error of values in [0,1]; 100 where there is none.
+double psnr_of(double mean_squared_error);
+
 // What the options say about rendering for use.
 RenderOptions render_options(const ReconstructOptions& options);
 float color_time(const ReconstructOptions& options, float time);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include "core/error.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -41,6 +43,10 @@ json to_json(const ModelInfo& info, const Gaussians& gaussians) {
 
 }  // namespace
 
+int64_t fine_iterations(const ModelInfo& info) {
+  return std::max<int64_t>(info.iterations - info.options.schedule.coarse_iterations, 0);
+}
+
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field) {
   std::vector<std::vector<float>> host;
@@ -48,6 +54,7 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
   host.reserve(9);
   auto add = [&](const std::string& name, const Tensor& tensor) {
     host.push_back(tensor.to_host());
+    require_finite(name, host.back());
     tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
   };
   const auto parameters = gaussians.tensors();
@@ -58,7 +65,9 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
     add("field.box", field->box);
     add("field.network", field->network);
   }
-  write_safetensors(path, tensors, {{"format", kFormat}, {"info", to_json(info, gaussians).dump()}});
+  // The dataset's name need not be UTF-8.
+  const std::string header = to_json(info, gaussians).dump(-1, ' ', false, json::error_handler_t::replace);
+  write_safetensors(path, tensors, {{"format", kFormat}, {"info", header}});
 }
 
 namespace {

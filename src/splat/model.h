@@ -13,8 +13,8 @@ namespace eg4d {
 // What a model file tells besides its tensors.
 struct ModelInfo {
   ReconstructOptions options;
-  bool deforms = true;  // false: a static model (coarse stage only)
-  int64_t iterations = 0;
+  bool deforms = true;                            // false: a static model (coarse stage only)
+  int64_t iterations = 0;                         // of both stages, and of Stage III when it was refined
   double extent = 0;                              // scene extent of the training cameras
   double largest_time = 1;                        // of the dataset; rendering takes time / largest_time
   int frame_count = 0;                            // time steps of the training video
@@ -23,6 +23,9 @@ struct ModelInfo {
   double camera_radius = 0;                       // mean distance of the training cameras from the origin
   std::map<std::string, std::string> provenance;  // program version, dataset, preset, …
 };
+
+// The iterations that are not the coarse stage's: by which the published code counts.
+int64_t fine_iterations(const ModelInfo& info);
 
 // A 4D object: canonical Gaussians and their deformation over time in [0,1].
 struct Model {
@@ -33,7 +36,8 @@ struct Model {
 };
 
 // The 4D model file: one safetensors file (docs/formats.md) with tensors gaussians.positions, …, field.grid,
-// field.box, field.network and a JSON header in its metadata. Written atomically.
+// field.box, field.network and a JSON header in its metadata. Written atomically. Throws NotFinite
+// (training_state.h) when a tensor holds NaN or infinity; the file of before then stays.
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field);
 

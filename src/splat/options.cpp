@@ -68,6 +68,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "fine iteration from which pictures keep their full size; -1: never forced");
   s.add("schedule.evaluate_interval", schedule.evaluate_interval, {1, kMany},
         "iterations between evaluations");
+  s.add("schedule.skip_last_update", schedule.skip_last_update,
+        "the optimiser does not step in the last fine iteration, as in the published code");
   s.add("schedule.average_from", schedule.average_from, {-1, kMany},
         "fine iteration from which the model is the running mean of the parameters; -1: the last parameters");
 
@@ -106,7 +108,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "mean screen-space gradient that asks for more Gaussians");
   s.add("density.dense_scale", density.dense_scale, {0, 10},
         "× scene extent: smaller ones are cloned, larger ones split");
-  s.add("density.max_gaussians", density.max_gaussians, {1, 1e8}, "no new Gaussians beyond this number");
+  s.add("density.max_gaussians", density.max_gaussians, {0, 1e8},
+        "no new Gaussians from this number on; 0: no limit, as published");
   s.add("density.prune_interval", density.prune_interval, {1, kMany}, "iterations between prunings");
   s.add("density.prune_opacity", density.prune_opacity, {0, 1}, "Gaussians below this opacity are removed");
   s.add("density.prune_radius", density.prune_radius, {0, kMany}, "pixels: larger ones are removed");
@@ -115,7 +118,7 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "iteration after which sizes count in pruning");
   s.add("density.reset_interval", density.reset_interval, {0, kMany},
         "iterations between opacity resets; 0: never");
-  s.add("density.reset_until", density.reset_until, {0, kMany}, "last iteration with a reset");
+  s.add("density.reset_until", density.reset_until, {0, kMany}, "no resets from this iteration on");
   s.add("density.reset_at_start", density.reset_at_start, "also reset at density.from on a white background");
   s.add("density.reset_opacity", density.reset_opacity, {1e-4, 1}, "opacity after a reset, at most");
   s.add("density.after_update", density.after_update,

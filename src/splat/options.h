@@ -81,6 +81,7 @@ struct ReconstructOptions {
     int full_resolution_from =
         -1;  // fine iteration from which every picture has its full size; -1: never forced
     int evaluate_interval = 500;
+    bool skip_last_update = true;  // quirk: the last fine iteration leaves the parameters as they are
     int average_from =
         -1;  // fine iteration from which the Gaussians' and field's running mean is kept; -1: none
   } schedule;
@@ -117,22 +118,22 @@ struct ReconstructOptions {
     int interval = 100;
     float gradient = 2e-4f;     // screen-space gradient that asks for more Gaussians, normalised device units
     float dense_scale = 0.01f;  // × extent: clone below, split above
-    int max_gaussians = 360000;
+    int max_gaussians = 0;      // no new ones from this number on; 0: no limit
     int prune_interval = 8000;
     float prune_opacity = 0.005f;
     float prune_radius = 20;     // pixels
     float prune_scale = 0.1f;    // × extent
     int prune_size_from = 3000;  // iteration after which radius and scale count
     int reset_interval = 3000;   // opacity reset; 0 = never
-    int reset_until = 15000;
+    int reset_until = 15000;     // no resets from here on
     bool reset_at_start = true;  // also at `from` on a white background
     float reset_opacity = 0.01f;
     bool after_update = false;  // quirk off: control after Adam's step, so that no step is lost
   } density;
 
   struct Checkpoint {
-    int interval = 0;     // iterations; 0: by time only
-    float seconds = 120;  // between two checkpoints
+    int interval = 0;    // iterations; 0: by time only
+    float seconds = 30;  // between two checkpoints
   } checkpoint;
 
   void bind(ConfigSchema& schema);

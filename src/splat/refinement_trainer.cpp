@@ -2,15 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "core/config.h"
 #include "core/error.h"
 #include "core/random.h"
-#include "io/safetensors.h"
 #include "splat/evaluation.h"
 #include "splat/lpips.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -24,11 +24,21 @@ ReconstructOptions::Schedule one_view_at_a_time() {
   return schedule;
 }
 
+int64_t iterations_left(const RefinementOptions& options, const ModelInfo& start) {
+  if (options.last_iteration == 0) return options.iterations;
+  return std::clamp<int64_t>(options.last_iteration - fine_iterations(start), 0, options.iterations);
+}
+
 }  // namespace
 
 void RefinementOptions::bind(ConfigSchema& s) {
   s.add("seed", seed, {0, 1e15}, "random seed; the same seed gives the same model");
   s.add("iterations", iterations, {0, 1e9}, "training iterations, one picture each");
+  s.add("last_iteration", last_iteration, {0, 1e9},
+        "refinement ends here at the latest, counting on from the model's fine iterations; 0: no limit");
+  s.add(
+      "carry_moments", carry_moments,
+      "the optimiser goes on with Stage II's moments and step counts, as published; false: with fresh ones");
   s.add("rate.sh_dc", rate.sh_dc, {0, 10}, "learning rate of the colours");
   s.add("rate.sh_rest_divisor", rate.sh_rest_divisor, {1e-3, 1e9},
         "the colours' dependence on the direction learns so many times slower");
@@ -45,6 +55,10 @@ void RefinementOptions::bind(ConfigSchema& s) {
         "weight of 1-SSIM where LPIPS is asked for and has no weights");
   s.add("loss.sds", loss.sds, {0, 1e6},
         "weight of score distillation, which asks the diffusion network in every iteration; 0: off");
+  s.add(
+      "loss.clamp", loss.clamp,
+      "the render is clamped to [0,1] before it is compared, as published, so that nothing pulls at what is "
+      "brighter than white; score distillation sees it as it is");
   s.add("sds.min_step", sds.min_step, {0, 1}, "score distillation's smallest time step, as a share of all");
   s.add("sds.max_step", sds.max_step, {0, 1}, "its largest time step");
   s.add("sds.guidance", sds.guidance, {0, 1000}, "its classifier-free guidance; up to 1 there is none");
@@ -63,6 +77,7 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
       distiller_(std::move(distiller)),
       schedule_(views, one_view_at_a_time(), options.seed),
       renderer_(backend, render_options(model.info.options)),
+      total_iterations_(iterations_left(options, model.info)),
       loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
       lpips_value_(Tensor::zeros(backend, {1}, DType::f64)) {
   if (views.empty()) throw Error("there are no training pictures");
@@ -73,13 +88,27 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
   DeformationField& field = model_.field;
   const auto train = [&](const char* name, Tensor& value, Tensor& gradient) {
     gradient = Tensor::zeros(backend, value.shape());
-    trained_.push_back({name, &value, &gradient, Tensor::zeros(backend, value.shape()),
-                        Tensor::zeros(backend, value.shape())});
+    trained_.push_back({name,
+                        &value,
+                        &gradient,
+                        {Tensor::zeros(backend, value.shape()), Tensor::zeros(backend, value.shape()), 0}});
   };
   train("sh_dc", values.sh_dc, gradients.sh_dc);
   train("sh_rest", values.sh_rest, gradients.sh_rest);
   train("grid", field.grid, gradients_.grid);
   if (model.info.options.hexplane.train_box) train("box", field.box, gradients_.box);
+}
+
+void RefinementTrainer::carry(const NamedMoments& moments) {
+  for (Trained& trained : trained_) {
+    const auto found = moments.find(trained.name);
+    if (found == moments.end()) continue;
+    for (const Tensor* tensor : {&found->second.first, &found->second.second})
+      if (tensor->shape() != trained.value->shape())
+        throw Error(fmt::format("the optimiser's state of '{}' has shape {}, the model's is {}", trained.name,
+                                to_string(tensor->shape()), to_string(trained.value->shape())));
+    trained.moments = {found->second.first.clone(), found->second.second.clone(), found->second.steps};
+  }
 }
 
 void RefinementTrainer::step() {
@@ -104,7 +133,22 @@ void RefinementTrainer::step() {
   convert.picture = wanted.data<uint8_t>();
   convert.out = target_.data();
   backend_.run(convert);
+  if (options_.loss.clamp) {
+    const Tensor clamped = image.clone();
+    backend_.run(ClampUnit{clamped.data(), clamped.count()});
+    measure(clamped, view);
+    backend_.run(ClampUnitBackward{image.data(), d_image_.data(), image.count()});
+  } else {
+    measure(image, view);
+  }
+  if (options_.loss.sds > 0) distiller_(image, draw_distillation(), d_image_);
+  renderer_.render_backward(d_image_, gradients_);
+  renderer_.deform_backward(gradients_);
+  update_parameters();
+}
 
+// Compares the image with target_; its gradient goes to d_image_.
+void RefinementTrainer::measure(const Tensor& image, const TrainingView& view) {
   const RefinementOptions::Loss& weights = options_.loss;
   const bool no_lpips = weights.lpips > 0 && !lpips_;
   ImageLoss loss;
@@ -123,10 +167,6 @@ void RefinementTrainer::step() {
     lpips_->measure(image.reshaped(batch), target_.reshaped(batch), lpips_value_,
                     weights.weight * weights.lpips, d_image_.reshaped(batch));
   }
-  if (weights.sds > 0) distiller_(image, draw_distillation(), d_image_);
-  renderer_.render_backward(d_image_, gradients_);
-  renderer_.deform_backward(gradients_);
-  update_parameters();
 }
 
 RefinementTrainer::DistillationDraw RefinementTrainer::draw_distillation() const {
@@ -145,18 +185,18 @@ void RefinementTrainer::update_parameters() {
   const auto& rate = options_.rate;
   const auto extent = static_cast<float>(model_.info.extent);
   const float grid_rate =
-      log_linear(rate.grid * extent, rate.grid_final * extent, iteration_ + rate.offset, rate.steps);
+      log_linear(rate.grid * extent, rate.grid_final * extent, iteration_ - 1 + rate.offset, rate.steps);
   const float rates[] = {rate.sh_dc, rate.sh_dc / rate.sh_rest_divisor, grid_rate, grid_rate};
   for (size_t i = 0; i < trained_.size(); ++i) {
-    const Trained& trained = trained_[i];
+    Trained& trained = trained_[i];
     Adam adam;
     adam.count = trained.value->count();
     adam.parameter = trained.value->data();
     adam.gradient = trained.gradient->data();
-    adam.first_moment = trained.first_moment.data();
-    adam.second_moment = trained.second_moment.data();
+    adam.first_moment = trained.moments.first.data();
+    adam.second_moment = trained.moments.second.data();
     adam.learning_rate = rates[i];
-    adam.step = iteration_;
+    adam.step = ++trained.moments.steps;
     if (trained.value != &model_.field.grid) {
       backend_.run(adam);
       continue;
@@ -176,52 +216,60 @@ RefinementTrainer::LossValues RefinementTrainer::last_loss() const {
   const std::vector<double> values = loss_values_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
-  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.psnr = psnr_of(values[2]);
   loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }
 
-void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
-  std::vector<std::vector<float>> host;
-  std::vector<SafetensorsTensor> tensors;
-  host.reserve(trained_.size() * 3);
-  const auto add = [&](const std::string& name, const Tensor& tensor) {
-    host.push_back(tensor.to_host());
-    tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
-  };
-  for (const Trained& trained : trained_) {
-    add(trained.name, *trained.value);
-    add(fmt::format("{}.first_moment", trained.name), trained.first_moment);
-    add(fmt::format("{}.second_moment", trained.name), trained.second_moment);
+std::vector<RefinementTrainer::StatePart> RefinementTrainer::state_parts() {
+  std::vector<StatePart> parts;
+  for (Trained& trained : trained_) {
+    parts.push_back({trained.name, trained.value, true});
+    parts.push_back({fmt::format("{}.first_moment", trained.name), &trained.moments.first, false});
+    parts.push_back({fmt::format("{}.second_moment", trained.name), &trained.moments.second, false});
   }
-  write_safetensors(path, tensors,
-                    {{"format", kStateFormat}, {"iteration", std::to_string(iteration_)}, {"extra", extra}});
+  return parts;
+}
+
+void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+  std::vector<StateTensor> tensors;
+  // The tensors are only read; the list is shared with load_state.
+  for (const StatePart& part : const_cast<RefinementTrainer*>(this)->state_parts())
+    tensors.push_back({part.name, part.tensor, part.parameter});
+  std::map<std::string, std::string> numbers{{"iteration", std::to_string(iteration_)}, {"extra", extra}};
+  for (const Trained& trained : trained_)
+    numbers[fmt::format("{}.steps", trained.name)] = std::to_string(trained.moments.steps);
+  write_training_state(path, kStateFormat, tensors, numbers);
 }
 
 std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  const auto& metadata = file.metadata();
-  const auto format = metadata.find("format"), iteration = metadata.find("iteration");
-  if (format == metadata.end() || format->second != kStateFormat || iteration == metadata.end())
-    throw Error(fmt::format("'{}' is not a refinement checkpoint of this program's version", path.string()));
-  const auto load = [&](const std::string& name, Tensor& tensor) {
-    const auto& entry = file.at(name);
-    if (entry.dtype != DType::f32 || entry.shape != tensor.shape())
-      throw Error(
-          fmt::format("the refinement checkpoint '{}' belongs to another model: '{}' has shape {}, not {}",
-                      path.string(), name, to_string(entry.shape), to_string(tensor.shape())));
-    tensor.copy_from_host(entry.data, entry.bytes);
+  const TrainingStateFile file(path, kStateFormat);
+  const auto number = [&](const std::string& name) {
+    const std::string& text = file.metadata(name);
+    int64_t value = -1;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || value < 0)
+      throw file.damaged(fmt::format("its '{}' cannot be read", name));
+    return value;
   };
-  for (Trained& trained : trained_) {
-    load(trained.name, *trained.value);
-    load(fmt::format("{}.first_moment", trained.name), trained.first_moment);
-    load(fmt::format("{}.second_moment", trained.name), trained.second_moment);
-    trained.gradient->fill_zero();
+  const int64_t iteration = number("iteration");
+  if (iteration > total_iterations_) throw file.damaged("it has more iterations than there are");
+  std::vector<int64_t> steps;
+  for (const Trained& trained : trained_) {
+    const std::string name = fmt::format("{}.steps", trained.name);
+    // Before moments were carried over, every tensor had made as many steps as there were iterations.
+    steps.push_back(file.metadata(name).empty() ? iteration : number(name));
   }
-  const std::string& text = iteration->second;
-  if (std::from_chars(text.data(), text.data() + text.size(), iteration_).ec != std::errc() || iteration_ < 0)
-    throw Error(fmt::format("the refinement checkpoint '{}' is damaged", path.string()));
-  return metadata.count("extra") ? metadata.at("extra") : std::string();
+  for (const StatePart& part : state_parts()) file.check(part.name, part.tensor->shape(), part.parameter);
+
+  // Everything fits: only now anything changes.
+  iteration_ = iteration;
+  for (const StatePart& part : state_parts()) file.copy_to(part.name, *part.tensor);
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    trained_[i].moments.steps = steps[i];
+    trained_[i].gradient->fill_zero();
+  }
+  return file.metadata("extra");
 }
 
 }  // namespace eg4d

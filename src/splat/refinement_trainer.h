@@ -6,6 +6,7 @@
 #include <string>
 
 #include "splat/model.h"
+#include "splat/moments.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
@@ -19,13 +20,15 @@ class Lpips;
 struct RefinementOptions {
   uint64_t seed = 0;
   int iterations = 15000;
+  int last_iteration = 35000;  // counted from the first of Stage II's fine stage; 0: no limit
+  bool carry_moments = true;   // Adam goes on with Stage II's moments and step counts
 
   struct LearningRate {
     float sh_dc = 2.5e-3f;
     float sh_rest_divisor = 20;
     float grid = 1.6e-3f, grid_final = 1.6e-5f;  // × extent; also the box
     int steps = 20000;                           // of the log-linear decay of the grid's rate
-    int offset = 5000;                           // the first iteration's place in that decay
+    int offset = 4999;                           // the first iteration's place in that decay
   } rate;
 
   struct Loss {
@@ -35,6 +38,7 @@ struct RefinementOptions {
     float dssim = 0;              // 1-SSIM
     float dssim_instead = 0.25f;  // 1-SSIM where LPIPS has no weights
     float sds = 0;                // score distillation; needs the diffusion network in every iteration
+    bool clamp = true;            // compare the render clamped to [0,1]; score distillation sees it as it is
   } loss;
 
   // Score distillation's time steps are drawn evenly from [min_step, max_step), shares of the noise schedule.
@@ -44,7 +48,7 @@ struct RefinementOptions {
   } sds;
 
   struct Checkpoint {
-    float seconds = 60;  // between two checkpoints
+    float seconds = 30;  // between two checkpoints
   } checkpoint;
 
   void bind(ConfigSchema& schema);
@@ -74,9 +78,15 @@ class RefinementTrainer {
   RefinementTrainer(Backend& backend, const RefinementOptions& options, const TrainingViews& views,
                     Model& model, Lpips* lpips, TargetSource targets, Distiller distiller);
 
+  // Before the first step: Adam's state of the tensors that `moments` names, instead of a fresh one. Throws
+  // Error when a shape is not the model's.
+  void carry(const NamedMoments& moments);
+
   void step();
-  bool finished() const { return iteration_ >= options_.iterations; }
+  bool finished() const { return iteration_ >= total_iterations_; }
   int64_t iteration() const { return iteration_; }
+  // `iterations`, or what last_iteration leaves of them.
+  int64_t total_iterations() const { return total_iterations_; }
 
   struct LossValues {
     double l1 = 0, psnr = 0;
@@ -93,8 +103,15 @@ class RefinementTrainer {
     const char* name;
     Tensor* value;
     Tensor* gradient;
-    Tensor first_moment, second_moment;
+    Moments moments;
   };
+  void measure(const Tensor& image, const TrainingView& view);
+  struct StatePart {
+    std::string name;
+    Tensor* tensor;
+    bool parameter;
+  };
+  std::vector<StatePart> state_parts();
   DistillationDraw draw_distillation() const;
   void update_parameters();
 
@@ -107,6 +124,7 @@ class RefinementTrainer {
   Distiller distiller_;
   ViewSchedule schedule_;
   Renderer renderer_;
+  const int64_t total_iterations_;
   int64_t iteration_ = 0;
   Gradients gradients_;  // undefined for what is frozen
   std::vector<Trained> trained_;

@@ -70,7 +70,7 @@ void carve(const std::vector<HostView>& views, float half_width, int background,
 PointCloud random_points(int count, float half_width, Philox& random) {
   PointCloud points;
   for (int i = 0; i < count * 3; ++i) points.positions.push_back(half_width * (2 * random.uniform() - 1));
-  for (int i = 0; i < count * 3; ++i) points.colors.push_back(0.5f + kSh0 * random.uniform() / 255);
+  points.colors.assign(points.positions.size(), 127.0f / 255);
   return points;
 }
 

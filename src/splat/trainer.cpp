@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -85,6 +86,22 @@ void Trainer::begin_stage(Stage stage) {
 }
 
 void Trainer::step() {
+  const auto too_many = [this] {
+    return Error(
+        fmt::format("there is not enough memory for {} Gaussians; set density.max_gaussians to a number that "
+                    "fits, or use smaller pictures",
+                    gaussians_.count()));
+  };
+  try {
+    iterate();
+  } catch (const OutOfMemory&) {
+    throw too_many();
+  } catch (const std::bad_alloc&) {
+    throw too_many();
+  }
+}
+
+void Trainer::iterate() {
   if (stage_ == Stage::coarse && iteration_ == options_.schedule.coarse_iterations) begin_stage(Stage::fine);
   ++iteration_;
   Gaussians& values = gaussians_.values;
@@ -102,13 +119,11 @@ void Trainer::step() {
   renderer_.deform_backward(gradients_);
 
   replaced_.fill(false);
-  if (options_.density.after_update) {
-    update_parameters();
-    control_density();
-  } else {
-    control_density();
-    update_parameters();
-  }
+  const bool keep = options_.schedule.skip_last_update && stage_ == Stage::fine &&
+                    iteration_ == options_.schedule.fine_iterations;
+  if (options_.density.after_update && !keep) update_parameters();
+  control_density();
+  if (!options_.density.after_update && !keep) update_parameters();
   update_mean();
 }
 
@@ -166,7 +181,8 @@ void Trainer::control_density() {
   const auto& rule = options_.density;
   const int64_t before = gaussians_.count();
   if (iteration_ < rule.until && iteration_ > rule.from) {
-    if (iteration_ % rule.interval == 0 && gaussians_.count() < rule.max_gaussians) {
+    if (iteration_ % rule.interval == 0 &&
+        (rule.max_gaussians == 0 || gaussians_.count() < rule.max_gaussians)) {
       const std::vector<float> gradients = gaussians_.mean_gradients();
       const float limit = rule.dense_scale * static_cast<float>(extent_);
       clone_gaussians(gaussians_, gradients, rule.gradient, limit);
@@ -188,7 +204,7 @@ void Trainer::control_density() {
   const bool periodic = rule.reset_interval > 0 && iteration_ % rule.reset_interval == 0;
   const bool at_start =
       rule.reset_at_start && options_.data.background == Background::white && iteration_ == rule.from;
-  if ((periodic || at_start) && iteration_ <= rule.reset_until) {
+  if ((periodic || at_start) && iteration_ < rule.reset_until) {
     reset_opacity(gaussians_, rule.reset_opacity);
     replaced_[5] = true;
   }
@@ -266,12 +282,21 @@ void Trainer::update_mean() {
   move(mean_field_.network, field_.network);
 }
 
+NamedMoments Trainer::color_moments() const {
+  const TrainedGaussians& g = gaussians_;
+  NamedMoments moments{{"sh_dc", {g.first_moments.sh_dc, g.second_moments.sh_dc, g.steps[1]}},
+                       {"sh_rest", {g.first_moments.sh_rest, g.second_moments.sh_rest, g.steps[2]}},
+                       {"grid", grid_moments_}};
+  if (options_.hexplane.train_box) moments["box"] = box_moments_;
+  return moments;
+}
+
 Trainer::LossValues Trainer::last_loss() const {
   const std::vector<double> values = loss_values_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
   loss.ssim = values[1];
-  loss.psnr = values[2] > 0 ? -10 * std::log10(values[2]) : 100;
+  loss.psnr = psnr_of(values[2]);
   loss.lpips = lpips_value_.to_host<double>()[0];
   return loss;
 }

@@ -8,6 +8,7 @@
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
 #include "splat/lpips.h"
+#include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
@@ -26,6 +27,7 @@ class Trainer {
           const PointCloud& start, double extent, Lpips* lpips = nullptr);
 
   bool finished() const;
+  // Throws Error when there is no memory for the Gaussians.
   void step();
 
   Stage stage() const { return stage_; }
@@ -49,26 +51,35 @@ class Trainer {
   const Gaussians& model_gaussians() const { return averaged_ > 0 ? mean_gaussians_ : gaussians_.values; }
   const DeformationField& model_field() const { return averaged_ > 0 ? mean_field_ : field_; }
 
+  // What Stage III may go on with (fine stage); the tensors are the trainer's own, not copies.
+  NamedMoments color_moments() const;
+
   // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
-  // it.
+  // it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite; the file of before then
+  // stays.
   void save_state(const std::filesystem::path& path, const std::string& extra) const;
-  // Returns `extra`. Throws Error when the file does not belong to these options.
+  // Returns `extra`. Throws Error, and changes nothing, when the file is damaged or does not belong to these
+  // options.
   std::string load_state(const std::filesystem::path& path);
 
  private:
   void check_lpips() const;
   void begin_stage(Stage stage);
+  void iterate();
   void accumulate_view(const TrainingView& view, int divisor);
   void control_density();
   void update_parameters();
   void update_mean();
 
-  struct Moments {
-    Tensor first, second;
-    int64_t steps = 0;
-  };
   Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, float rate) const;
-  std::vector<std::pair<std::string, Tensor*>> state_tensors();
+  // One tensor of what a state holds. Its shape is that of `like`, but for the number of Gaussians.
+  struct StatePart {
+    std::string name;
+    Tensor* tensor;
+    const Tensor* like;
+    bool per_gaussian, parameter;
+  };
+  std::vector<StatePart> state_parts(Stage stage, bool averaged);
 
   Backend& backend_;
   const ReconstructOptions options_;

@@ -2,63 +2,106 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
 
-#include "core/error.h"
-#include "io/safetensors.h"
 #include "splat/trainer.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
 
 using nlohmann::json;
 
-void add_gaussians(std::vector<std::pair<std::string, Tensor*>>& list, const std::string& prefix,
-                   Gaussians& g) {
-  const auto tensors = g.tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) list.emplace_back(prefix + Gaussians::kNames[i], tensors[i]);
+constexpr const char* kFormat = "eg4d-training-state-1";
+
+// The counters of a state, not yet believed.
+struct Counters {
+  Stage stage = Stage::coarse;
+  int64_t iteration = 0, averaged = 0;
+  std::array<int64_t, 6> steps{};
+  int64_t grid_steps = 0, box_steps = 0, network_steps = 0;
+  int active_sh_degree = 0;
+};
+
+Counters read_counters(const TrainingStateFile& file, const ReconstructOptions& options) {
+  Counters counters;
+  try {
+    const json stored = json::parse(file.metadata("counters"));
+    const std::string stage = stored.at("stage");
+    if (stage != name_of(Stage::coarse) && stage != name_of(Stage::fine))
+      throw file.damaged(fmt::format("there is no stage '{}'", stage));
+    counters.stage = stage == name_of(Stage::fine) ? Stage::fine : Stage::coarse;
+    counters.iteration = stored.at("iteration");
+    counters.averaged = stored.at("averaged");
+    counters.steps = stored.at("steps");
+    counters.grid_steps = stored.at("grid_steps");
+    counters.box_steps = stored.at("box_steps");
+    counters.network_steps = stored.at("network_steps");
+    counters.active_sh_degree = stored.at("active_sh_degree");
+  } catch (const json::exception&) {
+    throw file.damaged("its counters cannot be read");
+  }
+  const int64_t iterations =
+      counters.stage == Stage::fine ? options.schedule.fine_iterations : options.schedule.coarse_iterations;
+  const auto is_count = [&](int64_t value) { return value >= 0 && value <= iterations; };
+  bool sound = is_count(counters.iteration) && is_count(counters.averaged) && is_count(counters.grid_steps) &&
+               is_count(counters.box_steps) && is_count(counters.network_steps) &&
+               counters.active_sh_degree >= 0 && counters.active_sh_degree <= options.gaussian.sh_degree;
+  for (const int64_t steps : counters.steps) sound = sound && is_count(steps);
+  if (!sound) throw file.damaged("its counters are out of range");
+  return counters;
 }
 
 }  // namespace
 
-std::vector<std::pair<std::string, Tensor*>> Trainer::state_tensors() {
-  std::vector<std::pair<std::string, Tensor*>> list;
-  add_gaussians(list, "gaussians.", gaussians_.values);
-  add_gaussians(list, "gaussians.first_moment.", gaussians_.first_moments);
-  add_gaussians(list, "gaussians.second_moment.", gaussians_.second_moments);
-  list.emplace_back("statistics.gradient_sum", &gaussians_.gradient_sum);
-  list.emplace_back("statistics.views", &gaussians_.views);
-  list.emplace_back("statistics.max_radii", &gaussians_.max_radii);
-  list.emplace_back("field.grid", &field_.grid);
-  list.emplace_back("field.box", &field_.box);
-  list.emplace_back("field.network", &field_.network);
-  if (stage_ == Stage::fine) {
-    const std::pair<const char*, Moments*> moments[] = {
-        {"grid", &grid_moments_}, {"box", &box_moments_}, {"network", &network_moments_}};
-    for (const auto& [name, pair] : moments) {
-      list.emplace_back(fmt::format("field.{}.first_moment", name), &pair->first);
-      list.emplace_back(fmt::format("field.{}.second_moment", name), &pair->second);
+std::vector<Trainer::StatePart> Trainer::state_parts(Stage stage, bool averaged) {
+  std::vector<StatePart> parts;
+  const auto add_gaussians = [&](const std::string& prefix, Gaussians& g, bool parameters) {
+    const auto tensors = g.tensors(), like = gaussians_.values.tensors();
+    for (size_t i = 0; i < tensors.size(); ++i)
+      parts.push_back({prefix + Gaussians::kNames[i], tensors[i], like[i], true, parameters});
+  };
+  const auto add_field = [&](const std::string& name, Tensor& tensor, const Tensor& like, bool parameter) {
+    parts.push_back({name, &tensor, &like, false, parameter});
+  };
+  add_gaussians("gaussians.", gaussians_.values, true);
+  add_gaussians("gaussians.first_moment.", gaussians_.first_moments, false);
+  add_gaussians("gaussians.second_moment.", gaussians_.second_moments, false);
+  const std::pair<const char*, Tensor*> statistics[] = {{"gradient_sum", &gaussians_.gradient_sum},
+                                                        {"views", &gaussians_.views},
+                                                        {"max_radii", &gaussians_.max_radii}};
+  for (const auto& [name, tensor] : statistics)
+    parts.push_back({fmt::format("statistics.{}", name), tensor, tensor, true, false});
+  add_field("field.grid", field_.grid, field_.grid, true);
+  add_field("field.box", field_.box, field_.box, true);
+  add_field("field.network", field_.network, field_.network, true);
+  if (stage == Stage::fine) {
+    const std::tuple<const char*, Moments*, const Tensor*> moments[] = {
+        {"grid", &grid_moments_, &field_.grid},
+        {"box", &box_moments_, &field_.box},
+        {"network", &network_moments_, &field_.network}};
+    for (const auto& [name, pair, like] : moments) {
+      add_field(fmt::format("field.{}.first_moment", name), pair->first, *like, false);
+      add_field(fmt::format("field.{}.second_moment", name), pair->second, *like, false);
     }
   }
-  if (averaged_ > 0) {
-    add_gaussians(list, "mean.", mean_gaussians_);
-    list.emplace_back("mean.grid", &mean_field_.grid);
-    list.emplace_back("mean.box", &mean_field_.box);
-    list.emplace_back("mean.network", &mean_field_.network);
+  if (averaged) {
+    add_gaussians("mean.", mean_gaussians_, true);
+    add_field("mean.grid", mean_field_.grid, field_.grid, true);
+    add_field("mean.box", mean_field_.box, field_.box, true);
+    add_field("mean.network", mean_field_.network, field_.network, true);
   }
-  return list;
+  return parts;
 }
 
 void Trainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+  std::vector<StateTensor> tensors;
   // The tensors are only read; the list is shared with load_state.
-  const auto list = const_cast<Trainer*>(this)->state_tensors();
-  std::vector<std::vector<float>> host;
-  host.reserve(list.size());
-  std::vector<SafetensorsTensor> tensors;
-  for (const auto& [name, tensor] : list) {
-    host.push_back(tensor->to_host());
-    tensors.push_back({name, DType::f32, tensor->shape(), host.back().data()});
-  }
+  for (const StatePart& part : const_cast<Trainer*>(this)->state_parts(stage_, averaged_ > 0))
+    tensors.push_back({part.name, part.tensor, part.parameter});
   const json counters = {{"stage", name_of(stage_)},
                          {"iteration", iteration_},
                          {"steps", gaussians_.steps},
@@ -67,55 +110,38 @@ void Trainer::save_state(const std::filesystem::path& path, const std::string& e
                          {"network_steps", network_moments_.steps},
                          {"active_sh_degree", gaussians_.values.active_sh_degree},
                          {"averaged", averaged_}};
-  write_safetensors(path, tensors,
-                    {{"format", "eg4d-training-state-1"}, {"counters", counters.dump()}, {"extra", extra}});
+  write_training_state(path, kFormat, tensors, {{"counters", counters.dump()}, {"extra", extra}});
 }
 
 std::string Trainer::load_state(const std::filesystem::path& path) {
-  const SafetensorsFile file(path);
-  const auto& metadata = file.metadata();
-  const auto format = metadata.find("format");
-  if (format == metadata.end() || format->second != "eg4d-training-state-1" || !metadata.count("counters"))
-    throw Error(fmt::format("'{}' is not a training checkpoint of this program's version", path.string()));
-  const json counters = json::parse(metadata.at("counters"), nullptr, false);
-  const auto damaged = [&] {
-    return Error(fmt::format("the training checkpoint '{}' is damaged", path.string()));
-  };
-  try {
-    begin_stage(counters.at("stage") == "fine" ? Stage::fine : Stage::coarse);
-    iteration_ = counters.at("iteration");
-    gaussians_.steps = counters.at("steps");
-    grid_moments_.steps = counters.at("grid_steps");
-    box_moments_.steps = counters.at("box_steps");
-    network_moments_.steps = counters.at("network_steps");
-    averaged_ = counters.at("averaged");
-    const auto& positions = file.at("gaussians.positions").shape;
-    if (positions.size() != 2) throw damaged();
-    const int64_t count = positions[0];
-    gaussians_ = [&] {
-      TrainedGaussians resized(Gaussians::empty(backend_, count));
-      resized.steps = gaussians_.steps;
-      return resized;
-    }();
-    gaussians_.values.active_sh_degree = counters.at("active_sh_degree");
-    if (averaged_ > 0) {
-      mean_gaussians_ = Gaussians::empty(backend_, count);
-      mean_gaussians_.active_sh_degree = gaussians_.values.active_sh_degree;
-      mean_field_ = field_.clone();
-    }
-  } catch (const json::exception&) {
-    throw damaged();
+  const TrainingStateFile file(path, kFormat);
+  const Counters counters = read_counters(file, options_);
+  const Shape& positions = file.shape("gaussians.positions");
+  if (positions.empty() || positions[0] < 1) throw file.damaged("it has no Gaussians");
+  const int64_t count = positions[0];
+  for (const StatePart& part : state_parts(counters.stage, counters.averaged > 0)) {
+    Shape shape = part.like->shape();
+    if (part.per_gaussian) shape[0] = count;
+    file.check(part.name, shape, part.parameter);
   }
-  for (auto& [name, tensor] : state_tensors()) {
-    const auto& entry = file.at(name);
-    if (entry.dtype != DType::f32 || entry.shape != tensor->shape())
-      throw Error(
-          fmt::format("the training checkpoint '{}' was made with other settings: '{}' has shape {}, not {}",
-                      path.string(), name, to_string(entry.shape), to_string(tensor->shape())));
-    tensor->copy_from_host(entry.data, entry.bytes);
+
+  // Everything fits: only now anything changes.
+  gaussians_ = TrainedGaussians(Gaussians::empty(backend_, count));
+  begin_stage(counters.stage);
+  iteration_ = counters.iteration;
+  gaussians_.steps = counters.steps;
+  gaussians_.values.active_sh_degree = counters.active_sh_degree;
+  grid_moments_.steps = counters.grid_steps;
+  box_moments_.steps = counters.box_steps;
+  network_moments_.steps = counters.network_steps;
+  averaged_ = counters.averaged;
+  if (averaged_ > 0) {
+    mean_gaussians_ = Gaussians::empty(backend_, count);
+    mean_gaussians_.active_sh_degree = counters.active_sh_degree;
+    mean_field_ = field_.clone();
   }
-  gradients_ = Gradients::zeros_like(gaussians_.values, stage_ == Stage::fine ? &field_ : nullptr);
-  return metadata.count("extra") ? metadata.at("extra") : std::string();
+  for (const StatePart& part : state_parts(stage_, averaged_ > 0)) file.copy_to(part.name, *part.tensor);
+  return file.metadata("extra");
 }
 
 }  // namespace eg4d

@@ -48,7 +48,7 @@ TEST_F(BadInput, AFileWhereAFolderShouldBeAndTheOtherWayRound) {
   write_text(file, "text");
   expect_failure({"reconstruct", file, "-o", run_}, "file");
   expect_failure({"info", file}, "nothing that eg4d knows");
-  expect_failure({"render", file, "-o", folder_ / "a.mp4"}, "file");
+  expect_failure({"render", file, "-o", folder_ / "a.mp4"}, "'" + file + "' is no model: give a run folder");
   const std::string video = folder_ / "a.mp4", ply = folder_ / "a.ply";
   std::filesystem::create_directory(video);
   std::filesystem::create_directory(ply);
@@ -74,6 +74,10 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"render", "."}, "Add -o");
   expect_usage({"export", "."}, "Add -o");
   expect_usage({"render", ".", "-o", "a.gif"}, "ends in .mp4");
+  expect_usage({"render", ".", "-o", "-"}, "'-' is no file and no folder");
+  expect_usage({"export", ".", "-o", "/dev/null"}, "'/dev/null' is no file and no folder");
+  expect_usage({"reconstruct", ".", "-o", "-"}, "'-' is no file and no folder");
+  expect_usage({"export", ".", "-o", "folder", "--format", "python", "--up", "y"}, "--up is for PLY files");
   expect_usage({"export", ".", "-o", "a.xyz"}, "ends in .ply");
   expect_usage({"render", ".", "-o", "a.mp4", "--truth"}, "--truth needs --split");
   expect_usage({"render", ".", "-o", "a.mp4", "--split", "test", "--frames", "3"},

@@ -61,7 +61,8 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
   run({"render", run_, "-o", folder_ / "beside", "--split", "test", "--truth"});
   run({"export", run_, "-o", folder_ / "object.ply", "--time", "1"});
 
-  const ProgramResult table = run({"evaluate", run_, "--json", folder_ / "test.json", "--views"});
+  const ProgramResult table =
+      run({"evaluate", run_, "--json", folder_ / "test.json", "--views", "--which", "last"});
   EXPECT_TRUE(contains(table.output, "mean of 3 (test)")) << table.output;
   const auto figures = nlohmann::json::parse(read_text(folder_ / "test.json"));
   EXPECT_EQ(figures["iterations"], 50);
@@ -70,7 +71,21 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
   EXPECT_NEAR(figures["psnr"].get<double>(), metrics["splits"]["test"]["psnr"].get<double>(), 1e-9);
   EXPECT_NEAR(figures["ssim"].get<double>(), metrics["splits"]["test"]["ssim"].get<double>(), 1e-9);
 
+  // Without --which it is the best one, in every command.
+  const ProgramResult best = run({"evaluate", run_, "--json", folder_ / "best.json"});
+  EXPECT_TRUE(contains(best.output, "best.safetensors")) << best.output;
+  EXPECT_NEAR(nlohmann::json::parse(read_text(folder_ / "best.json"))["psnr"].get<double>(),
+              metrics["best"]["psnr"].get<double>(), 1e-9);
+  run({"render", run_, "-o", folder_ / "own.mp4", "--frames", "2", "--color-time", "own"});
+  run({"export", run_, "-o", folder_ / "half.ply", "--color-time", "0.5", "--which", "best"});
+  EXPECT_EQ(run_program({"evaluate", run_, "--color-time", "2"}).exit_code, 2);
+  EXPECT_EQ(
+      run_program({"export", run_, "-o", folder_ / "python", "--format", "python", "--color-time", "own"})
+          .exit_code,
+      2);
+
   const auto info = nlohmann::json::parse(run({"info", run_, "--json"}).output);
+  EXPECT_EQ(info["model"], "coarse/best.safetensors");
   EXPECT_EQ(info["coarse"]["iterations"], 50);
   EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.ply", "--json"}).output)["vertices"],
             info["coarse"]["gaussians"]);
@@ -100,9 +115,13 @@ TEST_F(WholeProgram, CtrlCStopsWithACheckpointAndTheSameCommandContinues) {
 
 // kill -9 at any moment, continued with another number of threads.
 TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
-  const std::vector<std::string> settings = {"--checkpoint.interval", "7"};
+  const std::vector<std::string> settings = {"--checkpoint.interval", "7", "--schedule.evaluate-interval",
+                                             "25"};
+  const auto models = [&] {
+    return read_text(run_ + "/coarse/model.safetensors") + read_text(run_ + "/coarse/best.safetensors");
+  };
   run(reconstruct(400, settings));
-  const std::string whole = read_text(run_ + "/coarse/model.safetensors");
+  const std::string whole = models();
   std::filesystem::remove_all(run_);
 
   int kills = 0, threads = 1;
@@ -119,7 +138,23 @@ TEST_F(WholeProgram, KilledRunsContinueToTheSameBits) {
     ++kills;
   }
   EXPECT_GT(kills, 0);
-  EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
+  EXPECT_EQ(models(), whole);
+}
+
+TEST_F(WholeProgram, TwoProcessesDoNotTrainInOneFolder) {
+  const auto arguments = reconstruct(1000000, {"--checkpoint.interval", "10"});
+  RunningProgram first(arguments);
+  while (!std::filesystem::exists(run_ + "/coarse/checkpoint.safetensors"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const ProgramResult second = run_program(arguments);
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_TRUE(contains(second.errors, "coarse' is in use by another process (pid")) << second.errors;
+  first.signal(SIGKILL);
+  first.wait();
+  EXPECT_TRUE(std::filesystem::exists(run_ + "/coarse/.lock"));
+  RunningProgram third(arguments);
+  while (!contains(third.errors_so_far(), "continuing from iteration"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
 }
 
 // Signals at any moment, each sent twice as `timeout` does it. The network is wide enough for the generated

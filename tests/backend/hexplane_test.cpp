@@ -182,6 +182,7 @@ TEST(HexPlane, NoPointsAndNothingWanted) {
 TEST(HexPlane, NotANumberDoesNotCrash) {
   for_each_instruction_set([] {
     HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 2), 40, 9);
+    const Result sound = run_kernels(input, std::vector<double>(40 * 8, 1.0));
     const double nan = std::numeric_limits<double>::quiet_NaN(),
                  infinity = std::numeric_limits<double>::infinity();
     input.points[0] = nan;
@@ -192,10 +193,22 @@ TEST(HexPlane, NotANumberDoesNotCrash) {
     input.times[6] = infinity;
     std::vector<double> d_features(40 * 8, 1.0);
     d_features[9 * 8] = nan;
-    run_kernels(input, d_features);
+    // Points 0 to 3 and those at the times 5 and 6 are wrong, point 9 has a wrong gradient; the others do not
+    // notice.
+    const Result wrong = run_kernels(input, d_features);
+    ASSERT_EQ(wrong.features.size(), sound.features.size());
+    for (size_t point = 7; point < 40; ++point) {
+      for (size_t i = 8 * point; i < 8 * (point + 1); ++i)
+        EXPECT_EQ(wrong.features[i], sound.features[i]) << point;
+      if (point == 9) continue;
+      for (size_t i = 3 * point; i < 3 * (point + 1); ++i)
+        EXPECT_EQ(wrong.gradients.points[i], sound.gradients.points[i]) << point;
+    }
     input.grid[7] = nan;
-    input.box[0] = input.box[3];
-    run_kernels(input, d_features);
+    input.box[0] = input.box[3];  // an axis without extent: every coordinate on it is infinite or NaN
+    const Result flat = run_kernels(input, d_features);
+    EXPECT_EQ(flat.features.size(), sound.features.size());
+    EXPECT_EQ(flat.gradients.grid.size(), sound.gradients.grid.size());
   });
 }
 

@@ -39,6 +39,17 @@ std::vector<float> picture(int width, int height, uint64_t seed) {
   return uniform_values(random, int64_t{3} * width * height, 0.0f, 1.0f);
 }
 
+TEST(ClampUnit, BackwardLetsGradientsThroughInsideAlone) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const Tensor values = upload(*backend, std::vector<float>{-0.1f, 0, 0.5f, 1, 1.0001f, nan});
+  const Tensor gradients = upload(*backend, std::vector<float>{1, 2, 3, 4, 5, 6});
+  backend->run(ClampUnitBackward{values.data(), gradients.data(), values.count()});
+  EXPECT_EQ(gradients.to_host(), (std::vector<float>{0, 2, 3, 4, 0, 0}));
+  backend->run(ClampUnit{values.data(), values.count()});
+  EXPECT_EQ(values.to_host(), (std::vector<float>{0, 0, 0.5f, 1, 1, 0}));
+}
+
 TEST(SsimReference, GradientIsTheDerivative) {
   std::vector<double> a = converted<double>(picture(7, 5, 1));
   const std::vector<double> b = converted<double>(picture(7, 5, 2));

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
+#include "support/expect_error.h"
 
 namespace eg4d {
 namespace {
@@ -190,6 +193,20 @@ TEST_F(ConfigTest, MistakesInTheDeclarationsAreFoundAtOnce) {
   int another = 3;
   EXPECT_THROW(schema.add("seed", another, {}, "twice"), std::logic_error);
   EXPECT_THROW(schema.add("another", another, {.min = 4}, "outside its own range"), std::logic_error);
+}
+
+TEST(Config, ATomlTextOfAnySettingsAsJson) {
+  EXPECT_EQ(
+      nlohmann::json::parse(settings_as_json("seed = 1\n[a]\nlist = [1, 2]\n[a.b]\nname = \"x\"\n", "here")),
+      nlohmann::json::parse(R"({"seed": 1, "a": {"list": [1, 2], "b": {"name": "x"}}})"));
+  EXPECT_ERROR(settings_as_json("= 3", "here"), "here line 1");
+}
+
+TEST(Config, SettingsThatAreNotUtf8BecomeJson) {
+  std::string name = "non\xff";
+  ConfigSchema schema;
+  schema.add("name", name, "");
+  EXPECT_EQ(nlohmann::json::parse(schema.to_json())["name"], "non\xef\xbf\xbd");
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "pipeline/model_catalog.h"
 #include "support/expect_error.h"
 #include "support/sdxl_manifest.h"
@@ -45,16 +47,36 @@ TEST(ControlNetCheckpoint, PublishedFolderAndFileFit) {
 
 // Fewer transformer blocks, or none, as in the published small ones.
 TEST(ControlNetCheckpoint, SmallerOnesFit) {
-  Manifest middle = sdxl_control_net(), small = sdxl_control_net();
-  std::erase_if(middle, [](const auto& item) {
-    const size_t at = item.first.find(".transformer_blocks.");
-    return at != std::string::npos && item.first[at + 20] != '0';
+  const auto without = [](Manifest manifest, const std::function<bool(const std::string&)>& matches) {
+    std::erase_if(manifest, [&](const auto& item) { return matches(item.first); });
+    return manifest;
+  };
+  const Manifest full = sdxl_control_net();
+  EXPECT_NO_THROW(open_sparse(without(full, [](const std::string& name) {
+    const size_t at = name.find(".transformer_blocks.");
+    return at != std::string::npos && name[at + 20] != '0';
+  })));
+  const Manifest plain = without(full, [](const std::string& name) {
+    return name.find("down_blocks") == 0 && name.find(".attentions.") != std::string::npos;
   });
-  EXPECT_NO_THROW(open_sparse(middle));
-  std::erase_if(small, [](const auto& item) { return item.first.find(".attentions.") != std::string::npos; });
-  EXPECT_NO_THROW(open_sparse(small));
-  std::erase_if(small, [](const auto& item) { return item.first.starts_with("mid_block.resnets.1."); });
-  EXPECT_NO_THROW(open_sparse(small));
+  EXPECT_NO_THROW(open_sparse(plain));
+  // The middle's transformer without blocks: a norm and two linear layers.
+  const Manifest hollow = without(
+      plain, [](const std::string& name) { return name.find(".transformer_blocks.") != std::string::npos; });
+  EXPECT_EQ(hollow.count("mid_block.attentions.0.proj_in.weight"), 1u);
+  EXPECT_NO_THROW(open_sparse(hollow));
+  const Manifest bare =
+      without(hollow, [](const std::string& name) { return name.starts_with("mid_block.attentions."); });
+  EXPECT_NO_THROW(open_sparse(bare));
+  EXPECT_NO_THROW(open_sparse(
+      without(bare, [](const std::string& name) { return name.starts_with("mid_block.resnets.1."); })));
+  // Transformers of the input blocks alone tell the text's channels, too.
+  EXPECT_NO_THROW(open_sparse(
+      without(full, [](const std::string& name) { return name.starts_with("mid_block.attentions."); })));
+  // Half a middle is none of these.
+  const std::string error = error_for(without(
+      hollow, [](const std::string& name) { return name == "mid_block.attentions.0.proj_out.weight"; }));
+  EXPECT_TRUE(contains(error, "proj_out.weight' is missing")) << error;
 }
 
 TEST(ControlNetCheckpoint, MissingMisshapenAndSurplusTensorsAreNamed) {

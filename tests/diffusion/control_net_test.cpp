@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "diffusion/control_checkpoint.h"
 #include "diffusion/image_unet_frame.h"
 #include "support/expect_error.h"
@@ -78,6 +81,35 @@ TEST_F(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
   control_ = ControlNetCheckpoint(folder.path()).network(*backend_);
   const UNetResiduals zeros = residuals(1, pictures("hint"));
   EXPECT_TRUE(same_bits(predict(&zeros).to_host(), plain));
+}
+
+// As in the published small ones: transformers without blocks, which are a norm and two linear layers.
+TEST_F(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
+  const WeightMap weights = WeightMap(kData / "diffusion_pytorch_model.safetensors");
+  TemporaryFolder folder;
+  std::vector<SafetensorsTensor> tensors;
+  std::vector<std::vector<float>> values;
+  values.reserve(weights.items().size());
+  for (const auto& [name, item] : weights.items()) {
+    if (name.find(".transformer_blocks.") != std::string::npos) continue;
+    values.push_back(weights.floats(name));
+    tensors.push_back({name, DType::f32, item.shape, values.back().data()});
+  }
+  ASSERT_LT(tensors.size(), weights.items().size());
+  std::filesystem::copy(kData / "config.json", folder / "config.json");
+  write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors);
+  control_ = ControlNetCheckpoint(folder.path()).network(*backend_);
+  const Tensor context = stored("context");
+  const auto middle = [&](const Tensor& text) {
+    return control_
+        ->forward(pictures("x"), io_.floats("steps"), *control_->condition(text, stored("vector")),
+                  control_->embed_hint(pictures("hint")), 1)
+        .values.middle.to_host();
+  };
+  const std::vector<float> computed = middle(context);
+  EXPECT_TRUE(
+      std::all_of(computed.begin(), computed.end(), [](float value) { return std::isfinite(value); }));
+  EXPECT_TRUE(same_bits(middle(Tensor::zeros(*backend_, context.shape())), computed));
 }
 
 TEST_F(ControlNetTest, OneHintServesAllPictures) {

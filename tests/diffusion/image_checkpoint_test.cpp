@@ -224,7 +224,8 @@ TEST(ImageConfig, NonsenseIsNamed) {
     fs::remove(folder / file);
   };
   expect("vae/config.json", "{\"scaling_factor\": -1}", "not a positive number");
-  expect("vae/config.json", "[", "is no JSON object");
+  expect("vae/config.json", "[]", "is no JSON object");
+  expect("vae/config.json", "[", "is not valid JSON");
   expect("unet/config.json", "{\"attention_head_dim\": [5, \"x\"]}", "not a positive whole number");
   expect("text_encoder/config.json", "{\"hidden_act\": \"relu\"}", "\"relu\" is not built here");
   expect("scheduler/scheduler_config.json", "{\"prediction_type\": \"v_prediction\"}", "v_prediction");

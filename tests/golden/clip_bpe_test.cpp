@@ -15,7 +15,7 @@ std::vector<int32_t> row_of(const ClipTokenizer& tokenizer, const std::string& p
 }
 
 TEST(ClipBpe, Identifiers) {
-  if (!golden_has("clip_bpe/fixture.json")) GTEST_SKIP() << "no clip_bpe fixture";
+  if (!golden_has_fixture("clip_bpe/fixture.json")) GTEST_SKIP() << "no clip_bpe fixture";
   const nlohmann::json fixture = golden_json("clip_bpe/fixture.json");
   const ClipTokenizer& tokenizer = ClipTokenizer::built_in();
   size_t compared = 0;
@@ -24,6 +24,7 @@ TEST(ClipBpe, Identifiers) {
     const auto expect = [&](const char* name, const std::vector<int32_t>& ids) {
       if (!row.contains(name) || row[name].is_null()) return;
       ++compared;
+      count_golden_comparison();
       EXPECT_EQ(ids, row[name].get<std::vector<int32_t>>()) << name << " of \"" << prompt << '"';
     };
     const ClipFlavour ours = ClipFlavour::open_clip, theirs = ClipFlavour::hugging_face;

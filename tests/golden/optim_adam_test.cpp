@@ -10,16 +10,17 @@ namespace eg4d::test {
 namespace {
 
 TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
-  if (!golden_has("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
+  if (!golden_has_fixture("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
   const SafetensorsFile io(golden_folder() / "optim/adam.safetensors");
   const nlohmann::json config = golden_json("optim/config.json").at("adam");
   const auto backend = make_cpu_backend({.guard_memory = true});
+  int steps = 0;
   for (const auto& [key, entry] : io.entries()) {
     if (!key.ends_with(".init")) continue;
     const std::string name = key.substr(0, key.size() - 5);
     const Tensor parameter = Tensor::from_host(*backend, entry.shape, io.floats(key));
     const Tensor first = Tensor::zeros(*backend, entry.shape), second = Tensor::zeros(*backend, entry.shape);
-    for (int step = 0; io.contains(name + ".grad" + std::to_string(step)); ++step) {
+    for (int step = 0; io.contains(name + ".grad" + std::to_string(step)); ++step, ++steps) {
       const std::string number = std::to_string(step);
       const Tensor gradient = Tensor::from_host(*backend, entry.shape, io.floats(name + ".grad" + number));
       Adam adam;
@@ -47,6 +48,7 @@ TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
     for (size_t i = 0; i < ours.size(); ++i)  // denormals included
       EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i] + 1e-44) << name << "[" << i << "]";
   }
+  EXPECT_GT(steps, 0);
 }
 
 }  // namespace

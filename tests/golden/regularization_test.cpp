@@ -55,6 +55,7 @@ class Regularization : public testing::TestWithParam<std::string> {
   // `part`: prefix of the fixture's tensors; planes without a stored gradient must have none.
   void compare(const std::string& part, const Weights& weights) {
     if (!io_->contains(part + ".value")) return;
+    ++compared_;
     const ReferenceNetwork network(*backend_, weights_);
     const Tensor values = Tensor::zeros(*backend_, {3}, DType::f64);
     HexPlaneRegularization r = regularization(network, weights);
@@ -86,17 +87,20 @@ class Regularization : public testing::TestWithParam<std::string> {
   std::unique_ptr<SafetensorsFile> io_;
   nlohmann::json config_;
   NamedTensors weights_;
+  int compared_ = 0;
 };
 
 TEST_P(Regularization, EachTermMatchesTheReference) {
   compare("plane", {.plane = 1});
   compare("time", {.time = 1});
   compare("l1", {.l1 = 1});
+  EXPECT_GT(compared_, 0);
 }
 
 TEST_P(Regularization, TheTrainingCallMatchesTheReference) {
   for (const auto& [key, weights] : config_.items())
     if (key.starts_with("weights_")) compare("train_call_" + key.substr(8), effective(weights));
+  if (compared_ == 0) GTEST_SKIP() << "the fixture has no training call for this set";
 }
 
 // One fused step = regularisers' gradient added to the given one, then Adam.

@@ -13,7 +13,7 @@ namespace eg4d {
 namespace {
 
 using test::golden_folder;
-using test::golden_has;
+using test::golden_has_fixture;
 using test::relative_error;
 
 const char* kDefaults = "svd_sampling/real_defaults.safetensors";
@@ -22,12 +22,15 @@ const char* kDefaults = "svd_sampling/real_defaults.safetensors";
 template <class Body>
 void for_each_match(const SafetensorsFile& file, const std::string& pattern, Body body) {
   const std::regex expression(pattern);
+  int matches = 0;
   for (const auto& [name, entry] : file.entries()) {
     std::smatch match;
     if (!std::regex_match(name, match, expression)) continue;
     SCOPED_TRACE(name);
     body(match, file.floats(name));
+    ++matches;
   }
+  EXPECT_GT(matches, 0) << "no tensor is called " << pattern;
 }
 
 void expect_close(const std::vector<float>& ours, const std::vector<float>& reference,
@@ -36,7 +39,7 @@ void expect_close(const std::vector<float>& ours, const std::vector<float>& refe
 }
 
 TEST(SvdSamplingTables, SigmasAndNoiseLevels) {
-  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
   const SafetensorsFile file(golden_folder() / kDefaults);
   for_each_match(file, R"(sigmas(?:_gpu)?\.n(\d+))",
                  [](const std::smatch& match, const std::vector<float>& values) {
@@ -54,7 +57,7 @@ TEST(SvdSamplingTables, SigmasAndNoiseLevels) {
 }
 
 TEST(SvdSamplingTables, GuidanceScales) {
-  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
   const SafetensorsFile file(golden_folder() / kDefaults);
   for_each_match(
       file, R"(guider\.(sv3d|svd)\w*_T(\d+)_min([\d.]+)_max([\d.]+))",
@@ -66,7 +69,7 @@ TEST(SvdSamplingTables, GuidanceScales) {
 }
 
 TEST(SvdSamplingTables, Embeddings) {
-  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
   const SafetensorsFile file(golden_folder() / kDefaults);
   if (file.contains("timestep_embedding.in")) {
     const auto in = file.floats("timestep_embedding.in");
@@ -94,9 +97,9 @@ TEST(SvdSamplingTables, Embeddings) {
 }
 
 TEST(SvdSamplingTables, Orbit) {
-  if (!golden_has(kDefaults)) GTEST_SKIP() << "no " << kDefaults;
+  if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
   const SafetensorsFile file(golden_folder() / kDefaults);
-  if (!file.contains("sv3d_p.azimuths_rad_f64")) GTEST_SKIP() << "no orbit in " << kDefaults;
+  if (!file.contains("sv3d_p.azimuths_rad_f64")) return test::golden_absent("orbit");
   const auto azimuths = file.floats("sv3d_p.azimuths_rad_f64");
   const auto polars = file.floats("sv3d_p.polars_rad_f64");
   const auto orbit = sv3d_orbit(static_cast<int>(azimuths.size()), 0);
@@ -106,7 +109,7 @@ TEST(SvdSamplingTables, Orbit) {
 
 // A whole run with the small UNet: every step's latent, both halves and the guided prediction.
 TEST(SvdSampling, WholeRun) {
-  if (!golden_has("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
+  if (!golden_has_fixture("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
   const test::SamplingFixture fixture("svd_sampling");
   const auto backend = make_cpu_backend();
   const auto unet = fixture.network(*backend);

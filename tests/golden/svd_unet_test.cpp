@@ -15,7 +15,7 @@ constexpr double kTolerance = 1e-4;
 class SvdUNet : public testing::TestWithParam<bool> {};
 
 TEST_P(SvdUNet, OutputAndIntermediates) {
-  if (!golden_has("svd_unet")) GTEST_SKIP() << "no svd_unet fixture";
+  if (!golden_has_fixture("svd_unet/io.safetensors")) GTEST_SKIP() << "no svd_unet fixture";
   const nlohmann::json config = golden_json("svd_unet/config.json");
   const SafetensorsFile io(golden_folder() / "svd_unet/io.safetensors");
   auto backend = make_cpu_backend({.guard_memory = GetParam()});

@@ -4,7 +4,9 @@
 
 #include "core/interrupt.h"
 #include "core/sha256.h"
+#include "io/partial_file.h"
 #include "support/expect_error.h"
+#include "support/full_disk.h"
 #include "support/http_server.h"
 #include "support/temporary_folder.h"
 
@@ -181,6 +183,59 @@ TEST(Download, TellsRefusals) {
       [](const std::string&) { return http_response(302, "Location: file:///etc/passwd\r\n", ""); });
   EXPECT_ERROR(download(request_to(away, folder), progress), "cannot download");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "models"), {}), 0);
+}
+
+TEST(Download, OneProcessAtATime) {
+  const TemporaryFolder folder;
+  HttpServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
+  const auto request = request_to(server, folder);
+  Progress progress;
+  {
+    const PartialFile other(request.destination);
+    EXPECT_ERROR(download(request, progress), "is in use by another process (pid");
+  }
+  EXPECT_EQ(server.requests().size(), 0u);
+  EXPECT_NO_THROW(download(request, progress));
+}
+
+// After a power cut the end of a file may be zeros. Where no hash would tell, it is not believed.
+TEST(PartialFile, GoesOnFromWhatReachedTheDisk) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "file", part = folder / "file.part";
+  const auto leave = [&](const RemoteFile& remote) {
+    PartialFile partial(file);
+    partial.restart();
+    partial.describe(remote);
+    partial.append("0123456789", 10);
+  };
+  leave({"https://x/y", "v1", 5000, {}});
+  EXPECT_EQ(PartialFile(file).size(), 10);
+  test::write_text(part, std::string("0123456789") + std::string(4000, '\0'));
+  EXPECT_EQ(PartialFile(file).size(), 10);
+}
+
+TEST(PartialFile, WhatAHashWillTellIsKept) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "file", part = folder / "file.part";
+  {
+    PartialFile partial(file);
+    partial.describe({"https://x/y", "v1", 5000, std::string(64, '0')});
+    partial.append("0123456789", 10);
+  }
+  test::write_text(part, sample(3000));
+  EXPECT_EQ(PartialFile(file).size(), 3000);
+  // A part of a version that did not note what had reached the disk.
+  test::write_text(folder / "file.part.json", R"({"url": "https://x/y", "identity": "v1"})");
+  EXPECT_EQ(PartialFile(file).size(), 0);
+}
+
+TEST(PartialFile, CommittingSaysWhatIsWrong) {
+  const TemporaryFolder folder;
+  PartialFile partial(folder / "file");
+  partial.describe({"https://x/y", "v1", 5000, {}});
+  const test::FullDisk disk(100);
+  partial.append(sample(2000).data(), 2000);  // into the buffer
+  EXPECT_ERROR(partial.commit(), "file.part: File too large");
 }
 
 TEST(Download, KeepsThePartWhenInterrupted) {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <map>
+#include <span>
 
 #include "support/expect_error.h"
 #include "support/full_disk.h"
@@ -170,6 +172,29 @@ TEST(Safetensors, SparseFilesLargerThanMemory) {
   const SafetensorsFile file(folder / "a");
   EXPECT_EQ(file.at("big").shape, Shape{static_cast<int64_t>(elements)});
   EXPECT_EQ(file.floats("last"), std::vector<float>{0});
+}
+
+TEST(Safetensors, AChecksumNoticesEveryChangedByte) {
+  const TemporaryFolder folder;
+  const std::vector<float> a = {1, 2, 3, 4, 5};
+  const std::map<std::string, std::string> metadata = {{"text", R"("crc32c":"00000000")"}};
+  write_safetensors(folder / "a", {{"a", DType::f32, {5}, a.data()}}, metadata, Checksum::yes);
+  const std::string whole = test::read_text(folder / "a");
+  EXPECT_TRUE(SafetensorsFile(folder / "a").is_intact());
+  int unnoticed = 0;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    std::string changed = whole;
+    changed[i] = static_cast<char>(changed[i] ^ 0x10);
+    try {
+      if (SafetensorsFile(std::as_bytes(std::span<const char>(changed)), "changed").is_intact()) ++unnoticed;
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_LE(unnoticed, 10) << "but for those that are no checksum any more: the entry's name and punctuation";
+  const std::string longer = whole + "x";
+  EXPECT_FALSE(SafetensorsFile(std::as_bytes(std::span<const char>(longer)), "longer").is_intact());
+  write_safetensors(folder / "b", {{"a", DType::f32, {5}, a.data()}}, metadata);
+  EXPECT_TRUE(SafetensorsFile(folder / "b").is_intact());
 }
 
 }  // namespace

@@ -19,6 +19,12 @@ TEST(Crc32c, KnownAnswers) {
   EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62a8ab43u);
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
   EXPECT_EQ(crc32c(""), 0u);
+  // In pieces, at any alignment.
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += static_cast<char>(i * i);
+  for (size_t cut = 0; cut <= text.size(); ++cut)
+    EXPECT_EQ(crc32c(std::string_view(text).substr(cut), crc32c(std::string_view(text).substr(0, cut))),
+              crc32c(text));
 }
 
 // The first event that any TensorBoard file begins with, its time set to zero: length 24, then the fields.

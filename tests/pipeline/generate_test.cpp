@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "io/file_lock.h"
 #include "io/image.h"
 #include "support/expect_error.h"
 #include "support/run_program.h"
@@ -65,6 +66,19 @@ class Generate : public testing::Test {
 
 std::unique_ptr<TemporaryFolder> Generate::folder_;
 
+// Not after hours of the stages before.
+TEST_F(Generate, WhatALaterStageCannotDoIsSaidAtOnce) {
+  const auto refused = [&](const std::string& setting, const std::string& part) {
+    const ProgramResult result = run_program(command({photo()}, *folder_ / "refused", {"--set", setting}));
+    EXPECT_EQ(result.exit_code, 2) << result.errors;
+    EXPECT_TRUE(contains(result.errors, part)) << result.errors;
+    EXPECT_FALSE(fs::exists(*folder_ / "refused"));
+  };
+  refused("multiview.side=100", "multiview.side is 100: the networks take multiples of 64 pixels");
+  refused("animate.side=100", "animate.side is 100");
+  refused("refine.diffusion.steps=5", "leaves none of 5 denoising steps");
+}
+
 TEST_F(Generate, FromAPictureToTheReport) {
   const fs::path run = *folder_ / "run";
   const ProgramResult result = run_program(command({photo()}, run));
@@ -78,7 +92,8 @@ TEST_F(Generate, FromAPictureToTheReport) {
     EXPECT_TRUE(contains(report, part)) << part;
   EXPECT_FALSE(contains(report, "http")) << "opens offline";
   EXPECT_TRUE(contains(result.errors, "preset mini: as asked")) << result.errors;
-  EXPECT_FALSE(contains(result.errors, "warning")) << result.errors;
+  EXPECT_TRUE(contains(result.errors, "warning: '" + photo() + "' has a background")) << result.errors;
+  EXPECT_EQ(result.errors.find("warning"), result.errors.rfind("warning")) << result.errors;
 
   const std::string note = "without weights for matting";
   EXPECT_EQ(result.errors.find(note), result.errors.rfind(note)) << "said once";
@@ -90,6 +105,15 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const auto before = fs::last_write_time(run / "refined/model.safetensors");
   EXPECT_EQ(run_program(command({photo()}, run)).exit_code, 0);
   EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before);
+  // A picture that was deleted is made again, and fits what was made from it.
+  const std::string before_repair = outcome(run);
+  fs::remove(run / "multiviews/000001/00000003.png");
+  fs::remove(run / "video/frame_001.png");
+  const ProgramResult repaired = run_program(command({photo()}, run));
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.errors;
+  EXPECT_TRUE(contains(repaired.errors, "they are made again")) << repaired.errors;
+  EXPECT_TRUE(fs::exists(run / "multiviews/000001/00000003.png"));
+  EXPECT_EQ(outcome(run), before_repair);
   // Other settings are not mixed with these results.
   const ProgramResult other = run_program(command({photo()}, run, {"--animate.seed", "5"}));
   EXPECT_EQ(other.exit_code, 1);
@@ -97,6 +121,76 @@ TEST_F(Generate, FromAPictureToTheReport) {
   const ProgramResult refined = run_program(command({photo()}, run, {"--refine.iterations", "13"}));
   EXPECT_EQ(refined.exit_code, 1);
   EXPECT_TRUE(contains(refined.errors, "iterations is 13, it was 12")) << refined.errors;
+}
+
+// Hours may lie between the first stage and the one whose settings are found to be others.
+TEST_F(Generate, EverySettingIsCheckedBeforeAnythingIsMade) {
+  const fs::path run = *folder_ / "checked";
+  ASSERT_EQ(run_program(command({photo()}, run)).exit_code, 0);
+  const auto refuses = [&](const std::vector<std::string>& more, const std::string& part) {
+    const ProgramResult result = run_program(command({photo()}, run, more));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_TRUE(contains(result.errors, part)) << result.errors;
+    EXPECT_TRUE(contains(result.errors, "--overwrite")) << result.errors;
+    EXPECT_FALSE(fs::exists(run / "video")) << "something was made";
+  };
+  fs::remove_all(run / "video");
+  refuses({"--multiview.elevation", "10"}, "elevation is 10");
+  refuses({"--refine.iterations", "13"}, "iterations is 13");
+  refuses({"--reconstruct.loss.dssim", "0.2"}, "coarse");
+  fs::remove_all(run / "multiviews");
+  refuses({}, "a reconstruction of another dataset");
+  // A run of another command.
+  const fs::path foreign = *folder_ / "foreign";
+  fs::create_directories(foreign / "coarse");
+  fs::copy_file(run / "coarse/manifest.json", foreign / "coarse/manifest.json");
+  const ProgramResult result = run_program(command({photo()}, foreign));
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_TRUE(contains(result.errors, "'" + foreign.string() + "' holds a reconstruction")) << result.errors;
+  EXPECT_FALSE(fs::exists(foreign / "video"));
+}
+
+TEST_F(Generate, OverwriteMakesAnewWhatIsOfOtherSettingsAndKeepsTheRest) {
+  const fs::path run = *folder_ / "overwritten", fresh = *folder_ / "fresh";
+  ASSERT_EQ(run_program(command({photo()}, run)).exit_code, 0);
+  const auto video = fs::last_write_time(run / "video/frame_000.png");
+  const auto views = fs::last_write_time(run / "multiviews/transforms_train.json");
+  const auto coarse = fs::last_write_time(run / "coarse/model.safetensors");
+  const std::vector<std::string> other = {"--multiview.elevation", "10", "--overwrite"};
+  const ProgramResult result = run_program(command({photo()}, run, other));
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(fs::last_write_time(run / "video/frame_000.png"), video);
+  EXPECT_NE(fs::last_write_time(run / "multiviews/transforms_train.json"), views);
+  EXPECT_NE(fs::last_write_time(run / "coarse/model.safetensors"), coarse);
+  ASSERT_EQ(run_program(command({photo()}, fresh, {"--multiview.elevation", "10"})).exit_code, 0);
+  EXPECT_EQ(outcome(run), outcome(fresh));
+}
+
+TEST_F(Generate, OneSeedServesAllStagesThatHaveNoneOfTheirOwn) {
+  const fs::path run = *folder_ / "seeded";
+  ASSERT_EQ(run_program(command({photo()}, run, {"--seed", "5", "--refine.seed", "6"})).exit_code, 0);
+  const auto seed = [&](const char* stage) {
+    return nlohmann::json::parse(read_text(run / stage / "manifest.json"))["options"]["seed"];
+  };
+  EXPECT_EQ(seed("video"), 5);
+  EXPECT_EQ(seed("multiviews"), 5);
+  EXPECT_EQ(seed("refined"), 6);
+  const ProgramResult wrong = run_program(command({photo()}, run, {"--seed", "red"}));
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(contains(wrong.errors, "--seed: ")) << wrong.errors;
+}
+
+TEST_F(Generate, OneProcessAtATime) {
+  const fs::path run = *folder_ / "shared";
+  const std::vector<std::string> less = {"--set", "refinement=false"};
+  {
+    fs::create_directories(run);
+    const FileLock other(FileLock::of_folder(run), "the run");
+    const ProgramResult second = run_program(command({photo()}, run, less));
+    EXPECT_EQ(second.exit_code, 1);
+    EXPECT_TRUE(contains(second.errors, "shared' is in use by another process (pid")) << second.errors;
+  }
+  EXPECT_EQ(run_program(command({photo()}, run, less)).exit_code, 0);
 }
 
 TEST_F(Generate, SeveralPicturesShareTheWeights) {
@@ -161,7 +255,7 @@ TEST_F(Generate, SaysWhatIsWrong) {
   fails({"generate", *folder_ / "nowhere.png", "-o", out}, 1, "nowhere.png");
   fails(command({photo(), photo()}, out), 2, "would share the run folder");
   fails({"generate", photo(), "-o", out, "--preset", "paper", "--models-folder", *folder_ / "models"}, 1,
-        "svd_xt_1_1");
+        "\"eg4d models fetch svd_xt_1_1 sv3d_p sdxl_turbo\" gets them");
 }
 
 }  // namespace

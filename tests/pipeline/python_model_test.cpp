@@ -131,6 +131,27 @@ TEST_F(PythonModel, TheLatestIterationIsTaken) {
   EXPECT_TRUE(test::contains(info, "deformation.pth:")) << info;
 }
 
+TEST_F(PythonModel, TheBestIterationComesFirst) {
+  namespace fs = std::filesystem;
+  Model model = test::tiny_model(*backend_, 4, 3);
+  model.info.iterations = 14000;
+  write_python_model(model, folder_ / "model");
+  const fs::path clouds = folder_ / "model/point_cloud";
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model", {.which = WhichModel::best}),
+               "has no point_cloud/iteration_best");
+  fs::copy(clouds / "iteration_14000", clouds / "iteration_best", fs::copy_options::recursive);
+  EXPECT_EQ(model_place(folder_ / "model"), clouds / "iteration_best");
+  EXPECT_EQ(model_place(folder_ / "model", WhichModel::last), clouds / "iteration_14000");
+  EXPECT_ERROR(model_place(folder_ / "model", WhichModel::refined), "no place for a refined model");
+  // Alone it is a model, too.
+  fs::remove_all(clouds / "iteration_14000");
+  EXPECT_TRUE(open_model(*backend_, folder_ / "model").info.deforms);
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model", {.which = WhichModel::last}), "only iteration_best");
+  EXPECT_EQ(fine_iterations(open_model(*backend_, clouds / "iteration_best").info), 0);
+  write_torch_checkpoint(folder_ / "best_14000_27.5.pth", checkpoint(model, 14000));
+  EXPECT_EQ(fine_iterations(open_model(*backend_, folder_ / "best_14000_27.5.pth").info), 14000);
+}
+
 TEST_F(PythonModel, APlyAloneStandsStill) {
   const Model model = test::tiny_model(*backend_, 12, 3);
   write_gaussian_ply(folder_ / "object.ply", cloud_at(*backend_, model, 0.5f));

@@ -1,11 +1,15 @@
 #include "pipeline/reconstruct.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
+#include "core/config.h"
 #include "core/interrupt.h"
+#include "pipeline/open_model.h"
+#include "scene/dataset.h"
 #include "splat/model.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
@@ -70,7 +74,7 @@ TEST_F(Reconstruct, WritesAModelThatLoadsAndMetrics) {
   EXPECT_TRUE(reconstruct(*backend_, tiny_job(dataset_, folder_ / "run"), quiet_).already_done);
   ReconstructJob other = tiny_job(dataset_, folder_ / "run");
   other.options.seed = 7;
-  EXPECT_ERROR(reconstruct(*backend_, other, quiet_), "holds a run with other settings");
+  EXPECT_ERROR(reconstruct(*backend_, other, quiet_), "other settings (seed is 7, it was 0)");
   other.overwrite = true;
   EXPECT_FALSE(reconstruct(*backend_, other, quiet_).already_done);
 }
@@ -86,6 +90,116 @@ TEST_F(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
   }
   EXPECT_TRUE(reconstruct(*backend_, job, quiet_).resumed);
   EXPECT_EQ(outcome(folder_ / "parts"), whole);
+}
+
+// Killed while the best model and the checkpoint that it belongs to were written.
+TEST_F(Reconstruct, TheBestModelAndTheCheckpointAgree) {
+  reconstruct(*backend_, tiny_job(dataset_, folder_ / "whole"), quiet_);
+  const ReconstructJob job = tiny_job(dataset_, folder_ / "parts");
+  const fs::path best = folder_ / "parts/coarse/best.safetensors",
+                 next = folder_ / "parts/coarse/best.next.safetensors";
+  const auto train_until = [&](int64_t stop) {
+    test::InterruptAfter progress(stop);
+    EXPECT_THROW(reconstruct(*backend_, job, progress), Interrupted);
+    clear_interrupt();
+  };
+  train_until(40);
+  const std::string at_40 = test::read_text(best);
+  EXPECT_LE(load_model(*backend_, best).info.iterations, 40);
+  // Before the checkpoint was complete: the new best is dropped.
+  fs::copy_file(folder_ / "whole/coarse/model.safetensors", next);
+  train_until(50);
+  EXPECT_FALSE(fs::exists(next));
+  // After it: the best gets its place.
+  const std::string at_50 = test::read_text(best);
+  fs::rename(best, next);
+  test::write_text(best, at_40);
+  reconstruct(*backend_, job, quiet_);
+  EXPECT_FALSE(fs::exists(next));
+  EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "whole"));
+}
+
+TEST_F(Reconstruct, TheBestModelIsWrittenWithCheckpoints) {
+  const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
+  const fs::path best = folder_ / "run/coarse/best.safetensors";
+  // After the first evaluation of the fine stage.
+  class Watch : public Progress {
+   public:
+    explicit Watch(fs::path file) : file_(std::move(file)) {}
+    void update(int64_t step, std::initializer_list<Figure>) override {
+      if (step >= 40) seen_ |= fs::exists(file_);
+    }
+    fs::path file_;
+    bool seen_ = false;
+  } progress(best);
+  reconstruct(*backend_, job, progress);
+  EXPECT_FALSE(progress.seen_);
+  EXPECT_TRUE(fs::exists(best));
+}
+
+TEST_F(Reconstruct, ADamagedManifestIsAnError) {
+  const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
+  test::InterruptAfter progress(20);
+  EXPECT_THROW(reconstruct(*backend_, job, progress), Interrupted);
+  clear_interrupt();
+  test::write_text(folder_ / "run/coarse/manifest.json", "xx\n");
+  EXPECT_ERROR(reconstruct(*backend_, job, quiet_), "manifest.json' is damaged");
+}
+
+// As versions before wrote it: the settings as a TOML text.
+TEST_F(Reconstruct, AnOlderManifestIsUnderstood) {
+  const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
+  ReconstructOptions options = job.options;
+  options.checkpoint = {};
+  ConfigSchema schema;
+  options.bind(schema);
+  const json manifest = {{"stage", "reconstruct"},
+                         {"version", 1},
+                         {"options", schema.to_toml()},
+                         {"dataset", fmt::format("{:016x}", Dataset(dataset_).fingerprint())}};
+  fs::create_directories(folder_ / "run/coarse");
+  test::write_text(folder_ / "run/coarse/manifest.json", manifest.dump(2));
+  test::InterruptAfter progress(20);
+  EXPECT_THROW(reconstruct(*backend_, job, progress), Interrupted);
+  clear_interrupt();
+  ReconstructJob other = job;
+  other.options.seed = 7;
+  EXPECT_ERROR(reconstruct(*backend_, other, quiet_), "seed is 7, it was 0");
+  EXPECT_TRUE(reconstruct(*backend_, job, quiet_).resumed);
+  EXPECT_TRUE(reconstruct(*backend_, job, quiet_).already_done);
+}
+
+TEST_F(Reconstruct, ARunWithoutEvaluationsHasNoBest) {
+  ReconstructJob job = tiny_job(dataset_, folder_ / "run");
+  job.options.data.test_split = "none";
+  const auto result = reconstruct(*backend_, job, quiet_);
+  EXPECT_FALSE(json::parse(test::read_text(result.metrics)).contains("best"));
+  EXPECT_FALSE(fs::exists(folder_ / "run/coarse/best.safetensors"));
+}
+
+// Stage I writes its held-out view as test and as val.
+TEST_F(Reconstruct, SplitsOfTheSamePicturesAreEvaluatedOnce) {
+  fs::copy_file(dataset_ / "transforms_test.json", dataset_ / "transforms_val.json");
+  fs::copy_file(dataset_ / "transforms_train.json", dataset_ / "transforms_other.json");
+  fs::copy_file(dataset_ / "transforms_train.json", dataset_ / "transforms_more.json");
+  const auto result = reconstruct(*backend_, tiny_job(dataset_, folder_ / "run"), quiet_);
+  const json splits = json::parse(test::read_text(result.metrics))["splits"];
+  ASSERT_EQ(splits.size(), 4u);
+  EXPECT_EQ(splits["val"], splits["test"]);
+  EXPECT_EQ(splits["more"], splits["other"]);
+  EXPECT_EQ(splits["test"]["pictures"], 3);
+  EXPECT_EQ(splits["other"]["pictures"], 9);
+}
+
+TEST_F(Reconstruct, FolderNamesNeedNotBeUtf8) {
+  const fs::path odd = folder_ / "non\xff" / fs::path("ds\xfe");
+  fs::create_directories(odd.parent_path());
+  fs::rename(dataset_, odd);
+  const auto result = reconstruct(*backend_, tiny_job(odd, folder_ / "run\xfd"), quiet_);
+  EXPECT_TRUE(json::parse(test::read_text(result.metrics))["run"].contains("dataset_bytes"));
+  EXPECT_EQ(dataset_of_model(folder_ / "run\xfd", {}), odd);
+  EXPECT_NO_THROW(load_model(*backend_, result.model));
+  EXPECT_TRUE(reconstruct(*backend_, tiny_job(odd, folder_ / "run\xfd"), quiet_).already_done);
 }
 
 TEST_F(Reconstruct, GuardedMemoryGivesTheSameModel) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -10,6 +11,7 @@
 #include "core/interrupt.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/reconstruct.h"
+#include "scene/picture_resize.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
@@ -35,14 +37,14 @@ class SwappedColors : public TargetPainter {
     for (size_t i = 0; i < picture.data.size(); i += 3) std::swap(picture.data[i], picture.data[i + 2]);
     return picture;
   }
-  std::string identity() const override { return "swapped colours"; }
+  PainterIdentity identity() const override { return {"swapped colours"}; }
   std::vector<size_t> painted;
 };
 
 class Same : public TargetPainter {
  public:
   Picture paint(const Picture& reference, size_t, Background) override { return reference; }
-  std::string identity() const override { return "identity"; }
+  PainterIdentity identity() const override { return {"identity"}; }
 };
 
 // A prior that wants everything to be darker, and keeps what it was asked.
@@ -134,6 +136,148 @@ TEST_F(Refine, MovesColoursAndTheHexplaneAndNothingElse) {
   EXPECT_EQ(painter.painted.size(), 9u);
 }
 
+// What the published schedule leaves: the fine stage's iterations count, not the coarse stage's.
+TEST_F(Refine, LastIterationLeavesFewerToALaterModel) {
+  SwappedColors painter;
+  const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
+  const int64_t fine = fine_iterations(before.info);
+  EXPECT_EQ(fine, before.info.iterations - 50);
+  ASSERT_GE(fine, 25);
+  const auto refined_iterations = [&](int last_iteration) {
+    RefineJob shorter = job(folder_ / "run");
+    shorter.options.training.last_iteration = last_iteration;
+    shorter.overwrite = true;
+    const RefineResult result = refine(*backend_, shorter, painter, nullptr, quiet_);
+    return load_model(*backend_, result.model).info.iterations - before.info.iterations;
+  };
+  EXPECT_EQ(refined_iterations(0), 40);
+  EXPECT_EQ(refined_iterations(35000), 40);
+  EXPECT_EQ(refined_iterations(static_cast<int>(fine) + 12), 12);
+  EXPECT_EQ(refined_iterations(static_cast<int>(fine)), 0);
+  EXPECT_EQ(refined_iterations(1), 0);
+
+  // 15000 at most, and up to 35000.
+  const TrainingViews views = test::tiny_scene(*backend_, 2, 2, 16, 16);
+  const auto published = [&](int64_t fine_stage) {
+    Model model = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
+    model.info.options.schedule.coarse_iterations = 6000;
+    model.info.iterations = 6000 + fine_stage;
+    return RefinementTrainer(*backend_, {}, views, model, nullptr, {}, {}).total_iterations();
+  };
+  EXPECT_EQ(published(14000), 15000);
+  EXPECT_EQ(published(20000), 15000);
+  EXPECT_EQ(published(28000), 7000);
+  EXPECT_EQ(published(30000), 5000);
+}
+
+TEST_F(Refine, PresetsThatAreNotThePublishedOneKeepTheirOwnWays) {
+  for (const char* preset : {"fast", "mini"}) {
+    RefineOptions options;
+    DiffusionPainterOptions painting;
+    ConfigSchema schema;
+    options.bind(schema);
+    painting.bind(schema);
+    schema.apply_preset(preset, refine_presets());
+    EXPECT_EQ(options.training.last_iteration, 0);
+    EXPECT_FALSE(options.training.carry_moments);
+    EXPECT_FALSE(options.training.loss.clamp);
+    EXPECT_EQ(options.training.rate.offset, 101);
+  }
+  EXPECT_EQ(RefinementOptions().rate.offset, 4999);
+}
+
+// Messages of a run.
+class Heard : public Progress {
+ public:
+  void message(const std::string& text) override { all += text + "\n"; }
+  std::string all;
+};
+
+TEST_F(Refine, CarriesTheOptimisersStateOver) {
+  fs::copy(folder_ / "run", folder_ / "fresh", fs::copy_options::recursive);
+  fs::copy(folder_ / "run", folder_ / "parts", fs::copy_options::recursive);
+  SwappedColors painter;
+  Heard heard;
+  refine(*backend_, job(folder_ / "run", 1), painter, nullptr, heard);
+  EXPECT_FALSE(test::contains(heard.all, "afresh")) << heard.all;
+  fs::remove(folder_ / "fresh/coarse/best_moments.safetensors");
+  refine(*backend_, job(folder_ / "fresh", 1), painter, nullptr, heard);
+  EXPECT_TRUE(test::contains(heard.all, "best_moments.safetensors' is not there")) << heard.all;
+
+  // One step by hand: a fresh Adam moves everything that has a gradient by its whole rate, a carried one by
+  // less.
+  const auto dc = [&](const char* file) {
+    return load_model(*backend_, folder_ / file).gaussians.sh_dc.to_host();
+  };
+  const std::vector<float> before = dc("run/coarse/best.safetensors"),
+                           carried = dc("run/refined/model.safetensors"),
+                           fresh = dc("fresh/refined/model.safetensors");
+  size_t whole = 0, part = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const float step = std::abs(fresh[i] - before[i]);
+    if (step < 2e-3f) continue;  // no gradient to speak of
+    ++whole;
+    EXPECT_NEAR(step, 2.5e-3f, 1e-4f);
+    if (std::abs(carried[i] - before[i]) < 2.4e-3f) ++part;
+  }
+  ASSERT_GT(whole, 20u);
+  EXPECT_GT(part, whole / 2);
+
+  // A run that was interrupted has the state in its checkpoint.
+  refine(
+      *backend_,
+      [&] {
+        RefineJob again = job(folder_ / "run");
+        again.overwrite = true;
+        return again;
+      }(),
+      painter, nullptr, quiet_);
+  test::InterruptAfter progress(10);
+  EXPECT_THROW(refine(*backend_, job(folder_ / "parts"), painter, nullptr, progress), Interrupted);
+  clear_interrupt();
+  fs::remove(folder_ / "parts/coarse/best_moments.safetensors");
+  EXPECT_TRUE(refine(*backend_, job(folder_ / "parts"), painter, nullptr, quiet_).resumed);
+  EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
+}
+
+TEST_F(Refine, MomentsOfAnotherModelAreRefused) {
+  Same painter;
+  const Model model = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
+  const Tensor other = Tensor::zeros(*backend_, {3, 3});
+  save_moments(folder_ / "run/coarse/best_moments.safetensors", {{"sh_dc", {other, other, 5}}},
+               model.info.iterations);
+  EXPECT_ERROR(refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_),
+               "the optimiser's state of 'sh_dc' has shape [3,3]");
+}
+
+// Targets are as bright as white can be; what is brighter is left alone when the render is clamped.
+TEST_F(Refine, AClampedRenderLeavesOvershootsAlone) {
+  Model model = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
+  std::vector<float> bright(static_cast<size_t>(model.gaussians.sh_dc.count()), 6.0f);
+  TrainingViews views = test::tiny_scene(*backend_, 2, 2, 24, 20);
+  const auto refined = [&](bool clamp) {
+    model.gaussians.sh_dc.copy_from_host(bright.data(), model.gaussians.sh_dc.bytes());
+    model.gaussians.sh_rest.fill_zero();
+    RefinementOptions options;
+    options.iterations = 3;
+    options.carry_moments = false;
+    options.loss.lpips = 0;
+    options.loss.clamp = clamp;
+    options.rate.grid = options.rate.grid_final = 0;
+    RefinementTrainer trainer(*backend_, options, views, model, nullptr,
+                              [&](size_t, const Tensor& image) {
+                                const std::vector<uint8_t> white(static_cast<size_t>(image.count()), 255);
+                                return Tensor::from_host<uint8_t>(*backend_, image.shape(), white);
+                              },
+                              {});
+    while (!trainer.finished()) trainer.step();
+    return model.gaussians.sh_dc.to_host();
+  };
+  const std::vector<float> clamped = refined(true), pulled = refined(false);
+  EXPECT_LT(*std::min_element(pulled.begin(), pulled.end()), 5.995f);
+  EXPECT_TRUE(clamped == bright);
+}
+
 TEST_F(Refine, ConvergesToItsTargets) {
   SwappedColors painter;
   RefineJob longer = job(folder_ / "run", 600);
@@ -206,11 +350,59 @@ TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
 TEST_F(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
   Darker painter;
   const RefineJob whole = job(folder_ / "run");
-  EXPECT_FALSE(refinement_finished(whole, painter.identity(), false));
+  EXPECT_FALSE(finished_refinement(whole, painter.identity(), false));
   refine(*backend_, whole, painter, nullptr, quiet_);
-  EXPECT_TRUE(refinement_finished(whole, painter.identity(), false));
-  EXPECT_ERROR(refinement_finished(job(folder_ / "run", 41), painter.identity(), false), "iterations is 41");
-  EXPECT_ERROR(refinement_finished(whole, painter.identity(), true), "other settings");
+  EXPECT_TRUE(finished_refinement(whole, painter.identity(), false));
+  EXPECT_ERROR(finished_refinement(job(folder_ / "run", 41), painter.identity(), false), "iterations is 41");
+  EXPECT_ERROR(finished_refinement(whole, painter.identity(), true), "other settings");
+}
+
+// As versions before wrote it: the painter's settings within the text that identifies its weights.
+TEST_F(Refine, AnOlderManifestIsUnderstood) {
+  Darker painter;
+  const RefineJob whole = job(folder_ / "run");
+  refine(*backend_, whole, painter, nullptr, quiet_);
+  const fs::path file = folder_ / "run/refined/manifest.json";
+  json manifest = json::parse(test::read_text(file));
+  DiffusionPainterOptions options;
+  options.prompt = "a, {toy}";
+  const StageSettings settings = settings_of(options);
+  manifest["model"] = "weights 7 , " + settings.given + ", LPIPS";
+  test::write_text(file, manifest.dump());
+  EXPECT_TRUE(finished_refinement(whole, {"weights 7 ", settings}, true));
+  options.prompt = "a boat";
+  EXPECT_ERROR(finished_refinement(whole, {"weights 7 ", settings_of(options)}, true),
+               R"(prompt is "a boat", it was "a, {toy}")");
+}
+
+TEST_F(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
+  Darker painter;
+  const auto start = [&](int iterations) {
+    test::InterruptAfter progress(10);
+    EXPECT_THROW(refine(*backend_, job(folder_ / "run", iterations), painter, nullptr, progress),
+                 Interrupted);
+    clear_interrupt();
+  };
+  const fs::path file = folder_ / "run/refined/checkpoint.safetensors";
+  start(40);
+  const std::string other = test::read_text(file);
+  fs::remove_all(folder_ / "run/refined");
+  start(41);
+  std::string ours = test::read_text(file);
+  const auto refine_again = [&] { refine(*backend_, job(folder_ / "run", 41), painter, nullptr, quiet_); };
+  test::write_text(file, other);
+  EXPECT_ERROR(refine_again(), "belongs to a run of other settings");
+  std::string damaged = ours;
+  damaged.replace(ours.size() / 2, 100, std::string(100, '\xff'));
+  test::write_text(file, damaged);
+  EXPECT_ERROR(refine_again(), "is damaged (its checksum does not fit its content)");
+  // Trailing letters are no part of a number.
+  const size_t iteration = ours.find(R"("iteration":"10")");
+  ASSERT_NE(iteration, std::string::npos);
+  damaged = ours.replace(iteration + 14, 1, "x");
+  damaged.replace(damaged.find("crc32c"), 6, "unused");
+  test::write_text(file, damaged);
+  EXPECT_ERROR(refine_again(), "its 'iteration' cannot be read");
 }
 
 TEST_F(Refine, APromptFileHasALimit) {
@@ -332,6 +524,20 @@ TEST_F(DepthRefine, TheControlNetMattersAndSizesStay) {
   EXPECT_EQ(painter.paint(picture, 1, Background::white).data, controlled.data);
 }
 
+// Pillow's bicubic there and back, as published for this variant.
+TEST_F(DepthRefine, PicturesAreResizedBicubically) {
+  Picture picture(24, 16, 3);
+  for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * i / 3 % 251);
+  DiffusionPainterOptions options = options_;
+  options.size = 48;
+  const Picture painted = DiffusionPainter(*backend_, models_, options).paint(picture, 1, Background::white);
+  options.size = 0;
+  const Picture inside =
+      DiffusionPainter(*backend_, models_, options)
+          .paint(resize_picture(picture, 48, 32, ResizeFilter::bicubic), 1, Background::white);
+  EXPECT_EQ(painted.data, resize_picture(inside, 24, 16, ResizeFilter::bicubic).data);
+}
+
 TEST_F(DepthRefine, SaysWhatIsWrong) {
   const auto error_of = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
     return test::error_of([&] { DiffusionPainter(*backend_, models, options); });
@@ -343,6 +549,11 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
   wrong.control.reset();
   EXPECT_TRUE(test::contains(error_of(options_, wrong), "no ControlNet was given"));
   wrong.control = models_.control;
+  DiffusionPainterOptions idle = options_;
+  idle.sampling.steps = 1;
+  wrong.network.path = folder_ / "nowhere";  // said before weights are looked at
+  EXPECT_TRUE(test::contains(error_of(idle, wrong), "leaves none of 1 denoising steps"));
+  wrong.network = models_.network;
   wrong.control->network.path = folder_ / "tiny/unet";
   EXPECT_TRUE(test::contains(error_of(options_, wrong), "is no ControlNet"));
   wrong.control = models_.control;
@@ -352,6 +563,7 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
     return test::error_of([&] { DiffusionPainter::find_control(network, depth, folder_ / "none"); });
   };
   EXPECT_TRUE(test::contains(find("sdxl_turbo", ""), "sdxl_turbo is no ControlNet"));
+  EXPECT_TRUE(test::contains(find("", (folder_ / "depth").string()), "controlnet_depth_sdxl_small"));
   EXPECT_TRUE(test::contains(find(kControl, "u2net"), "u2net makes no depth maps"));
   EXPECT_TRUE(test::contains(find(kControl, "nowhere.safetensors"), "there is no model file"));
 }
@@ -370,9 +582,47 @@ TEST_F(DepthRefine, OnTheCommandLine) {
   EXPECT_EQ(good.exit_code, 0) << good.errors;
   EXPECT_TRUE(test::contains(good.errors, "with the ControlNet controlnet (scale 0.3)")) << good.errors;
   EXPECT_TRUE(fs::exists(folder_ / "run/refined/model.safetensors"));
+  // Once more: nothing of the weights is read.
+  for (const auto& file : fs::recursive_directory_iterator(tiny))
+    if (file.path().extension() == ".safetensors") test::write_text(file.path(), "no weights any more");
+  const auto again = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet", kControl,
+                          "--depth-model", depth, "--diffusion.steps", "4", "--diffusion.size", "32"});
+  EXPECT_EQ(again.exit_code, 0) << again.errors;
+  EXPECT_TRUE(test::contains(again.errors, "was finished before")) << again.errors;
   const auto conflicting = run({"--model", tiny, "--vae", "none", "--matting", "none", "--controlnet",
                                 kControl, "--depth-model", depth, "--preset", "fast", "--overwrite"});
   EXPECT_TRUE(test::contains(conflicting.errors, "controlnet.scale is 0")) << conflicting.errors;
+}
+
+// What the published code means to do (docs/stage-three.md): always time step 99 of 1000.
+TEST_F(Refine, ScoreDistillationCanStayAtOneTimeStep) {
+  Darker painter;
+  RefineJob distilling = job(folder_ / "run", 6);
+  distilling.options.training.loss.sds = 4.1472f;
+  distilling.options.training.sds = {.min_step = 0.0995f, .max_step = 0.0995f};
+  refine(*backend_, distilling, painter, nullptr, quiet_);
+  ASSERT_EQ(painter.draws.size(), 6u);
+  for (const auto& draw : painter.draws) {
+    EXPECT_EQ(std::floor(draw.share * 1000), 99);
+    EXPECT_FLOAT_EQ(draw.weight, 4.1472f / 2);
+  }
+}
+
+TEST_F(Refine, TheMiniModelComesWithItsPreset) {
+  fs::create_directories(folder_ / "models/mini");
+  test::write_tiny_image_model(folder_ / "models/mini/sdxl_mini");
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"refine", (folder_ / "run").string(), "--iterations", "2", "--models-folder",
+                                 (folder_ / "models").string(), "--overwrite"});
+    return test::run_program(words);
+  };
+  for (const auto& words : {std::vector<std::string>{"--preset", "mini"}, {"--model", "sdxl_mini"}}) {
+    const auto result = run(words);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    const std::string manifest = test::read_text(folder_ / "run/refined/manifest.json");
+    EXPECT_TRUE(test::contains(manifest, "sdxl_mini")) << manifest;
+    EXPECT_EQ(json::parse(manifest)["options"]["rate"]["offset"], 101) << manifest;
+  }
 }
 
 TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {

@@ -81,6 +81,25 @@ TEST_F(Render, SizeElevationAndRadiusAreTaken) {
   EXPECT_EQ(frame(0).height, 17);
 }
 
+// The tiny model's colours change with time.
+TEST_F(Render, ColoursAreReadWhenTheUserSays) {
+  job_.orbit.time_from = job_.orbit.time_to = 0.5;
+  job_.orbit.frames = 1;
+  const auto shown = [&](const char* color_time) {
+    set_color_time(job_.choice, color_time);
+    render_model(*backend_, job_, quiet_);
+    return frame(0).data;
+  };
+  const auto as_trained = shown("");
+  EXPECT_EQ(shown("reference"), as_trained);  // preset paper's
+  EXPECT_EQ(shown("0"), as_trained);
+  EXPECT_NE(shown("own"), as_trained);
+  EXPECT_EQ(shown("own"), shown("0.5"));
+  EXPECT_NE(shown("1"), shown("0.5"));
+  for (const char* wrong : {"always", "-1", "1.5", "0.5x", "nan"})
+    EXPECT_ERROR(set_color_time(job_.choice, wrong), "--color-time is reference, own or a time");
+}
+
 TEST_F(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
   job_.depth = true;
   job_.orbit.frames = 1;
@@ -97,6 +116,27 @@ TEST_F(Render, AVideoHasEveryFrame) {
   int count = 0;
   while (video.next()) ++count;
   EXPECT_EQ(count, 6);
+}
+
+TEST_F(Render, AVideosTrueSizeIsTold) {
+  job_.output = folder_ / "ORBIT.MP4";
+  job_.width = 21;
+  job_.height = 17;
+  const RenderResult result = render_model(*backend_, job_, quiet_);
+  EXPECT_EQ(result.width, 21);
+  const Picture frame = VideoReader(job_.output).next().value();
+  EXPECT_EQ(result.file_width, frame.width);
+  EXPECT_EQ(result.file_height, frame.height);
+}
+
+// Its later pictures would be taken for a part of the new rendering; what is not ours stays.
+TEST_F(Render, ALongerRenderingBeforeLeavesNoPictures) {
+  render_model(*backend_, job_, quiet_);
+  for (const char* name : {"frame_12.png", "frame_0007.jpg", "frame_0008b.png", "other_0009.png"})
+    test::write_text(job_.output / name, "mine");
+  job_.orbit.frames = 2;
+  EXPECT_EQ(render_model(*backend_, job_, quiet_).removed, 4);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(job_.output), {}), 2 + 4);
 }
 
 TEST_F(Render, CtrlCStopsAndLeavesNoHalfVideo) {

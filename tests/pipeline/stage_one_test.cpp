@@ -1,7 +1,10 @@
 // Stage I from a picture to a dataset, with small random networks.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <array>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
@@ -13,6 +16,7 @@
 #include "scene/dataset.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
+#include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
@@ -59,7 +63,7 @@ class StageOne : public testing::Test {
     job.output = folder / run;
     job.model.path = folder / "svd.safetensors";
     job.options.frames = 3;
-    job.options.side = 32;
+    job.options.side = 64;
     job.options.sampling.schedule.steps = 4;
     return job;
   }
@@ -96,7 +100,7 @@ TEST_F(StageOne, AnimateMakesAVideoOnce) {
   const AnimateJob job = animate_job("run");
   const AnimateResult result = animate(*backend, job, silent);
   EXPECT_EQ(picture_files(result.frames).size(), 3u);
-  EXPECT_EQ(read_picture(result.frames / "frame_000.png").width, 32);
+  EXPECT_EQ(read_picture(result.frames / "frame_000.png").width, 64);
   EXPECT_TRUE(VideoReader(result.video).next());
   EXPECT_FALSE(fs::exists(result.frames / "latents.safetensors"));
   EXPECT_TRUE(animate(*backend, job, silent).already_done);
@@ -144,6 +148,55 @@ TEST_F(StageOne, AnimateContinuesToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
 }
 
+TEST_F(StageOne, AMissingPictureIsMadeAgain) {
+  AnimateJob job = animate_job("run");
+  animate(*backend, job, silent);
+  const std::string frames = bytes_of(folder / "run/video");
+  fs::remove(folder / "run/video/frame_001.png");
+  fs::remove(folder / "run/video.mp4");
+  EXPECT_FALSE(animate(*backend, job, silent).already_done);
+  EXPECT_EQ(bytes_of(folder / "run/video"), frames);
+  EXPECT_TRUE(fs::exists(folder / "run/video.mp4"));
+  EXPECT_TRUE(animate(*backend, job, silent).already_done);
+
+  write_frames(2);
+  const MultiviewJob views = multiview_job("run");
+  multiview(*backend, views, silent);
+  const fs::path dataset = folder / "run/multiviews";
+  const std::string painted = bytes_of(dataset / "000001");
+  for (const char* file :
+       {"000001/00000002.png", "transforms_val.json", "back.mp4", "views/00000001/images/000000.png"}) {
+    fs::remove(dataset / file);
+    EXPECT_FALSE(multiview(*backend, views, silent).already_done);
+    EXPECT_TRUE(fs::exists(dataset / file)) << file;
+    EXPECT_TRUE(multiview(*backend, views, silent).already_done);
+  }
+  EXPECT_EQ(bytes_of(dataset / "000001"), painted);
+}
+
+TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
+  AnimateJob wrong = animate_job("run");
+  wrong.options.sampling.rng = "foo";
+  EXPECT_ERROR(animate(*backend, wrong, silent), "foo");
+  EXPECT_FALSE(fs::exists(folder / "run/video"));
+  EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
+}
+
+TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
+  StoppingProgress in_second_step("denoising", 2);
+  EXPECT_THROW(animate(*backend, animate_job("run"), in_second_step), Interrupted);
+  clear_interrupt();
+  for (const char* name : {"run/video/latents.safetensors", "run/video/conditions.safetensors"}) {
+    std::string state = test::read_text(folder / name);
+    const std::string whole = state;
+    state[state.size() - 5] = static_cast<char>(state[state.size() - 5] ^ 1);
+    test::write_text(folder / name, state);
+    EXPECT_ERROR(animate(*backend, animate_job("run"), silent), "is damaged: delete it");
+    test::write_text(folder / name, whole);
+  }
+  EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
+}
+
 TEST_F(StageOne, TheSeedAndTheStreamDecide) {
   AnimateJob job = animate_job("a");
   animate(*backend, job, silent);
@@ -184,7 +237,11 @@ TEST_F(StageOne, MultiviewMakesADataset) {
   EXPECT_ERROR(multiview(*backend, wrong, silent), "there is no model file none.onnx");
   wrong = multiview_job("wrong");
   wrong.options.side = 72;
-  EXPECT_ERROR(multiview(*backend, wrong, silent), "multiple of 64");
+  EXPECT_ERROR(multiview(*backend, wrong, silent), "side is 72: the networks take multiples of 64");
+  wrong = multiview_job("wrong");
+  wrong.options.interpolation_model = "rife-v2.3";
+  wrong.options.interpolate_views = 2;
+  EXPECT_ERROR(multiview(*backend, wrong, silent), "rife-v4");
   EXPECT_FALSE(fs::exists(folder / "wrong"));
 }
 
@@ -204,9 +261,154 @@ TEST_F(StageOne, MultiviewCutsTheObjectOut) {
   const MultiviewResult result = multiview(*backend, job, silent);
   EXPECT_EQ(result.frames, 2);
   const Picture last = read_picture(result.dataset / "000001/00000004.png");
-  EXPECT_EQ(last.data, recentred_input(transparent, 0.8, 64).picture.data);
+  EXPECT_EQ(last.data, recentred_input(transparent, PictureBox::whole(transparent), 0.8, 64).data);
   EXPECT_EQ(last.data[0], 255);  // the corner is white
   EXPECT_EQ(read_picture(result.dataset / "000000/00000004.png").width, 64);
+}
+
+// An object that moves: it stays where it was in the picture, or in the middle, or moves in one box for all.
+TEST_F(StageOne, MultiviewRecentresTheObjectOrTheVideo) {
+  fs::create_directories(folder / "frames");
+  std::vector<Picture> frames;
+  for (const int left : {4, 22}) {
+    Picture frame(40, 40, 4);
+    for (int y = 10; y < 20; ++y)
+      for (int x = left; x < left + 10; ++x) frame.data[(y * 40 + x) * 4 + 3] = 255;
+    for (int pixel = 0; pixel < 40 * 40; ++pixel)
+      frame.data[pixel * 4] = 90;  // wholly black ones are left out
+    write_png(folder / ("frames/" + std::to_string(left) + ".png"), frame);
+    frames.push_back(std::move(frame));
+  }
+  const PictureBox first{4, 10, 14, 20}, second{22, 10, 32, 20};
+  const auto inputs = [&](const std::string& run, Recentre recentre) {
+    MultiviewJob job = multiview_job(run);
+    job.options.keep_bg = false;
+    job.options.recentre = recentre;
+    const fs::path dataset = multiview(*backend, job, silent).dataset;
+    return std::array{read_picture(dataset / "000000/00000004.png").data,
+                      read_picture(dataset / "000001/00000004.png").data};
+  };
+  const auto expected = [&](const PictureBox& a, const PictureBox& b) {
+    return std::array{recentred_input(frames[0], a, {}, 64).data, recentred_input(frames[1], b, {}, 64).data};
+  };
+  const PictureBox whole = PictureBox::whole(frames[0]), all{4, 10, 32, 20};
+  EXPECT_EQ(inputs("none", Recentre::none), expected(whole, whole));
+  EXPECT_EQ(inputs("object", Recentre::object), expected(first, second));
+  EXPECT_EQ(inputs("video", Recentre::video), expected(all, all));
+
+  // A frame without the object says nothing of a box for all, and cannot be recentred by itself.
+  Picture nothing(40, 40, 4);
+  nothing.data[0] = 90;
+  write_png(folder / "frames/30.png", nothing);
+  EXPECT_EQ(inputs("video-with-nothing", Recentre::video), expected(all, all));
+  EXPECT_ERROR(inputs("object-with-nothing", Recentre::object), "wholly transparent");
+  Picture wider(41, 40, 4);
+  wider.data[0] = 90;
+  write_png(folder / "frames/31.png", wider);
+  EXPECT_ERROR(inputs("sizes", Recentre::video), "41×40");
+}
+
+// A program that copies the nearer picture; tests/scene/dataset_writer_test.cpp holds the rules of the real
+// one.
+constexpr const char* kFakeInterpolation = R"sh(#!/bin/sh
+while [ $# -gt 1 ]; do case $1 in -i) in=$2;; -o) out=$2;; -n) n=$2;; esac; shift 2; done
+echo run >> "$0.runs"; k=1
+set -- "$in"/*.png; count=$#
+while [ $k -le $n ]; do
+  at=$(((k-1)*count/n)); i=0
+  for file in "$@"; do [ $i -ne $at ] || cp "$file" "$out/$(printf %06d.png $k)"; i=$((i+1)); done
+  k=$((k+1))
+done
+)sh";
+
+TEST_F(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
+  write_frames(2);
+  const std::string program = folder / "bin/rife-ncnn-vulkan";
+  fs::create_directory(folder / "bin");
+  test::write_text(program, kFakeInterpolation);
+  chmod(program.c_str(), 0755);
+  const test::WithEnvironment path("PATH", (folder / "bin").string() + ":" + std::getenv("PATH"));
+  const auto runs = [&] {
+    const std::string text = fs::exists(program + ".runs") ? test::read_text(program + ".runs") : "";
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  MultiviewJob job = multiview_job("run");
+  EXPECT_EQ(multiview(*backend, job, silent).dataset, folder / "run/multiviews");
+  // What is painted is not painted again.
+  const auto painted = fs::last_write_time(folder / "run/multiviews/transforms_train.json");
+  job.options.interpolate_views = 2;
+  const MultiviewResult views = multiview(*backend, job, silent);
+  EXPECT_FALSE(views.already_done);
+  EXPECT_EQ(views.dataset, folder / "run/multiviews_views_x2");
+  EXPECT_EQ(Dataset(views.dataset).read_split("train").frames.size(), 2u * 7u);
+  EXPECT_EQ(fs::last_write_time(folder / "run/multiviews/transforms_train.json"), painted);
+  EXPECT_EQ(runs(), 2);
+  EXPECT_TRUE(multiview(*backend, job, silent).already_done);
+  EXPECT_EQ(runs(), 2);
+  job.options.interpolate_times = 3;
+  const MultiviewResult both = multiview(*backend, job, silent);
+  EXPECT_EQ(both.dataset, folder / "run/multiviews_views_x2_times_x3");
+  EXPECT_EQ(Dataset(both.dataset).read_split("train").frames.size(), 4u * 7u);
+  EXPECT_EQ(runs(), 2 + 8);
+  // Another orbit is another dataset.
+  job.options.interpolation_orbit = OrbitEnd::open;
+  EXPECT_ERROR(multiview(*backend, job, silent), "interpolation.orbit is \"open\"");
+}
+
+TEST_F(StageOne, ThePresetFollowsTheModel) {
+  fs::create_directories(folder / "models/mini");
+  fs::copy_file(folder / "svd.safetensors", folder / "models/mini/svd_mini.safetensors");
+  fs::copy_file(folder / "sv3d.safetensors", folder / "models/mini/sv3d_mini.safetensors");
+  fs::copy_file(folder / "svd.safetensors", folder / "models/svd_xt_1_1.safetensors");
+  const std::string photo = folder / "photo.png", models = folder / "models", run = folder / "run";
+  const auto animated = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"animate", photo,    "-o", run,          "--models-folder",
+                                      models,    "--side", "64", "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto result = test::run_program(words);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return nlohmann::json::parse(test::read_text(folder / "run/video/manifest.json"));
+  };
+  // svd's own 14 frames; what is typed wins.
+  auto manifest = animated({"--model", folder / "svd.safetensors", "--sampler.steps", "1"});
+  EXPECT_EQ(manifest["options"]["frames"], 14);
+  EXPECT_EQ(manifest["options"]["guidance"]["max"], 2.5);
+  EXPECT_EQ(manifest["options"]["sampler"]["steps"], 1);
+  manifest = animated({"--sampler.steps", "1", "--frames", "2"});
+  EXPECT_EQ(manifest["options"]["guidance"]["max"], 3.0);
+  EXPECT_TRUE(test::contains(manifest["model"], "svd_xt_1_1.safetensors"));
+  // The mini models come with their preset, and the other way round.
+  manifest = animated({"--model", "svd_mini", "--frames", "2"});
+  EXPECT_EQ(manifest["options"]["sampler"]["steps"], 8);
+  EXPECT_EQ(manifest["options"]["rounding"], "nearest");
+  manifest = animated({"--preset", "mini", "--frames", "2"});
+  EXPECT_TRUE(test::contains(manifest["model"], "svd_mini.safetensors"));
+  const auto painted = test::run_program({"multiview", run, "--models-folder", models, "--side", "64",
+                                          "--preset", "mini", "--views", "2", "--sampler.steps", "1"});
+  EXPECT_EQ(painted.exit_code, 0) << painted.errors;
+  const auto named =
+      test::run_program({"multiview", run, "-o", folder / "named", "--models-folder", models, "--side", "64",
+                         "--model", "sv3d_mini", "--views", "2", "--sampler.steps", "1"});
+  EXPECT_EQ(named.exit_code, 0) << named.errors;
+  EXPECT_TRUE(test::contains(named.errors, "preset mini, which sv3d_mini is for")) << named.errors;
+}
+
+// Before any weights are looked for.
+TEST_F(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
+  write_frames(1);
+  const auto refused = [&](std::vector<std::string> words, const std::string& part) {
+    words.insert(words.end(), {"-o", folder / "out", "--models-folder", folder / "none"});
+    const auto result = test::run_program(words);
+    EXPECT_EQ(result.exit_code, 2) << result.errors;
+    EXPECT_TRUE(test::contains(result.errors, part)) << result.errors;
+    EXPECT_FALSE(fs::exists(folder / "out"));
+  };
+  const std::string photo = folder / "photo.png", frames = folder / "frames";
+  refused(
+      {"animate", photo, "--side", "100"},
+      "side is 100: the networks take multiples of 64 pixels, such as 64 or 128; 0 keeps the picture's size");
+  refused({"animate", photo, "--side", "8"}, "such as 64; 0 keeps");
+  refused({"multiview", frames, "--side", "100"}, "side is 100");
 }
 
 TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
@@ -295,7 +497,8 @@ TEST_F(StageOne, BadInputIsOneSentence) {
     EXPECT_TRUE(test::contains(result.errors, part)) << result.errors;
     EXPECT_FALSE(fs::exists(folder / "out/video/manifest.json"));
   };
-  const std::string svd = folder / "svd.safetensors", sv3d = folder / "sv3d.safetensors";
+  const std::string svd = folder / "some.safetensors", sv3d = folder / "sv3d.safetensors";
+  fs::copy_file(folder / "svd.safetensors", svd);
   test::write_text(folder / "text.png", "no picture");
   test::write_text(folder / "text.mp4", "no video");
   test::write_text(folder / "text.safetensors", "no weights at all");

@@ -28,7 +28,7 @@ Picture gray(int side, uint8_t level) {
 }
 
 uint8_t level_of(int time, int view) {
-  return static_cast<uint8_t>(20 + time * 50 + view);
+  return static_cast<uint8_t>(20 + time * 60 + view * 12);
 }
 
 void write_all(const DatasetWriter& reader, DatasetWriter& writer, const OrbitDataset& dataset) {
@@ -66,10 +66,16 @@ TEST(DatasetWriter, WritesTheBlenderLayout) {
             test::read_text(folder / "transforms_test.json"));
   EXPECT_TRUE(fs::is_symlink(folder / "views/00000002/images/000001.png"));
 
-  VideoReader back(folder / "back.mp4");
-  int frames = 0;
-  while (const auto frame = back.next()) EXPECT_NEAR(frame->data[0], level_of(frames++, 1), 4);
-  EXPECT_EQ(frames, 3);
+  // Five rounds through the times: from behind, and meanwhile around the object.
+  VideoReader back(folder / "back.mp4"), together(folder / "4d.mp4");
+  for (int i = 0; i < 15; ++i) {
+    const auto behind = back.next(), around = together.next();
+    ASSERT_TRUE(behind && around) << i;
+    EXPECT_NEAR(behind->data[0], level_of(i % 3, 2), 5) << i;
+    EXPECT_NEAR(around->data[0], level_of(i % 3, i / 2 % 4), 5) << i;
+  }
+  EXPECT_FALSE(back.next());
+  EXPECT_FALSE(together.next());
   writer.finish();  // again, over what is there
 }
 
@@ -118,33 +124,130 @@ TEST(FrameSource, ReadsVideos) {
   EXPECT_NEAR(frames[2].data[0], 140, 4);
 }
 
-// A stand-in for the external program: doubles every picture.
+// A stand-in for the external program that keeps its rules: its default model makes twice as many pictures
+// and no other number; only regular files are pictures, links are not; it cannot do with one picture; of N
+// pictures made of `count`, number k is taken at position k·count/N (here the nearer picture), from the last
+// one on it is the last; names are made by the pattern, counted from 1.
 constexpr const char* kFakeProgram = R"(#!/bin/sh
-while [ $# -gt 0 ]; do case $1 in -i) in=$2;; -o) out=$2;; esac; shift 2; done
-n=1; for f in "$in"/*.png; do for k in 1 2; do cp "$f" "$out/$(printf %06d $n).png"; n=$((n+1)); done; done
+model=rife-v2.3 format=%08d.png
+while [ $# -gt 1 ]; do
+  case $1 in -i) in=$2;; -o) out=$2;; -n) wanted=$2;; -m) model=$2;; -f) format=$2;; esac; shift 2
+done
+case $model in rife-v4*) ;; *) [ -z "$wanted" ] || { echo "only rife-v4 model support custom numframe" >&2; exit 255; };; esac
 [ ! -e "$0.fails" ] || { echo "no GPU" >&2; exit 3; }
+count=0
+for file in "$in"/*; do
+  if [ -f "$file" ] && [ ! -h "$file" ]; then eval "file$count=\$file"; count=$((count+1)); fi
+done
+[ $count -gt 1 ] || { echo "segmentation fault" >&2; exit 139; }
+wanted=${wanted:-$((2*count))} k=0
+while [ $k -lt $wanted ]; do
+  at=$((k*count/wanted)) rest=$((k*count%wanted))
+  [ $((2*rest)) -lt $wanted ] || at=$((at+1))
+  [ $((k*count/wanted)) -lt $((count-1)) ] || at=$((count-1))
+  k=$((k+1))
+  eval "cp \"\$file$at\" \"$out/$(printf $format $k)\""
+done
 )";
 
-TEST(FrameInterpolation, MakesADenserDataset) {
-  const TemporaryFolder folder;
-  const OrbitDataset dataset{.times = 2, .views = 2};
-  DatasetWriter writer(folder / "data", dataset);
-  write_all(writer, writer, dataset);
-  writer.finish();
-  if (fs::exists("/usr/bin/rife-ncnn-vulkan")) GTEST_SKIP() << "the real program is installed";
-  EXPECT_ERROR(interpolate_dataset(folder / "data", folder / "denser", dataset, 2), "rife-ncnn-vulkan");
+class FrameInterpolation : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    DatasetWriter writer(folder_ / "data", dataset_);
+    write_all(writer, writer, dataset_);
+    writer.finish();
+    fs::create_directory(folder_ / "bin");
+    test::write_text(folder_ / "bin/rife-ncnn-vulkan", kFakeProgram);
+    chmod((folder_ / "bin/rife-ncnn-vulkan").c_str(), 0755);
+  }
 
-  test::write_text(folder / "rife-ncnn-vulkan", kFakeProgram);
-  chmod((folder / "rife-ncnn-vulkan").c_str(), 0755);
-  const test::WithEnvironment path("PATH", folder.path().string() + ":" + std::getenv("PATH"));
-  interpolate_dataset(folder / "data", folder / "denser", dataset, 2);
-  const auto train = nlohmann::json::parse(test::read_text(folder / "denser/transforms_train.json"));
-  EXPECT_EQ(train["frames"].size(), 4u);
-  EXPECT_EQ(read_picture(folder / "denser/views/00000002/images/000003.png").data[0], level_of(1, 1));
-  EXPECT_FALSE(fs::exists(folder / "denser/.interpolating"));
+  void views(const Interpolation& how, OrbitEnd end = OrbitEnd::closed) {
+    interpolate_views(folder_ / "data", folder_ / "denser", dataset_, how, end, silent_);
+  }
+  void times(const Interpolation& how) {
+    interpolate_times(folder_ / "data", folder_ / "denser", dataset_, how, silent_);
+  }
+  uint8_t level(int time, int view) const {
+    return read_picture(DatasetWriter(folder_ / "denser", dataset_).picture_path(time, view)).data[0];
+  }
+  nlohmann::json split(const char* name) const {
+    return nlohmann::json::parse(
+               test::read_text(folder_ / "denser" / (std::string("transforms_") + name + ".json")))
+        .at("frames");
+  }
 
-  test::write_text(folder / "rife-ncnn-vulkan.fails", "");
-  EXPECT_ERROR(interpolate_dataset(folder / "data", folder / "denser", dataset, 2), "no GPU");
+  const OrbitDataset dataset_{.times = 3, .views = 4, .elevation = 10};
+  const test::TemporaryFolder folder_;
+  const test::WithEnvironment path_{"PATH", (folder_ / "bin").string() + ":" + std::getenv("PATH")};
+  Progress silent_;
+};
+
+// The orbit is closed: behind the last view lies the first one.
+TEST_F(FrameInterpolation, MakesViewsAllAroundTheObject) {
+  views({.factor = 4});
+  for (int time = 0; time < 3; ++time)
+    for (int view = 0; view < 16; ++view)
+      EXPECT_EQ(level(time, view), level_of(time, (view + 2) / 4 % 4)) << time << ", " << view;
+  EXPECT_FALSE(fs::exists(folder_ / "denser/.interpolating"));
+  const auto train = split("train"), tests = split("test");
+  ASSERT_EQ(train.size(), 45u);
+  ASSERT_EQ(tests.size(), 3u);
+  for (const auto& frame : train) {
+    const int view = frame["view_index"], time = frame["time_index"];
+    EXPECT_DOUBLE_EQ(frame["time"], time / 2.0);
+    const Matrix4 pose = orbit_camera_to_world(22.5 * view, 10, 4);
+    for (int row = 0; row < 4; ++row)
+      for (int column = 0; column < 4; ++column)
+        EXPECT_DOUBLE_EQ(frame["transform_matrix"][row][column], pose(row, column));
+    const Picture picture =
+        read_picture(folder_ / "denser" / (frame["file_path"].get<std::string>() + ".png"));
+    EXPECT_EQ(picture.data[0], level(time, view));
+  }
+  for (const auto& frame : tests) EXPECT_EQ(frame["view_index"], 0);
+}
+
+// As published: nothing is behind the last view, so it is repeated.
+TEST_F(FrameInterpolation, AnOpenOrbitEndsWithItsLastView) {
+  views({.factor = 4}, OrbitEnd::open);
+  for (int view = 0; view < 16; ++view)
+    EXPECT_EQ(level(1, view), level_of(1, std::min((view + 2) / 4, 3))) << view;
+  EXPECT_EQ(split("train").size(), 45u);
+}
+
+TEST_F(FrameInterpolation, MakesTimesFromTheFirstToTheLast) {
+  times({.factor = 4});
+  for (int view = 0; view < 4; ++view)
+    for (int time = 0; time < 9; ++time)
+      EXPECT_EQ(level(time, view), level_of((time + 2) / 4, view)) << time << ", " << view;
+  EXPECT_FALSE(fs::exists(folder_ / "denser/000009"));
+  const auto train = split("train");
+  ASSERT_EQ(train.size(), 27u);
+  for (const auto& frame : train) {
+    EXPECT_DOUBLE_EQ(frame["time"], frame["time_index"].get<int>() / 8.0);
+    EXPECT_NE(frame["view_index"], 0);
+  }
+}
+
+TEST_F(FrameInterpolation, ContinuesWithWhatIsMissing) {
+  times({.factor = 2});
+  const fs::path kept = folder_ / "denser/000001/00000001.png", lost = folder_ / "denser/000001/00000003.png";
+  write_png(kept, gray(16, 9));
+  fs::remove(lost);
+  times({.factor = 2});
+  EXPECT_EQ(level(1, 0), 9);
+  EXPECT_TRUE(fs::exists(lost));
+}
+
+TEST_F(FrameInterpolation, SaysWhatIsWrong) {
+  EXPECT_ERROR(views({.factor = 1}), "must be 2 or more");
+  EXPECT_ERROR(views({.model = "rife-v2.3"}), "rife-v4");
+  EXPECT_ERROR(interpolate_times(folder_ / "data", folder_ / "denser", {.times = 1, .views = 4}, {}, silent_),
+               "one frame");
+  test::write_text(folder_ / "bin/rife-ncnn-vulkan.fails", "");
+  EXPECT_ERROR(views({}), "no GPU");
+  EXPECT_FALSE(fs::exists(folder_ / "denser/.interpolating"));
+  const test::WithEnvironment nothing("PATH", (folder_ / "data").string());
+  EXPECT_ERROR(views({}), "rife-ncnn-vulkan on the PATH");
 }
 
 }  // namespace

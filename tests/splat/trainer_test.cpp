@@ -2,12 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/threads.h"
 #include "splat/evaluation.h"
 #include "splat/start_points.h"
+#include "splat/training_state.h"
 #include "support/expect_error.h"
+#include "support/limited_backend.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_lpips.h"
 #include "support/tiny_options.h"
@@ -31,8 +35,9 @@ ReconstructOptions tiny_options() {
 
 struct TrainingRun {
   explicit TrainingRun(const ReconstructOptions& options, bool guard = false, int width = 33, int height = 25)
-      : backend(make_cpu_backend({.guard_memory = guard})),
-        views(test::tiny_scene(*backend, 5, 3, width, height)) {
+      : TrainingRun(options, make_cpu_backend({.guard_memory = guard}), width, height) {}
+  TrainingRun(const ReconstructOptions& options, std::unique_ptr<Backend> on, int width = 33, int height = 25)
+      : backend(std::move(on)), views(test::tiny_scene(*backend, 5, 3, width, height)) {
     const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
     lpips = std::make_unique<Lpips>(*backend, tiny.backbone, tiny.heads);
     std::vector<Camera> cameras;
@@ -161,6 +166,112 @@ TEST(Trainer, LpipsNeedsLargeEnoughPictures) {
                "rendered down to 9: set loss.lpips to 0 or schedule.random_resolution to false");
 }
 
+float largest_opacity(const TrainingRun& run) {
+  const std::vector<float> logits = run.trainer->gaussians().opacity_logits.to_host();
+  return 1 / (1 + std::exp(-*std::max_element(logits.begin(), logits.end())));
+}
+
+TEST(Trainer, OpacityIsResetBeforeResetUntilAndNotAtIt) {
+  ReconstructOptions options = tiny_options();
+  options.density.from = 1000;
+  options.density.reset_interval = 10;
+  options.density.reset_until = 20;
+  TrainingRun run(options);
+  run.steps(9);
+  EXPECT_GT(largest_opacity(run), 0.02f);
+  run.steps(1);
+  EXPECT_LE(largest_opacity(run), 0.01001f);
+  run.steps(9);
+  const float before = largest_opacity(run);
+  EXPECT_GT(before, 0.011f);
+  run.steps(1);
+  EXPECT_GT(largest_opacity(run), 0.011f);
+  // The published numbers: fine 12000 is the last reset, 15000 none.
+  EXPECT_EQ(ReconstructOptions().density.reset_until, 15000);
+  EXPECT_EQ(ReconstructOptions().density.reset_interval, 3000);
+}
+
+TEST(Trainer, TheLastFineIterationChangesNothingWhenItIsSkipped) {
+  ReconstructOptions options = tiny_options();
+  options.density.from = 1000;
+  options.density.reset_interval = 0;
+  const auto before_and_after_the_last = [&] {
+    TrainingRun run(options);
+    run.steps(89);
+    std::vector<float> before = run.result();
+    run.steps(1);
+    EXPECT_TRUE(run.trainer->finished());
+    return std::pair{before, run.result()};
+  };
+  const auto skipped = before_and_after_the_last();
+  EXPECT_TRUE(skipped.first == skipped.second);
+  options.schedule.skip_last_update = false;
+  const auto made = before_and_after_the_last();
+  EXPECT_TRUE(made.first == skipped.first);
+  EXPECT_FALSE(made.first == made.second);
+  // The coarse stage's last one is made in both.
+  TrainingRun coarse(tiny_options());
+  coarse.steps(29);
+  const std::vector<float> before = coarse.result();
+  coarse.steps(1);
+  EXPECT_FALSE(before == coarse.result());
+}
+
+TEST(Trainer, GaussiansHaveNoLimitUnlessOneIsSet) {
+  ReconstructOptions options = tiny_options();
+  options.density.reset_interval = 0;
+  TrainingRun limited(options);
+  limited.steps(1000);
+  options.density.max_gaussians = 0;
+  TrainingRun free(options);
+  free.steps(1000);
+  EXPECT_GT(free.trainer->gaussian_count(), 2 * limited.trainer->gaussian_count());
+}
+
+TEST(Trainer, WithoutMemoryForTheGaussiansItSaysSo) {
+  ReconstructOptions options = tiny_options();
+  options.density.max_gaussians = 0;
+  options.density.reset_interval = 0;
+  TrainingRun run(options, std::make_unique<test::LimitedBackend>(size_t{3} << 20));
+  EXPECT_ERROR(run.steps(1000), "Gaussians; set density.max_gaussians");
+}
+
+TEST(Trainer, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
+  const test::TemporaryFolder folder;
+  TrainingRun run(tiny_options());
+  run.steps(70);
+  const NamedMoments moments = run.trainer->color_moments();
+  ASSERT_EQ(moments.size(), 4u);
+  EXPECT_EQ(moments.at("grid").steps, 40);
+  EXPECT_GT(moments.at("sh_dc").steps, 0);
+  EXPECT_LT(moments.at("sh_dc").steps, 40);  // density control takes steps away
+  const auto path = moments_file(folder / "best.safetensors");
+  EXPECT_EQ(path, folder / "best_moments.safetensors");
+  EXPECT_FALSE(load_moments(*run.backend, path, 70));
+  save_moments(path, moments, 70);
+  EXPECT_FALSE(load_moments(*run.backend, path, 71));  // of another state of the model
+  const auto read = load_moments(*run.backend, path, 70);
+  ASSERT_TRUE(read);
+  ASSERT_EQ(read->size(), 4u);
+  for (const auto& [name, state] : moments) {
+    EXPECT_EQ(read->at(name).steps, state.steps) << name;
+    EXPECT_EQ(read->at(name).first.shape(), state.first.shape()) << name;
+    EXPECT_TRUE(read->at(name).first.to_host() == state.first.to_host()) << name;
+    EXPECT_TRUE(read->at(name).second.to_host() == state.second.to_host()) << name;
+  }
+  const Tensor nothing = Tensor::from_host<float>(*run.backend, {1}, std::vector<float>{NAN});
+  save_moments(path, {{"grid", {nothing, nothing, 3}}}, 70);
+  EXPECT_ERROR(load_moments(*run.backend, path, 70), "is damaged");
+}
+
+TEST(StartPoints, RandomOnesAreGreyAsAnEightBitFileKeepsIt) {
+  Philox random(1);
+  const PointCloud points = random_points(50, 2.0f, random);
+  ASSERT_EQ(points.colors.size(), 150u);
+  for (const float color : points.colors) EXPECT_EQ(color, 127.0f / 255);
+  for (const float position : points.positions) EXPECT_LE(std::abs(position), 2);
+}
+
 TEST(Trainer, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
@@ -170,6 +281,72 @@ TEST(Trainer, AStateOfOtherSettingsIsRefused) {
   other.deformation.width = 32;
   TrainingRun wider(other);
   EXPECT_THROW(wider.trainer->load_state(folder.path() / "state.safetensors"), std::runtime_error);
+}
+
+// Whatever is wrong with a checkpoint is noticed before anything of the trainer changes.
+TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "state.safetensors";
+  TrainingRun run(tiny_options());
+  run.steps(35);
+  run.trainer->save_state(path, "kept");
+  const std::string whole = test::read_text(path);
+  TrainingRun other(tiny_options());
+  other.steps(12);
+  const auto before = other.result();
+  const auto refuses = [&](const std::string& contents, const char* sentence) {
+    test::write_text(path, contents);
+    EXPECT_ERROR(other.trainer->load_state(path), sentence);
+    EXPECT_EQ(other.trainer->total_done(), 12);
+    EXPECT_EQ(other.trainer->stage(), Stage::coarse);
+    EXPECT_EQ(other.result(), before);
+  };
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string text = whole;
+    const size_t place = text.find(from);
+    EXPECT_NE(place, std::string::npos) << from;
+    return text.replace(place, from.size(), to);
+  };
+  std::string overwritten = whole;
+  overwritten.replace(whole.size() / 2, 400, std::string(400, '\xff'));
+  refuses(overwritten, "is damaged (its checksum does not fit its content): delete it, and the same command");
+  std::string bit = whole;
+  bit.back() = static_cast<char>(bit.back() ^ 1);
+  refuses(bit, "its checksum does not fit");
+  refuses(changed("kept", "lost"), "its checksum does not fit");
+  refuses(whole.substr(0, whole.size() / 2), "is damaged");
+  refuses("", "is damaged");
+  refuses(std::string(5000, '\0'), "is damaged");
+
+  // Older files have no checksum. `crc32c` becomes an entry that nobody looks at.
+  const auto unchecked = [&](std::string text) { return text.replace(text.find("crc32c"), 6, "unused"); };
+  refuses(unchecked(overwritten), "holds NaN or infinity");
+  refuses(unchecked(changed(R"(\"iteration\":5)", R"(\"iteration\":-)")), "its counters cannot be read");
+  test::write_text(path, unchecked(whole));
+  EXPECT_EQ(other.trainer->load_state(path), "kept");
+  EXPECT_EQ(other.result(), run.result());
+}
+
+TEST(Trainer, AStateThatIsNotFiniteIsNotSaved) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder / "state.safetensors";
+  TrainingRun run(tiny_options());
+  run.steps(5);
+  run.trainer->save_state(path, "good");
+  const std::string good = test::read_text(path);
+  const Tensor& positions = run.trainer->gaussians().positions;
+  std::vector<float> values = positions.to_host();
+  values[4] = std::numeric_limits<float>::quiet_NaN();
+  Tensor(positions).copy_from_host(values.data(), positions.bytes());
+  EXPECT_THROW(run.trainer->save_state(path, "bad"), NotFinite);
+  EXPECT_EQ(test::read_text(path), good);
+}
+
+TEST(Psnr, IsNotPerfectForNaN) {
+  EXPECT_EQ(psnr_of(0), 100);
+  EXPECT_DOUBLE_EQ(psnr_of(0.01), 20);
+  EXPECT_TRUE(std::isnan(psnr_of(std::numeric_limits<double>::quiet_NaN())));
+  EXPECT_LT(psnr_of(std::numeric_limits<double>::infinity()), -1e9);
 }
 
 TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {

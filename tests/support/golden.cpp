@@ -1,5 +1,7 @@
 #include "support/golden.h"
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -7,13 +9,48 @@
 
 namespace eg4d::test {
 
-std::filesystem::path golden_folder() {
+namespace {
+
+size_t comparisons = 0;
+
+std::string named_folder() {
   const char* folder = std::getenv("EG4D_GOLDEN_DIR");
-  return folder && *folder ? std::filesystem::path(folder) : std::filesystem::path(EG4D_TEST_DATA) / "golden";
+  return folder ? folder : "";
+}
+
+}  // namespace
+
+bool golden_set_is_named() {
+  return !named_folder().empty();
+}
+
+std::filesystem::path golden_folder() {
+  return golden_set_is_named() ? std::filesystem::path(named_folder())
+                               : std::filesystem::path(EG4D_TEST_DATA) / "golden";
 }
 
 bool golden_has(const std::string& relative) {
   return std::filesystem::exists(golden_folder() / relative);
+}
+
+bool golden_has_fixture(const std::string& relative, GoldenPart part) {
+  if (golden_has(relative)) return true;
+  const bool others_are_there = golden_has(relative.substr(0, relative.find('/')));
+  if (!golden_set_is_named() || (others_are_there && part == GoldenPart::needed))
+    ADD_FAILURE() << golden_folder() / relative << " is not there";
+  return false;
+}
+
+void golden_absent(const std::string& what) {
+  if (golden_set_is_named()) GTEST_SKIP() << "this set has no " << what;
+  ADD_FAILURE() << "there is no " << what;
+}
+
+void count_golden_comparison() {
+  ++comparisons;
+}
+size_t golden_comparisons() {
+  return comparisons;
 }
 
 nlohmann::json golden_json(const std::string& relative) {
@@ -22,6 +59,7 @@ nlohmann::json golden_json(const std::string& relative) {
 }
 
 double relative_error(const std::vector<float>& a, const std::vector<float>& b) {
+  if (!b.empty()) count_golden_comparison();
   if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
   double difference = 0, norm = 0, other = 0;
   for (size_t i = 0; i < a.size(); ++i) {

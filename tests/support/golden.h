@@ -9,11 +9,23 @@
 
 namespace eg4d::test {
 
-// The folder of golden fixtures: $EG4D_GOLDEN_DIR, else tests/data/golden. Another set of the same form may
-// have other sizes and case names or lack parts: read everything from the fixture, GTEST_SKIP() what is not
-// there.
+// The folder of golden fixtures: $EG4D_GOLDEN_DIR, else tests/data/golden, which is whole. Another set of the
+// same form may have other sizes and case names, and lack parts: read everything from the fixture.
 std::filesystem::path golden_folder();
+bool golden_set_is_named();  // by $EG4D_GOLDEN_DIR
 bool golden_has(const std::string& relative);
+
+// For the start of a test, with the file that it reads: false when it is not there. Then the test fails,
+// except that a named set may lack whole fixtures (their folders) and optional parts: GTEST_SKIP().
+enum class GoldenPart { needed, optional };
+bool golden_has_fixture(const std::string& relative, GoldenPart part = GoldenPart::needed);
+// Within a fixture: a case that is not in the file. Fails or skips the running test likewise.
+void golden_absent(const std::string& what);
+
+// A golden test that ends without having compared anything fails. relative_error counts by itself.
+void count_golden_comparison();
+size_t golden_comparisons();  // since the program's start
+
 nlohmann::json golden_json(const std::string& relative);
 
 // ‖a-b‖ / ‖b‖ (‖a‖ when b is zero). Infinite when sizes differ or anything is not finite.

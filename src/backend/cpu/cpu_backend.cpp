@@ -70,6 +70,7 @@ class CpuKernels {
   void operator()(const HexPlaneRegularization& a) { cpu::hexplane_regularization(a); }
   void operator()(const DensityStatistics& a) { cpu::density_statistics(a); }
   void operator()(const ClampUnit& a) { cpu::clamp_unit(a); }
+  void operator()(const ClampUnitBackward& a) { cpu::clamp_unit_backward(a); }
   void operator()(const MoveTowards& a) { cpu::move_towards(a); }
   void operator()(const GatherRows& a) { cpu::gather_rows(a); }
 

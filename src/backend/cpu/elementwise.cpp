@@ -12,6 +12,13 @@ void clamp_unit(const ClampUnit& a) {
   });
 }
 
+void clamp_unit_backward(const ClampUnitBackward& a) {
+  parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      if (!(a.values[i] >= 0 && a.values[i] <= 1)) a.gradients[i] = 0;
+  });
+}
+
 void move_towards(const MoveTowards& a) {
   parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) a.to[i] += a.weight * (a.from[i] - a.to[i]);

@@ -20,10 +20,10 @@ size_t round_up(size_t bytes, size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-Error out_of_memory(size_t bytes) {
+OutOfMemory out_of_memory(size_t bytes) {
   const std::string amount =
       bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes);
-  return Error(fmt::format(
+  return OutOfMemory(fmt::format(
       "out of memory: could not allocate {}; use a smaller model or fewer, smaller pictures", amount));
 }
 

@@ -27,6 +27,7 @@ void hexplane_adam(const HexPlaneAdam&);
 void hexplane_regularization(const HexPlaneRegularization&);
 void density_statistics(const DensityStatistics&);
 void clamp_unit(const ClampUnit&);
+void clamp_unit_backward(const ClampUnitBackward&);
 void move_towards(const MoveTowards&);
 void gather_rows(const GatherRows&);
 

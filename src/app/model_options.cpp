@@ -1,0 +1,24 @@
+#include "app/model_options.h"
+
+namespace eg4d {
+
+void ModelOptions::declare(Arguments& arguments) {
+  arguments.options.add("which", which_,
+                        {{"auto", WhichModel::automatic},
+                         {"refined", WhichModel::refined},
+                         {"best", WhichModel::best},
+                         {"last", WhichModel::last}},
+                        "a run's model: refined, best or last of reconstruct; auto: the first that is there");
+  arguments.options.add(
+      "color_time", color_time_,
+      "when colours are read: reference, own (each frame's time), or 0 to 1; default: what the model says");
+}
+
+ModelChoice ModelOptions::choice() const {
+  ModelChoice choice;
+  choice.which = which_;
+  set_color_time(choice, color_time_);
+  return choice;
+}
+
+}  // namespace eg4d

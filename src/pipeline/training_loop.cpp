@@ -1,0 +1,291 @@
+#include "pipeline/training_loop.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "backend/backend.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "io/atomic_file.h"
+#include "pipeline/pictures.h"
+#include "pipeline/recorded_path.h"
+#include "splat/training_state.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kLogInterval = 10;  // iterations
+constexpr const char* kCheckpoint = "checkpoint.safetensors";
+constexpr const char* kBest = "best.safetensors";
+// The best model that belongs to the checkpoint being written: it gets its name when that is complete.
+constexpr const char* kNextBest = "best.next.safetensors";
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double figure_named(const std::vector<Figure>& figures, const char* name) {
+  for (const Figure& figure : figures)
+    if (std::strcmp(figure.name, name) == 0) return figure.value;
+  return 0;
+}
+
+json metrics_json(const EvaluationMetrics& metrics) {
+  return {{"psnr", metrics.psnr}, {"ssim", metrics.ssim}, {"l1", metrics.l1}};
+}
+
+int64_t iterations_of_model(const fs::path& path) {
+  const SafetensorsFile file(path);
+  const auto info = file.metadata().find("info");
+  const json header = info == file.metadata().end() ? json() : json::parse(info->second, nullptr, false);
+  return header.is_object() ? header.value("iterations", int64_t{-1}) : -1;
+}
+
+}  // namespace
+
+TrainingLoop::TrainingLoop(Backend& backend, TrainingTask& task, StageFolder& folder,
+                           const TrainingViews& test, const Settings& settings, Progress& progress)
+    : backend_(backend),
+      task_(task),
+      folder_(folder),
+      test_(test),
+      settings_(settings),
+      progress_(progress) {}
+
+double TrainingLoop::seconds() const {
+  return earlier_seconds_ + seconds_since(start_);
+}
+
+Error TrainingLoop::diverged(const std::string& what) const {
+  const std::string kept =
+      checkpoint_iteration_ >= 0
+          ? fmt::format("the checkpoint of iteration {} and the models beside it stay", checkpoint_iteration_)
+          : "there was no checkpoint yet";
+  return Error(fmt::format(
+      "training diverged at iteration {}: {}; begin anew in another folder or with --overwrite, with "
+      "smaller learning rates (rate.*) or another seed ({})",
+      task_.done(), what, kept));
+}
+
+template <class Work>
+void TrainingLoop::stopping_at_nonsense(const Work& work) const {
+  try {
+    work();
+  } catch (const NotFinite& what) {
+    throw diverged(what.what());
+  }
+}
+
+// ---------------------------------------------------------------- checkpoints
+
+std::string TrainingLoop::text_of(const Evaluation& evaluation) {
+  json record = {{"stage", evaluation.stage},
+                 {"iteration", evaluation.iteration},
+                 {"psnr", evaluation.psnr},
+                 {"ssim", evaluation.ssim},
+                 {"l1", evaluation.l1}};
+  if (evaluation.gaussians > 0) record["gaussians"] = evaluation.gaussians;
+  return record.dump();
+}
+
+std::string TrainingLoop::extra() const {
+  json evaluations = json::array();
+  for (const Evaluation& evaluation : evaluations_) evaluations.push_back(json::parse(text_of(evaluation)));
+  return json({{"run", folder_.fingerprint()},
+               {"evaluations", evaluations},
+               {"best_psnr", best_psnr_},
+               {"best_iteration", best_iteration_},
+               {"seconds", seconds()}})
+      .dump();
+}
+
+void TrainingLoop::read_extra(const std::string& extra) {
+  const fs::path path = file(kCheckpoint);
+  try {
+    const json kept = json::parse(extra);
+    if (kept.value("run", folder_.fingerprint()) != folder_.fingerprint())
+      throw Error(
+          fmt::format("the checkpoint '{}' belongs to a run of other settings or another dataset than the "
+                      "manifest beside it: "
+                      "delete it, or start anew with --overwrite",
+                      path.string()));
+    for (const json& record : kept.at("evaluations"))
+      evaluations_.push_back({record.at("stage"), record.at("iteration"), record.at("psnr"),
+                              record.at("ssim"), record.at("l1"), record.value("gaussians", int64_t{0})});
+    best_psnr_ = kept.value("best_psnr", -1.0);
+    best_iteration_ = kept.value("best_iteration", int64_t{0});
+    earlier_seconds_ = kept.value("seconds", 0.0);
+  } catch (const json::exception&) {
+    throw Error(
+        fmt::format("the checkpoint '{}' is damaged (what was measured before cannot be read): delete it, "
+                    "and the same command "
+                    "begins this training anew",
+                    path.string()));
+  }
+}
+
+bool TrainingLoop::resume() {
+  const bool found = fs::exists(file(kCheckpoint));
+  if (found) {
+    read_extra(task_.load_state(file(kCheckpoint)));
+    checkpoint_iteration_ = task_.done();
+    progress_.message(fmt::format("continuing from iteration {}", task_.done()));
+  }
+  settle_best();
+  log_.emplace(folder_.path(), task_.done());
+  return found;
+}
+
+// A killed process may have left the best model of a checkpoint before or after that was complete.
+void TrainingLoop::settle_best() {
+  const fs::path next = file(kNextBest);
+  if (!fs::exists(next)) return;
+  std::error_code error;
+  const fs::path next_moments = moments_file(next);
+  if (best_iteration_ > 0 && iterations_of_model(next) == best_iteration_) {
+    if (fs::exists(next_moments)) fs::rename(next_moments, moments_file(file(kBest)), error);
+    if (!error) fs::rename(next, file(kBest), error);
+  } else {
+    fs::remove(next_moments, error);
+    if (!error) fs::remove(next, error);
+  }
+  if (error) throw Error(fmt::format("cannot put '{}' in its place: {}", next.string(), error.message()));
+}
+
+void TrainingLoop::save_best_beside() {
+  if (!unsaved_best_) return;
+  const Best& best = *unsaved_best_;
+  stopping_at_nonsense([&] { eg4d::save_model(file(kNextBest), best.info, best.gaussians, &best.field); });
+  if (!best.moments.empty()) save_moments(moments_file(file(kNextBest)), best.moments, best.info.iterations);
+}
+
+// The figures of the last iteration.
+std::vector<Figure> TrainingLoop::sound_loss() const {
+  std::vector<Figure> figures = task_.loss();
+  for (const Figure& figure : figures)
+    if (!std::isfinite(figure.value)) throw diverged(fmt::format("'{}' is {}", figure.name, figure.value));
+  return figures;
+}
+
+void TrainingLoop::save_checkpoint() {
+  log_->flush();
+  sound_loss();
+  save_best_beside();
+  stopping_at_nonsense([&] { task_.save_state(file(kCheckpoint), extra()); });
+  checkpoint_iteration_ = task_.done();
+  if (unsaved_best_) settle_best();
+  unsaved_best_.reset();
+}
+
+// ---------------------------------------------------------------- training
+
+void TrainingLoop::log_step() {
+  const std::vector<Figure> figures = sound_loss();
+  log_->step(task_.done(), task_.stage(), figures);
+  const double psnr = figure_named(figures, "psnr");
+  shown_psnr_ = shown_psnr_ == 0 ? psnr : 0.9 * shown_psnr_ + 0.1 * psnr;
+  progress_.update(task_.done(),
+                   {{"Gaussians", static_cast<double>(task_.gaussians().count())}, {"PSNR", shown_psnr_}});
+}
+
+void TrainingLoop::evaluate_now() {
+  if (test_.empty()) return;
+  const size_t shown = test_.size() / 2;  // the picture that the log keeps
+  Picture picture;
+  const ModelInfo info = task_.model_info();
+  latest_ = evaluate(backend_, task_.gaussians(), task_.field(), info.options, test_,
+                     [&](size_t view, const Tensor& image, const Tensor&) {
+                       if (view == shown)
+                         picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
+                     });
+  if (!std::isfinite(latest_->psnr)) throw diverged(fmt::format("the test PSNR is {}", latest_->psnr));
+  evaluations_.push_back({task_.stage(), task_.iteration(), latest_->psnr, latest_->ssim, latest_->l1,
+                          task_.gaussians().count()});
+  log_->evaluation(task_.done(), text_of(evaluations_.back()), *latest_, picture);
+  progress_.update(task_.done(), {{"test PSNR", latest_->psnr}});
+  if (!settings_.keep_best || !task_.field() || latest_->psnr <= best_psnr_) return;
+  best_psnr_ = latest_->psnr;
+  best_iteration_ = task_.done();
+  unsaved_best_.reset();  // its memory first
+  unsaved_best_ = Best{info, task_.gaussians().clone(), task_.field()->clone(), {}};
+  for (const auto& [name, moments] : task_.moments())
+    unsaved_best_->moments[name] = {moments.first.clone(), moments.second.clone(), moments.steps};
+}
+
+void TrainingLoop::run() {
+  progress_.begin(task_.total(), settings_.label, task_.done());
+  auto last_checkpoint = Clock::now();
+  while (task_.done() < task_.total()) {
+    task_.step();
+    latest_.reset();
+    const int64_t done = task_.done();
+    if (done % kLogInterval == 0 || done >= task_.total()) log_step();
+    // At the end too, so that the last model can be the best.
+    if (task_.iteration() % settings_.evaluate_interval == 0 || done >= task_.total()) evaluate_now();
+    const bool by_count = settings_.checkpoint_interval > 0 && done % settings_.checkpoint_interval == 0;
+    const bool interrupted = interrupt_requested();
+    if (by_count || interrupted || seconds_since(last_checkpoint) > settings_.checkpoint_seconds) {
+      save_checkpoint();
+      last_checkpoint = Clock::now();
+      if (interrupted)
+        throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there",
+                                      done, task_.total()));
+    }
+  }
+  progress_.end();
+}
+
+// ---------------------------------------------------------------- results
+
+void TrainingLoop::save_model(const char* name) {
+  stopping_at_nonsense(
+      [&] { eg4d::save_model(file(name), task_.model_info(), task_.gaussians(), task_.field()); });
+}
+
+EvaluationMetrics TrainingLoop::evaluate_test() {
+  if (!latest_)
+    latest_ = evaluate(backend_, task_.gaussians(), task_.field(), task_.model_info().options, test_);
+  return *latest_;
+}
+
+void TrainingLoop::complete(const std::string& preset, const std::vector<SplitResult>& splits,
+                            const fs::path& dataset) {
+  json split_figures = json::object(), evaluations = json::array();
+  for (const SplitResult& split : splits) {
+    split_figures[split.name] = metrics_json(split.metrics);
+    split_figures[split.name]["pictures"] = split.metrics.views.size();
+  }
+  for (const Evaluation& evaluation : evaluations_) evaluations.push_back(json::parse(text_of(evaluation)));
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  json metrics = {
+      {"iterations", task_.model_info().iterations},
+      {"gaussians", task_.gaussians().count()},
+      {"preset", preset},
+      {"splits", split_figures},
+      {"evaluations", evaluations},
+      {"run",
+       {{"seconds", seconds()}, {"peak_memory_mib", usage.ru_maxrss / 1024}, {"backend", backend_.name()}}}};
+  const RecordedPath place = recorded(fs::absolute(dataset).lexically_normal());
+  metrics["run"]["dataset"] = place.text;
+  if (!place.bytes.empty()) metrics["run"]["dataset_bytes"] = place.bytes;
+  if (best_iteration_ > 0) metrics["best"] = {{"psnr", best_psnr_}, {"iteration", best_iteration_}};
+  save_best_beside();
+  settle_best();
+  write_file_atomically(file("metrics.json"),
+                        metrics.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  folder_.finish();
+  std::error_code ignored;
+  fs::remove(file(kCheckpoint), ignored);
+}
+
+}  // namespace eg4d

@@ -1,0 +1,103 @@
+#include "splat/training_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace eg4d {
+namespace {
+
+bool all_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+bool any_nan(std::span<const float> values) {
+  return std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+}
+
+// A moment may have grown to infinity: what it belongs to then stands still.
+bool is_sound(std::span<const float> values, bool parameter) {
+  return parameter ? all_finite(values) : !any_nan(values);
+}
+
+std::string unsound(const std::string& name) {
+  return fmt::format("'{}' holds NaN or infinity", name);
+}
+
+Error damaged_checkpoint(const std::filesystem::path& path, const std::string& what) {
+  return Error(fmt::format(
+      "the checkpoint '{}' is damaged ({}): delete it, and the same command begins this training anew; the "
+      "models beside it stay",
+      path.string(), what));
+}
+
+// A file that is cut off or overwritten at its beginning is no safetensors file any more.
+SafetensorsFile opened(const std::filesystem::path& path) {
+  try {
+    return SafetensorsFile(path);
+  } catch (const Error& error) {
+    throw damaged_checkpoint(path, error.what());
+  }
+}
+
+}  // namespace
+
+void require_finite(const std::string& name, std::span<const float> values) {
+  if (!all_finite(values)) throw NotFinite(unsound(name));
+}
+
+void write_training_state(const std::filesystem::path& path, const std::string& format,
+                          const std::vector<StateTensor>& tensors,
+                          std::map<std::string, std::string> metadata) {
+  std::vector<std::vector<float>> host;
+  std::vector<SafetensorsTensor> stored;
+  host.reserve(tensors.size());
+  for (const StateTensor& state : tensors) {
+    host.push_back(state.tensor->to_host());
+    if (!is_sound(host.back(), state.parameter)) throw NotFinite(unsound(state.name));
+    stored.push_back({state.name, DType::f32, state.tensor->shape(), host.back().data()});
+  }
+  metadata["format"] = format;
+  write_safetensors(path, stored, std::move(metadata), Checksum::yes);
+}
+
+TrainingStateFile::TrainingStateFile(const std::filesystem::path& path, const std::string& format)
+    : file_(opened(path)) {
+  if (!file_.is_intact()) throw damaged("its checksum does not fit its content");
+  if (metadata("format") != format)
+    throw Error(fmt::format(
+        "'{}' is no checkpoint of this kind of training or of this version of eg4d ('{}', not '{}')",
+        path.string(), metadata("format"), format));
+}
+
+Error TrainingStateFile::damaged(const std::string& what) const {
+  return damaged_checkpoint(file_.path(), what);
+}
+
+const std::string& TrainingStateFile::metadata(const std::string& key) const {
+  static const std::string nothing;
+  const auto found = file_.metadata().find(key);
+  return found == file_.metadata().end() ? nothing : found->second;
+}
+
+const Shape& TrainingStateFile::shape(const std::string& name) const {
+  if (!file_.contains(name)) throw damaged(fmt::format("it has no '{}'", name));
+  return file_.at(name).shape;
+}
+
+void TrainingStateFile::check(const std::string& name, const Shape& wanted, bool parameter) const {
+  const Shape& stored = shape(name);
+  const SafetensorsFile::Entry& entry = file_.at(name);
+  if (entry.dtype != DType::f32 || stored != wanted)
+    throw Error(fmt::format("the checkpoint '{}' was made with other settings: '{}' has shape {}, not {}",
+                            file_.path().string(), name, to_string(stored), to_string(wanted)));
+  if (!is_sound(file_.floats(name), parameter)) throw damaged(unsound(name));
+}
+
+void TrainingStateFile::copy_to(const std::string& name, Tensor& tensor) const {
+  const SafetensorsFile::Entry& entry = file_.at(name);
+  tensor.copy_from_host(entry.data, entry.bytes);
+}
+
+}  // namespace eg4d

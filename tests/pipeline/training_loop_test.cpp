@@ -1,0 +1,137 @@
+#include "pipeline/training_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "backend/backend.h"
+#include "splat/training_state.h"
+#include "support/expect_error.h"
+#include "support/temporary_folder.h"
+
+namespace eg4d {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// Training that goes astray when it is told to.
+class Fake : public TrainingTask {
+ public:
+  explicit Fake(Backend& backend) : gaussians_(Gaussians::zeros(backend, 2)) {}
+  void step() override { ++done_; }
+  int64_t done() const override { return done_; }
+  int64_t total() const override { return 100; }
+  const char* stage() const override { return "fake"; }
+  int64_t iteration() const override { return done_; }
+  std::vector<Figure> loss() const override { return {{"psnr", done_ < bad_loss_from ? 20 : kNaN}}; }
+  void save_state(const fs::path& path, const std::string& extra) const override {
+    if (done_ >= bad_parameters_from) throw NotFinite("'positions' holds NaN or infinity");
+    test::write_text(path, std::to_string(done_) + "\n" + extra);
+  }
+  std::string load_state(const fs::path& path) override {
+    const std::string text = test::read_text(path);
+    done_ = std::stoll(text);
+    return text.substr(text.find('\n') + 1);
+  }
+  ModelInfo model_info() const override { return {}; }
+  const Gaussians& gaussians() const override { return gaussians_; }
+  const DeformationField* field() const override { return nullptr; }
+
+  int64_t bad_loss_from = 1000, bad_parameters_from = 1000;
+  Gaussians gaussians_;
+
+ private:
+  int64_t done_ = 0;
+};
+
+class Loop : public testing::Test {
+ protected:
+  void train(Fake& task) {
+    TrainingLoop loop(*backend_, task, folder_, no_pictures_,
+                      {.label = "training",
+                       .evaluate_interval = 50,
+                       .checkpoint_interval = 25,
+                       .checkpoint_seconds = 1e9,
+                       .keep_best = false},
+                      quiet_);
+    loop.resume();
+    loop.run();
+    loop.save_model("model.safetensors");
+    loop.complete("", {}, "/data");
+  }
+  std::string checkpoint() const { return test::read_text(folder_.path() / "checkpoint.safetensors"); }
+
+  const test::TemporaryFolder temporary_;
+  StageFolder folder_{temporary_ / "stage", {"fake", {}, "input"}, false};
+  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  const TrainingViews no_pictures_;
+  Progress quiet_;
+};
+
+TEST_F(Loop, ALossThatIsNoNumberStopsAndLeavesTheGoodCheckpoint) {
+  Fake task(*backend_);
+  task.bad_loss_from = 33;
+  EXPECT_ERROR(
+      train(task),
+      "training diverged at iteration 40: 'psnr' is nan; begin anew in another folder or with --overwrite, "
+      "with smaller learning rates (rate.*) or another seed (the checkpoint of iteration 25");
+  EXPECT_EQ(std::stoi(checkpoint()), 25);
+  EXPECT_FALSE(fs::exists(folder_.path() / "model.safetensors"));
+}
+
+// Between two looks at the loss.
+TEST_F(Loop, ACheckpointIsNeverWrittenOfABadLoss) {
+  Fake task(*backend_);
+  task.bad_loss_from = 75;
+  EXPECT_ERROR(train(task), "diverged at iteration 75");
+  EXPECT_EQ(std::stoi(checkpoint()), 50);
+}
+
+TEST_F(Loop, NorOfParametersThatAreNoNumbers) {
+  Fake task(*backend_);
+  task.bad_parameters_from = 1;
+  EXPECT_ERROR(train(task), "diverged at iteration 25: 'positions' holds NaN or infinity");
+  EXPECT_FALSE(fs::exists(folder_.path() / "checkpoint.safetensors"));
+}
+
+TEST_F(Loop, NorAModel) {
+  Fake task(*backend_);
+  std::vector<float> bad(6, std::numeric_limits<float>::infinity());
+  task.gaussians_.positions.copy_from_host(bad.data(), task.gaussians_.positions.bytes());
+  EXPECT_ERROR(train(task), "diverged at iteration 100: 'gaussians.positions' holds NaN or infinity");
+  EXPECT_FALSE(fs::exists(folder_.path() / "model.safetensors"));
+  EXPECT_EQ(std::stoi(checkpoint()), 100);
+}
+
+TEST_F(Loop, AnotherRunsCheckpointIsRefused) {
+  Fake task(*backend_);
+  task.bad_loss_from = 30;
+  EXPECT_ERROR(train(task), "diverged");
+  const std::string ours = checkpoint();
+  const size_t run = ours.find(folder_.fingerprint());
+  ASSERT_NE(run, std::string::npos);
+  std::string other = ours;
+  other[run] = other[run] == '0' ? '1' : '0';
+  const fs::path file = folder_.path() / "checkpoint.safetensors";
+  Fake next(*backend_);
+  test::write_text(file, other);
+  EXPECT_ERROR(train(next), "belongs to a run of other settings or another dataset");
+  test::write_text(file, "25\nno JSON");
+  EXPECT_ERROR(train(next), "delete it");
+  test::write_text(file, "25\n{\"evaluations\": [{}]}");
+  EXPECT_ERROR(train(next), "delete it");
+  test::write_text(file, "25\n{\"evaluations\": []}");  // of a version that wrote no fingerprint
+  EXPECT_NO_THROW(train(next));
+}
+
+TEST_F(Loop, WithoutAnEvaluationThereIsNoBest) {
+  Fake task(*backend_);
+  train(task);
+  EXPECT_FALSE(test::contains(test::read_text(folder_.path() / "metrics.json"), "best"));
+}
+
+}  // namespace
+}  // namespace eg4d
