@@ -16,7 +16,10 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64"}
 
 def read_safetensors(path):
     """→ (name → tensor, metadata)."""
-    data = Path(path).read_bytes()
+    return parse_safetensors(Path(path).read_bytes())
+
+
+def parse_safetensors(data):
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     metadata = header.pop("__metadata__", {})
