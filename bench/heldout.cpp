@@ -59,11 +59,11 @@ HeldOut read_held_out(const fs::path& folder, size_t count) {
         fmt::format("'{}' holds no held-out creatures (about.json); training/make_heldout.py makes them",
                     folder.string()));
   HeldOut data;
-  data.mean = read_picture(folder / "mean.png");
+  data.mean = read_picture(folder / "mean.webp");
   const auto each = [&](const char* kind, const auto& take) {
     const auto& list = about.at(kind);
     for (size_t i = 0; i < std::min(count, list.size()); ++i)
-      take(list[i], read_grid(folder / kind / fmt::format("{:03}.png", i), data.mean.width));
+      take(list[i], read_grid(folder / kind / fmt::format("{:03}.webp", i), data.mean.width));
   };
   each("orbits", [&](const auto& entry, auto rows) {
     data.orbits.push_back({entry.at("elevation").template get<double>(), std::move(rows)});

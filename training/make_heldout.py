@@ -1,10 +1,10 @@
 """Held-out creatures for bench/evaluate_mini: python3 training/make_heldout.py --out examples/heldout
 
-orbits/<n>.png   rows are moments, columns the views at azimuth 360·k/21, k = 1 … 21; the last is the input's camera. The first --moving
+orbits/<n>.webp  rows are moments, columns the views at azimuth 360·k/21, k = 1 … 21; the last is the input's camera. The first --moving
                  creatures have 8 moments, one cycle of their motion; the others one
-clips/<n>.png    8 frames of another creature in motion, the first is the input
-spoilt/<n>.png   a picture of another creature; the same, spoilt as renders of Gaussians are
-mean.png         the mean picture of creatures that training may have seen
+clips/<n>.webp   8 frames of another creature in motion, the first is the input
+spoilt/<n>.webp  a picture of another creature; the same, spoilt as renders of Gaussians are
+mean.webp        the mean picture of creatures that training may have seen
 about.json       seeds, elevations in degrees, sentences
 
 One of them as a picture to start from: python3 training/make_heldout.py --picture examples/creature.png --side 384 --first 46
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 
 from mini.compat import DEVICE
-from mini.files import picture_bytes, picture_values, write_grid, write_png
+from mini.files import picture_bytes, picture_values, write_grid, write_picture
 from mini.stages.sdxl import spoil
 from mini.world.draws import HELD_OUT
 from mini.world.prompts import prompt_of
@@ -47,7 +47,7 @@ def orbits(out, arguments):
             orbit = make_orbits(own, moments=moments, strength=torch.ones(1, device=DEVICE))
         else:
             orbit = make_orbits(own)
-        write_grid(out / "orbits" / f"{n:03}.png", orbit.pictures.view(-1, *orbit.pictures.shape[-4:]))
+        write_grid(out / "orbits" / f"{n:03}.webp", orbit.pictures.view(-1, *orbit.pictures.shape[-4:]))
         yield about(arguments.first + n, orbit.attributes, elevation=round(orbit.elevation.item(), 4))
 
 
@@ -55,7 +55,7 @@ def clips(out, arguments):
     for n in range(arguments.count):
         number = 2000 + arguments.first + n
         clip = make_clips(seed_of(number), fps=USUAL_FPS, bucket=USUAL_BUCKET)
-        write_grid(out / "clips" / f"{n:03}.png", clip.pictures)
+        write_grid(out / "clips" / f"{n:03}.webp", clip.pictures)
         yield about(number, clip.attributes)
 
 
@@ -68,7 +68,7 @@ def spoilt_pairs(out, arguments):
         spoilt = pictures
         while torch.equal(spoilt, pictures):  # some stay clean
             spoilt = picture_bytes(spoil(picture_values(pictures)))
-        write_grid(out / "spoilt" / f"{n:03}.png", torch.stack([pictures, spoilt], 1))
+        write_grid(out / "spoilt" / f"{n:03}.webp", torch.stack([pictures, spoilt], 1))
         yield about(number, attributes)
 
 
@@ -89,12 +89,12 @@ def main():
     arguments = parser.parse_args()
     if arguments.picture:
         pictures, attributes, _, elevation = make_singles(seed_of(arguments.first), side=arguments.side)
-        write_png(arguments.picture, pictures[0])
+        write_picture(arguments.picture, pictures[0])
         print(about(arguments.first, attributes, elevation=round(elevation.item(), 2)))
         return
     out = Path(arguments.out)
     text = {name: list(make(out, arguments)) for name, make in (("orbits", orbits), ("clips", clips), ("spoilt", spoilt_pairs))}
-    write_png(out / "mean.png", mean_picture(2 * arguments.count))
+    write_picture(out / "mean.webp", mean_picture(2 * arguments.count))
     (out / "about.json").write_text(json.dumps(text, indent=1) + "\n")
 
 

@@ -1,35 +1,27 @@
 #!/usr/bin/env python3
-"""Writes tests/data/controlnet: a small ControlNet for SDXL with random weights, and what PyTorch computes with it.
+"""Writes tests/data/controlnet: a small ControlNet for SDXL, weights by the integer hash, and what PyTorch computes with it.
 
     python3 tests/data/make_controlnet_fixture.py       # needs PyTorch and NumPy; Debian's python3-torch will do
 
 The UNet is the one of the golden fixture sdxl_img2img; the ControlNet is its first half over again, built from the same
 modules (training/mini/models/sdxl_unet.py), with what Zhang et al. 2023 add. Everything is computed in double precision.
 
-    diffusion_pytorch_model.safetensors, config.json    in the layout of the diffusers library, f16
-    io.safetensors    x, steps, context, vector, hint: two calls of the networks; residual.0 …, residual.middle: what the
+    diffusion_pytorch_model.hash.json, config.json    in the layout of the diffusers library, f16
+    io.safetensors.gz    x, steps, context, vector, hint: two calls of the networks; residual.0 …, residual.middle: what the
                       ControlNet puts out; plain, controlled: the UNet's prediction without it and with SCALE times it
 """
-import json
-import os
-import sys
-import tarfile
-import tempfile
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../../training"))
-from mini.files import read_safetensors, write_safetensors  # noqa: E402
-from mini.models.layers import sinusoids  # noqa: E402
-from mini.models.sdxl_unet import SdxlUNet  # noqa: E402
+from fixture_files import GOLDEN, HERE, Pipeline, require_influence, rule_of, weights_by, write_json, write_packed, write_rule
+from mini.models.layers import sinusoids
+from mini.models.sdxl_unet import SdxlUNet
 
 SIZES = SdxlUNet.Sizes(context=80, pooled=40, channels=(32, 32, 64), blocks=1, depth=(0, 1, 2), head=16, time_width=8)
 SCALE = 0.3
 HINT_CHANNELS = (8, 12, 16)  # two halvings: a latent is four pixels wide
-OUT = os.path.join(HERE, "controlnet")
+OUT = HERE / "controlnet"
 
 
 class Hint(nn.Module):
@@ -97,56 +89,42 @@ class ControlNet(SdxlUNet):
         return [layer(skip) for layer, skip in zip(self.controlnet_down_blocks, skips)], self.controlnet_mid_block(h)
 
 
-def randomise(network):
-    """No layer is zero, and activations neither vanish nor grow; as f16 holds them."""
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
-            if module.bias is not None:
-                nn.init.normal_(module.bias, std=0.1)
-        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            nn.init.uniform_(module.weight, 0.7, 1.4)
-            nn.init.normal_(module.bias, std=0.1)
-    for parameter in network.parameters():
-        parameter.data = parameter.data.half().double()
-
-
-def golden_unet():
-    with tempfile.TemporaryDirectory() as folder, tarfile.open(
-            os.path.join(HERE, "golden/sdxl_img2img/pipeline.tar")) as tar:
-        tar.extractall(folder)
-        tensors, _ = read_safetensors(os.path.join(folder, "unet/diffusion_pytorch_model.safetensors"))
-    network = SdxlUNet(SIZES)
-    network.load_state_dict(tensors)
-    return network.double()
+def computed(unet, control, io):
+    with torch.no_grad():
+        residuals, middle = control(io["x"], io["steps"], io["context"], io["vector"], io["hint"])
+        inputs = [io[name] for name in ("x", "steps", "context", "vector")]
+        skips, h = first_half(unet, *inputs)
+        plain = second_half(unet, h, skips, *inputs[1:])
+        summed = [skip + SCALE * residual for skip, residual in zip(skips, residuals)]
+        controlled = second_half(unet, h + SCALE * middle, summed, *inputs[1:])
+    return {"plain": plain, "controlled": controlled, **{f"residual.{i}": residual for i, residual in enumerate(residuals)}, "residual.middle": middle}
 
 
 def main():
     torch.manual_seed(4)
-    unet, control = golden_unet(), ControlNet()
-    randomise(control)
-    x, context = torch.randn(2, 4, 8, 12).double(), torch.randn(2, 5, SIZES.context).double()
-    vector, hint = torch.randn(2, SIZES.pooled + 6 * SIZES.time_width).double(), torch.rand(2, 3, 32, 48).double()
-    steps = torch.tensor([481.0, 21.0])
-    with torch.no_grad():
-        residuals, middle = control(x, steps, context, vector, hint)
-        skips, h = first_half(unet, x, steps, context, vector)
-        plain = second_half(unet, h, skips, steps, context, vector)
-        summed = [skip + SCALE * residual for skip, residual in zip(skips, residuals)]
-        controlled = second_half(unet, h + SCALE * middle, summed, steps, context, vector)
-    os.makedirs(OUT, exist_ok=True)
-    io = dict(x=x, steps=steps, context=context, vector=vector, hint=hint, plain=plain, controlled=controlled)
-    io.update({f"residual.{i}": residual for i, residual in enumerate(residuals)}, **{"residual.middle": middle})
-    write_safetensors(os.path.join(OUT, "io.safetensors"), {name: value.float() for name, value in io.items()}, {})
-    write_safetensors(os.path.join(OUT, "diffusion_pytorch_model.safetensors"),
-                      {name: value.half() for name, value in control.state_dict().items()}, {})
-    config = {"_class_name": "ControlNetModel", "block_out_channels": list(SIZES.channels),
-              "attention_head_dim": [width // SIZES.head for width in SIZES.channels],
-              "controlnet_conditioning_channel_order": "rgb", "global_pool_conditions": False,
-              "conditioning_scale_of_the_fixture": SCALE}
-    with open(os.path.join(OUT, "config.json"), "w") as file:
-        json.dump(config, file, indent=1)
-        file.write("\n")
+    unet, control = SdxlUNet(SIZES), ControlNet()
+    unet.load_state_dict(Pipeline(GOLDEN / "sdxl_img2img").part("unet")[1])
+    rule = rule_of({name: value.shape for name, value in control.state_dict().items()})
+    weights = weights_by(rule)
+    control.load_state_dict(weights)
+    unet, control = unet.double(), control.double()
+    number = lambda *shape: torch.randn(*shape).half().double()
+    io = dict(x=number(2, 4, 8, 12), steps=torch.tensor([481.0, 21.0]), context=number(2, 5, SIZES.context), vector=number(2, SIZES.pooled + 6 * SIZES.time_width),
+              hint=torch.rand(2, 3, 32, 48).half().double())
+    results = computed(unet, control, io)
+    OUT.mkdir(exist_ok=True)
+    write_packed(OUT / "io.safetensors", {name: value.float() for name, value in {**io, **results}.items()})
+    write_rule(OUT / "diffusion_pytorch_model.hash.json", rule)
+    write_json(OUT / "config.json", {"_class_name": "ControlNetModel", "block_out_channels": list(SIZES.channels),
+                                     "attention_head_dim": [width // SIZES.head for width in SIZES.channels],
+                                     "controlnet_conditioning_channel_order": "rgb", "global_pool_conditions": False,
+                                     "conditioning_scale_of_the_fixture": SCALE})
+
+    def probe(others):
+        control.load_state_dict(others)
+        return computed(unet, control, io)
+
+    require_influence("controlnet", weights, probe)
 
 
 if __name__ == "__main__":

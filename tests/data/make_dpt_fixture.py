@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
-"""Writes tests/data/dpt/further.safetensors: what DPT-Hybrid computes inside, and for a wide picture.
+"""Writes tests/data/dpt: a small DPT-Hybrid, weights by the integer hash, and what it computes of two inputs, inside too.
 
-    python3 tests/data/make_dpt_fixture.py       # needs PyTorch and NumPy; Debian's python3-torch will do
+    python3 tests/data/make_dpt_fixture.py [FOLDER]       # needs PyTorch and NumPy; Debian's python3-torch will do
 
-tests/data/dpt/cases.safetensors holds what Hugging Face's transformers 5.17 computes with the small random network
-model.safetensors, in double precision. Nearly all of its depth map is cut off by the last ReLU. The functions below are
-written from the papers (Ranftl et al. 2021, Kolesnikov et al. 2020); they must first give the same as that library, and
-then tell more: NAME.fused, the feature map before the head, and NAME.raw, the depth before the last ReLU.
+The functions below are written from the papers (Ranftl et al. 2021, Kolesnikov et al. 2020). FOLDER: model.safetensors and cases.safetensors with
+what another implementation computed of it (square.input, .embeddings, .encoder, .depth); the functions must first give the same.
+
+    model.hash.json, config.json    in the layout of Hugging Face's transformers, f16
+    io.safetensors.gz    NAME.input; NAME.embeddings, .encoder: tokens; .fused: the feature map before the head; .raw, .depth: before and after
+                         the last ReLU
 """
-import os
 import sys
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "../../training"))
-from mini.files import read_safetensors, write_safetensors  # noqa: E402
+from fixture_files import HERE, largest_error, provenance, read_config, read_tensors, require_influence, rule_of, weights_by, write_json, write_packed, write_rule
 
-FOLDER = os.path.join(HERE, "dpt")
+FOLDER = HERE / "dpt"
 HEADS, TAPS, STAGES, LAYERS = 4, (2, 3), (2, 1, 2), 4
-WEIGHTS = {name: value.double() for name, value in read_safetensors(os.path.join(FOLDER, "model.safetensors"))[0].items()}
+UNUSED = ("dpt.layernorm", "fusion_stage.layers.0.residual_layer1")  # the library's files have them
+WEIGHTS = {}  # of the network that computes, in double precision
 
 
 def convolution(name, x, **how):
@@ -123,19 +124,44 @@ def network(pictures):
     return dict(embeddings=tokens, encoder=blocks[-1], fused=fused, raw=raw, depth=F.relu(raw)[:, 0])
 
 
-def main():
-    stored, _ = read_safetensors(os.path.join(FOLDER, "cases.safetensors"))
+def take(weights):
+    WEIGHTS.clear()
+    WEIGHTS.update({name: value.double() for name, value in weights.items()})
+
+
+def verified(folder, config):
+    """The functions against another implementation; → provenance for config.json."""
+    stored = read_tensors(folder / "cases.safetensors")
+    take(read_tensors(folder / "model.safetensors"))
     computed = network(stored["square.input"].double())
-    for name in ("embeddings", "encoder", "depth"):
-        wanted = stored[f"square.{name}"].double()
-        error = ((computed[name] - wanted).norm() / wanted.norm()).item()
-        assert error < 1e-6, f"{name} differs from the library's: {error}"
+    error = largest_error({f"square.{name}": computed[name] for name in ("embeddings", "encoder", "depth")}, stored, 1e-6)
+    return provenance(config, Path(__file__).name, "functions of its own in double precision", error,
+                      "Hugging Face transformers 5.17's")
+
+
+def main():
     torch.manual_seed(1)
-    wide = torch.randn(2, 3, 64, 96)
-    further = {f"square.{name}": computed[name] for name in ("fused", "raw")}
-    further["wide.input"] = wide
-    further.update({f"wide.{name}": value for name, value in network(wide.double()).items() if name != "depth"})
-    write_safetensors(os.path.join(FOLDER, "further.safetensors"), {name: value.float() for name, value in further.items()}, {})
+    config = read_config(FOLDER)
+    if len(sys.argv) > 1:
+        config["provenance"] = verified(Path(sys.argv[1]), config)
+    rule = rule_of({name: value.shape for name, value in read_tensors(FOLDER / "model.safetensors").items()})
+    rule["hash"]["head.head.4.bias"]["add"] = -4  # puts about half of the depth above the last ReLU
+    weights = weights_by(rule)
+    take(weights)
+    io = {"square.input": torch.randn(1, 3, 64, 64).half(), "wide.input": torch.randn(2, 3, 32, 96).half()}
+    for name in ("square", "wide"):
+        results = network(io[f"{name}.input"].double())
+        io.update({f"{name}.{part}": value for part, value in results.items()})
+        print(name, *(f"{part} {value.pow(2).mean().sqrt():.2f}" for part, value in results.items()), f"above zero {(results['raw'] > 0).double().mean():.2f}")
+    write_packed(FOLDER / "io.safetensors", {name: value.float() for name, value in io.items()})
+    write_rule(FOLDER / "model.hash.json", rule)
+    write_json(FOLDER / "config.json", config)
+
+    def probe(others):
+        take(others)
+        return network(io["square.input"].double())
+
+    require_influence("dpt", weights, probe, UNUSED)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include "diffusion/image_unet_frame.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 #include "support/network_fixture.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
@@ -26,7 +27,8 @@ class ControlNetTest : public testing::Test {
   ControlNetTest() {
     write_tiny_image_model(folder_.path());
     unet_ = ImageCheckpoint(folder_.path()).unet(*backend_);
-    control_ = ControlNetCheckpoint(kData).network(*backend_);
+    copy_model_folder(kData, own_.path());
+    control_ = ControlNetCheckpoint(own_.path()).network(*backend_);
   }
   Tensor stored(const std::string& name) { return as_stored(*backend_, io_, name); }
   Tensor pictures(const std::string& name) { return channels_last(*backend_, io_, name); }
@@ -43,9 +45,9 @@ class ControlNetTest : public testing::Test {
     EXPECT_LE(relative_error(values_like(value, io_.at(name).shape), io_.floats(name)), 1e-5) << name;
   }
 
-  TemporaryFolder folder_;
+  TemporaryFolder folder_, own_;
   std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
-  const SafetensorsFile io_{kData / "io.safetensors"};
+  const SafetensorsFile io_ = stored_tensors(kData / "io.safetensors");
   std::unique_ptr<ImageUNet> unet_;
   std::unique_ptr<ControlNet> control_;
 };
@@ -65,7 +67,7 @@ TEST_F(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
   const UNetResiduals scaled = residuals(0, pictures("hint"));
   EXPECT_TRUE(same_bits(predict(&scaled).to_host(), plain));
   // As before training.
-  WeightMap weights = WeightMap(kData / "diffusion_pytorch_model.safetensors");
+  const WeightMap weights(own_ / "diffusion_pytorch_model.safetensors");
   TemporaryFolder folder;
   std::vector<SafetensorsTensor> tensors;
   std::vector<std::vector<float>> values;

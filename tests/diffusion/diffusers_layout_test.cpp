@@ -128,10 +128,8 @@ TEST(DiffusersLayout, FullSizeFolderFits) {
 TEST(DiffusersLayout, NumbersStayTheSame) {
   WeightMap weights;
   for (const std::string fixture : {"svd_unet", "svd_vae", "openclip_vit"}) {
-    const auto path = golden_folder() / fixture / "weights.safetensors";
-    if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
-    const auto file = weights.add_file(path);
-    for (const auto& [name, entry] : file->entries()) weights.add_item(name, {entry.shape, {&entry}, false});
+    if (!golden_has(fixture)) GTEST_SKIP() << "no fixture " << fixture;
+    weights.add(golden_weights(fixture));
   }
   const DiffusersNames names(DiffusersNames::structure_of(weights));
   std::map<std::string, std::vector<float>> values;

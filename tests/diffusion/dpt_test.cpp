@@ -1,8 +1,8 @@
 // DPT-Hybrid against PyTorch, files of the real size (sparse: zeros that take no room) against the
 // architecture, and small networks.
 //
-// tests/data/dpt: a small network with random weights (f16) as Hugging Face's transformers 5.17 saves it, and
-// what that computes with it (cases); more of it from make_dpt_fixture.py (further). manifests/dpt_hybrid:
+// tests/data/dpt: a small network with weights by the integer hash under the names and with the config.json
+// of Hugging Face's transformers 5.17, and what make_dpt_fixture.py computes with it. manifests/dpt_hybrid:
 // the tensors of Intel/dpt-hybrid-midas.
 
 #include "diffusion/dpt.h"
@@ -18,6 +18,7 @@
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 #include "support/network_fixture.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
@@ -27,30 +28,30 @@ namespace {
 
 const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "dpt";
 
-// Everything that the file tells about `input`.
-void expect_as_stored(const SafetensorsFile& inputs, const std::string& name, const SafetensorsFile& wanted) {
+// Everything that the file tells about one input.
+void expect_as_stored(const SafetensorsFile& io, const std::string& name) {
+  const TemporaryFolder folder;
+  copy_model_folder(kData, folder.path());
   auto backend = make_cpu_backend({.guard_memory = true});
-  DptHybrid network(*backend, read_dpt_weights(kData), read_dpt_options(kData));
+  DptHybrid network(*backend, read_dpt_weights(folder.path()), read_dpt_options(folder.path()));
   int compared = 0;
   const auto compare = [&](const std::string& part, const Tensor& value, double tolerance) {
-    const auto found = wanted.entries().find(name + "." + part);
-    if (found == wanted.entries().end()) return;
+    const std::string stored = name + "." + part;
     ++compared;
-    EXPECT_LE(relative_error(values_like(value, found->second.shape), wanted.floats(found->first)), tolerance)
-        << found->first;
+    EXPECT_LE(relative_error(values_like(value, io.at(stored).shape), io.floats(stored)), tolerance)
+        << stored;
   };
   const Tensor depth =
-      network.forward(channels_last(*backend, inputs, name + ".input"),
+      network.forward(channels_last(*backend, io, name + ".input"),
                       [&](const std::string& part, const Tensor& value) { compare(part, value, 2e-5); });
   compare("depth", depth, 1e-4);  // few of its numbers are above zero
-  EXPECT_GE(compared, 2);
+  EXPECT_EQ(compared, 5);
 }
 
 TEST(DptHybrid, ComputesWhatPyTorchDoes) {
-  const SafetensorsFile cases(kData / "cases.safetensors"), further(kData / "further.safetensors");
-  expect_as_stored(cases, "square", cases);
-  expect_as_stored(cases, "square", further);
-  expect_as_stored(further, "wide", further);
+  const SafetensorsFile io = stored_tensors(kData / "io.safetensors");
+  expect_as_stored(io, "square");
+  expect_as_stored(io, "wide");
 }
 
 TEST(DptHybrid, TheWrittenDownManifestIsThePublishedOne) {

@@ -20,7 +20,7 @@ std::vector<double> doubles(const SafetensorsFile& file, const std::string& name
 TEST(GoldenCameras, DerivedMatricesAndExtent) {
   if (!test::golden_has_fixture("cameras/io.safetensors")) GTEST_SKIP() << "no cameras fixture";
   const auto config = test::golden_json("cameras/config.json");
-  const SafetensorsFile file(test::golden_folder() / "cameras/io.safetensors");
+  const SafetensorsFile file = test::golden_tensors("cameras/io.safetensors");
   const int width = config["size"][0], height = config["size"][1];
   Intrinsics intrinsics;
   intrinsics.fov_x = config["camera_angle_x"].get<double>();

@@ -15,7 +15,7 @@ class Densify : public ::testing::Test {
   void SetUp() override {
     if (!test::golden_has_fixture("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
     config_ = test::golden_json("optim/config.json")["densify"];
-    file_ = std::make_unique<SafetensorsFile>(test::golden_folder() / "optim/densify.safetensors");
+    file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("optim/densify.safetensors"));
     backend_ = make_cpu_backend({.guard_memory = true});
   }
 

@@ -7,6 +7,7 @@
 #include "core/process.h"
 #include "support/environment.h"
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -71,6 +72,30 @@ TEST(GoldenSet, AFixtureMayBeMissingButNotHalfOfIt) {
   EXPECT_EQ(run_with_set(folder.path(), "GoldenCameras.*:Losses.*"), 0);
   fs::remove(folder / "cameras/io.safetensors");
   EXPECT_EQ(run_with_set(folder.path(), "GoldenCameras.*"), 1);
+}
+
+// As sets with the reference's own tensors are.
+TEST(GoldenSet, WeightsMayBeFiles) {
+  count_golden_comparison();
+  const fs::path own = fs::path(EG4D_TEST_DATA) / "golden";
+  const TemporaryFolder folder, pipeline;
+  copy_model_folder(own / "svd_vae", folder / "svd_vae");  // weights.hash.json becomes weights.safetensors
+  nlohmann::json config = nlohmann::json::parse(read_text(folder / "svd_vae/config.json"));
+  config.erase("weights");
+  write_text(folder / "svd_vae/config.json", config.dump());
+  EXPECT_EQ(run_with_set(folder.path(), "*SvdVae*Plain"), 0);
+
+  fs::create_directory(folder / "sdxl_img2img");
+  for (const char* name : {"config.json", "io.safetensors.gz"})
+    fs::copy(own / "sdxl_img2img" / name, folder / "sdxl_img2img");
+  copy_pipeline(own / "sdxl_img2img", pipeline.path());
+  const std::string archive = folder / "sdxl_img2img/pipeline.tar";
+  ASSERT_EQ(
+      run_process("/bin/tar", {"--create", "--file", archive, "--directory", pipeline.path(), "."}).exit_code,
+      0);
+  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*Plain"), 0);
+  fs::remove(archive);
+  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*Plain"), 1);
 }
 
 }  // namespace

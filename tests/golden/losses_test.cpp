@@ -35,7 +35,7 @@ class Losses : public testing::Test {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("losses/io.safetensors")) GTEST_SKIP() << "no losses fixture";
-    io_ = std::make_unique<SafetensorsFile>(golden_folder() / "losses/io.safetensors");
+    io_ = std::make_unique<SafetensorsFile>(golden_tensors("losses/io.safetensors"));
     for (const auto& [name, entry] : io_->entries())
       if (name.ends_with(".img1") && entry.shape.at(1) == 3)
         batches_.push_back(name.substr(0, name.size() - 5));

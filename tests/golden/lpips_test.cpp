@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 #include "support/network_fixture.h"
 
 namespace eg4d::test {
@@ -23,24 +24,13 @@ constexpr double kTiedShare = 0.05;  // of all numbers
 struct Fixture {
   std::string name;  // "lpips_alex"
   std::string path(const std::string& part) const { return "losses/" + name + "." + part + ".safetensors"; }
-  SafetensorsFile file(const std::string& part) const {
-    return SafetensorsFile(golden_folder() / path(part));
-  }
+  SafetensorsFile file(const std::string& part) const { return golden_tensors(path(part)); }
 };
 
 // The backbone as its file or the hash gives it.
 WeightMap backbone_of(const Fixture& fixture, const nlohmann::json& config) {
   if (golden_has(fixture.path("backbone"))) return WeightMap(golden_folder() / fixture.path("backbone"));
-  WeightMap weights;
-  weights.set_path("hash");
-  for (const auto& [name, how] : config.at("hash").items()) {
-    const Shape shape = how.at("shape").get<Shape>();
-    const std::vector<float> values = hash_tensor(how.at("k"), static_cast<size_t>(element_count(shape)),
-                                                  how.at("s"), how.value("add", 0.0f));
-    const auto owner = std::make_shared<std::vector<float>>(values);
-    weights.add_tensor(name, DType::f32, shape, {owner, reinterpret_cast<const std::byte*>(owner->data())});
-  }
-  return weights;
+  return hashed_weights(config);
 }
 
 // The heads, all or only those of one layer.

@@ -18,7 +18,7 @@ class OpenClipViT : public testing::TestWithParam<bool> {};
 TEST_P(OpenClipViT, EmbeddingAndIntermediates) {
   if (!golden_has_fixture("openclip_vit/io.safetensors")) GTEST_SKIP() << "no openclip_vit fixture";
   const nlohmann::json config = golden_json("openclip_vit/config.json");
-  const SafetensorsFile io(golden_folder() / "openclip_vit/io.safetensors");
+  const SafetensorsFile io = golden_tensors("openclip_vit/io.safetensors");
   auto backend = make_cpu_backend({.guard_memory = GetParam()});
   const WeightMap weights = golden_weights("openclip_vit");
   ClipImageEncoder encoder(
@@ -93,7 +93,7 @@ void expect_prepared(const SafetensorsFile& file, const std::string& name, const
 TEST(OpenClipPreprocess, FullSizePictures) {
   if (!golden_has_fixture("openclip_vit/preprocess_real.safetensors", GoldenPart::optional))
     GTEST_SKIP() << "no preprocess_real";
-  const SafetensorsFile file(golden_folder() / "openclip_vit/preprocess_real.safetensors");
+  const SafetensorsFile file = golden_tensors("openclip_vit/preprocess_real.safetensors");
   expect_prepared(file, "random_576x576", hash_picture(576, 576), 576, 576);
   expect_prepared(file, "smooth_576x1024", smooth_picture(576, 1024), 576, 1024);
 }

@@ -11,7 +11,7 @@ namespace {
 
 TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
   if (!golden_has_fixture("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
-  const SafetensorsFile io(golden_folder() / "optim/adam.safetensors");
+  const SafetensorsFile io = golden_tensors("optim/adam.safetensors");
   const nlohmann::json config = golden_json("optim/config.json").at("adam");
   const auto backend = make_cpu_backend({.guard_memory = true});
   int steps = 0;

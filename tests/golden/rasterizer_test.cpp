@@ -96,7 +96,7 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
  protected:
   RasterizerGolden()
       : settings(golden_json("rasterizer/config.json")["cases"][GetParam()]),
-        file(golden_folder() / "rasterizer" / (GetParam() + ".safetensors")),
+        file(golden_tensors("rasterizer/" + GetParam() + ".safetensors")),
         backend(make_cpu_backend({.guard_memory = true})) {
     count = file.at("in.means3D").shape.at(0);
     height = file.at("out.image").shape.at(1);

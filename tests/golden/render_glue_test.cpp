@@ -24,8 +24,8 @@ class RenderGlue : public ::testing::Test {
   void SetUp() override {
     if (!test::golden_has_fixture("render_glue/io.safetensors")) GTEST_SKIP() << "no render_glue fixture";
     config_ = test::golden_json("render_glue/config.json");
-    file_ = std::make_unique<SafetensorsFile>(test::golden_folder() / "render_glue/io.safetensors");
-    const SafetensorsFile weights(test::golden_folder() / "render_glue/weights.safetensors");
+    file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("render_glue/io.safetensors"));
+    const SafetensorsFile weights = test::golden_tensors("render_glue/weights.safetensors");
     backend_ = make_cpu_backend({.guard_memory = true});
     StateDict state;
     for (const auto& [name, entry] : weights.entries()) state[name] = {entry.shape, weights.floats(name)};

@@ -9,8 +9,8 @@
 #include "diffusion/conditioning.h"
 #include "diffusion/image_to_image.h"
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 #include "support/network_fixture.h"
-#include "support/tar.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -36,10 +36,10 @@ class StoredNoise : public NormalStream {
 class SdxlImageToImage : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    if (!golden_has_fixture("sdxl_img2img/pipeline.tar")) GTEST_SKIP() << "no sdxl_img2img fixture";
-    unpack_tar(golden_folder() / "sdxl_img2img/pipeline.tar", folder_.path());
+    if (!golden_has_fixture("sdxl_img2img/io.safetensors")) GTEST_SKIP() << "no sdxl_img2img fixture";
+    copy_pipeline(golden_folder() / "sdxl_img2img", folder_.path());
     config_ = golden_json("sdxl_img2img/config.json");
-    io_ = std::make_unique<SafetensorsFile>(golden_folder() / "sdxl_img2img/io.safetensors");
+    io_ = std::make_unique<SafetensorsFile>(golden_tensors("sdxl_img2img/io.safetensors"));
     checkpoint_ = std::make_unique<ImageCheckpoint>(folder_.path());
     backend_ = make_cpu_backend({.guard_memory = GetParam()});
   }

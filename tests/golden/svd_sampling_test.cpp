@@ -12,7 +12,6 @@
 namespace eg4d {
 namespace {
 
-using test::golden_folder;
 using test::golden_has_fixture;
 using test::relative_error;
 
@@ -40,7 +39,7 @@ void expect_close(const std::vector<float>& ours, const std::vector<float>& refe
 
 TEST(SvdSamplingTables, SigmasAndNoiseLevels) {
   if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
-  const SafetensorsFile file(golden_folder() / kDefaults);
+  const SafetensorsFile file = test::golden_tensors(kDefaults);
   for_each_match(file, R"(sigmas(?:_gpu)?\.n(\d+))",
                  [](const std::smatch& match, const std::vector<float>& values) {
                    const auto sigmas = edm_sigmas({.steps = std::stoi(match[1])});
@@ -58,7 +57,7 @@ TEST(SvdSamplingTables, SigmasAndNoiseLevels) {
 
 TEST(SvdSamplingTables, GuidanceScales) {
   if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
-  const SafetensorsFile file(golden_folder() / kDefaults);
+  const SafetensorsFile file = test::golden_tensors(kDefaults);
   for_each_match(
       file, R"(guider\.(sv3d|svd)\w*_T(\d+)_min([\d.]+)_max([\d.]+))",
       [](const std::smatch& match, const std::vector<float>& values) {
@@ -70,7 +69,7 @@ TEST(SvdSamplingTables, GuidanceScales) {
 
 TEST(SvdSamplingTables, Embeddings) {
   if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
-  const SafetensorsFile file(golden_folder() / kDefaults);
+  const SafetensorsFile file = test::golden_tensors(kDefaults);
   if (file.contains("timestep_embedding.in")) {
     const auto in = file.floats("timestep_embedding.in");
     const std::vector<double> values(in.begin(), in.end());
@@ -98,7 +97,7 @@ TEST(SvdSamplingTables, Embeddings) {
 
 TEST(SvdSamplingTables, Orbit) {
   if (!golden_has_fixture(kDefaults, test::GoldenPart::optional)) GTEST_SKIP() << "no " << kDefaults;
-  const SafetensorsFile file(golden_folder() / kDefaults);
+  const SafetensorsFile file = test::golden_tensors(kDefaults);
   if (!file.contains("sv3d_p.azimuths_rad_f64")) return test::golden_absent("orbit");
   const auto azimuths = file.floats("sv3d_p.azimuths_rad_f64");
   const auto polars = file.floats("sv3d_p.polars_rad_f64");

@@ -17,7 +17,7 @@ class SvdUNet : public testing::TestWithParam<bool> {};
 TEST_P(SvdUNet, OutputAndIntermediates) {
   if (!golden_has_fixture("svd_unet/io.safetensors")) GTEST_SKIP() << "no svd_unet fixture";
   const nlohmann::json config = golden_json("svd_unet/config.json");
-  const SafetensorsFile io(golden_folder() / "svd_unet/io.safetensors");
+  const SafetensorsFile io = golden_tensors("svd_unet/io.safetensors");
   auto backend = make_cpu_backend({.guard_memory = GetParam()});
   const WeightMap weights = golden_weights("svd_unet");
   VideoUNet network(*backend, weights, config.value("key_prefix", "model.diffusion_model."),

@@ -15,7 +15,7 @@ class SvdVae : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("svd_vae/io.safetensors")) GTEST_SKIP() << "no svd_vae fixture";
-    io_ = std::make_unique<SafetensorsFile>(golden_folder() / "svd_vae/io.safetensors");
+    io_ = std::make_unique<SafetensorsFile>(golden_tensors("svd_vae/io.safetensors"));
     weights_ = golden_weights("svd_vae");
     config_ = golden_json("svd_vae/config.json");
     backend_ = make_cpu_backend({.guard_memory = GetParam()});

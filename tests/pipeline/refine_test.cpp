@@ -14,6 +14,7 @@
 #include "scene/picture_resize.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
+#include "support/hashed_weights.h"
 #include "support/interrupt_after.h"
 #include "support/random_values.h"
 #include "support/run_program.h"
@@ -462,6 +463,7 @@ class DepthRefine : public Refine {
     Refine::SetUp();
     test::write_tiny_image_model(folder_ / "tiny");
     test::write_tiny_depth_model(folder_ / "depth");
+    test::copy_model_folder(fs::path(EG4D_TEST_DATA) / "controlnet", kControl);
     models_ = DiffusionPainter::find_models((folder_ / "tiny").string(), "none", "none", {});
     models_.control = DiffusionPainter::find_control(kControl, (folder_ / "depth").string(), {});
     ConfigSchema schema;
@@ -477,7 +479,7 @@ class DepthRefine : public Refine {
     options_.sampling.steps = 6;
   }
 
-  const std::string kControl = std::string(EG4D_TEST_DATA) + "/controlnet";
+  const std::string kControl = folder_ / "controlnet";
   DiffusionPainter::Models models_;
   DiffusionPainterOptions options_;
   RefineOptions refinement_;

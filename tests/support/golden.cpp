@@ -1,17 +1,32 @@
 #include "support/golden.h"
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <map>
+#include <span>
+#include <stdexcept>
 
 namespace eg4d::test {
 
 namespace {
 
 size_t comparisons = 0;
+
+std::string gunzip(const std::string& path) {
+  const gzFile file = gzopen(path.c_str(), "rb");
+  if (!file) throw std::runtime_error("cannot open " + path);
+  std::string content;
+  char piece[1 << 16];
+  int count = 0;
+  while ((count = gzread(file, piece, sizeof piece)) > 0) content.append(piece, static_cast<size_t>(count));
+  if (gzclose(file) != Z_OK || count < 0) throw std::runtime_error(path + " is damaged");
+  return content;
+}
 
 std::string named_folder() {
   const char* folder = std::getenv("EG4D_GOLDEN_DIR");
@@ -30,7 +45,8 @@ std::filesystem::path golden_folder() {
 }
 
 bool golden_has(const std::string& relative) {
-  return std::filesystem::exists(golden_folder() / relative);
+  const std::filesystem::path path = golden_folder() / relative;
+  return std::filesystem::exists(path) || std::filesystem::exists(path.string() + ".gz");
 }
 
 bool golden_has_fixture(const std::string& relative, GoldenPart part) {
@@ -56,6 +72,20 @@ size_t golden_comparisons() {
 nlohmann::json golden_json(const std::string& relative) {
   std::ifstream file(golden_folder() / relative);
   return nlohmann::json::parse(file);
+}
+
+SafetensorsFile golden_tensors(const std::string& relative) {
+  return stored_tensors(golden_folder() / relative);
+}
+
+SafetensorsFile stored_tensors(const std::filesystem::path& path) {
+  const std::string packed = path.string() + ".gz";
+  if (!std::filesystem::exists(packed)) return SafetensorsFile(path);
+  static std::map<std::string, std::string>
+      unpacked;  // for good: the files that were given out point into it
+  const auto [place, is_new] = unpacked.try_emplace(packed);
+  if (is_new) place->second = gunzip(packed);
+  return SafetensorsFile(std::as_bytes(std::span(place->second)), packed);
 }
 
 double relative_error(const std::vector<float>& a, const std::vector<float>& b) {

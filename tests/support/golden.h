@@ -12,8 +12,8 @@ namespace eg4d::test {
 // The folder of golden fixtures: $EG4D_GOLDEN_DIR, else tests/data/golden, which is whole. Another set of the
 // same form may have other sizes and case names, and lack parts: read everything from the fixture.
 std::filesystem::path golden_folder();
-bool golden_set_is_named();  // by $EG4D_GOLDEN_DIR
-bool golden_has(const std::string& relative);
+bool golden_set_is_named();                    // by $EG4D_GOLDEN_DIR
+bool golden_has(const std::string& relative);  // or the same packed: <relative>.gz
 
 // For the start of a test, with the file that it reads: false when it is not there. Then the test fails,
 // except that a named set may lack whole fixtures (their folders) and optional parts: GTEST_SKIP().
@@ -27,6 +27,9 @@ void count_golden_comparison();
 size_t golden_comparisons();  // since the program's start
 
 nlohmann::json golden_json(const std::string& relative);
+// <name>.safetensors, or the same packed as <name>.safetensors.gz.
+SafetensorsFile golden_tensors(const std::string& relative);
+SafetensorsFile stored_tensors(const std::filesystem::path& path);
 
 // ‖a-b‖ / ‖b‖ (‖a‖ when b is zero). Infinite when sizes differ or anything is not finite.
 double relative_error(const std::vector<float>& a, const std::vector<float>& b);

@@ -1,6 +1,7 @@
 #include "support/network_fixture.h"
 
 #include "support/golden.h"
+#include "support/hashed_weights.h"
 
 namespace eg4d::test {
 namespace {
@@ -19,8 +20,7 @@ std::vector<float> swap_axes(const std::vector<float>& values, int64_t outer, in
 }  // namespace
 
 WeightMap golden_weights(const std::string& fixture) {
-  const nlohmann::json config = golden_json(fixture + "/config.json");
-  return WeightMap(golden_folder() / fixture / config.value("weights", "weights.safetensors"));
+  return fixture_weights(golden_folder() / fixture);
 }
 
 Tensor as_stored(Backend& backend, const SafetensorsFile& file, const std::string& name) {

@@ -11,7 +11,7 @@
 
 namespace eg4d::test {
 
-// <fixture>/weights.safetensors, or what config.json's "weights" names.
+// Of a golden fixture (fixture_weights).
 WeightMap golden_weights(const std::string& fixture);
 
 Tensor as_stored(Backend& backend, const SafetensorsFile& file, const std::string& name);

@@ -7,7 +7,7 @@ namespace eg4d::test {
 
 SamplingFixture::SamplingFixture(const std::string& folder)
     : config(golden_json(folder + "/config.json")),
-      io(golden_folder() / folder / "io.safetensors"),
+      io(golden_tensors(folder + "/io.safetensors")),
       schedule{config.at("steps"), config.at("sigma_min"), config.at("sigma_max"), config.at("rho")},
       folder_(folder) {
   const auto& guider = config.at("guider");

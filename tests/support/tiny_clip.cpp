@@ -3,7 +3,7 @@
 #include <deque>
 
 #include "io/safetensors.h"
-#include "support/golden.h"
+#include "support/network_fixture.h"
 
 namespace eg4d::test {
 namespace {
@@ -34,25 +34,25 @@ std::string renamed(std::string name) {
 }  // namespace
 
 void write_tiny_clip(const std::filesystem::path& path) {
-  const SafetensorsFile file(golden_folder() / "openclip_vit/weights.safetensors");
+  const WeightMap weights = golden_weights("openclip_vit");
   std::vector<SafetensorsTensor> tensors;
   std::deque<std::vector<float>> values;
   const auto add = [&](const std::string& name, const Shape& shape, std::vector<float> numbers) {
     values.push_back(std::move(numbers));
     tensors.push_back({name, DType::f32, shape, values.back().data()});
   };
-  for (const auto& [full, entry] : file.entries()) {
+  for (const auto& [full, item] : weights.items()) {
     if (!full.starts_with(kTower)) continue;
     const std::string name = full.substr(kTower.size());
-    const std::vector<float> numbers = file.floats(full);
+    const std::vector<float> numbers = weights.floats(full);
     if (name == "proj") {
-      const auto rows = static_cast<size_t>(entry.shape[0]), columns = static_cast<size_t>(entry.shape[1]);
+      const auto rows = static_cast<size_t>(item.shape[0]), columns = static_cast<size_t>(item.shape[1]);
       std::vector<float> transposed(numbers.size());
       for (size_t i = 0; i < numbers.size(); ++i) transposed[i % columns * rows + i / columns] = numbers[i];
-      add("visual_projection.weight", {entry.shape[1], entry.shape[0]}, transposed);
+      add("visual_projection.weight", {item.shape[1], item.shape[0]}, transposed);
     } else if (const size_t at = name.find(".attn.in_proj_"); at != std::string::npos) {
       const std::string kind = name.ends_with("weight") ? "weight" : "bias";
-      Shape shape = entry.shape;
+      Shape shape = item.shape;
       shape[0] /= 3;
       const auto third = static_cast<int64_t>(numbers.size() / 3);
       for (int64_t part = 0; const char* which : {"q", "k", "v"}) {
@@ -61,7 +61,7 @@ void write_tiny_clip(const std::filesystem::path& path) {
         ++part;
       }
     } else {
-      add(renamed(name), entry.shape, numbers);
+      add(renamed(name), item.shape, numbers);
     }
   }
   add("text_model.final_layer_norm.weight", {2}, {1, 1});

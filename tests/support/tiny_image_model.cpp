@@ -5,7 +5,7 @@
 #include "diffusion/clip_tokenizer.h"
 #include "diffusion/diffusers_folder.h"
 #include "support/golden.h"
-#include "support/tar.h"
+#include "support/hashed_weights.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -31,7 +31,7 @@ void give_vocabulary(const std::filesystem::path& file, int64_t size) {
 }
 
 void write_with_vocabulary(const std::filesystem::path& folder, int64_t size) {
-  unpack_tar(std::filesystem::path(EG4D_TEST_DATA) / "golden/sdxl_img2img/pipeline.tar", folder);
+  copy_pipeline(std::filesystem::path(EG4D_TEST_DATA) / "golden/sdxl_img2img", folder);
   for (const char* encoder : {"text_encoder", "text_encoder_2"})
     give_vocabulary(folder / encoder / "model.safetensors", size);
 }

@@ -2,7 +2,7 @@
 
 #include <deque>
 
-#include "io/safetensors.h"
+#include "support/hashed_weights.h"
 
 namespace eg4d::test {
 namespace {
@@ -10,17 +10,16 @@ namespace {
 // Collects tensors of the fixtures under new names.
 class Collector {
  public:
-  // The tensors of <fixture>/weights.safetensors that begin with `prefix`, without the prefix's part `from`,
+  // The tensors of the fixture's weights that begin with `prefix`, without the prefix's part `from`,
   // which becomes `to`. Names that contain one of `without` are left out.
   void take(const std::string& fixture, const std::string& from, const std::string& to,
             const std::vector<std::string>& without = {}) {
-    const SafetensorsFile file(std::filesystem::path(EG4D_TEST_DATA) / "golden" / fixture /
-                               "weights.safetensors");
-    for (const auto& [name, entry] : file.entries()) {
+    const WeightMap weights = fixture_weights(std::filesystem::path(EG4D_TEST_DATA) / "golden" / fixture);
+    for (const auto& [name, item] : weights.items()) {
       if (name.rfind(from, 0) != 0) continue;
       bool wanted = true;
       for (const std::string& part : without) wanted = wanted && name.find(part) == std::string::npos;
-      if (wanted) add(to + name.substr(from.size()), entry.shape, file.floats(name));
+      if (wanted) add(to + name.substr(from.size()), item.shape, weights.floats(name));
     }
   }
 

@@ -16,7 +16,10 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64"}
 
 def read_safetensors(path):
     """→ (name → tensor, metadata)."""
-    data = Path(path).read_bytes()
+    return parse_safetensors(Path(path).read_bytes())
+
+
+def parse_safetensors(data):
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     metadata = header.pop("__metadata__", {})
@@ -66,18 +69,18 @@ def picture_values(pictures):
     return pictures.movedim(-1, -3).float() / 127.5 - 1
 
 
-def write_png(path, picture):
-    """uint8 [H,W,3]."""
+def write_picture(path, picture):
+    """uint8 [H,W,3], as PNG or, without loss too, as WebP."""
     from PIL import Image
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.cpu().numpy()).save(path)
+    Image.fromarray(picture.cpu().numpy()).save(path, lossless=True, quality=100, method=6)
 
 
 def write_grid(path, rows):
     """rows: uint8 [rows,columns,H,W,3]."""
     r, c, h, w, _ = rows.shape
-    write_png(path, rows.permute(0, 2, 1, 3, 4).reshape(r * h, c * w, 3))
+    write_picture(path, rows.permute(0, 2, 1, 3, 4).reshape(r * h, c * w, 3))
 
 
 class Curve:
