@@ -260,7 +260,7 @@ void attention(Backend& backend, const std::string& what, int64_t outer, int64_t
   a.q = {q.data(), tokens * inner * width, width, inner * width};
   a.k = {kv.data(), keys * inner * 2 * width, 2 * width, inner * 2 * width};
   a.v = a.k;
-  a.v.data += width;
+  a.v.data = a.v.data.at(width);
   a.y = y.data();
   a.y_outer_stride = a.q.outer_stride;
   a.y_inner_stride = a.q.inner_stride;

@@ -59,8 +59,8 @@ bool Encoder::open_encoder(const std::string& wanted, const VideoOptions& option
   if (!found) return false;
   codec.reset(avcodec_alloc_context3(found));
   const AVRational rate = av_d2q(options.fps, 100000);
-  codec->width = padded(width);
-  codec->height = padded(height);
+  codec->width = VideoWriter::padded(width);
+  codec->height = VideoWriter::padded(height);
   codec->pix_fmt = AV_PIX_FMT_YUV420P;
   codec->framerate = rate;
   codec->time_base = av_inv_q(rate);

@@ -166,7 +166,7 @@ AttentionBackward describe(const AttentionCase& c, const Tensor& x, const Tensor
   f.q = {x.data(), c.inner * c.queries * c.width(), c.queries * c.width(), c.width()};
   f.k = {x.data() + c.query_floats(), c.inner * c.keys * c.width(), c.keys * c.width(), c.width()};
   f.v = f.k;
-  f.v.data += c.key_floats();
+  f.v.data = f.v.data.at(c.key_floats());
   f.y_outer_stride = f.q.outer_stride;
   f.y_inner_stride = f.q.inner_stride;
   f.y_token_stride = f.q.token_stride;
@@ -229,8 +229,8 @@ TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
     a.forward.head_dim = width;
     a.forward.queries = a.forward.keys = rows;
     a.forward.q = a.forward.k = a.forward.v = {x.data(), 0, 0, 3 * width};
-    a.forward.k.data += width;
-    a.forward.v.data += 2 * width;
+    a.forward.k.data = a.forward.k.data.at(width);
+    a.forward.v.data = a.forward.v.data.at(2 * width);
     a.forward.y_token_stride = width;
     a.d_y = d_y.data();
     a.d_q = d_x.data();
