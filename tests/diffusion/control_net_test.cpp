@@ -87,7 +87,7 @@ TEST_F(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
 
 // As in the published small ones: transformers without blocks, which are a norm and two linear layers.
 TEST_F(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
-  const WeightMap weights = WeightMap(kData / "diffusion_pytorch_model.safetensors");
+  const WeightMap weights = WeightMap(own_.path() / "diffusion_pytorch_model.safetensors");
   TemporaryFolder folder;
   std::vector<SafetensorsTensor> tensors;
   std::vector<std::vector<float>> values;
@@ -98,7 +98,7 @@ TEST_F(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
     tensors.push_back({name, DType::f32, item.shape, values.back().data()});
   }
   ASSERT_LT(tensors.size(), weights.items().size());
-  std::filesystem::copy(kData / "config.json", folder / "config.json");
+  std::filesystem::copy(own_.path() / "config.json", folder / "config.json");
   write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors);
   control_ = ControlNetCheckpoint(folder.path()).network(*backend_);
   const Tensor context = stored("context");
