@@ -39,7 +39,8 @@ Tensor wave(Backend& backend, Shape shape) {
 double seconds_of_products(const TimedNetworks& backend) {
   double seconds = 0;
   for (const auto& [kind, total] : backend.totals)
-    if (kind.starts_with("linear") || kind.starts_with("convolution") || kind.starts_with("attention") || kind == "feed forward")
+    if (kind.starts_with("linear") || kind.starts_with("convolution") || kind.starts_with("attention") ||
+        kind == "feed forward")
       seconds += total.seconds;
   return seconds;
 }
