@@ -186,6 +186,20 @@ TEST_F(WholeProgram, InterruptedRunsContinueToTheSameBits) {
   EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
 }
 
+// FFmpeg is loaded when a video is touched.
+TEST_F(WholeProgram, WithoutTheVideoLibraryEverythingElseWorks) {
+  run(reconstruct(10));
+  const std::string no_libraries = "EG4D_LIBRARY_DIR=" + (folder_ / "nothing").string();
+  const ProgramResult pictures =
+      run_program({"render", run_, "-o", folder_ / "pictures", "--frames", "2"}, {no_libraries});
+  EXPECT_EQ(pictures.exit_code, 0) << pictures.errors;
+  const ProgramResult video = run_program({"render", run_, "-o", folder_ / "orbit.mp4"}, {no_libraries});
+  EXPECT_EQ(video.exit_code, 1);
+  EXPECT_TRUE(contains(video.errors, "videos needs libeg4d_video.so")) << video.errors;
+  EXPECT_TRUE(contains(video.errors, "EG4D_LIBRARY_DIR")) << video.errors;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "orbit.mp4"));
+}
+
 TEST_F(WholeProgram, JsonLinesAreJsonAndQuietIsQuiet) {
   const ProgramResult lines = run(reconstruct(10, {"--log-json"}));
   std::istringstream stream(lines.output);

@@ -10,4 +10,7 @@ run(${CMAKE_COMMAND} -S ${SOURCE}/consumer -B ${SCRATCH}/consumer -G Ninja -DCMA
 run(${CMAKE_COMMAND} --build ${SCRATCH}/consumer)
 run(${SCRATCH}/consumer/consumer)
 run(${SCRATCH}/prefix/bin/eg4d --version)
+if(NOT EXISTS ${SCRATCH}/prefix/lib/eg4d/libeg4d_video.so)
+  message(FATAL_ERROR "the library for videos was not installed beside the program")
+endif()
 file(REMOVE_RECURSE ${SCRATCH})
