@@ -201,8 +201,7 @@ void linear(Backend& backend, int64_t rows, int64_t in, int64_t out) {
   const std::string name = fmt::format("linear {}: {} → {}", rows, in, out);
   if (!wanted(name)) return;
   const std::vector<float> weight = noise(backend, {out, in}).to_host(), bias(static_cast<size_t>(out), 0.1f);
-  const auto packed =
-      backend.pack_linear({.in = in, .out = out, .weight = weight.data(), .bias = bias.data()});
+  const auto packed = backend.pack_linear({.in = in, .out = out, .weight = weight, .bias = bias});
   const Tensor x = noise(backend, {rows, in}), y = Tensor::empty(backend, {rows, out});
   compare(
       name, 2.0 * rows * in * out,
@@ -226,8 +225,8 @@ void convolution(Backend& backend, Convolution a, int64_t in, int64_t out, int64
                                                 .out = out,
                                                 .kernel_height = kernel_height,
                                                 .kernel_width = kernel_width,
-                                                .weight = weight.data(),
-                                                .bias = bias.data()});
+                                                .weight = weight,
+                                                .bias = bias});
   const int64_t height = convolution_extent(a.height, kernel_height, a.pad_top, a.pad_bottom, a.stride);
   const int64_t width = convolution_extent(a.width, kernel_width, a.pad_left, a.pad_right, a.stride);
   const Tensor x = noise(backend, {a.batch, a.height, a.width, in});

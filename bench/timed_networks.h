@@ -2,7 +2,6 @@
 
 #include <map>
 #include <string>
-#include <unordered_map>
 
 #include "backend/forwarding_backend.h"
 #include "measure.h"
@@ -19,11 +18,6 @@ class TimedNetworks final : public ForwardingBackend {
   };
   std::map<std::string, Total> totals;
 
-  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight& a) override {
-    auto packed = ForwardingBackend::pack_convolution(a);
-    kernels_[packed.get()] = {a.in, a.out, a.kernel_height, a.kernel_width, nullptr, nullptr, a.precision};
-    return packed;
-  }
   void run(const Operation& operation) override {
     const double start = wall_seconds();
     ForwardingBackend::run(operation);
@@ -41,8 +35,8 @@ class TimedNetworks final : public ForwardingBackend {
       return a->inner > 1 ? "attention over frames" : "attention over pixels";
     return name_of(operation);
   }
-  double flop(const Convolution& a) const {
-    const ConvolutionWeight& w = kernels_.at(a.weight);
+  static double flop(const Convolution& a) {
+    const PackedWeight::Extents& w = a.weight->extents;
     const int64_t rows =
         convolution_extent(a.height, w.kernel_height, a.pad_top, a.pad_bottom, a.stride, a.dilation);
     const int64_t columns =
@@ -50,7 +44,6 @@ class TimedNetworks final : public ForwardingBackend {
     return 2.0 *
            static_cast<double>(a.batch * rows * columns * w.in * w.out * w.kernel_height * w.kernel_width);
   }
-  std::unordered_map<const PackedWeight*, ConvolutionWeight> kernels_;
 };
 
 }  // namespace eg4d::bench

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "backend/array.h"
+#include "backend/stored_weight.h"
 
 namespace eg4d {
 
@@ -35,18 +36,18 @@ class PackedWeight {
   virtual size_t bytes() const = 0;
 };
 
-// HOST memory, read before the call returns.
+// Read before the call returns.
 struct LinearWeight {
   int64_t in = 0, out = 0;
-  const float* weight = nullptr;  // [out,in]
-  const float* bias = nullptr;    // [out] or null
+  StoredWeight weight = {};  // [out,in]
+  StoredWeight bias = {};    // [out] or none
   Precision precision = Precision::f32;
 };
 struct ConvolutionWeight {
   int64_t in = 0, out = 0;
   int64_t kernel_height = 1, kernel_width = 1;
-  const float* weight = nullptr;  // [out,in,kernel_height,kernel_width]
-  const float* bias = nullptr;    // [out] or null
+  StoredWeight weight = {};  // [out,in,kernel_height,kernel_width]
+  StoredWeight bias = {};    // [out] or none
   Precision precision = Precision::f32;
 };
 

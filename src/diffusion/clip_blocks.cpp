@@ -8,11 +8,8 @@ LinearLayer packed_linear(const Loader& loader, int64_t in, int64_t out, const s
                           const std::vector<float>& bias) {
   LinearLayer layer{in, out, nullptr};
   if (!loader.checking())
-    layer.weight = loader.backend().pack_linear({.in = in,
-                                                 .out = out,
-                                                 .weight = weight.data(),
-                                                 .bias = bias.empty() ? nullptr : bias.data(),
-                                                 .precision = loader.precision()});
+    layer.weight = loader.backend().pack_linear(
+        {.in = in, .out = out, .weight = weight, .bias = bias, .precision = loader.precision()});
   return layer;
 }
 

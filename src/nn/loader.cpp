@@ -100,11 +100,9 @@ void refuse_surplus(const WeightMap& weights, const std::vector<std::string>& kn
           fmt::format("'{}' does not fit the network: '{}' is surplus", weights.path().string(), name));
 }
 
-void Loader::read(const std::string& name, float scale, std::vector<float>& values) const {
-  const size_t before = values.size();
-  weights_->append(prefix_ + name, values);
-  if (scale != 1)
-    for (size_t i = before; i < values.size(); ++i) values[i] *= scale;
+void Loader::add_stored(const std::string& name, StoredWeight& weight) const {
+  const StoredWeight more = weights_->stored(prefix_ + name);
+  weight.parts.insert(weight.parts.end(), more.parts.begin(), more.parts.end());
 }
 
 std::vector<float> Loader::read(const std::string& name) const {
@@ -119,41 +117,38 @@ LinearLayer Loader::linear(const std::string& name, int64_t in, int64_t out, con
 
 LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int64_t in, int64_t out_each,
                                    const Options& options) const {
-  shared_->weight.clear();
-  shared_->bias.clear();
+  LinearWeight weight{
+      .in = in, .out = out_each * static_cast<int64_t>(names.size()), .precision = precision_};
+  weight.weight.scale = weight.bias.scale = options.scale;
   for (const std::string name : names) {
     // A 1×1 convolution is the same layer.
     expect(name + ".weight", {{out_each, in}, {out_each, in, 1, 1}});
     if (options.bias) expect(name + ".bias", {{out_each}});
     if (checking()) continue;
-    read(name + ".weight", options.scale, shared_->weight);
-    if (options.bias) read(name + ".bias", options.scale, shared_->bias);
+    add_stored(name + ".weight", weight.weight);
+    if (options.bias) add_stored(name + ".bias", weight.bias);
   }
-  LinearLayer layer{in, out_each * static_cast<int64_t>(names.size()), nullptr};
-  if (!checking())
-    layer.weight = backend_->pack_linear({.in = layer.in,
-                                          .out = layer.out,
-                                          .weight = shared_->weight.data(),
-                                          .bias = options.bias ? shared_->bias.data() : nullptr,
-                                          .precision = precision_});
+  LinearLayer layer{weight.in, weight.out, nullptr};
+  if (checking()) return layer;
+  layer.weight = backend_->pack_linear(weight);
+  for (const std::string name : names) weights_->drop(prefix_ + name + ".weight");
   return layer;
 }
 
 ConvolutionLayer Loader::make_convolution(const std::string& name, const ConvolutionLayer& shape,
                                           float scale) const {
   if (checking()) return shape;
-  shared_->weight.clear();
-  shared_->bias.clear();
-  read(name + ".weight", scale, shared_->weight);
-  read(name + ".bias", scale, shared_->bias);
+  ConvolutionWeight weight{.in = shape.in,
+                           .out = shape.out,
+                           .kernel_height = shape.kernel_height,
+                           .kernel_width = shape.kernel_width,
+                           .precision = precision_};
+  weight.weight.scale = weight.bias.scale = scale;
+  add_stored(name + ".weight", weight.weight);
+  add_stored(name + ".bias", weight.bias);
   ConvolutionLayer layer = shape;
-  layer.weight = backend_->pack_convolution({.in = layer.in,
-                                             .out = layer.out,
-                                             .kernel_height = layer.kernel_height,
-                                             .kernel_width = layer.kernel_width,
-                                             .weight = shared_->weight.data(),
-                                             .bias = shared_->bias.data(),
-                                             .precision = precision_});
+  layer.weight = backend_->pack_convolution(weight);
+  weights_->drop(prefix_ + name + ".weight");
   return layer;
 }
 

@@ -85,7 +85,6 @@ class Loader {
   struct Shared {
     std::set<std::string> used;
     std::vector<std::string> problems;
-    std::vector<float> weight, bias;  // of the layer being made: the memory serves all
   };
   Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, Precision precision);
   // Notes the tensor as used and compares its shape with the allowed ones (the same numbers in the same
@@ -93,7 +92,7 @@ class Loader {
   void expect(const std::string& name, std::initializer_list<Shape> shapes) const;
   ConvolutionLayer make_convolution(const std::string& name, const ConvolutionLayer& shape,
                                     float scale) const;
-  void read(const std::string& name, float scale, std::vector<float>& values) const;  // behind what is there
+  void add_stored(const std::string& name, StoredWeight& weight) const;  // behind the parts that are there
   std::vector<float> read(const std::string& name) const;
   void finish() const;
 

@@ -10,8 +10,8 @@ ConvolutionLayer packed_convolution(const Loader& loader, const ConvolutionLayer
                                                       .out = layer.out,
                                                       .kernel_height = layer.kernel_height,
                                                       .kernel_width = layer.kernel_width,
-                                                      .weight = weight.data(),
-                                                      .bias = bias.empty() ? nullptr : bias.data(),
+                                                      .weight = weight,
+                                                      .bias = bias,
                                                       .precision = loader.precision()});
   return layer;
 }

@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <charconv>
 #include <cstring>
 
 #include "core/element_conversion.h"
 #include "core/error.h"
-#include "core/threads.h"
 #include "io/torch_checkpoint.h"
 #include "io/unpickler.h"
 
@@ -19,26 +17,6 @@ namespace {
 void require_floating_point(const SafetensorsFile::Entry& entry, const std::string& what) {
   if (!is_floating_point(entry.dtype))
     throw Error(fmt::format("{} holds {}, not floating point", what, name_of(entry.dtype)));
-}
-
-void convert(const SafetensorsFile::Entry& entry, int64_t count, float* to, const std::string& what) {
-  require_floating_point(entry, what);
-  to_floats(entry.dtype, entry.data, count, to);
-}
-
-// The first `columns` rows of `width` numbers as columns of `to`, whose rows are `pitch` floats. In blocks: a
-// copy of the whole would double the memory that loading takes.
-void convert_transposed(const SafetensorsFile::Entry& entry, int64_t columns, int64_t width, int64_t pitch,
-                        float* to) {
-  constexpr int64_t kBlock = 16;
-  parallel_for(columns, kBlock, [&](int64_t begin, int64_t end) {
-    const std::byte* data = entry.data + static_cast<size_t>(begin * width) * size_of(entry.dtype);
-    const std::vector<float> block =
-        floats_from(entry.dtype, data, static_cast<size_t>((end - begin) * width));
-    for (int64_t r = 0; r < width; ++r)
-      for (int64_t c = begin; c < end; ++c)
-        to[r * pitch + c] = block[static_cast<size_t>((c - begin) * width + r)];
-  });
 }
 
 // Whole pages inside the tensor's bytes; read again from the file if ever needed again.
@@ -103,31 +81,32 @@ std::string WeightMap::described(const std::string& name) const {
   return fmt::format("'{}': tensor '{}'", path_.string(), name);
 }
 
-std::vector<float> WeightMap::floats(const std::string& name) const {
-  std::vector<float> values;
-  append(name, values);
-  return values;
+StoredWeight WeightMap::stored(const std::string& name) const {
+  const Item& item = at(name);
+  if (item.transposed && item.parts.size() != 1)
+    throw Error(fmt::format("{} is turned and in several parts", described(name)));
+  StoredWeight weight;
+  for (const SafetensorsFile::Entry* part : item.parts) {
+    require_floating_point(*part, described(name));
+    const int64_t count = element_count(part->shape);
+    const int64_t rows = item.transposed ? item.shape.at(0) : part->shape.empty() ? 1 : part->shape[0];
+    weight.parts.push_back({part->data, part->dtype, rows, rows == 0 ? 0 : count / rows, item.transposed});
+  }
+  return weight;
 }
 
-void WeightMap::append(const std::string& name, std::vector<float>& values) const {
+void WeightMap::drop(const std::string& name) const {
   const Item& item = at(name);
-  const size_t before = values.size();
-  values.resize(before + static_cast<size_t>(element_count(item.shape)));
-  float* to = values.data() + before;
-  for (const SafetensorsFile::Entry* part : item.parts) {
-    const int64_t count = element_count(part->shape);
-    if (item.transposed) {
-      const int64_t rows = item.shape.at(0), columns = item.shape.at(1),
-                    stored = count / std::max<int64_t>(rows, 1);
-      require_floating_point(*part, described(name));
-      convert_transposed(*part, stored, rows, columns, to);
-      to += stored;
-    } else {
-      convert(*part, count, to, described(name));
-      to += count;
-    }
-    if (item.in_file) drop_pages(*part);
-  }
+  if (!item.in_file) return;
+  for (const SafetensorsFile::Entry* part : item.parts) drop_pages(*part);
+}
+
+std::vector<float> WeightMap::floats(const std::string& name) const {
+  const StoredWeight weight = stored(name);
+  std::vector<float> values(static_cast<size_t>(weight.count()));
+  weight.copy_as_floats(values.data());
+  drop(name);
+  return values;
 }
 
 std::vector<float> WeightMap::rows(const std::string& name, std::span<const int64_t> rows) const {
@@ -135,6 +114,7 @@ std::vector<float> WeightMap::rows(const std::string& name, std::span<const int6
   if (item.parts.size() != 1 || item.transposed || item.shape.empty())
     throw Error(fmt::format("{} is not stored in rows", described(name)));
   const SafetensorsFile::Entry& entry = *item.parts[0];
+  require_floating_point(entry, described(name));
   const int64_t width = item.shape[0] == 0 ? 0 : element_count(item.shape) / item.shape[0];
   std::vector<float> values(rows.size() * static_cast<size_t>(width));
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -142,7 +122,7 @@ std::vector<float> WeightMap::rows(const std::string& name, std::span<const int6
       throw Error(fmt::format("{} has no row {}", described(name), rows[i]));
     SafetensorsFile::Entry row = entry;
     row.data += static_cast<size_t>(rows[i] * width) * size_of(entry.dtype);
-    convert(row, width, values.data() + i * static_cast<size_t>(width), described(name));
+    to_floats(row.dtype, row.data, width, values.data() + i * static_cast<size_t>(width));
   }
   return values;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/stored_weight.h"
 #include "core/dtype.h"
 #include "io/safetensors.h"
 
@@ -35,10 +36,13 @@ class WeightMap {
   // A positive whole number in a file's own header; `otherwise` when there is no such entry.
   int64_t metadata_number(const std::string& key, int64_t otherwise) const;
 
-  // As floats, whatever the stored type. The pages read are then dropped from memory (not from the file
-  // cache).
+  // The tensor as it is stored, for the backend; the map must outlive it. Throws Error when it holds no
+  // floating-point numbers.
+  StoredWeight stored(const std::string& name) const;
+  // It was read: its pages leave memory (not the file cache).
+  void drop(const std::string& name) const;
+  // As floats, whatever the stored type; then dropped.
   std::vector<float> floats(const std::string& name) const;
-  void append(const std::string& name, std::vector<float>& values) const;  // behind what is there
   // Some rows (along the first axis) of a tensor that is stored as it is; only these are read.
   std::vector<float> rows(const std::string& name, std::span<const int64_t> rows) const;
 

@@ -11,7 +11,7 @@ namespace {
 class NetworkGradients : public OperationTest {
  protected:
   std::shared_ptr<const PackedWeight> linear_weight(int64_t in, int64_t out, const Values& weight) {
-    return ops().pack_linear({.in = in, .out = out, .weight = weight.data()});
+    return ops().pack_linear({.in = in, .out = out, .weight = weight});
   }
 };
 

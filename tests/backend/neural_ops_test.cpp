@@ -84,8 +84,8 @@ TEST_P(NeuralOpsTest, Linear) {
                  r = numbers(rows * out, 4);
     const Tensor dx = device({rows, in}, x), y = device({rows, out}, r), z = empty({rows, out});
     for (const bool bias : {false, true}) {
-      const auto packed =
-          ops().pack_linear({.in = in, .out = out, .weight = w.data(), .bias = bias ? b.data() : nullptr});
+      const auto packed = ops().pack_linear(
+          {.in = in, .out = out, .weight = w, .bias = bias ? StoredWeight(b) : StoredWeight()});
       EXPECT_GE(packed->bytes(), w.size() * sizeof(float));
       const Values plain = plain_linear(x, w, bias ? b : Values(), in, out);
       for (const Activation activation : kActivations) {
@@ -166,12 +166,8 @@ TEST_P(NeuralOpsTest, Convolution) {
     const Values x = numbers(c.batch * c.height * c.width * c.in, 1), b = numbers(c.out, 2);
     const Values w = numbers(c.out * c.in * c.kh * c.kw, 3);
     Values expected = plain_convolution(a, x, w, b, c.in, c.out, c.kh, c.kw);
-    const auto packed = ops().pack_convolution({.in = c.in,
-                                                .out = c.out,
-                                                .kernel_height = c.kh,
-                                                .kernel_width = c.kw,
-                                                .weight = w.data(),
-                                                .bias = b.data()});
+    const auto packed = ops().pack_convolution(
+        {.in = c.in, .out = c.out, .kernel_height = c.kh, .kernel_width = c.kw, .weight = w, .bias = b});
     const Tensor dx = device({static_cast<int64_t>(x.size())}, x),
                  y = empty({static_cast<int64_t>(expected.size())});
     a.x = dx.data();
@@ -195,7 +191,7 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
   const Values x = numbers(rows * in, 1), w = numbers(in * out, 2);
   std::shared_ptr<const PackedWeight> packed;
   try {
-    packed = ops().pack_linear({.in = in, .out = out, .weight = w.data(), .precision = Precision::bf16});
+    packed = ops().pack_linear({.in = in, .out = out, .weight = w, .precision = Precision::bf16});
   } catch (const Error& error) {
     GTEST_SKIP() << error.what();
   }
@@ -211,9 +207,7 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
 TEST_P(NeuralOpsTest, WeightsServeAlternatingShapes) {
   const int64_t in = 67, out = 130;
   const Values w = numbers(in * out, 1), b = numbers(out, 2);
-  const auto make = [&] {
-    return ops().pack_linear({.in = in, .out = out, .weight = w.data(), .bias = b.data()});
-  };
+  const auto make = [&] { return ops().pack_linear({.in = in, .out = out, .weight = w, .bias = b}); };
   const auto multiply = [&](const PackedWeight& weight, int64_t rows) {
     const Tensor x = device({rows, in}, numbers(rows * in, 3)), y = empty({rows, out});
     ops().run(Linear{.rows = rows, .x = x.data(), .weight = &weight, .y = y.data()});
@@ -232,7 +226,7 @@ TEST_P(NeuralOpsTest, ConvolutionWeightsServeAlternatingShapes) {
   const Values w = numbers(in * out * 9, 1), b = numbers(out, 2);
   const auto make = [&] {
     return ops().pack_convolution(
-        {.in = in, .out = out, .kernel_height = 3, .kernel_width = 3, .weight = w.data(), .bias = b.data()});
+        {.in = in, .out = out, .kernel_height = 3, .kernel_width = 3, .weight = w, .bias = b});
   };
   const auto convolve = [&](const PackedWeight& weight, int64_t side, bool backward) {
     const int64_t pixels = side * side;
@@ -571,13 +565,9 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
   const Values x = numbers(rows * channels, 1), w = numbers(channels * channels * 9, 2),
                scale = numbers(channels, 3);
   const Tensor dx = device({n, size, size, channels}, x), dscale = device({channels}, scale);
-  const auto dense = ops().pack_linear({.in = channels, .out = channels, .weight = w.data()});
-  const auto kernel = ops().pack_convolution({.in = channels,
-                                              .out = channels,
-                                              .kernel_height = 3,
-                                              .kernel_width = 3,
-                                              .weight = w.data(),
-                                              .bias = scale.data()});
+  const auto dense = ops().pack_linear({.in = channels, .out = channels, .weight = w});
+  const auto kernel = ops().pack_convolution(
+      {.in = channels, .out = channels, .kernel_height = 3, .kernel_width = 3, .weight = w, .bias = scale});
   std::vector<Values> first;
   for (const int threads : {1, 2, 3, 7}) {
     set_thread_count(threads);

@@ -63,7 +63,7 @@ TEST_P(TypedOperations, RoundOperandsAndResultsAlone) {
   Backend& on = *emulating_;
   constexpr int64_t rows = 7, in = 31, out = 12;
   const Values x = numbers(rows * in, 1), w = numbers(in * out, 2), residual = numbers(rows * out, 3);
-  const auto weight = on.pack_linear({.in = in, .out = out, .weight = w.data()});
+  const auto weight = on.pack_linear({.in = in, .out = out, .weight = w});
   const auto run = [&](DType type, const Values& operand, const Values& added) {
     const Tensor dx = device(on, {rows, in}, operand, type), dy = device(on, {rows, out}, added, type);
     on.run(Linear{.rows = rows,
@@ -139,9 +139,8 @@ TEST_P(CompositeOperations, FeedForwardIsItsLayersOneAfterTheOther) {
     constexpr int64_t in = 40, inner = 60, out = 24;
     const Values x = numbers(rows * in, 1), added = numbers(rows * out, 2);
     const Values w1 = numbers(in * 2 * inner, 3), b1 = numbers(2 * inner, 4), w2 = numbers(inner * out, 5);
-    const auto widen =
-        ops().pack_linear({.in = in, .out = 2 * inner, .weight = w1.data(), .bias = b1.data()});
-    const auto narrow = ops().pack_linear({.in = inner, .out = out, .weight = w2.data()});
+    const auto widen = ops().pack_linear({.in = in, .out = 2 * inner, .weight = w1, .bias = b1});
+    const auto narrow = ops().pack_linear({.in = inner, .out = out, .weight = w2});
     const Tensor dx = device({rows, in}, x), whole = device({rows, out}, added),
                  steps = device({rows, out}, added);
     ops().run(FeedForward{.rows = rows,

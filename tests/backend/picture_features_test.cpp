@@ -78,7 +78,7 @@ TEST_P(PictureFeatures, Convolution) {
                                                 .out = c.out,
                                                 .kernel_height = c.kernel,
                                                 .kernel_width = c.kernel,
-                                                .weight = w.data(),
+                                                .weight = w,
                                                 .bias = c.bias ? bias.data() : nullptr});
     const Tensor dx = device({static_cast<int64_t>(x.size())}, x), y = Tensor::empty(*backend, {results});
     Convolution a = describe(c, weight.get());
@@ -351,7 +351,7 @@ TEST_P(PictureFeatures, NumberOfThreadsChangesNothing) {
   for (const int64_t in : {int64_t{3}, channels}) {
     const Values w = numbers(channels * in * 9, 4);
     const auto kernel = ops().pack_convolution(
-        {.in = in, .out = channels, .kernel_height = 3, .kernel_width = 3, .weight = w.data()});
+        {.in = in, .out = channels, .kernel_height = 3, .kernel_width = 3, .weight = w});
     ConvolutionCase c{1, height, width, in, channels, 3, 1, 1, 1, true, false};
     EXPECT_TRUE(same_bits_for_any_thread_count([&] {
       const Tensor y = Tensor::empty(*backend, {pixels * channels}),

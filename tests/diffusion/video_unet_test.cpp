@@ -50,7 +50,7 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
       const std::vector<float> w = weights.floats(layer + part + ".weight");
       const std::vector<float> b = bias ? weights.floats(layer + part + ".bias") : std::vector<float>();
       return backend->pack_linear(
-          {.in = in, .out = channels, .weight = w.data(), .bias = bias ? b.data() : nullptr});
+          {.in = in, .out = channels, .weight = w, .bias = bias ? StoredWeight(b) : StoredWeight()});
     };
     const auto apply = [&](const std::shared_ptr<const PackedWeight>& weight, const Tensor& x) {
       Tensor y = Tensor::empty(*backend, {x.dim(0), channels});

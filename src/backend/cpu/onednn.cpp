@@ -38,8 +38,9 @@ struct OneDnn::State {
 
   void reorder(const MemoryDescription& from, const void* source, const MemoryDescription& to,
                void* destination) const;
-  std::shared_ptr<Weight> pack(const WeightShape& shape, const MemoryDescription& stored, const float* weight,
-                               const float* bias, const MemoryDescription& preferred);
+  std::shared_ptr<Weight> pack(const WeightShape& shape, const MemoryDescription& stored,
+                               const StoredWeight& weight, const StoredWeight& bias,
+                               const MemoryDescription& preferred);
   void run(const Primitive& primitive, std::initializer_list<Argument> arguments);
   void execute(const Primitive& primitive, const Weight& weight, const void* source, float* destination);
   const WeightCopies::Copy& backward_copy(const Primitive& primitive, const Weight& weight);
@@ -70,15 +71,21 @@ void OneDnn::State::reorder(const MemoryDescription& from, const void* source, c
 }
 
 std::shared_ptr<Weight> OneDnn::State::pack(const WeightShape& shape, const MemoryDescription& stored,
-                                            const float* weight, const float* bias,
+                                            const StoredWeight& weight, const StoredWeight& bias,
                                             const MemoryDescription& preferred) {
   auto packed = std::make_shared<Weight>(shape, second_copies);
+  std::vector<float> converted_weight;
+  const float* floats = weight.as_floats();
+  if (!floats) {
+    converted_weight.resize(static_cast<size_t>(weight.count()));
+    weight.copy_as_floats(converted_weight.data());
+    floats = converted_weight.data();
+  }
   packed->forward_.in(
-      preferred, [&](const MemoryDescription& layout, void* to) { reorder(stored, weight, layout, to); });
+      preferred, [&](const MemoryDescription& layout, void* to) { reorder(stored, floats, layout, to); });
   if (bias) {
-    const size_t bytes = static_cast<size_t>(shape.out()) * sizeof(float);
-    packed->bias_ = static_cast<float*>(memory.allocate(bytes));
-    std::memcpy(packed->bias_, bias, bytes);
+    packed->bias_ = static_cast<float*>(memory.allocate(static_cast<size_t>(shape.out()) * sizeof(float)));
+    bias.copy_as_floats(packed->bias_);
   }
   return packed;
 }
@@ -98,7 +105,7 @@ OneDnn::~OneDnn() = default;
 std::shared_ptr<const PackedWeight> OneDnn::pack_linear(const LinearWeight& a) {
   require_bf16(a.precision);
   const std::lock_guard lock(state_->mutex);
-  const WeightShape shape{{a.in, a.out}, a.precision == Precision::bf16, a.bias != nullptr};
+  const WeightShape shape{{a.in, a.out}, a.precision == Precision::bf16, static_cast<bool>(a.bias)};
   const Primitive& typical = state_->primitives.linear(shape, 1024, Activation::none, false);
   return state_->pack(shape, describe(shape.extents, dnnl_f32, dnnl_ba), a.weight, a.bias, typical.weight);
 }
@@ -106,8 +113,9 @@ std::shared_ptr<const PackedWeight> OneDnn::pack_linear(const LinearWeight& a) {
 std::shared_ptr<const PackedWeight> OneDnn::pack_convolution(const ConvolutionWeight& a) {
   require_bf16(a.precision);
   const std::lock_guard lock(state_->mutex);
-  const WeightShape shape{
-      {a.out, a.in, a.kernel_height, a.kernel_width}, a.precision == Precision::bf16, a.bias != nullptr};
+  const WeightShape shape{{a.out, a.in, a.kernel_height, a.kernel_width},
+                          a.precision == Precision::bf16,
+                          static_cast<bool>(a.bias)};
   Convolution typical_use;
   typical_use.batch = 1;
   typical_use.height = typical_use.width = 32;
