@@ -15,6 +15,7 @@ struct CommonOptions {
   int threads = 0;
   bool log_json = false;
   bool quiet = false;
+  std::string trace = {};  // file for what the device did
 };
 
 // One command of the program: `eg4d NAME …`. Thin: it checks what it was given and calls one function of the

@@ -159,6 +159,9 @@ class CommandParser {
       common_schema_.add("log_json", common_.log_json,
                          "progress and messages as JSON lines on standard output");
       common_schema_.add("quiet", common_.quiet, "no progress display, only warnings and errors");
+      common_schema_.add("trace", common_.trace,
+                         "file for every operation of the device with its shape, bytes, FLOP and time (opens "
+                         "in ui.perfetto.dev); a table follows at the end");
     }
   }
 

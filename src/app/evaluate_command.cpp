@@ -5,7 +5,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/model_options.h"
-#include "backend/backend.h"
+#include "app/open_backend.h"
 #include "io/atomic_file.h"
 #include "pipeline/evaluate.h"
 
@@ -54,7 +54,7 @@ class EvaluateCommand : public Command {
     job_.pictures = pictures_;
     job_.report = html_;
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const EvaluateResult result = evaluate_model(*backend, job_, progress);
     progress.end();
     for (const std::string& line : result.left_out) progress.message(line);

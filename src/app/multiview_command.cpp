@@ -2,7 +2,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
-#include "backend/backend.h"
+#include "app/open_backend.h"
 #include "core/text_layout.h"
 #include "pipeline/multiview.h"
 #include "pipeline/preset_models.h"
@@ -62,7 +62,7 @@ class MultiviewCommand : public Command {
     if (model_.empty()) model_ = model_of_preset(PaintingStage::multiview, arguments.preset_name);
     job_.model = require_model(model_, models_folder_);
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const MultiviewResult result = multiview(*backend, job_, progress);
     progress.end();
     if (result.already_done)

@@ -2,7 +2,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
-#include "backend/backend.h"
+#include "app/open_backend.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
 
@@ -46,7 +46,7 @@ class ReconstructCommand : public Command {
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this run was finished before; --overwrite starts it anew");

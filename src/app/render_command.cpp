@@ -3,7 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/model_options.h"
-#include "backend/backend.h"
+#include "app/open_backend.h"
 #include "core/error.h"
 #include "core/text_layout.h"
 #include "io/folder.h"
@@ -57,7 +57,7 @@ class RenderCommand : public Command {
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     check(arguments);
-    const std::unique_ptr<Backend> backend = make_backend(common.device);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const RenderResult result = render_model(*backend, job_, progress);
     progress.end();
     std::string said = fmt::format("{}: {} of {}x{}", output_, counted(result.frames, "frame"),

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -184,6 +185,20 @@ TEST_F(WholeProgram, InterruptedRunsContinueToTheSameBits) {
   }
   EXPECT_GT(stops, 0);
   EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), whole);
+}
+
+TEST_F(WholeProgram, ATraceTellsEveryOperation) {
+  const std::string trace = (folder_ / "trace.json").string();
+  const ProgramResult traced = run(reconstruct(10, {"--trace", trace}));
+  EXPECT_TRUE(contains(traced.errors, "hexplane backward")) << traced.errors;
+  EXPECT_TRUE(contains(traced.errors, "together")) << traced.errors;
+  const auto events = nlohmann::json::parse(read_text(trace))["traceEvents"];
+  const auto rasterised = std::count_if(
+      events.begin(), events.end(), [](const auto& event) { return event["name"] == "rasterise backward"; });
+  EXPECT_EQ(rasterised, 30);
+  const std::string model = read_text(run_ + "/coarse/model.safetensors");
+  run(reconstruct(10, {"--overwrite"}));
+  EXPECT_EQ(read_text(run_ + "/coarse/model.safetensors"), model) << "tracing changes nothing";
 }
 
 // FFmpeg is loaded when a video is touched.

@@ -1,0 +1,43 @@
+#include "app/open_backend.h"
+
+#include <cstdio>
+
+#include "app/checks.h"
+#include "backend/tracing_backend.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "io/atomic_file.h"
+
+namespace eg4d {
+namespace {
+
+class FileTrace final : public TracingBackend {
+ public:
+  FileTrace(std::unique_ptr<Backend> inner, std::filesystem::path path)
+      : TracingBackend(std::move(inner)), path_(std::move(path)) {}
+  ~FileTrace() override {
+    try {
+      write_file_atomically(path_, events_as_json());
+    } catch (const Error& error) {
+      warn(error.what());
+    }
+    std::fputs(table().c_str(), stderr);
+  }
+  FileTrace(const FileTrace&) = delete;
+  FileTrace& operator=(const FileTrace&) = delete;
+
+ private:
+  const std::filesystem::path path_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> open_backend(const CommonOptions& common) {
+  std::unique_ptr<Backend> backend = make_backend(common.device);
+  if (common.trace.empty()) return backend;
+  require_a_name(common.trace);
+  require_writable_file(common.trace);
+  return std::make_unique<FileTrace>(std::move(backend), common.trace);
+}
+
+}  // namespace eg4d
