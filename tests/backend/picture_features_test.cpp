@@ -79,7 +79,7 @@ TEST_P(PictureFeatures, Convolution) {
                                                 .kernel_height = c.kernel,
                                                 .kernel_width = c.kernel,
                                                 .weight = w,
-                                                .bias = c.bias ? bias.data() : nullptr});
+                                                .bias = c.bias ? StoredWeight(bias) : StoredWeight()});
     const Tensor dx = device({static_cast<int64_t>(x.size())}, x), y = Tensor::empty(*backend, {results});
     Convolution a = describe(c, weight.get());
     a.x = dx.data();
