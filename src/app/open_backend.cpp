@@ -1,10 +1,10 @@
 #include "app/open_backend.h"
 
 #include <cstdio>
+#include <exception>
 
 #include "app/checks.h"
 #include "backend/tracing_backend.h"
-#include "core/error.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
 
@@ -17,11 +17,11 @@ class FileTrace final : public TracingBackend {
       : TracingBackend(std::move(inner)), path_(std::move(path)) {}
   ~FileTrace() override {
     try {
+      std::fputs(table().c_str(), stderr);
       write_file_atomically(path_, events_as_json());
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {  // memory may be short too
       warn(error.what());
     }
-    std::fputs(table().c_str(), stderr);
   }
   FileTrace(const FileTrace&) = delete;
   FileTrace& operator=(const FileTrace&) = delete;

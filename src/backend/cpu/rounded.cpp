@@ -52,8 +52,11 @@ bool takes_only_f32(const Operation& operation) {
   bool only = true;
   std::visit(
       [&](const auto& a) {
-        auto copy = a;
-        each_array(copy, [&](auto& array, int64_t, Access) { only = only && array.type == DType::f32; });
+        // Every operation passes here: it is only looked at, and a copy of its lists would cost more than
+        // that.
+        auto& looked_at = const_cast<std::decay_t<decltype(a)>&>(a);
+        each_array(looked_at,
+                   [&](const auto& array, int64_t, Access) { only = only && array.type == DType::f32; });
       },
       operation);
   return only;
