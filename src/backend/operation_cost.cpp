@@ -102,6 +102,13 @@ struct PlainBytes {
   double operator()(const HexPlaneAdam& a) const { return (*this)(a.adam); }
   double operator()(const HexPlaneRegularization& a) const { return floats(a.layout->size()); }
   double operator()(const DensityStatistics& a) const { return floats(9 * a.count); }
+  double operator()(const DecideDensity& a) const {
+    return floats((11 + (a.gradient_sum ? 2 : 0) + (a.max_radii ? 1 : 0)) * a.count) + number(a.count);
+  }
+  double operator()(const DensityRows& a) const { return number(2 * a.count) + floats(a.count); }
+  double operator()(const SplitNoise& a) const { return floats(7 * a.count); }
+  double operator()(const SplitGaussians& a) const { return floats(19 * a.count); }
+  double operator()(const ClampAbove& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnit& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnitBackward& a) const { return floats(3 * a.count); }
   double operator()(const MoveTowards& a) const { return floats(3 * a.count); }

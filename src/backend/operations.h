@@ -52,6 +52,11 @@
   operation(HexPlaneAdam, "hexplane Adam")                                  \
   operation(HexPlaneRegularization, "hexplane regularisation")              \
   operation(DensityStatistics, "density statistics")                        \
+  operation(DecideDensity, "density decisions")                             \
+  operation(DensityRows, "density rows")                                    \
+  operation(SplitNoise, "split noise")                                      \
+  operation(SplitGaussians, "split")                                        \
+  operation(ClampAbove, "clamp above")                                      \
   operation(ClampUnit, "clamp")                                             \
   operation(ClampUnitBackward, "clamp backward")                            \
   operation(MoveTowards, "running mean")                                    \

@@ -5,14 +5,22 @@
 #include "core/error.h"
 
 namespace eg4d {
+namespace {
+
+std::shared_ptr<void> allocate(Backend& backend, size_t bytes) {
+  void* memory = backend.allocate(std::max<size_t>(bytes, 1));
+  return {memory, [&backend](void* p) { backend.release(p); }};
+}
+
+}  // namespace
 
 Tensor Tensor::empty(Backend& backend, Shape shape, DType type) {
   Tensor tensor;
   tensor.backend_ = &backend;
   tensor.shape_ = std::move(shape);
   tensor.type_ = type;
-  void* memory = backend.allocate(std::max<size_t>(tensor.bytes(), 1));
-  tensor.memory_ = std::shared_ptr<void>(memory, [&backend](void* p) { backend.release(p); });
+  tensor.capacity_ = tensor.bytes();
+  tensor.memory_ = allocate(backend, tensor.capacity_);
   return tensor;
 }
 
@@ -22,6 +30,7 @@ Tensor Tensor::from_memory(Backend& backend, std::shared_ptr<void> memory, Shape
   tensor.memory_ = std::move(memory);
   tensor.shape_ = std::move(shape);
   tensor.type_ = type;
+  tensor.capacity_ = tensor.bytes();
   return tensor;
 }
 
@@ -61,6 +70,23 @@ Tensor Tensor::reshaped(Shape shape) const {
   Tensor view = *this;
   view.shape_ = std::move(shape);
   return view;
+}
+
+void Tensor::set_rows(int64_t rows) {
+  Shape shape = shape_;
+  shape.at(0) = rows;
+  const auto bytes_of = [&](int64_t length) {
+    shape[0] = length;
+    return static_cast<size_t>(element_count(shape)) * size_of(type_);
+  };
+  if (bytes_of(rows) > capacity_) {
+    const size_t bytes = bytes_of(rows + rows / 2);
+    memory_.reset();  // first, so that both need not fit
+    capacity_ = 0;
+    memory_ = allocate(*backend_, bytes);
+    capacity_ = bytes;
+  }
+  shape_[0] = rows;
 }
 
 void Tensor::check(DType wanted) const {

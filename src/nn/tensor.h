@@ -36,6 +36,7 @@ class Tensor {
   int64_t dim(size_t axis) const { return shape_.at(axis); }
   int64_t count() const { return element_count(shape_); }
   size_t bytes() const { return static_cast<size_t>(count()) * size_of(type_); }
+  size_t capacity() const { return capacity_; }  // bytes of the memory, of which the shape may take fewer
   DType dtype() const { return type_; }
   Backend& backend() const { return *backend_; }
 
@@ -60,11 +61,16 @@ class Tensor {
   void fill_zero();
   Tensor clone() const;
   Tensor reshaped(Shape shape) const;  // same memory, same count
+  // Another length of the first axis, with unknown contents: in this memory where it is large enough,
+  // otherwise in new memory with room for half as many rows again. Other tensors that share the memory keep
+  // it.
+  void set_rows(int64_t rows);
 
  private:
   void check(DType wanted) const;
   Backend* backend_ = nullptr;
   std::shared_ptr<void> memory_;
+  size_t capacity_ = 0;
   Shape shape_;
   DType type_ = DType::f32;
 };

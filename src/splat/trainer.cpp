@@ -181,23 +181,20 @@ void Trainer::control_density() {
   const auto& rule = options_.density;
   const int64_t before = gaussians_.count();
   if (iteration_ < rule.until && iteration_ > rule.from) {
-    if (iteration_ % rule.interval == 0 &&
-        (rule.max_gaussians == 0 || gaussians_.count() < rule.max_gaussians)) {
-      const std::vector<float> gradients = gaussians_.mean_gradients();
-      const float limit = rule.dense_scale * static_cast<float>(extent_);
-      clone_gaussians(gaussians_, gradients, rule.gradient, limit);
-      Philox random(options_.seed, kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 |
-                                       static_cast<uint64_t>(iteration_));
-      split_gaussians(gaussians_, gradients, rule.gradient, limit, [&] { return random.normal(); });
-      replaced_.fill(true);
-    }
-    if (iteration_ % rule.prune_interval == 0) {
-      PruneRule prune;
-      prune.opacity = rule.prune_opacity;
-      prune.by_size = iteration_ > rule.prune_size_from;
-      prune.screen_radius = rule.prune_radius;
-      prune.scale = rule.prune_scale * static_cast<float>(extent_);
-      prune_gaussians(gaussians_, prune);
+    DensityRules event;
+    event.grow = iteration_ % rule.interval == 0 && (rule.max_gaussians == 0 || before < rule.max_gaussians);
+    event.gradient = rule.gradient;
+    event.dense_scale = rule.dense_scale * static_cast<float>(extent_);
+    event.seed = options_.seed;
+    event.stream =
+        kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 | static_cast<uint64_t>(iteration_);
+    event.prune = iteration_ % rule.prune_interval == 0;
+    event.opacity = rule.prune_opacity;
+    event.by_size = iteration_ > rule.prune_size_from;
+    event.screen_radius = rule.prune_radius;
+    event.scale = rule.prune_scale * static_cast<float>(extent_);
+    if (event.grow || event.prune) {
+      eg4d::control_density(gaussians_, event);
       replaced_.fill(true);
     }
   }
@@ -209,10 +206,14 @@ void Trainer::control_density() {
     replaced_[5] = true;
   }
   // New tensors have no gradient yet.
-  if (gaussians_.count() != before || replaced_[0])
-    gradients_.gaussians = Gaussians::zeros(backend_, gaussians_.count());
-  else if (replaced_[5])
+  if (replaced_[0]) {
+    for (Tensor* gradient : gradients_.gaussians.tensors()) {
+      gradient->set_rows(gaussians_.count());
+      gradient->fill_zero();
+    }
+  } else if (replaced_[5]) {
     gradients_.gaussians.opacity_logits.fill_zero();
+  }
 }
 
 Adam Trainer::adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments,

@@ -69,6 +69,11 @@ class CpuKernels {
   void operator()(const HexPlaneAdam& a) { cpu::hexplane_adam(a); }
   void operator()(const HexPlaneRegularization& a) { cpu::hexplane_regularization(a); }
   void operator()(const DensityStatistics& a) { cpu::density_statistics(a); }
+  void operator()(const DecideDensity& a) { cpu::decide_density(a); }
+  void operator()(const DensityRows& a) { cpu::density_rows(a); }
+  void operator()(const SplitNoise& a) { cpu::split_noise(a); }
+  void operator()(const SplitGaussians& a) { cpu::split_gaussians(a); }
+  void operator()(const ClampAbove& a) { cpu::clamp_above(a); }
   void operator()(const ClampUnit& a) { cpu::clamp_unit(a); }
   void operator()(const ClampUnitBackward& a) { cpu::clamp_unit_backward(a); }
   void operator()(const MoveTowards& a) { cpu::move_towards(a); }

@@ -3,6 +3,13 @@
 
 namespace eg4d::cpu {
 
+void clamp_above(const ClampAbove& a) {
+  parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      if (a.values[i] > a.limit) a.values[i] = a.limit;
+  });
+}
+
 void clamp_unit(const ClampUnit& a) {
   parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
