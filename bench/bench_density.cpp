@@ -1,4 +1,4 @@
-// Time of an event of density control: clone, split and prune, then the rebuilding of all 21 tensors.
+// Least time of an event of density control: clone, split and prune, then the rebuilding of all 21 tensors.
 //   bench_density [repeats]
 
 #include <algorithm>
@@ -33,7 +33,9 @@ Measured measure(int64_t count, int repeats) {
   for (const Tensor* tensor : tensors_of(g)) start.push_back(tensor->clone());
   DensityRules rules = test::rules_for_random_gaussians();
   rules.grow = rules.prune = true;
-  rules.gradient = 0.7f;
+  rules.gradient = 0.7f;  // about as many as in training
+  rules.opacity = 0.005f;
+  rules.by_size = false;
   Measured result;
   std::vector<double> seconds;
   for (int i = 0; i <= repeats; ++i) {
@@ -46,8 +48,7 @@ Measured measure(int64_t count, int repeats) {
       backend->run(CopyBytes{tensors[k]->raw(), start[k].raw(), start[k].bytes()});
     }
   }
-  std::sort(seconds.begin(), seconds.end());
-  result.seconds = seconds[seconds.size() / 2];
+  result.seconds = *std::min_element(seconds.begin(), seconds.end());  // others share the machine
   return result;
 }
 

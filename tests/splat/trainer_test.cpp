@@ -10,6 +10,7 @@
 #include "splat/evaluation.h"
 #include "splat/start_points.h"
 #include "splat/training_state.h"
+#include "support/counting_backend.h"
 #include "support/expect_error.h"
 #include "support/limited_backend.h"
 #include "support/temporary_folder.h"
@@ -102,6 +103,22 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
     EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(),
               whole.trainer->model_gaussians().positions.to_host());
   }
+}
+
+TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
+  auto counting = std::make_unique<test::CountingBackend>();
+  test::CountingBackend& counts = *counting;
+  TrainingRun run(tiny_options(), std::move(counting));
+  int events = 0;
+  while (!run.trainer->finished()) {
+    counts.reset_counts();
+    run.steps(1);
+    const bool event = counts.operations.contains("density decisions");
+    EXPECT_EQ(counts.reads, event ? 1 : 0) << run.trainer->total_done();
+    events += event;
+  }
+  EXPECT_GE(events, 4);
+  EXPECT_GT(run.trainer->gaussian_count(), 60);
 }
 
 TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
