@@ -317,8 +317,8 @@ struct SplitNoise {
 // Gives parts of split Gaussians, which come as copies of them, their places and sizes:
 //   position += R(quaternion/|quaternion|)·(exp(log_scale)·normal), log_scale -= kSplitLogScale
 // A quaternion of zeros turns nothing, as in the renderer; where the place would be NaN or infinite, it
-// stays. Computed in double precision on core/portable_math.h, so the same bits as Philox::normals promises
-// them.
+// stays. Computed in double precision on core/portable_math.h: the same bits on the devices that
+// Philox::normals names.
 struct SplitGaussians {
   int64_t count = 0;                   // parts
   const float* normals = nullptr;      // [count,3]

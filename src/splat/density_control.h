@@ -36,7 +36,8 @@ struct TrainedGaussians {
 
 // One event of density control by the rules of 3D Gaussian splatting (Kerbl et al. 2023, section 5.2):
 // decisions and rows are device work (backend/splat_ops.h), only the new number of Gaussians comes to the
-// host.
+// host. Scales are compared by their logarithms and opacities by their logits: against the published
+// comparison that changes decisions in rounding alone.
 struct DensityRules {
   // Clone or split Gaussians whose mean screen-space gradient (0 where nothing saw it) is at least
   // `gradient`: those whose largest scale is at most `dense_scale` (scene units) get a copy; larger ones are
@@ -56,9 +57,9 @@ struct DensityRules {
   bool by_size = false;
   float screen_radius = 0, scale = 0;
 };
+// Numbers of the Gaussians before. What would have grown and then been removed counts as removed.
 struct DensityChange {
-  int64_t cloned = 0, split = 0,
-          removed = 0;  // of the Gaussians before; new ones that would not stay count as removed
+  int64_t cloned = 0, split = 0, removed = 0;
 };
 // The order afterwards: those that stay, copies, first parts of split ones, second parts; each in the order
 // before. New Gaussians start with zero moments.
