@@ -60,6 +60,9 @@ class Tensor {
   void fill_zero();
   Tensor clone() const;
   Tensor reshaped(Shape shape) const;  // same memory, same count
+  // The elements from `offset` on as a tensor of this shape; same memory. Throws Error when there are too
+  // few.
+  Tensor part(int64_t offset, Shape shape) const;
 
  private:
   void check(DType wanted) const;
