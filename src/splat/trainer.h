@@ -73,6 +73,7 @@ class Trainer {
   std::string load_state(const std::filesystem::path& path);
 
  private:
+  static constexpr int64_t kPlannedIterations = 100;  // whose inputs are uploaded at once
   // What an iteration sees: its pictures, and the sizes they are rendered at.
   struct Plan {
     std::vector<int> views;

@@ -140,22 +140,21 @@ TEST(PreparedIteration, AllocatesAndCopiesNothing) {
 // What density control changes makes everything be prepared anew; buffers keep their memory meanwhile.
 TEST(PreparedIteration, MemoryGrowsSeldomWithTheGaussians) {
   ReconstructOptions options = busy_options();
-  options.schedule.coarse_iterations = 200;
-  options.density.max_gaussians = 0;
-  options.density.gradient = 3e-5f;
+  options.schedule.coarse_iterations = 130;
+  options.density.max_gaussians = 1000;
   CountedTraining run(options, Recordings::replay);
   int64_t changes = 0, after_changes = 0;
-  for (int i = 0; i < 199; ++i) {
+  for (int i = 0; i < 129; ++i) {
     const int64_t before = run.trainer->gaussian_count();
     run.trainer->step();
     run.backend.take();
-    if (run.trainer->gaussian_count() == before || i == 198) continue;
+    if (run.trainer->gaussian_count() == before || i == 128) continue;
     ++changes;
     run.trainer->step();
     ++i;
     if (run.backend.take().allocations > 0) ++after_changes;
   }
-  EXPECT_GT(changes, 8);
+  EXPECT_GT(changes, 5);
   EXPECT_LT(after_changes, changes);
 }
 
@@ -215,12 +214,12 @@ TEST(PreparedRefinement, GivesTheBitsOfRunningDirectly) {
 
 TEST(PreparedRefinement, AllocatesAndCopiesNothingOnceThePicturesAreKnown) {
   RefinementOptions options;
-  options.iterations = 90;
+  options.iterations = 130;
   Refinement run(options, Recordings::replay);
   for (int i = 0; i < 6; ++i) run.trainer->step();  // an epoch
   run.backend.take();
   int64_t uploads = 0;
-  for (int i = 6; i < 90; ++i) {
+  for (int i = 6; i < 130; ++i) {
     run.trainer->step();
     const CountingBackend::Counts counts = run.backend.take();
     EXPECT_EQ(counts.allocations, 0) << i;
@@ -228,7 +227,7 @@ TEST(PreparedRefinement, AllocatesAndCopiesNothingOnceThePicturesAreKnown) {
     EXPECT_EQ(counts.recorded, 0) << i;
     uploads += counts.copies_to_device;
   }
-  EXPECT_EQ(uploads, 1);
+  EXPECT_EQ(uploads, 1) << "the inputs of a hundred iterations";
 }
 
 }  // namespace
