@@ -36,7 +36,6 @@ class Backend {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
-  virtual size_t peak_allocated_bytes() const = 0;
 
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
@@ -46,6 +45,7 @@ class Backend {
   virtual std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) = 0;
   virtual std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) = 0;
   virtual std::unique_ptr<RasterizeContext> create_rasterize_context() = 0;
+  virtual std::unique_ptr<FieldContext> create_field_context(const FieldDescription&) = 0;
 
   virtual void run(const Operation& operation) = 0;
 

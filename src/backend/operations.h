@@ -36,6 +36,7 @@
   operation(Patches, "patches")                                             \
   operation(CopyRows, "copy rows")                                          \
   /* Gaussians */                                                           \
+  operation(NextInputs, "next inputs")                                      \
   operation(RasterizeForward, "rasterise")                                  \
   operation(RasterizeBackward, "rasterise backward")                        \
   operation(ShColor, "colour")                                              \
@@ -50,7 +51,6 @@
   operation(ResizePicture, "resize picture")                                \
   operation(Adam, "Adam")                                                   \
   operation(HexPlaneAdam, "hexplane Adam")                                  \
-  operation(HexPlaneRegularization, "hexplane regularisation")              \
   operation(DensityStatistics, "density statistics")                        \
   operation(DecideDensity, "density decisions")                             \
   operation(DensityRows, "density rows")                                    \

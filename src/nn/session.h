@@ -14,15 +14,20 @@ using Observer = std::function<void(const std::string& name, const Tensor& value
 // One call of a network: where its activations live and what runs its layers.
 class Session {
  public:
-  // Goes through `body(session)` twice: first without operations, to plan the arena, then for real.
+  // Goes through `body(session)` without operations, so that the arena has all the memory they want.
   template <class Body>
-  static void run(Arena& arena, const Observer& observer, Body&& body) {
+  static void plan(Arena& arena, Body&& body) {
     arena.begin_plan();
     {
-      Session plan(arena, nullptr, true);
-      body(plan);
+      Session session(arena, nullptr, true);
+      body(session);
     }
     arena.end_plan();
+  }
+  // Goes through `body(session)` twice: first to plan, then for real.
+  template <class Body>
+  static void run(Arena& arena, const Observer& observer, Body&& body) {
+    plan(arena, body);
     Session session(arena, &observer, false);
     body(session);
   }

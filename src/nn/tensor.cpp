@@ -89,6 +89,17 @@ void Tensor::set_rows(int64_t rows) {
   shape_[0] = rows;
 }
 
+Tensor Tensor::part(int64_t offset, Shape shape) const {
+  if (offset < 0 || offset + element_count(shape) > count())
+    throw Error(fmt::format("a tensor of shape {} has no {} from element {} on", to_string(shape_),
+                            to_string(shape), offset));
+  Tensor view = *this;
+  view.shape_ = std::move(shape);
+  view.memory_ = std::shared_ptr<void>(
+      memory_, static_cast<char*>(raw()) + static_cast<size_t>(offset) * size_of(type_));
+  return view;
+}
+
 void Tensor::check(DType wanted) const {
   if (wanted != type_)
     throw Error(fmt::format("a tensor of {} was used as {}", name_of(type_), name_of(wanted)));

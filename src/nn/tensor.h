@@ -65,6 +65,9 @@ class Tensor {
   // otherwise in new memory with room for half as many rows again. Other tensors that share the memory keep
   // it.
   void set_rows(int64_t rows);
+  // The elements from `offset` on as a tensor of this shape; same memory. Throws Error when there are too
+  // few.
+  Tensor part(int64_t offset, Shape shape) const;
 
  private:
   void check(DType wanted) const;

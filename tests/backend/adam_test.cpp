@@ -4,11 +4,13 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_training.h"
+#include "support/regularization_terms.h"
 
 namespace eg4d::test {
 namespace {
@@ -27,15 +29,16 @@ class DeviceAdam {
   void step(const std::vector<float>& gradient, const HexPlaneLayout* layout = nullptr,
             const RegularizationWeights& weights = {}) {
     const Tensor given = upload(*backend_, gradient);
+    const DeviceValue<AdamRate> rate(*backend_, adam_rate(kRate, ++steps_));
     const Adam adam{.count = parameter.count(),
                     .parameter = parameter.data(),
                     .gradient = given.data(),
                     .first_moment = first.data(),
                     .second_moment = second.data(),
-                    .learning_rate = kRate,
-                    .step = ++steps_};
+                    .rate = rate.data()};
     if (layout) {
-      backend_->run(HexPlaneAdam{.layout = layout,
+      const auto context = backend_->create_field_context({*layout, {}});
+      backend_->run(HexPlaneAdam{.context = context.get(),
                                  .adam = adam,
                                  .plane_smoothness = static_cast<float>(weights.plane),
                                  .time_smoothness = static_cast<float>(weights.time),
@@ -137,30 +140,22 @@ std::vector<HexPlaneLayout> layouts() {
           make_hexplane_layout(33, {{300, 4, 3, 5}})};  // rows of more than one stripe
 }
 
-TEST(HexPlaneRegularization, MatchesTheReference) {
+TEST(HexPlaneAdam, RegularisersMatchTheReference) {
   for_each_instruction_set([] {
     const RegularizationWeights weights{0.7, 0.3, 0.05};
     for (const HexPlaneLayout& layout : layouts()) {
       Philox random(3);
       std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
       start[0] = 1;
-      std::vector<double> d(start.size(), 0.5);
+      std::vector<double> d(start.size());
       const std::vector<double> wanted =
           reference_regularization(layout, converted<double>(start), weights, &d);
       const auto backend = make_cpu_backend({.guard_memory = true});
-      const Tensor grid = upload(*backend, start),
-                   d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
-                   values = Tensor::zeros(*backend, {3}, DType::f64);
-      backend->run(HexPlaneRegularization{.layout = &layout,
-                                          .grid = grid.data(),
-                                          .values = values.data<double>(),
-                                          .d_grid = d_grid.data(),
-                                          .plane_smoothness = 0.7f,
-                                          .time_smoothness = 0.3f,
-                                          .time_l1 = 0.05f});
-      const std::vector<double> ours = values.to_host<double>();
+      const Tensor grid = upload(*backend, start);
+      const std::vector<double> ours = regularization_values(*backend, layout, grid);
       for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i]) << i;
-      EXPECT_LE(relative_error(d_grid.to_host(), converted<float>(d)), 1e-6);
+      EXPECT_LE(relative_error(regularization_gradient(*backend, layout, grid, weights), converted<float>(d)),
+                1e-6);
     }
   });
 }

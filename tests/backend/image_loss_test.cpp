@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
 #include "support/random_values.h"
@@ -125,12 +126,10 @@ std::vector<float> run_resize(const std::vector<uint8_t>& picture, int width, in
   const auto backend = make_cpu_backend({.guard_memory = true});
   const Tensor input = Tensor::from_host(*backend, {static_cast<int64_t>(picture.size())}, picture);
   const Tensor out = Tensor::zeros(*backend, {out_height, out_width, 3});
-  backend->run(ResizePicture{.width = width,
-                             .height = height,
-                             .out_width = out_width,
-                             .out_height = out_height,
-                             .picture = input.data<uint8_t>(),
-                             .out = out.data()});
+  const DeviceValue<SourcePicture> source(
+      *backend, {.pixels = input.data<uint8_t>(), .width = width, .height = height});
+  backend->run(ResizePicture{
+      .picture = source.data(), .out_width = out_width, .out_height = out_height, .out = out.data()});
   return out.to_host();
 }
 

@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "nn/tensor.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 
 namespace eg4d::test {
@@ -29,11 +30,12 @@ TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
       adam.gradient = gradient.data();
       adam.first_moment = first.data();
       adam.second_moment = second.data();
-      adam.learning_rate = config.at("lr").at(name);
       adam.beta1 = config.at("betas").at(0);
       adam.beta2 = config.at("betas").at(1);
       adam.epsilon = config.at("eps");
-      adam.step = step + 1;
+      const DeviceValue<AdamRate> rate(*backend,
+                                       adam_rate(config.at("lr").at(name), step + 1, adam.beta1, adam.beta2));
+      adam.rate = rate.data();
       backend->run(adam);
       EXPECT_EQ(gradient.to_host(), std::vector<float>(static_cast<size_t>(parameter.count())));
       const std::vector<float> ours = parameter.to_host(), wanted = io.floats(name + ".step" + number);

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "nn/tensor.h"
+#include "support/covariances.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 
 // The rasteriser and the SH colour against the reference implementation on every case of the `rasterizer`
@@ -103,6 +105,15 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
     width = file.at("out.image").shape.at(2);
   }
 
+  // Scales and rotations, which some cases give as covariances. The reference's scale modifier multiplies
+  // scales, and it gives the gradients of the products.
+  Decomposition shapes() const {
+    if (has("in.cov3D")) return decompose_covariances(file.floats("in.cov3D"));
+    Decomposition shapes{file.floats("in.scales"), file.floats("in.rotations")};
+    for (float& scale : shapes.scales) scale *= settings["scale_modifier"].get<float>();
+    return shapes;
+  }
+
   Tensor input(const std::string& name) {
     return Tensor::from_host<float>(*backend, file.at(name).shape, file.floats(name));
   }
@@ -138,13 +149,11 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
 
   RasterizeCamera camera() const {
     RasterizeCamera camera;
-    camera.width = static_cast<int>(width);
-    camera.height = static_cast<int>(height);
     camera.tan_fov_x = settings["tanfovx"];
     camera.tan_fov_y = settings["tanfovy"];
-    camera.scale_modifier = settings["scale_modifier"];
     std::ranges::copy(file.floats("cam.world_view_transform"), camera.world_to_view);
     std::ranges::copy(file.floats("cam.full_proj_transform"), camera.full_projection);
+    std::ranges::copy(file.floats("cam.camera_center"), camera.center);
     std::ranges::copy(file.floats("bg"), camera.background);
     return camera;
   }
@@ -157,11 +166,11 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
 
 TEST_P(RasterizerGolden, ForwardAndGradients) {
   const Tensor means = input("in.means3D"), opacity = input("in.opacity");
-  const Tensor scales = has("in.scales") ? input("in.scales") : Tensor();
-  const Tensor rotations = has("in.rotations") ? input("in.rotations") : Tensor();
-  const Tensor covariances = has("in.cov3D") ? input("in.cov3D") : Tensor();
+  const Decomposition shape = shapes();
+  const Tensor scales = Tensor::from_host(*backend, {count, 3}, shape.scales),
+               rotations = Tensor::from_host(*backend, {count, 4}, shape.rotations);
+  const DeviceValue<RasterizeCamera> device_camera(*backend, camera());
   const Tensor colors = has("in.colors") ? input("in.colors") : Tensor::empty(*backend, {count, 3});
-  const auto pointer = [](const Tensor& tensor) { return tensor.defined() ? tensor.data() : nullptr; };
 
   ShColor sh;
   Tensor dc, rest;
@@ -174,7 +183,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
     sh.count = count;
     sh.degree = settings["sh_degree"];
     sh.positions = means.data();
-    std::ranges::copy(file.floats("cam.camera_center"), sh.camera_center);
+    sh.camera_center = device_camera.data()->center;
     sh.sh_dc = dc.data();
     sh.sh_rest = rest.data();
     sh.colors = colors.data();
@@ -186,12 +195,13 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   const Tensor radii = Tensor::empty(*backend, {count}, DType::i32);
   const auto context = backend->create_rasterize_context();
   RasterizeForward forward;
-  forward.camera = camera();
+  forward.camera = device_camera.data();
+  forward.width = static_cast<int>(width);
+  forward.height = static_cast<int>(height);
   forward.count = count;
   forward.means = means.data();
-  forward.scales = pointer(scales);
-  forward.rotations = pointer(rotations);
-  forward.covariances = pointer(covariances);
+  forward.scales = scales.data();
+  forward.rotations = rotations.data();
   forward.opacities = opacity.data();
   forward.colors = colors.data();
   forward.image = image.data();
@@ -211,8 +221,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
       Tensor::from_host<float>(*backend, {height, width, 3}, channels_last(file.floats("upstream.image")));
   const Tensor d_means = gradient({count, 3}), d_scales = gradient({count, 3}),
                d_rotations = gradient({count, 4});
-  const Tensor d_covariances = gradient({count, 6}), d_opacities = gradient({count}),
-               d_colors = gradient({count, 3});
+  const Tensor d_opacities = gradient({count}), d_colors = gradient({count, 3});
   const Tensor d_means_ndc = gradient({count, 2});
   RasterizeBackward backward;
   backward.forward = forward;
@@ -220,7 +229,6 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   backward.d_means = d_means.data();
   backward.d_scales = d_scales.data();
   backward.d_rotations = d_rotations.data();
-  backward.d_covariances = d_covariances.data();
   backward.d_opacities = d_opacities.data();
   backward.d_colors = d_colors.data();
   backward.d_means_ndc = d_means_ndc.data();
@@ -228,21 +236,30 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
 
   if (has("in.shs")) {
     const Tensor d_dc = gradient({count, 3}), d_rest = gradient({count, 15, 3});
-    sh.d_colors = d_colors.data();
-    sh.d_positions = d_means.data();
-    sh.d_sh_dc = d_dc.data();
-    sh.d_sh_rest = d_rest.data();
-    backend->run(ShColorBackward{sh});
+    ShColorBackward sh_backward;
+    sh_backward.forward = sh;
+    sh_backward.d_colors = d_colors.data();
+    sh_backward.d_positions = d_means.data();
+    sh_backward.d_sh_dc = d_dc.data();
+    sh_backward.d_sh_rest = d_rest.data();
+    backend->run(sh_backward);
     const std::vector<float> want = file.floats("grad.shs");
     expect_gradient(d_dc.to_host(), columns(want, 48, 0, 3), skip, spread("shs"), "sh_dc");
     expect_gradient(d_rest.to_host(), columns(want, 48, 3, 45), skip, spread("shs"), "sh_rest");
   }
-  const std::tuple<const char*, const Tensor*> pairs[] = {
-      {"means3D", &d_means},     {"scales", &d_scales},     {"rotations", &d_rotations},
-      {"cov3D", &d_covariances}, {"opacity", &d_opacities}, {"colors", &d_colors}};
+  const std::tuple<const char*, const Tensor*> pairs[] = {{"means3D", &d_means},
+                                                          {"scales", &d_scales},
+                                                          {"rotations", &d_rotations},
+                                                          {"opacity", &d_opacities},
+                                                          {"colors", &d_colors}};
   for (const auto& [name, tensor] : pairs) {
     if (has(std::string("grad.") + name))
       expect_gradient(tensor->to_host(), file.floats(std::string("grad.") + name), skip, spread(name), name);
+  }
+  if (has("grad.cov3D")) {
+    const Decomposition want = covariances_backward(shape, file.floats("grad.cov3D"));
+    expect_gradient(d_scales.to_host(), want.scales, skip, 0, "cov3D, scales");
+    expect_gradient(d_rotations.to_host(), want.rotations, skip, 0, "cov3D, rotations");
   }
   expect_gradient(d_means_ndc.to_host(), columns(file.floats("grad.means2D"), 3, 0, 2), skip,
                   spread("means2D"), "means2D");

@@ -10,7 +10,9 @@
 #include "splat/reference_format.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
+#include "support/device_value.h"
 #include "support/golden.h"
+#include "support/regularization_terms.h"
 
 namespace eg4d {
 namespace {
@@ -191,6 +193,7 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     statistics.max_radii = trained.max_radii.data();
     backend_->run(statistics);
 
+    std::vector<test::DeviceValue<AdamRate>> device_rates;
     auto adam = [&](const Tensor& parameter, const Tensor& gradient, const Tensor& first,
                     const Tensor& second, float rate) {
       Adam a;
@@ -199,8 +202,8 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
       a.gradient = gradient.data();
       a.first_moment = first.data();
       a.second_moment = second.data();
-      a.learning_rate = rate;
-      a.step = step;
+      device_rates.emplace_back(*backend_, adam_rate(rate, step));
+      a.rate = device_rates.back().data();
       return a;
     };
     const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
@@ -210,20 +213,14 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
                          *moments[0].gaussians.tensors()[i], *moments[1].gaussians.tensors()[i],
                          gaussian_rates[i]));
     HexPlaneAdam grid;
-    grid.layout = &field_.layout;
+    grid.context = &renderer.field_context(field_);
     grid.adam = adam(field_.grid, gradients.grid, moments[0].grid, moments[1].grid, rates.grid);
     // The published call exchanges the weights of the plane and the l1 term.
     const auto& weights = config_["regulation_weights"];
     grid.time_smoothness = weights["time_smoothness_weight"];
     grid.plane_smoothness = weights["l1_time_planes"];
     grid.time_l1 = weights["plane_tv_weight"];
-    const Tensor terms = Tensor::zeros(*backend_, {3}, DType::f64);
-    HexPlaneRegularization regularization;
-    regularization.layout = &field_.layout;
-    regularization.grid = field_.grid.data();
-    regularization.values = terms.data<double>();
-    backend_->run(regularization);
-    const std::vector<double> term = terms.to_host<double>();
+    const std::vector<double> term = test::regularization_values(*backend_, field_.layout, field_.grid);
     EXPECT_NEAR((term[0] * grid.plane_smoothness + term[1] * grid.time_smoothness + term[2] * grid.time_l1) /
                     entry["regulation"].get<double>(),
                 1, 1e-4);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
+#include "backend/cpu/testing.h"
 #include "core/interrupt.h"
 #include "core/process.h"
 #include "io/video.h"
@@ -445,7 +446,7 @@ TEST_F(StageOne, MemoryIsIndependentOfTheSteps) {
     job.options.views = 2;
     job.options.sampling.schedule.steps = i == 0 ? 2 : 20;
     multiview(*fresh, job, silent);
-    peaks[i] = fresh->peak_allocated_bytes();
+    peaks[i] = cpu::peak_allocated_bytes(*fresh);
   }
   EXPECT_NEAR(static_cast<double>(peaks[1]) / static_cast<double>(peaks[0]), 1, 0.01);
 }

@@ -139,17 +139,19 @@ TEST(DensityControl, AnEventIsOneReadAndNoMemoryWhereThereIsRoom) {
       set(g.gradient_sum, static_cast<size_t>(i), 1.0f);
       set(g.values.opacity_logits, static_cast<size_t>(i), event == 3 ? -20.0f : 0.0f);
     }
-    backend.reset_counts();
+    backend.take();
     const DensityChange change = control_density(g, rules);
+    const test::CountingBackend::Counts counts = backend.take();
     EXPECT_GT(change.cloned + change.split + change.removed, 0) << event;
-    EXPECT_EQ(backend.reads, 1) << event;
-    EXPECT_EQ(backend.bytes_read, 12) << event;
-    EXPECT_EQ(backend.writes, 0) << event;
-    EXPECT_EQ(backend.allocations, 0) << event;
+    EXPECT_EQ(counts.copies_to_host, 1) << event;
+    EXPECT_EQ(counts.bytes_to_host, 12) << event;
+    EXPECT_EQ(counts.copies_to_device, 0) << event;
+    EXPECT_EQ(counts.allocations, 0) << event;
   }
-  backend.reset_counts();
+  backend.take();
   reset_opacity(g, 0.01f);
-  EXPECT_EQ(backend.reads + backend.writes + backend.allocations, 0);
+  const test::CountingBackend::Counts counts = backend.take();
+  EXPECT_EQ(counts.copies_to_host + counts.copies_to_device + counts.allocations, 0);
 }
 
 TEST(DensityControl, WithNothingSelectedNothingMoves) {
@@ -162,8 +164,7 @@ TEST(DensityControl, WithNothingSelectedNothingMoves) {
   rules.dense_scale = 1;
   const void* positions = g.values.positions.raw();
   control_density(g, rules);
-  const auto before = backend.operations;
-  EXPECT_EQ(before.count("gather rows"), 0u);
+  EXPECT_EQ(backend.take().calls.count("gather rows"), 0u);
   EXPECT_EQ(g.values.positions.raw(), positions);
   EXPECT_EQ(g.count(), 31);
   EXPECT_EQ(g.max_radii.to_host(), std::vector<float>(31));  // growing resets the statistics all the same

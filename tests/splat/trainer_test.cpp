@@ -107,14 +107,15 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
 
 TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
   auto counting = std::make_unique<test::CountingBackend>();
-  test::CountingBackend& counts = *counting;
+  test::CountingBackend& counting_backend = *counting;
   TrainingRun run(tiny_options(), std::move(counting));
   int events = 0;
   while (!run.trainer->finished()) {
-    counts.reset_counts();
+    counting_backend.take();
     run.steps(1);
-    const bool event = counts.operations.contains("density decisions");
-    EXPECT_EQ(counts.reads, event ? 1 : 0) << run.trainer->total_done();
+    const test::CountingBackend::Counts counts = counting_backend.take();
+    const bool event = counts.calls.contains("density decisions");
+    EXPECT_EQ(counts.copies_to_host, event ? 1 : 0) << run.trainer->total_done();
     events += event;
   }
   EXPECT_GE(events, 4);

@@ -11,6 +11,7 @@
 #include "backend/cpu/rounded.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/splat_kernels.h"
+#include "backend/cpu/testing.h"
 #include "core/error.h"
 #include "core/threads.h"
 
@@ -53,21 +54,21 @@ class CpuKernels {
   void operator()(const CopyRows& a) { cpu::copy_rows(a); }
 
   // Gaussians.
+  void operator()(const NextInputs& a) { cpu::next_inputs(a); }
   void operator()(const RasterizeForward& a) { cpu::rasterize_forward(a); }
   void operator()(const RasterizeBackward& a) { cpu::rasterize_backward(a); }
   void operator()(const ShColor& a) { cpu::sh_color_forward(a); }
-  void operator()(const ShColorBackward& a) { cpu::sh_color_backward(a.forward); }
+  void operator()(const ShColorBackward& a) { cpu::sh_color_backward(a); }
   void operator()(const HexPlane& a) { cpu::hexplane_forward(a); }
-  void operator()(const HexPlaneBackward& a) { cpu::hexplane_backward(a.forward); }
+  void operator()(const HexPlaneBackward& a) { cpu::hexplane_backward(a); }
   void operator()(const DeformationNetwork& a) { cpu::deformation_network_forward(a); }
-  void operator()(const DeformationNetworkBackward& a) { cpu::deformation_network_backward(a.forward); }
+  void operator()(const DeformationNetworkBackward& a) { cpu::deformation_network_backward(a); }
   void operator()(const GaussianActivation& a) { cpu::gaussian_activation_forward(a); }
   void operator()(const GaussianActivationBackward& a) { cpu::gaussian_activation_backward(a); }
   void operator()(const ImageLoss& a) { cpu::image_loss(a); }
   void operator()(const ResizePicture& a) { cpu::resize_picture(a); }
   void operator()(const Adam& a) { cpu::adam(a); }
   void operator()(const HexPlaneAdam& a) { cpu::hexplane_adam(a); }
-  void operator()(const HexPlaneRegularization& a) { cpu::hexplane_regularization(a); }
   void operator()(const DensityStatistics& a) { cpu::density_statistics(a); }
   void operator()(const DecideDensity& a) { cpu::decide_density(a); }
   void operator()(const DensityRows& a) { cpu::density_rows(a); }
@@ -112,7 +113,7 @@ class CpuBackend final : public Backend {
   }
   void release(void* memory) override { memory_.release(memory); }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  size_t peak_allocated_bytes() const override { return memory_.peak(); }
+  size_t peak_allocated_bytes() const { return memory_.peak(); }  // for tests (testing.h)
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
@@ -135,6 +136,9 @@ class CpuBackend final : public Backend {
   }
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
     return cpu::create_rasterize_context(memory_);
+  }
+  std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
+    return cpu::create_field_context(memory_, of);
   }
 
   void run(const Operation& operation) override {
@@ -194,6 +198,10 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
   const char* environment = std::getenv("EG4D_GUARD_MEMORY");
   if (environment && std::strcmp(environment, "1") == 0) chosen.guard_memory = true;
   return std::make_unique<CpuBackend>(chosen);
+}
+
+size_t cpu::peak_allocated_bytes(const Backend& backend) {
+  return dynamic_cast<const CpuBackend&>(backend).peak_allocated_bytes();
 }
 
 std::unique_ptr<Backend> make_backend(const std::string& device) {

@@ -36,7 +36,7 @@ HWY_EXPORT(adam_stripe);
 void hexplane_adam(const HexPlaneAdam& a) {
   const AdamStep step(a.adam);
   const std::vector<HexPlaneStripe> stripes =
-      hexplane_stripes(*a.layout, a.plane_smoothness, a.time_smoothness, a.time_l1);
+      hexplane_stripes(a.context->description.planes, a.plane_smoothness, a.time_smoothness, a.time_l1);
   parallel_for(static_cast<int64_t>(stripes.size()), 1, [&](int64_t begin, int64_t) {
     HWY_DYNAMIC_DISPATCH(adam_stripe)(a.adam, step, stripes[static_cast<size_t>(begin)]);
   });

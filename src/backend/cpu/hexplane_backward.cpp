@@ -26,7 +26,9 @@ namespace {
 
 // One level's working set. Points are the active ones: those with a derivative other than zero.
 struct LevelBackward {
-  const HexPlane& field;
+  const HexPlaneBackward& backward;
+  const HexPlane& field;  // its forward
+  const HexPlaneLayout& layout;
   int level_index;
   HexPlaneLevel level;
   int64_t count;          // active points, along the curve
@@ -68,7 +70,7 @@ HWY_INLINE void differentiate_product(D d, const LevelBackward& b, const PointTe
                                       float* sums) {
   const int64_t lanes = hn::Lanes(d);
   using V = hn::Vec<D>;
-  const int channels = b.field.layout->channels;
+  const int channels = b.layout.channels;
   const ValueAndSlopes<V> plane[6] = {
       value_and_slopes(d, texels.plane[0], c), value_and_slopes(d, texels.plane[1], c),
       value_and_slopes(d, texels.plane[2], c), value_and_slopes(d, texels.plane[3], c),
@@ -95,10 +97,10 @@ HWY_INLINE void differentiate_product(D d, const LevelBackward& b, const PointTe
 }
 
 void values_chunk(const LevelBackward& b, int64_t begin, int64_t end) {
-  const HexPlaneLayout& layout = *b.field.layout;
+  const HexPlaneLayout& layout = b.layout;
   const int channels = layout.channels;
   const auto d_feature_of = [&](int64_t i) {
-    return b.field.d_features + (b.active[i] * int64_t{layout.levels()} + b.level_index) * channels;
+    return b.backward.d_features + (b.active[i] * int64_t{layout.levels()} + b.level_index) * channels;
   };
   for (int64_t i = begin; i < end; ++i)
     b.samples[i] = sample_point(hexplane_coordinates(b.field, b.active[i]), b.level);
@@ -155,7 +157,7 @@ HWY_INLINE void add_to_texels(const float* d_value, int channels, float* texel, 
 
 // Adds the points' derivatives to those texels of plane p that lie in rows [row_begin, row_end).
 void scatter_rows(const LevelBackward& b, int p, int64_t row_begin, int64_t row_end) {
-  const int channels = b.field.layout->channels;
+  const int channels = b.layout.channels;
   const HexPlaneLevel::Plane& plane = b.level.planes[p];
   const int x_axis = kHexPlanePairs[p][0], y_axis = kHexPlanePairs[p][1];
   for (int64_t i = 0; i < b.count; ++i) {
@@ -164,7 +166,7 @@ void scatter_rows(const LevelBackward& b, int p, int64_t row_begin, int64_t row_
     const bool lower = plane.down > 0 && y.low + 1 >= row_begin && y.low + 1 < row_end;
     if (!upper && !lower) continue;
     const float* d_value = b.d_values + (p * b.count + i) * channels;
-    float* texel = b.field.d_grid + texel_offset(b.samples[i], b.level, channels, p);
+    float* texel = b.backward.d_grid + texel_offset(b.samples[i], b.level, channels, p);
     if (upper) {
       add_to_texels(d_value, channels, texel, plane.right, lower ? plane.down : 0, x.weight, 1 - y.weight,
                     y.weight);
@@ -189,11 +191,11 @@ namespace {
 enum ScratchUse { kActive, kSpare, kSamples, kValues, kCoordinates };
 
 // Points whose features have a derivative; Gaussians that no pixel saw have none.
-int64_t active_points(const HexPlane& field, int32_t* active) {
-  const int64_t width = field.layout->feature_width();
+int64_t active_points(const HexPlaneBackward& backward, int32_t* active) {
+  const int64_t width = layout_of(backward.forward).feature_width();
   int64_t count = 0;
-  for (int64_t point = 0; point < field.count; ++point) {
-    const float* d = field.d_features + point * width;
+  for (int64_t point = 0; point < backward.forward.count; ++point) {
+    const float* d = backward.d_features + point * width;
     if (std::any_of(d, d + width, [](float v) { return !(v == 0); }))
       active[count++] = static_cast<int32_t>(point);
   }
@@ -209,7 +211,7 @@ void scatter(const LevelBackward& b) {
   };
   std::vector<Task> tasks;
   for (int p = 0; p < 6; ++p) {
-    const int64_t rows = b.field.layout->planes[static_cast<size_t>(b.level_index) * 6 + p].rows;
+    const int64_t rows = b.layout.planes[static_cast<size_t>(b.level_index) * 6 + p].rows;
     const int64_t bands = is_time_plane(p) ? 1 : kBands;
     for (int64_t band = 0; band < bands; ++band)
       tasks.push_back({p, rows * band / bands, rows * (band + 1) / bands});
@@ -222,8 +224,9 @@ void scatter(const LevelBackward& b) {
 
 // u = (p - box[0])·f - 1 with f = 2/(box[1]-box[0]): du/dbox[0] = -f + (p-box[0])·f²/2, du/dbox[1] =
 // -(p-box[0])·f²/2.
-void coordinate_gradients(const HexPlane& field, const int32_t* active, int64_t count,
+void coordinate_gradients(const HexPlaneBackward& backward, const int32_t* active, int64_t count,
                           const float* d_coordinates) {
+  const HexPlane& field = backward.forward;
   double d_box[6] = {};
   for (int64_t i = 0; i < count; ++i) {
     const int64_t point = active[i];
@@ -231,34 +234,43 @@ void coordinate_gradients(const HexPlane& field, const int32_t* active, int64_t 
       const double factor = 2.0 / (static_cast<double>(field.box[3 + a]) - field.box[a]);
       const double distance = static_cast<double>(field.points[point * 3 + a]) - field.box[a];
       const double d = d_coordinates[i * 4 + a];
-      if (field.d_points) field.d_points[point * 3 + a] += static_cast<float>(d * factor);
+      if (backward.d_points) backward.d_points[point * 3 + a] += static_cast<float>(d * factor);
       d_box[a] += d * (distance * factor * factor / 2 - factor);
       d_box[3 + a] -= d * distance * factor * factor / 2;
     }
-    if (field.times && field.d_times) field.d_times[point] += d_coordinates[i * 4 + 3];
   }
-  for (int i = 0; i < 6 && field.d_box; ++i) field.d_box[i] += static_cast<float>(d_box[i]);
+  for (int i = 0; i < 6 && backward.d_box; ++i) backward.d_box[i] += static_cast<float>(d_box[i]);
 }
 
 }  // namespace
 
-void hexplane_backward(const HexPlane& field) {
+void hexplane_backward(const HexPlaneBackward& backward) {
+  const HexPlane& field = backward.forward;
+  const HexPlaneLayout& layout = layout_of(field);
   int32_t* active = scratch<int32_t>(kActive, field.count);
-  const int64_t count = active_points(field, active);
+  const int64_t count = active_points(backward, active);
   sort_along_curve(field, count, active, scratch<int32_t>(kSpare, count));
   float* d_coordinates = scratch(kCoordinates, count * 4);
   std::fill_n(d_coordinates, count * 4, 0.0f);
   PointSample* samples = scratch<PointSample>(kSamples, count);
-  float* d_values = field.d_grid ? scratch(kValues, 6 * count * field.layout->channels) : nullptr;
-  for (int level = 0; level < field.layout->levels(); ++level) {
-    const LevelBackward backward{
-        field, level, hexplane_level(*field.layout, level), count, active, samples, d_values, d_coordinates};
+  float* d_values = backward.d_grid ? scratch(kValues, 6 * count * layout.channels) : nullptr;
+  for (int level = 0; level < layout.levels(); ++level) {
+    const LevelBackward work{.backward = backward,
+                             .field = field,
+                             .layout = layout,
+                             .level_index = level,
+                             .level = hexplane_level(layout, level),
+                             .count = count,
+                             .active = active,
+                             .samples = samples,
+                             .d_values = d_values,
+                             .d_coordinates = d_coordinates};
     parallel_for(count, kHexPlaneChunk, [&](int64_t begin, int64_t end) {
-      HWY_DYNAMIC_DISPATCH(values_chunk)(backward, begin, end);
+      HWY_DYNAMIC_DISPATCH(values_chunk)(work, begin, end);
     });
-    if (field.d_grid) scatter(backward);
+    if (backward.d_grid) scatter(work);
   }
-  coordinate_gradients(field, active, count, d_coordinates);
+  coordinate_gradients(backward, active, count, d_coordinates);
 }
 
 }  // namespace eg4d::cpu

@@ -67,7 +67,7 @@ struct RasterizerContext final : RasterizeContext {
         transmittance(memory),
         stop(memory),
         partial(memory) {}
-  int64_t pair_count() const override { return pairs_in_use; }
+  void reserve(int64_t count, int width, int height) override;
 
   int tiles_x = 0, tiles_y = 0;
   int64_t pairs_in_use = 0;
