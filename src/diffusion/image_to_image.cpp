@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/unet_frame.h"
+#include "nn/network_type.h"
 
 namespace eg4d {
 namespace {
@@ -71,16 +72,23 @@ std::vector<float> gradient_of_padding(std::span<const float> d_padded, int64_t 
 
 }  // namespace
 
+struct ImageToImage::Control {
+  Tensor hint;
+  float scale;
+};
+
 struct ImageToImage::Parts {
-  Parts(Backend& b, const ImageCheckpoint& checkpoint, Precision precision,
+  Parts(Backend& b, const ImageCheckpoint& checkpoint, DType precision,
         const ControlNetCheckpoint* control_checkpoint)
       : backend(b),
         config(checkpoint.config()),
         size_width(checkpoint.size_width()),
-        encoder(checkpoint.encoder(b)),
-        decoder(checkpoint.decoder(b)),
-        unet(checkpoint.unet(b, precision)),
-        control(control_checkpoint ? control_checkpoint->network(b, precision) : nullptr) {}
+        type(network_type(b, precision)),
+        arena(std::make_shared<Arena>(b)),
+        encoder(checkpoint.encoder(b, exact_network_type(b, precision))),
+        decoder(checkpoint.decoder(b, exact_network_type(b, precision), arena)),
+        unet(checkpoint.unet(b, type, arena)),
+        control(control_checkpoint ? control_checkpoint->network(b, type, arena) : nullptr) {}
 
   // Of both networks; the ControlNet's is null where there is none.
   struct Conditioning {
@@ -88,23 +96,30 @@ struct ImageToImage::Parts {
   };
   const Conditioning& conditioning(int64_t height, int64_t width, bool guided);
 
+  // Both networks' calls for one size; the ControlNet's is null where it is not asked.
+  struct Prediction {
+    std::unique_ptr<ControlNet::Call> control;
+    std::unique_ptr<ImageUNet::Call> unet;
+  };
+  Prediction& prediction(int64_t height, int64_t width, bool guided, const Control* control);
+
   Backend& backend;
   ImageModelConfig config;
   int64_t size_width;
+  NetworkType type;
+  // Not the encoder's: its activations stay while the UNet is asked in distill().
+  std::shared_ptr<Arena> arena;
   std::unique_ptr<AutoencoderEncoder> encoder;
   std::unique_ptr<AutoencoderDecoder> decoder;
   std::unique_ptr<ImageUNet> unet;
   std::unique_ptr<ControlNet> control;
   PromptEmbedding prompt, negative;
   std::map<std::tuple<int64_t, int64_t, bool>, Conditioning> conditionings;
+  std::map<std::tuple<int64_t, int64_t, bool, std::optional<float>>, Prediction> predictions;
+  std::map<Shape, std::unique_ptr<PreparedFunction>> encoders, decoders;  // by the input's shape
 };
 
-struct ImageToImage::Control {
-  Tensor hint;
-  float scale;
-};
-
-ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision,
+ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, DType precision,
                            const ControlNetCheckpoint* control) {
   if (control) control->check_fits(checkpoint);
   parts_ = std::make_unique<Parts>(backend, checkpoint, precision, control);
@@ -115,6 +130,7 @@ ImageToImage::~ImageToImage() = default;
 void ImageToImage::set_prompt(PromptEmbedding prompt, PromptEmbedding negative) {
   parts_->prompt = std::move(prompt);
   parts_->negative = std::move(negative);
+  parts_->predictions.clear();
   parts_->conditionings.clear();
 }
 
@@ -147,6 +163,35 @@ const ImageToImage::Parts::Conditioning& ImageToImage::Parts::conditioning(int64
   return kept;
 }
 
+ImageToImage::Parts::Prediction& ImageToImage::Parts::prediction(int64_t height, int64_t width, bool guided,
+                                                                 const Control* with) {
+  const std::optional<float> scale = with ? std::optional(with->scale) : std::nullopt;
+  Prediction& kept = predictions[{height, width, guided, scale}];
+  if (kept.unet) return kept;
+  const Conditioning& own = conditioning(height, width, guided);
+  ImageUNet::Call::Shared shared;
+  if (with) {
+    kept.control = std::make_unique<ControlNet::Call>(*control, height, width, own.control, with->hint.dim(0),
+                                                      with->scale);
+    shared = {kept.control->input(), kept.control->sinusoids(), &kept.control->residuals()};
+  }
+  kept.unet = std::make_unique<ImageUNet::Call>(*unet, height, width, own.unet, shared);
+  return kept;
+}
+
+namespace {
+
+// The function prepared for inputs of that shape.
+template <class Prepare>
+PreparedFunction& for_shape(std::map<Shape, std::unique_ptr<PreparedFunction>>& functions, const Shape& shape,
+                            const Prepare& prepare) {
+  std::unique_ptr<PreparedFunction>& function = functions[shape];
+  if (!function) function = prepare(shape);
+  return *function;
+}
+
+}  // namespace
+
 std::vector<float> ImageToImage::predict_noise(const Latents& noisy, double timestep, double guidance) {
   return predict(noisy, timestep, guidance, nullptr);
 }
@@ -154,17 +199,20 @@ std::vector<float> ImageToImage::predict_noise(const Latents& noisy, double time
 std::vector<float> ImageToImage::predict(const Latents& noisy, double timestep, double guidance,
                                          const Control* control) {
   const bool guided = guidance > 1;
-  const Parts::Conditioning& conditioning = parts_->conditioning(noisy.height, noisy.width, guided);
+  Parts::Prediction& call = parts_->prediction(noisy.height, noisy.width, guided, control);
   std::vector<float> input = noisy.values;
   if (guided) input.insert(input.end(), noisy.values.begin(), noisy.values.end());
   const Tensor x = Tensor::from_host<float>(
       parts_->backend, {guided ? 2 : 1, noisy.height, noisy.width, parts_->unet->channels()}, input);
-  const float step = static_cast<float>(timestep);
-  UNetResiduals residuals;
-  if (control)
-    residuals = parts_->control->forward(x, {&step, 1}, *conditioning.control, control->hint, control->scale);
-  std::vector<float> prediction =
-      parts_->unet->forward(x, {&step, 1}, *conditioning.unet, control ? &residuals : nullptr).to_host();
+  parts_->backend.run(Convert{.count = x.count(), .x = x.array(), .y = call.unet->input().array()});
+  call.unet->set_timestep(static_cast<float>(timestep));
+  if (control) {
+    const Tensor& hint = call.control->hint();
+    parts_->backend.run(CopyBytes{hint.raw(), control->hint.raw(), hint.bytes()});
+    call.control->run();
+  }
+  call.unet->run();
+  std::vector<float> prediction = call.unet->prediction().to_host();
   if (!guided) return prediction;
   const size_t count = noisy.values.size();
   for (size_t i = 0; i < count; ++i)
@@ -180,24 +228,27 @@ ImageToImage::Latents ImageToImage::encode(std::span<const float> picture, int64
                             picture.size(), height, width));
   const int64_t padded_height = round_up(height, size_multiple()),
                 padded_width = round_up(width, size_multiple());
-  const Tensor input =
-      Tensor::from_host<float>(parts_->backend, {1, padded_height, padded_width, kColors},
-                               padded_to_model_range(picture, height, width, padded_height, padded_width));
-  const Tensor moments = parts_->encoder->moments(input);
+  PreparedFunction& encoder =
+      for_shape(parts_->encoders, {1, padded_height, padded_width, kColors},
+                [&](const Shape& shape) { return parts_->encoder->prepare_moments(shape); });
+  const Tensor& moments = encoder.output();
+  const std::vector<float> values =
+      encoder.apply(padded_to_model_range(picture, height, width, padded_height, padded_width));
   const int64_t channels = moments.dim(3) / 2, pixels = moments.dim(1) * moments.dim(2);
   Latents latents{moments.dim(1), moments.dim(2), {}};
   const std::vector<float> sample =
       noise ? draw_channels_last(*noise, 1, static_cast<size_t>(channels), static_cast<size_t>(pixels))
             : std::vector<float>(static_cast<size_t>(channels * pixels));
-  latents.values = sample_moments(moments.to_host(), sample, channels);
+  latents.values = sample_moments(values, sample, channels);
   for (float& value : latents.values) value *= parts_->config.latent_scale;
   return latents;
 }
 
 std::vector<float> ImageToImage::decode(const Latents& latents) {
-  const Tensor input = Tensor::from_host<float>(
-      parts_->backend, {1, latents.height, latents.width, parts_->unet->channels()}, latents.values);
-  std::vector<float> picture = parts_->decoder->decode(input, 1, parts_->config.latent_scale).to_host();
+  PreparedFunction& decoder = for_shape(
+      parts_->decoders, {1, latents.height, latents.width, parts_->unet->channels()},
+      [&](const Shape& shape) { return parts_->decoder->prepare(shape, parts_->config.latent_scale); });
+  std::vector<float> picture = decoder.apply(latents.values);
   for (float& value : picture) value = std::clamp(value / 2 + 0.5f, 0.0f, 1.0f);
   return picture;
 }

@@ -17,8 +17,9 @@ namespace eg4d {
 class ImageToImage {
  public:
   // The backend must outlive it; the checkpoints may go. Takes UNet, autoencoder and ControlNet (or none:
-  // null) into memory. Throws Error when the ControlNet was made for other networks.
-  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision = Precision::f32,
+  // null) into memory. precision: network_type's for UNet and ControlNet. Throws Error when the ControlNet
+  // was made for other networks.
+  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, DType precision = DType::f32,
                const ControlNetCheckpoint* control = nullptr);
   ~ImageToImage();
 

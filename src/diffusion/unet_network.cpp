@@ -4,9 +4,7 @@ namespace eg4d {
 
 UNetNetwork::UNetNetwork(Backend& backend, VideoUNet& unet,
                          std::optional<AttentionInjection::Options> injection)
-    : backend_(backend), unet_(unet) {
-  if (injection) injection_.emplace(backend, *injection);
-}
+    : backend_(backend), unet_(unet), injection_(injection) {}
 
 std::shared_ptr<const VideoUNet::Conditioning> UNetNetwork::condition(const NetworkCall& call) {
   const VideoCondition& condition = *call.condition;
@@ -26,16 +24,16 @@ void UNetNetwork::operator()(const NetworkCall& call, std::span<float> predictio
   const int64_t rows = (call.conditional_only ? 1 : 2) * condition.frames;
   auto& conditioning = conditionings_[{call.video, call.conditional_only}];
   if (!conditioning) conditioning = this->condition(call);
-  if (injection_) injection_->begin(call.step, call.video == 0);
-  const Shape shape = {rows, condition.height, condition.width, 2 * kLatentChannels};
-  const Tensor input = Tensor::from_host(backend_, shape, call.input);
-  const float timestep = call.c_noise;
-  const Tensor output = unet_.forward(input, {&timestep, 1}, *conditioning, injection());
-  backend_.copy_to_host(prediction.data(), output.raw(), prediction.size_bytes());
-}
-
-void UNetNetwork::forget(int step) {
-  if (injection_) injection_->forget(step);
+  const VideoUNet::Call::Size size{rows, condition.frames, condition.height, condition.width};
+  if (!call_ || !(call_->size() == size)) {
+    call_.emplace(unet_, size, injection_);
+    input_ = Tensor::empty(backend_, call_->input().shape());
+  }
+  input_.copy_from_host(call.input.data(), call.input.size_bytes());
+  backend_.run(Convert{.count = input_.count(), .x = input_.array(), .y = call_->input().array()});
+  call_->set_timestep(call.c_noise);
+  call_->run(*conditioning, call.step, call.video == 0);
+  backend_.copy_to_host(prediction.data(), call_->prediction().raw(), prediction.size_bytes());
 }
 
 }  // namespace eg4d

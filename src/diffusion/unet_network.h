@@ -18,16 +18,16 @@ class UNetNetwork {
   UNetNetwork(Backend& backend, VideoUNet& unet, std::optional<AttentionInjection::Options> injection = {});
 
   void operator()(const NetworkCall& call, std::span<float> prediction);
-  // All videos have made the step: its references are needed no more.
-  void forget(int step);
-  AttentionInjection* injection() { return injection_ ? &*injection_ : nullptr; }
+  const AttentionInjection* injection() const { return call_ ? call_->injection() : nullptr; }  // or null
 
  private:
   std::shared_ptr<const VideoUNet::Conditioning> condition(const NetworkCall& call);
 
   Backend& backend_;
   VideoUNet& unet_;
-  std::optional<AttentionInjection> injection_;
+  std::optional<AttentionInjection::Options> injection_;
+  std::optional<VideoUNet::Call> call_;  // for the size met last
+  Tensor input_;                         // f32
   // By video, and whether it is the conditional half alone.
   std::map<std::pair<int, bool>, std::shared_ptr<const VideoUNet::Conditioning>> conditionings_;
 };

@@ -64,6 +64,24 @@ Tensor Tensor::clone() const {
   return copy;
 }
 
+Tensor Tensor::converted(DType type) const {
+  if (!defined() || type == type_) return *this;
+  Tensor other = empty(*backend_, shape_, type);
+  backend_->run(Convert{.count = count(), .x = array(), .y = other.array()});
+  return other;
+}
+
+Tensor Tensor::rows(int64_t begin, int64_t count) const {
+  if (shape_.empty() || begin < 0 || count < 0 || begin > shape_[0] - count)
+    throw Error(
+        fmt::format("a tensor of shape {} has no rows {} to {}", to_string(shape_), begin, begin + count));
+  Tensor view = *this;
+  view.shape_[0] = count;
+  const size_t row = shape_[0] == 0 ? 0 : bytes() / static_cast<size_t>(shape_[0]);
+  view.memory_ = std::shared_ptr<void>(memory_, static_cast<char*>(raw()) + static_cast<size_t>(begin) * row);
+  return view;
+}
+
 Tensor Tensor::reshaped(Shape shape) const {
   if (element_count(shape) != count())
     throw Error(fmt::format("cannot view a tensor of shape {} as {}", to_string(shape_), to_string(shape)));

@@ -60,7 +60,10 @@ class Tensor {
   void copy_from_host(const void* host, size_t bytes);
   void fill_zero();
   Tensor clone() const;
+  Tensor converted(DType type) const;  // in memory of its own unless it has that floating-point type already
   Tensor reshaped(Shape shape) const;  // same memory, same count
+  // `count` of the first axis from `begin` on, in the same memory.
+  Tensor rows(int64_t begin, int64_t count) const;
   // Another length of the first axis, with unknown contents: in this memory where it is large enough,
   // otherwise in new memory with room for half as many rows again. Other tensors that share the memory keep
   // it.

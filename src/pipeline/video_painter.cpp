@@ -143,7 +143,6 @@ void Painter::denoise() {
     stop_if_asked(fmt::format("{} of {} steps are kept", state_.steps_done, sampler.steps()));
   };
   const auto after_step = [&](int step) {
-    network.forget(step);
     state_.steps_done = step + 1;
     save_latents(job_.state_folder, state_);
     progress_.update((step + 1) * per_step, {{"step", step + 1.0}});

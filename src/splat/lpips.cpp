@@ -119,9 +119,9 @@ struct Lpips::State {
 Lpips::Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads) {
   const Network network = network_of(backbone);
   state_ = std::make_unique<State>(backend, network,
-                                   Loader::load(backend, backbone, kBackbone, Precision::f32,
+                                   Loader::load(backend, backbone, kBackbone, NetworkType{},
                                                 [&](Loader& loader) { return build(loader, network); }));
-  state_->heads = Loader::load(backend, heads, kHeads, Precision::f32, Lpips::build_heads);
+  state_->heads = Loader::load(backend, heads, kHeads, NetworkType{}, Lpips::build_heads);
   for (size_t i = 0, tap = 0; const Step& step : steps_of(network)) {
     const int64_t channels = state_->layers.convolutions[i++].out;
     if (step.tap && state_->heads[tap++].dim(0) != channels)

@@ -191,7 +191,10 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
   const Values x = numbers(rows * in, 1), w = numbers(in * out, 2);
   std::shared_ptr<const PackedWeight> packed;
   try {
-    packed = ops().pack_linear({.in = in, .out = out, .weight = w, .precision = Precision::bf16});
+    packed = ops().pack_linear({.in = in,
+                                .out = out,
+                                .weight = w,
+                                .type = {.weights = DType::bf16, .products = NetworkType::Products::half}});
   } catch (const Error& error) {
     GTEST_SKIP() << error.what();
   }

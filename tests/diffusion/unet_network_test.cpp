@@ -57,8 +57,8 @@ TEST_F(UNetNetworkTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
         rows += prediction.size() / (kSize * kSize * kLatentChannels);
         network(call, prediction);
       };
-      results.push_back(run({{}, [&](int step) { network.forget(step); }},
-                            EulerSampler({.steps = kSteps}, std::vector<float>(kFrames, scale), counted)));
+      results.push_back(
+          run({}, EulerSampler({.steps = kSteps}, std::vector<float>(kFrames, scale), counted)));
       EXPECT_EQ(rows, static_cast<size_t>(kSteps * kVideos * kFrames * (scale == 1 ? 1 : 2)));
       bytes.push_back(injects ? network.injection()->bytes() : 0);
     }

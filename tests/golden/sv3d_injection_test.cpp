@@ -42,11 +42,9 @@ class Sv3dInjection : public testing::Test {
     UNetNetwork network(*backend, *unet, injection);
     EulerSampler sampler(fixture->schedule, fixture->scales, std::ref(network));
     Latents latents = start(sampler);
-    sampler.advance_step_major(0, conditions, latents,
-                               {{}, [&](int step) {
-                                  compare(name, ".step" + std::to_string(step) + ".latent", latents);
-                                  network.forget(step);
-                                }});
+    sampler.advance_step_major(
+        0, conditions, latents,
+        {{}, [&](int step) { compare(name, ".step" + std::to_string(step) + ".latent", latents); }});
     EXPECT_EQ(compare(name, ".final_latent", latents), videos) << name;
     return latents;
   }
@@ -94,27 +92,6 @@ TEST_F(Sv3dInjection, OtherStrengths) {
   if (strengths == 0) golden_absent("other strength");
 }
 
-// The published order: all steps of one video, then the next video, with the references of all steps kept.
-TEST_F(Sv3dInjection, StepMajorEqualsFrameMajor) {
-  for (const bool ema : {true, false}) {
-    const AttentionInjection::Options options{0.5f, ema};
-    const Latents step_major = run(ema ? "ref_ema" : "ref_noema", options);
-
-    UNetNetwork network(*backend, *unet, options);
-    EulerSampler sampler(fixture->schedule, fixture->scales, std::ref(network));
-    Latents latents = start(sampler);
-    const size_t one_step = [&] {
-      sampler.advance(0, 0, conditions[0], latents[0]);
-      return network.injection()->bytes();
-    }();
-    for (int video = 0; video < videos; ++video)
-      for (int step = video == 0 ? 1 : 0; step < sampler.steps(); ++step)
-        sampler.advance(step, video, conditions[video], latents[video]);
-    EXPECT_EQ(latents, step_major) << "ema " << ema;
-    EXPECT_EQ(network.injection()->bytes(), one_step * sampler.steps());
-  }
-}
-
 // The references themselves, and their memory: one step's in the product's order.
 TEST_F(Sv3dInjection, References) {
   UNetNetwork network(*backend, *unet,
@@ -129,7 +106,7 @@ TEST_F(Sv3dInjection, References) {
       if (!std::regex_match(name, match, pattern) || std::stoi(match[1]) != step || match[3] != when)
         continue;
       const std::vector<float> reference =
-          network.injection()->references(step).at(std::stoul(match[2])).to_host();
+          network.injection()->references().at(std::stoul(match[2])).to_host();
       const std::vector<float> both = fixture->io.floats(name);
       ASSERT_LE(reference.size(), both.size());  // without guidance the conditional half
       EXPECT_LE(relative_error(reference, {both.end() - static_cast<int64_t>(reference.size()), both.end()}),
@@ -148,7 +125,6 @@ TEST_F(Sv3dInjection, References) {
                                 const size_t bytes = network.injection()->bytes();
                                 largest = std::max(largest, bytes);
                                 smallest = std::min(smallest, bytes);
-                                network.forget(step);
                               }});
   EXPECT_EQ(largest, smallest);
   if (compared == 0) golden_absent("reference");

@@ -38,7 +38,7 @@ TEST_P(SvdUNet, OutputAndIntermediates) {
           << name;
     }
   };
-  const Tensor output = network.forward(x, timesteps, *conditioning, nullptr, observer);
+  const Tensor output = network.forward(x, timesteps, *conditioning, observer);
   EXPECT_LE(relative_error(values_like(output, io.at("output").shape), io.floats("output")), kTolerance);
   const bool has_intermediates = io.contains("inter.middle_block");
   EXPECT_TRUE(compared > 10 || !has_intermediates) << compared;

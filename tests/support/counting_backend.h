@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <map>
 #include <string>
 #include <utility>
@@ -26,6 +28,7 @@ class CountingBackend final : public ObservingBackend {
     int64_t operations = 0;  // done, those of replays included
     int64_t recorded = 0, replayed = 0;
   };
+  const Counts& counts() const { return counts_; }
   // Since the last call.
   Counts take() { return std::exchange(counts_, {}); }
 
@@ -73,6 +76,23 @@ class CountingBackend final : public ObservingBackend {
 
   const Recordings recordings_;
   Counts counts_;
+};
+
+// Fails the test if anything is allocated or copied to or from the host while it lives.
+class NothingCrosses {
+ public:
+  explicit NothingCrosses(const CountingBackend& backend) : backend_(backend), before_(crossed()) {}
+  ~NothingCrosses() { EXPECT_EQ(crossed(), before_); }
+  NothingCrosses(const NothingCrosses&) = delete;
+  NothingCrosses& operator=(const NothingCrosses&) = delete;
+
+ private:
+  int64_t crossed() const {
+    const CountingBackend::Counts& counts = backend_.counts();
+    return counts.allocations + counts.copies_to_device + counts.copies_to_host;
+  }
+  const CountingBackend& backend_;
+  const int64_t before_;
 };
 
 }  // namespace eg4d::test

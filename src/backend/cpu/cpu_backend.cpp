@@ -24,7 +24,7 @@ using cpu::MemoryAccess;
 // Which kernel does an operation.
 class CpuKernels {
  public:
-  explicit CpuKernels(Memory& memory) : onednn(memory), scratch_(memory) {}
+  CpuKernels(Memory& memory, bool emulate_half) : onednn(memory, emulate_half), scratch_(memory) {}
 
   // Networks: oneDNN for products and convolutions.
   void operator()(const Linear& a) { onednn.linear(a); }
@@ -101,7 +101,7 @@ class CpuRecording final : public Recording {
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuBackendOptions& options)
-      : options_(options), memory_(options.guard_memory), kernels_(memory_) {}
+      : options_(options), memory_(options.guard_memory), kernels_(memory_, options.emulate_half) {}
 
   std::string name() const override {
     return fmt::format("cpu ({} thread{}{})", thread_count(), thread_count() == 1 ? "" : "s",
@@ -114,6 +114,7 @@ class CpuBackend final : public Backend {
   void release(void* memory) override { memory_.release(memory); }
   size_t allocated_bytes() const override { return memory_.allocated(); }
   size_t peak_allocated_bytes() const { return memory_.peak(); }  // for tests (testing.h)
+  bool computes_in(DType type) const override { return type == DType::f32 || options_.emulate_half; }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
