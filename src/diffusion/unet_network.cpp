@@ -2,36 +2,25 @@
 
 namespace eg4d {
 
-UNetNetwork::UNetNetwork(Backend& backend, VideoUNet& unet,
+UNetNetwork::UNetNetwork(Backend& backend, VideoUNet& unet, int frames,
+                         const std::vector<VideoCondition>& conditions,
                          std::optional<AttentionInjection::Options> injection)
-    : backend_(backend), unet_(unet) {
+    : unet_(unet), frames_(frames), conditions_(conditions), conditionings_(conditions.size()) {
   if (injection) injection_.emplace(backend, *injection);
+  const VideoCondition& first = conditions.at(0);
+  const int64_t rows = first.vector.dim(0), height = first.concat.dim(1), width = first.concat.dim(2);
+  input_ = Tensor::zeros(backend, {rows, height, width, unet.in_channels()});
+  sinusoids_ = Tensor::zeros(backend, {rows, unet.sinusoid_width()});
+  prediction_ = Tensor::zeros(backend, {rows, height, width, unet.out_channels()});
 }
 
-std::shared_ptr<const VideoUNet::Conditioning> UNetNetwork::condition(const NetworkCall& call) {
-  const VideoCondition& condition = *call.condition;
-  const int64_t halves = call.conditional_only ? 1 : 2, rows = halves * condition.frames;
-  const auto last_rows = [&](const std::vector<float>& both) {
-    return std::span<const float>(both).last(both.size() / 2 * static_cast<size_t>(halves));
-  };
-  const std::span<const float> context = last_rows(condition.context), vector = last_rows(condition.vector);
-  return unet_.condition(
-      Tensor::from_host(backend_, {rows, 1, static_cast<int64_t>(context.size()) / rows}, context),
-      Tensor::from_host(backend_, {rows, static_cast<int64_t>(vector.size()) / rows}, vector),
-      condition.frames);
-}
-
-void UNetNetwork::operator()(const NetworkCall& call, std::span<float> prediction) {
-  const VideoCondition& condition = *call.condition;
-  const int64_t rows = (call.conditional_only ? 1 : 2) * condition.frames;
-  auto& conditioning = conditionings_[{call.video, call.conditional_only}];
-  if (!conditioning) conditioning = this->condition(call);
-  if (injection_) injection_->begin(call.step, call.video == 0);
-  const Shape shape = {rows, condition.height, condition.width, 2 * kLatentChannels};
-  const Tensor input = Tensor::from_host(backend_, shape, call.input);
-  const float timestep = call.c_noise;
-  const Tensor output = unet_.forward(input, {&timestep, 1}, *conditioning, injection());
-  backend_.copy_to_host(prediction.data(), output.raw(), prediction.size_bytes());
+void UNetNetwork::run(int step, int video) {
+  auto& conditioning = conditionings_.at(static_cast<size_t>(video));
+  const VideoCondition& condition = conditions_[static_cast<size_t>(video)];
+  if (!conditioning) conditioning = unet_.condition(condition.context, condition.vector, frames_);
+  if (injection_) injection_->begin(step, video == 0);
+  const Tensor output = unet_.forward_at(input_, sinusoids_, *conditioning, injection());
+  output.backend().run(CopyBytes{prediction_.raw(), output.raw(), output.bytes()});
 }
 
 void UNetNetwork::forget(int step) {

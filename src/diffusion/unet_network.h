@@ -1,35 +1,38 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
-#include <utility>
+#include <vector>
 
-#include "diffusion/edm_sampler.h"
+#include "diffusion/video_call.h"
+#include "diffusion/video_condition.h"
 #include "diffusion/video_unet.h"
 
 namespace eg4d {
 
-// The UNet as the sampler calls it: host arrays in, host arrays out. Constants of a video's condition are
-// computed at its first call and kept. With injection, video 0 leaves the references that the later ones use.
-class UNetNetwork {
+// The UNet as the sampler calls it. Constants of a video's condition are computed at its first call and kept.
+class UNetNetwork : public VideoCall {
  public:
-  // Both must outlive it.
-  UNetNetwork(Backend& backend, VideoUNet& unet, std::optional<AttentionInjection::Options> injection = {});
+  // The videos' conditions must be alike in rows and size. All must outlive it.
+  UNetNetwork(Backend& backend, VideoUNet& unet, int frames, const std::vector<VideoCondition>& conditions,
+              std::optional<AttentionInjection::Options> injection = {});
 
-  void operator()(const NetworkCall& call, std::span<float> prediction);
+  const Tensor& input() override { return input_; }
+  const Tensor& sinusoids() override { return sinusoids_; }
+  const Tensor& prediction() override { return prediction_; }
+  void run(int step, int video) override;
+
   // All videos have made the step: its references are needed no more.
   void forget(int step);
   AttentionInjection* injection() { return injection_ ? &*injection_ : nullptr; }
 
  private:
-  std::shared_ptr<const VideoUNet::Conditioning> condition(const NetworkCall& call);
-
-  Backend& backend_;
   VideoUNet& unet_;
+  const int frames_;
+  const std::vector<VideoCondition>& conditions_;
   std::optional<AttentionInjection> injection_;
-  // By video, and whether it is the conditional half alone.
-  std::map<std::pair<int, bool>, std::shared_ptr<const VideoUNet::Conditioning>> conditionings_;
+  std::vector<std::shared_ptr<const VideoUNet::Conditioning>> conditionings_;  // of every video
+  Tensor input_, sinusoids_, prediction_;
 };
 
 }  // namespace eg4d

@@ -77,6 +77,9 @@ int64_t VideoUNet::vector_width() const {
 int64_t VideoUNet::size_multiple() const {
   return network_->layers.size_multiple();
 }
+int64_t VideoUNet::sinusoid_width() const {
+  return network_->layers.model_channels;
+}
 size_t VideoUNet::weight_bytes() const {
   return network_->weight_bytes;
 }
@@ -170,7 +173,16 @@ Tensor VideoUNet::forward(const Tensor& x, std::span<const float> timesteps, con
   const Layers& layers = network_->layers;
   const int64_t rows = conditioning.label.dim(0);
   check_unet_input(layers, x, rows, timesteps);
-  const Tensor sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels);
+  return forward_at(x, timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels),
+                    conditioning, injection, observer);
+}
+
+Tensor VideoUNet::forward_at(const Tensor& x, const Tensor& sinusoids, const Conditioning& conditioning,
+                             AttentionInjection* injection, const Observer& observer) {
+  const Layers& layers = network_->layers;
+  const int64_t rows = conditioning.label.dim(0);
+  constexpr float any_time = 0;
+  check_unet_input(layers, x, rows, {&any_time, 1});
   Tensor result = Tensor::empty(network_->backend, {rows, x.dim(1), x.dim(2), layers.out});
   Session::run(network_->arena, observer, [&](Session& session) {
     network_->body(session, x, sinusoids, conditioning, injection, result);

@@ -40,6 +40,7 @@ class VideoUNet {
   int64_t context_width() const;    // 1024
   int64_t vector_width() const;     // svd 768, sv3d_u 256, sv3d_p 1280
   int64_t size_multiple() const;    // latents' height and width must be multiples of it: 8
+  int64_t sinusoid_width() const;   // of a time step: 320
   size_t injection_layers() const;  // references per step that attention injection keeps: 16
 
   // What the network computes from the conditions alone; N = videos · frames rows, the frames of a video
@@ -55,6 +56,9 @@ class VideoUNet {
   // "time_embed", …
   Tensor forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,
                  AttentionInjection* injection = nullptr, const Observer& observer = {});
+  // With the sinusoids of the time steps, [N,sinusoid_width].
+  Tensor forward_at(const Tensor& x, const Tensor& sinusoids, const Conditioning& conditioning,
+                    AttentionInjection* injection = nullptr, const Observer& observer = {});
 
   size_t weight_bytes() const;      // device memory
   size_t activation_bytes() const;  // the largest call so far
