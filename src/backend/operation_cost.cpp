@@ -77,6 +77,21 @@ struct PlainBytes {
   double operator()(const NextInputs& a) const {
     return 2 * number(a.count) * static_cast<double>(sizeof(IterationInputs));
   }
+  double operator()(const NetworkInput& a) const {
+    return floats((a.frames + a.concat_rows) * a.positions * a.channels);
+  }
+  double operator()(const TimestepSinusoids& a) const { return floats(a.rows * a.width); }
+  double operator()(const EulerStep& a) const { return floats((a.scales ? 4 : 3) * a.frames * a.elements); }
+  double operator()(const NoisyLatents& a) const { return floats((a.noise ? 2 : 1) * a.count); }
+  double operator()(const SampleMoments& a) const {
+    return floats((a.noise ? 4 : 3) * a.positions * a.channels);
+  }
+  double operator()(const FitPicture& a) const {
+    return floats((a.height * a.width + a.out_height * a.out_width) * a.channels);
+  }
+  double operator()(const FitPictureBackward& a) const {
+    return (*this)(a.forward) + floats(a.forward.height * a.forward.width * a.forward.channels);
+  }
   double operator()(const RasterizeForward& a) const { return floats(15 * a.count + 5 * pixels(a)); }
   double operator()(const RasterizeBackward& a) const {
     return floats(30 * a.forward.count + 5 * pixels(a.forward));
@@ -156,6 +171,14 @@ struct Shapes {
   std::string operator()(const LayerNorm& a) const { return fmt::format("{} × {}", a.rows, a.width); }
   std::string operator()(const MixedNorm& a) const { return (*this)(a.norm); }
   std::string operator()(const CopyRows& a) const { return fmt::format("{} × {}", a.rows, a.width); }
+  std::string operator()(const NetworkInput& a) const {
+    return fmt::format("{} × {} × {}", a.rows, a.positions, 2 * a.channels);
+  }
+  std::string operator()(const TimestepSinusoids& a) const { return fmt::format("{} × {}", a.rows, a.width); }
+  std::string operator()(const EulerStep& a) const { return fmt::format("{} × {}", a.frames, a.elements); }
+  std::string operator()(const SampleMoments& a) const {
+    return fmt::format("{} × {}", a.positions, a.channels);
+  }
   std::string operator()(const RasterizeForward& a) const {
     return fmt::format("{} Gaussians, {}×{}", a.count, a.width, a.height);
   }

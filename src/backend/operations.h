@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "backend/neural_ops.h"
+#include "backend/sampling_ops.h"
 #include "backend/splat_ops.h"
 
 // clang-format off
@@ -35,6 +36,14 @@
   operation(FeatureDistanceBackward, "feature distance backward")           \
   operation(Patches, "patches")                                             \
   operation(CopyRows, "copy rows")                                          \
+  /* sampling */                                                            \
+  operation(NetworkInput, "network input")                                  \
+  operation(TimestepSinusoids, "time step sinusoids")                       \
+  operation(EulerStep, "Euler step")                                        \
+  operation(NoisyLatents, "noisy latents")                                  \
+  operation(SampleMoments, "sample moments")                                \
+  operation(FitPicture, "fit picture")                                      \
+  operation(FitPictureBackward, "fit picture backward")                     \
   /* Gaussians */                                                           \
   operation(NextInputs, "next inputs")                                      \
   operation(RasterizeForward, "rasterise")                                  \

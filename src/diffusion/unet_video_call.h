@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "diffusion/video_call.h"
+#include "diffusion/video_condition.h"
 #include "diffusion/video_unet.h"
 
 namespace eg4d {
@@ -17,6 +18,10 @@ class UNetVideoCall final : public VideoCall {
                 const std::optional<AttentionInjection::Options>& injection,
                 std::vector<std::shared_ptr<const VideoUNet::Conditioning>> videos)
       : call_(network, size, injection), videos_(std::move(videos)) {}
+
+  // For videos of `frames` frames; their conditions must be alike in rows and size.
+  UNetVideoCall(VideoUNet& network, int64_t frames, const std::vector<VideoCondition>& conditions,
+                const std::optional<AttentionInjection::Options>& injection = {});
 
   const Tensor& input() override { return call_.input(); }
   const Tensor& sinusoids() override { return call_.sinusoids(); }

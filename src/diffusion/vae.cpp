@@ -233,18 +233,6 @@ void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradien
   });
 }
 
-std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
-                                  int64_t channels) {
-  std::vector<float> sample(noise.size());
-  const auto width = static_cast<size_t>(channels);
-  for (size_t i = 0; i < sample.size(); ++i) {
-    const float* pixel = moments.data() + i / width * 2 * width;
-    const size_t c = i % width;
-    sample[i] = pixel[c] + std::exp(0.5f * std::clamp(pixel[width + c], -30.0f, 20.0f)) * noise[i];
-  }
-  return sample;
-}
-
 // ---------------------------------------------------------------- decoder
 
 namespace {

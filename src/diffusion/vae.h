@@ -2,8 +2,6 @@
 
 #include <functional>
 #include <memory>
-#include <span>
-#include <vector>
 
 #include "nn/prepared_call.h"
 #include "nn/weights.h"
@@ -53,11 +51,6 @@ class AutoencoderEncoder {
   struct Network;
   std::unique_ptr<Network> network_;
 };
-
-// mean + exp(clamp(log variance, -30, 20)/2)·noise on the host; moments: [pixels,2·channels], noise:
-// [pixels,channels].
-std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
-                                  int64_t channels);
 
 // The plain decoder, or the temporal one of SVD, whose residual blocks also convolve over the frames.
 class AutoencoderDecoder {

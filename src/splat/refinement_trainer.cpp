@@ -306,7 +306,7 @@ std::vector<RefinementTrainer::StatePart> RefinementTrainer::state_parts() {
   return parts;
 }
 
-void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+PreparedFile RefinementTrainer::prepare_state(const std::string& extra) const {
   std::vector<StateTensor> tensors;
   // The tensors are only read; the list is shared with load_state.
   for (const StatePart& part : const_cast<RefinementTrainer*>(this)->state_parts())
@@ -314,7 +314,7 @@ void RefinementTrainer::save_state(const std::filesystem::path& path, const std:
   std::map<std::string, std::string> numbers{{"iteration", std::to_string(iteration_)}, {"extra", extra}};
   for (const Trained& trained : trained_)
     numbers[fmt::format("{}.steps", trained.name)] = std::to_string(trained.moments.steps);
-  write_training_state(path, kStateFormat, tensors, numbers);
+  return prepare_training_state(kStateFormat, tensors, numbers);
 }
 
 std::string RefinementTrainer::load_state(const std::filesystem::path& path) {

@@ -101,8 +101,8 @@ class RefinementTrainer {
   };
   LossValues last_loss() const;  // waits for the device; one small copy
 
-  // As Trainer::save_state and load_state.
-  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  // As Trainer::prepare_state and load_state.
+  PreparedFile prepare_state(const std::string& extra) const;
   std::string load_state(const std::filesystem::path& path);
 
  private:

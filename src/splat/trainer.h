@@ -64,10 +64,9 @@ class Trainer {
   // What Stage III may go on with (fine stage); the tensors are the trainer's own, not copies.
   NamedMoments color_moments() const;
 
-  // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
-  // it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite; the file of before then
-  // stays.
-  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  // Everything that a later run needs to continue, copied to the host, as one safetensors file. `extra` is
+  // kept with it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite.
+  PreparedFile prepare_state(const std::string& extra) const;
   // Returns `extra`. Throws Error, and changes nothing, when the file is damaged or does not belong to these
   // options.
   std::string load_state(const std::filesystem::path& path);

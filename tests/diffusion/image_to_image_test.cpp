@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "support/expect_error.h"
+#include "support/golden.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -80,13 +81,13 @@ TEST_F(ImageToImageTest, PartsFitTogether) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   refiner.set_prompt(embed_prompt(*backend_, checkpoint, ""), embed_no_prompt(*backend_, checkpoint));
-  const ImageToImage::Latents latents = refiner.encode(picture(16, 32), 16, 32, nullptr);
-  EXPECT_EQ(latents.height, 4);
-  EXPECT_EQ(latents.width, 8);
-  EXPECT_EQ(refiner.decode(latents).size(), 16u * 32 * 3);
-  EXPECT_EQ(refiner.predict_noise(latents, 500, 0).size(), latents.values.size());
+  const Tensor latents =
+      refiner.encode(Tensor::from_host<float>(*backend_, {16, 32, 3}, picture(16, 32)), nullptr);
+  EXPECT_EQ(latents.shape(), (Shape{1, 4, 8, 4}));
+  EXPECT_EQ(refiner.decode(latents, 16, 32).shape(), (Shape{16, 32, 3}));
+  EXPECT_EQ(refiner.predict_noise(latents, 500, 0).shape(), latents.shape());
   // u + g·(c - u) is linear in g.
-  const auto at = [&](double guidance) { return refiner.predict_noise(latents, 500, guidance); };
+  const auto at = [&](double guidance) { return refiner.predict_noise(latents, 500, guidance).to_host(); };
   const std::vector<float> two = at(2), three = at(3), four = at(4);
   for (size_t i = 0; i < two.size(); ++i) EXPECT_NEAR(three[i], (two[i] + four[i]) / 2, 1e-3);
 }
@@ -153,12 +154,50 @@ TEST(EulerAncestral, LaterStepsAddNoise) {
   EXPECT_EQ(sampler.first_step(0.5), 2);
   // With the exact prediction of the noise, what remains has the next sigma's deviation.
   const float from = sampler.sigmas()[1], to = sampler.sigmas()[2];
-  std::vector<float> latent = {from};  // the picture is 0, its noise 1
-  sampler.advance(1, std::vector<float>{1}, std::vector<float>{0}, latent);
-  const float down = latent[0];
-  latent = {from};
-  sampler.advance(1, std::vector<float>{1}, std::vector<float>{1}, latent);
-  EXPECT_NEAR(std::hypot(down, latent[0] - down), to, 1e-5);
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto one = [&](float value) { return upload(*backend, {value}); };
+  const auto advanced = [&](float noise) {
+    const Tensor latent = one(from);  // the picture is 0, its noise 1
+    sampler.advance(1, one(1), one(noise), latent);
+    return latent.to_host()[0];
+  };
+  const float down = advanced(0);
+  EXPECT_NEAR(std::hypot(down, advanced(1) - down), to, 1e-5);
+}
+
+// As PyTorch's scheduler does it, number by number and to the bit.
+TEST(EulerAncestral, StepsArePlainArithmetic) {
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const std::vector<float> latent = hash_tensor(1, 70, 2), predicted = hash_tensor(2, 70, 2),
+                           noise = hash_tensor(3, 70, 2);
+  for (const EulerKind kind : {EulerKind::ancestral, EulerKind::plain}) {
+    const ImageEulerSampler sampler({}, 4, kind);
+    const Tensor x = upload(*backend, latent), input = Tensor::empty(*backend, x.shape());
+    const double from = sampler.sigmas()[1], to = sampler.sigmas()[2];
+    sampler.add_noise(1, upload(*backend, noise), x);
+    std::vector<float> expected = latent;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float change = sampler.sigmas()[1] * noise[i];
+      expected[i] = expected[i] + change;
+    }
+    EXPECT_EQ(x.to_host(), expected);
+    NoisyLatents scaled = sampler.network_input(1, x);
+    scaled.y = input.array();
+    backend->run(scaled);
+    const float deviation = std::sqrt(sampler.sigmas()[1] * sampler.sigmas()[1] + 1);
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(input.to_host()[i], expected[i] / deviation);
+
+    const bool draws = kind == EulerKind::ancestral;
+    const double up = draws ? std::sqrt(to * to * (from * from - to * to) / (from * from)) : 0;
+    const auto change = static_cast<float>(std::sqrt(to * to - up * up) - from);
+    sampler.advance(1, upload(*backend, predicted), draws ? upload(*backend, noise) : Tensor(), x);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float drift = change * predicted[i], fresh = draws ? static_cast<float>(up) * noise[i] : 0;
+      const float sum = drift + fresh;
+      expected[i] = expected[i] + sum;
+    }
+    EXPECT_EQ(x.to_host(), expected);
+  }
 }
 
 }  // namespace

@@ -118,20 +118,21 @@ TEST_F(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
   };
 
   const ImageToImage::Distillation how{.share = 0.3009, .guidance = 3, .weight = 2};
-  const auto latents = network.encode(x, height, width, nullptr);
+  const auto encode = [&](const Values& at) {
+    return network.encode(Tensor::from_host<float>(*backend_, {height, width, 3}, at), nullptr);
+  };
+  const Tensor latents = encode(x);
   const double alpha = cumulative_alphas(network.schedule())[300];
-  const Values noise = draw_channels_last(*make_normal_stream("philox", 7), 1, 4, latents.values.size() / 4);
-  auto noisy = latents;
+  Values noisy = latents.to_host();
+  const Values noise = draw_channels_last(*make_normal_stream("philox", 7), 1, 4, noisy.size() / 4);
   for (size_t i = 0; i < noise.size(); ++i)
-    noisy.values[i] =
-        static_cast<float>(std::sqrt(alpha) * latents.values[i] + std::sqrt(1 - alpha) * noise[i]);
-  Values held = network.predict_noise(noisy, 300, 3);
+    noisy[i] = static_cast<float>(std::sqrt(alpha) * noisy[i] + std::sqrt(1 - alpha) * noise[i]);
+  Values held =
+      network.predict_noise(Tensor::from_host<float>(*backend_, latents.shape(), noisy), 300, 3).to_host();
   for (size_t i = 0; i < noise.size(); ++i)
     held[i] = static_cast<float>(2 * (1 - alpha) * (held[i] - noise[i]) / static_cast<double>(noise.size()));
   const Values gradient = distilled(how, 7);
-  expect_gradient(gradient, x, [&](const Values& at) {
-    return dot(network.encode(at, height, width, nullptr).values, held);
-  });
+  expect_gradient(gradient, x, [&](const Values& at) { return dot(encode(at).to_host(), held); });
 
   EXPECT_TRUE(same_bits_for_any_thread_count([&] { return distilled(how, 7); }));
   EXPECT_NE(distilled(how, 8), gradient);

@@ -134,10 +134,13 @@ TEST_P(SdxlImageToImage, Sampler) {
   ASSERT_EQ(static_cast<size_t>(sampler.steps() - first), run.size());
   EXPECT_EQ(sampler.timesteps().at(static_cast<size_t>(first)), run.at(0));
   if (run.size() != 1) return;  // the fixture has the tensors of one step
-  std::vector<float> latent = io_->floats("step.in_latents");
-  expect_close(sampler.network_input(first, latent), "unet.sample_in");
-  sampler.advance(first, io_->floats("unet.noise_pred"), io_->floats("noise.2.ancestral_step"), latent);
-  expect_close(latent, "step.prev_sample");
+  const Tensor latent = nhwc("step.in_latents"), input = Tensor::empty(*backend_, latent.shape());
+  NoisyLatents scaled = sampler.network_input(first, latent);
+  scaled.y = input.array();
+  backend_->run(scaled);
+  expect_like(input, "unet.sample_in");
+  sampler.advance(first, nhwc("unet.noise_pred"), nhwc("noise.2.ancestral_step"), latent);
+  expect_like(latent, "step.prev_sample");
 }
 
 TEST_P(SdxlImageToImage, PictureToPicture) {

@@ -5,7 +5,8 @@
 #include <functional>
 #include <regex>
 
-#include "diffusion/unet_network.h"
+#include "diffusion/edm_sampler.h"
+#include "diffusion/unet_video_call.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 #include "support/sampling_fixture.h"
@@ -14,7 +15,7 @@ namespace eg4d::test {
 namespace {
 
 constexpr double kTolerance = 1e-4;
-using Latents = std::vector<std::vector<float>>;
+using Latents = std::vector<Tensor>;
 
 class Sv3dInjection : public testing::Test {
  protected:
@@ -23,27 +24,32 @@ class Sv3dInjection : public testing::Test {
     fixture.emplace("sv3d_injection");
     videos = fixture->config.at("video_frames");
     for (int video = 0; video < videos; ++video)
-      conditions.push_back(fixture->condition("frame" + std::to_string(video) + "."));
+      conditions.push_back(fixture->condition(*backend, "frame" + std::to_string(video) + "."));
+    for (const VideoCondition& condition : conditions) concats.push_back(condition.concat);
     unet = fixture->network(*backend);
   }
 
   Latents start(const EulerSampler& sampler) const {
     Latents latents;
     for (int video = 0; video < videos; ++video) {
-      latents.push_back(fixture->latent("frame" + std::to_string(video) + ".noise"));
+      latents.push_back(fixture->latent(*backend, "frame" + std::to_string(video) + ".noise"));
       sampler.start(latents.back());
     }
     return latents;
   }
 
+  UNetVideoCall network_with(std::optional<AttentionInjection::Options> injection) const {
+    return {*unet, static_cast<int>(fixture->scales.size()), conditions, injection};
+  }
+
   // In the product's order. Compares every step's latents, where they are stored under `name`, and the final
   // ones.
   Latents run(const std::string& name, std::optional<AttentionInjection::Options> injection) {
-    UNetNetwork network(*backend, *unet, injection);
-    EulerSampler sampler(fixture->schedule, fixture->scales, std::ref(network));
+    UNetVideoCall network = network_with(injection);
+    EulerSampler sampler(*backend, fixture->schedule, fixture->scales, network);
     Latents latents = start(sampler);
     sampler.advance_step_major(
-        0, conditions, latents,
+        0, concats, latents,
         {{}, [&](int step) { compare(name, ".step" + std::to_string(step) + ".latent", latents); }});
     EXPECT_EQ(compare(name, ".final_latent", latents), videos) << name;
     return latents;
@@ -56,7 +62,7 @@ class Sv3dInjection : public testing::Test {
       const std::string key = name + ".frame" + std::to_string(video) + suffix;
       if (!fixture->io.contains(key)) continue;
       ++compared;
-      EXPECT_LE(relative_error(latents[video], fixture->latent(key)), kTolerance) << key;
+      EXPECT_LE(relative_error(latents[video].to_host(), fixture->latent(key)), kTolerance) << key;
     }
     return compared;
   }
@@ -65,6 +71,7 @@ class Sv3dInjection : public testing::Test {
   std::optional<SamplingFixture> fixture;
   int videos = 0;
   std::vector<VideoCondition> conditions;
+  std::vector<Tensor> concats;
   std::unique_ptr<VideoUNet> unet;
 };
 
@@ -94,9 +101,9 @@ TEST_F(Sv3dInjection, OtherStrengths) {
 
 // The references themselves, and their memory: one step's in the product's order.
 TEST_F(Sv3dInjection, References) {
-  UNetNetwork network(*backend, *unet,
-                      AttentionInjection::Options{fixture->config.value("ref_strength", 0.5f), true});
-  EulerSampler sampler(fixture->schedule, fixture->scales, std::ref(network));
+  UNetVideoCall network =
+      network_with(AttentionInjection::Options{fixture->config.value("ref_strength", 0.5f), true});
+  EulerSampler sampler(*backend, fixture->schedule, fixture->scales, network);
   Latents latents = start(sampler);
   size_t compared = 0, largest = 0, smallest = ~size_t{0};
   const std::regex pattern(R"(refs\.step(\d+)\.layer(\d+)\.(after_frame0|after_frame1_ema))");
@@ -115,7 +122,7 @@ TEST_F(Sv3dInjection, References) {
       ++compared;
     }
   };
-  sampler.advance_step_major(0, conditions, latents,
+  sampler.advance_step_major(0, concats, latents,
                              {[&](int step, int video) {
                                 if (video == 1) compare_references(step, "after_frame0");
                                 if (video == 2) compare_references(step, "after_frame1_ema");

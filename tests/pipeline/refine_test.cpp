@@ -1,5 +1,6 @@
 #include "pipeline/refine.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -317,6 +318,36 @@ TEST_F(Refine, InterruptedAndContinuedGivesTheSameFiles) {
   }
   EXPECT_TRUE(refine(*backend_, job(folder_ / "parts"), painter, nullptr, quiet_).resumed);
   EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
+}
+
+// Targets are written beside the training: a checkpoint waits for those that it relies on, and so does the
+// end.
+TEST_F(Refine, ACheckpointHasItsTargetsAndAFailureIsTold) {
+  SwappedColors painter;
+  test::InterruptAfter progress(10);
+  EXPECT_THROW(refine(*backend_, job(folder_ / "run"), painter, nullptr, progress), Interrupted);
+  clear_interrupt();
+  ASSERT_FALSE(painter.painted.empty());
+  for (const size_t view : painter.painted)
+    EXPECT_TRUE(fs::exists(folder_ / "run/refined/targets" / fmt::format("{:06}.png", view)));
+
+  // Paints once, and then there is no folder.
+  class Vanishing : public Same {
+   public:
+    explicit Vanishing(fs::path folder) : folder_(std::move(folder)) {}
+    Picture paint(const Picture& reference, size_t, Background) override {
+      fs::remove_all(folder_);
+      return reference;
+    }
+
+   private:
+    const fs::path folder_;
+  };
+  RefineJob anew = job(folder_ / "run");
+  anew.overwrite = true;
+  Vanishing vanishing(folder_ / "run/refined/targets");
+  EXPECT_ERROR(refine(*backend_, anew, vanishing, nullptr, quiet_), "No such file or directory");
+  EXPECT_FALSE(fs::exists(folder_ / "run/refined/metrics.json"));
 }
 
 TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
@@ -19,6 +20,7 @@
 #include "scene/input_picture.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
+#include "support/full_disk.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_video_model.h"
@@ -173,6 +175,52 @@ TEST_F(StageOne, AMissingPictureIsMadeAgain) {
     EXPECT_TRUE(multiview(*backend, views, silent).already_done);
   }
   EXPECT_EQ(bytes_of(dataset / "000001"), painted);
+}
+
+// Calls `act` after so many updates of the piece of work with that label.
+class ActingProgress : public Progress {
+ public:
+  ActingProgress(std::string label, int updates, std::function<void()> act)
+      : label_(std::move(label)), left_(updates), act_(std::move(act)) {}
+  void begin(int64_t, const std::string& label, int64_t) override { current_ = label; }
+  void update(int64_t, std::initializer_list<Figure>) override {
+    if (current_ == label_ && --left_ == 0) act_();
+  }
+
+ private:
+  std::string label_, current_;
+  int left_;
+  std::function<void()> act_;
+};
+
+// What is written beside the work fails as if it were written in between.
+TEST_F(StageOne, AFullDiskIsToldAndTheRunContinues) {
+  animate(*backend, animate_job("whole"), silent);
+  for (const auto& [label, file] :
+       {std::pair{"denoising", "latents.safetensors"}, std::pair{"decoding", ".png"}}) {
+    std::optional<test::FullDisk> disk;
+    ActingProgress progress(label, 1, [&] { disk.emplace(700); });
+    std::string told;
+    try {
+      animate(*backend, animate_job("parts"), progress);
+    } catch (const Error& error) {
+      told = error.what();
+    }
+    disk.reset();
+    EXPECT_TRUE(test::contains(told, "cannot write")) << told;
+    EXPECT_TRUE(test::contains(told, file)) << told;
+    EXPECT_TRUE(test::contains(told, "File too large")) << told;
+    EXPECT_TRUE(test::contains(test::read_text(folder / "parts/video/manifest.json"), "\"finished\": false"));
+  }
+  animate(*backend, animate_job("parts"), silent);
+  EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
+}
+
+TEST_F(StageOne, AFolderThatVanishesIsTold) {
+  for (const char* label : {"denoising", "decoding"}) {
+    ActingProgress progress(label, 1, [&] { fs::remove_all(folder / "run/video"); });
+    EXPECT_ERROR(animate(*backend, animate_job("run"), progress), "No such file or directory");
+  }
 }
 
 TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {

@@ -94,7 +94,7 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
   for (int stop : {7, 30, 31, 55, 89}) {
     TrainingRun first(options);
     first.steps(stop);
-    first.trainer->save_state(folder.path() / "state.safetensors", "kept");
+    first.trainer->prepare_state("kept").write(folder.path() / "state.safetensors");
     TrainingRun second(options);
     EXPECT_EQ(second.trainer->load_state(folder.path() / "state.safetensors"), "kept");
     EXPECT_EQ(second.trainer->total_done(), stop);
@@ -294,7 +294,7 @@ TEST(Trainer, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
   run.steps(35);
-  run.trainer->save_state(folder.path() / "state.safetensors", "");
+  run.trainer->prepare_state("").write(folder.path() / "state.safetensors");
   ReconstructOptions other = tiny_options();
   other.deformation.width = 32;
   TrainingRun wider(other);
@@ -307,7 +307,7 @@ TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
   run.steps(35);
-  run.trainer->save_state(path, "kept");
+  run.trainer->prepare_state("kept").write(path);
   const std::string whole = test::read_text(path);
   TrainingRun other(tiny_options());
   other.steps(12);
@@ -350,13 +350,13 @@ TEST(Trainer, AStateThatIsNotFiniteIsNotSaved) {
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
   run.steps(5);
-  run.trainer->save_state(path, "good");
+  run.trainer->prepare_state("good").write(path);
   const std::string good = test::read_text(path);
   const Tensor& positions = run.trainer->gaussians().positions;
   std::vector<float> values = positions.to_host();
   values[4] = std::numeric_limits<float>::quiet_NaN();
   Tensor(positions).copy_from_host(values.data(), positions.bytes());
-  EXPECT_THROW(run.trainer->save_state(path, "bad"), NotFinite);
+  EXPECT_THROW(run.trainer->prepare_state("bad").write(path), NotFinite);
   EXPECT_EQ(test::read_text(path), good);
 }
 

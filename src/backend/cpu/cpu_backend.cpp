@@ -9,6 +9,7 @@
 #include "backend/cpu/neural_kernels.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/rounded.h"
+#include "backend/cpu/sampling_kernels.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/splat_kernels.h"
 #include "backend/cpu/testing.h"
@@ -52,6 +53,15 @@ class CpuKernels {
   void operator()(const FeatureDistanceBackward& a) { cpu::feature_distance_backward(a); }
   void operator()(const Patches& a) { cpu::patches(a); }
   void operator()(const CopyRows& a) { cpu::copy_rows(a); }
+
+  // Sampling.
+  void operator()(const NetworkInput& a) { cpu::network_input(a); }
+  void operator()(const TimestepSinusoids& a) { cpu::timestep_sinusoids(a); }
+  void operator()(const EulerStep& a) { cpu::euler_step(a); }
+  void operator()(const NoisyLatents& a) { cpu::noisy_latents(a); }
+  void operator()(const SampleMoments& a) { cpu::sample_moments(a); }
+  void operator()(const FitPicture& a) { cpu::fit_picture(a); }
+  void operator()(const FitPictureBackward& a) { cpu::fit_picture_backward(a); }
 
   // Gaussians.
   void operator()(const NextInputs& a) { cpu::next_inputs(a); }
