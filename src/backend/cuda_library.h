@@ -60,6 +60,7 @@ struct CudaLibrary {
 
 // The one function that the library exports; what it points to is there for good.
 #define EG4D_CUDA_LIBRARY eg4d_cuda_library
+#define EG4D_CUDA_LIBRARY_NAME "eg4d_cuda_library"
 
 }  // namespace eg4d
 

@@ -13,6 +13,7 @@
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -20,7 +21,7 @@
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "controlnet";
+const std::filesystem::path kData = test_data() / "controlnet";
 
 class ControlNetTest : public testing::Test {
  protected:

@@ -20,13 +20,14 @@
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "dpt";
+const std::filesystem::path kData = test_data() / "dpt";
 
 // Everything that the file tells about one input.
 void expect_as_stored(const SafetensorsFile& io, const std::string& name) {

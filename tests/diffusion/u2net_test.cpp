@@ -11,13 +11,14 @@
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "u2net";
+const std::filesystem::path kData = test_data() / "u2net";
 
 class U2NetFile : public testing::TestWithParam<const char*> {};
 

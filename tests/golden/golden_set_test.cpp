@@ -8,6 +8,7 @@
 #include "support/environment.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -66,7 +67,7 @@ TEST(GoldenSet, OneThatIsNamedAndMissingFails) {
 
 TEST(GoldenSet, AFixtureMayBeMissingButNotHalfOfIt) {
   count_golden_comparison();
-  const fs::path cameras = fs::path(EG4D_TEST_DATA) / "golden/cameras";
+  const fs::path cameras = test_data() / "golden/cameras";
   const TemporaryFolder folder;
   fs::copy(cameras, folder / "cameras", fs::copy_options::recursive);
   EXPECT_EQ(run_with_set(folder.path(), "GoldenCameras.*:Losses.*"), 0);
@@ -77,7 +78,7 @@ TEST(GoldenSet, AFixtureMayBeMissingButNotHalfOfIt) {
 // As sets with the reference's own tensors are.
 TEST(GoldenSet, WeightsMayBeFiles) {
   count_golden_comparison();
-  const fs::path own = fs::path(EG4D_TEST_DATA) / "golden";
+  const fs::path own = test_data() / "golden";
   const TemporaryFolder folder, pipeline;
   copy_model_folder(own / "svd_vae", folder / "svd_vae");  // weights.hash.json becomes weights.safetensors
   nlohmann::json config = nlohmann::json::parse(read_text(folder / "svd_vae/config.json"));

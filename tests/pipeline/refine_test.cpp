@@ -16,6 +16,7 @@
 #include "support/expect_error.h"
 #include "support/hashed_weights.h"
 #include "support/interrupt_after.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
@@ -463,7 +464,7 @@ class DepthRefine : public Refine {
     Refine::SetUp();
     test::write_tiny_image_model(folder_ / "tiny");
     test::write_tiny_depth_model(folder_ / "depth");
-    test::copy_model_folder(fs::path(EG4D_TEST_DATA) / "controlnet", kControl);
+    test::copy_model_folder(test::test_data() / "controlnet", kControl);
     models_ = DiffusionPainter::find_models((folder_ / "tiny").string(), "none", "none", {});
     models_.control = DiffusionPainter::find_control(kControl, (folder_ / "depth").string(), {});
     ConfigSchema schema;

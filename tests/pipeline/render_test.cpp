@@ -10,6 +10,7 @@
 #include "io/video.h"
 #include "pipeline/evaluate.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_model.h"
 #include "support/tiny_scene.h"
@@ -110,6 +111,7 @@ TEST_F(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
 }
 
 TEST_F(Render, AVideoHasEveryFrame) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "orbit.mp4";
   render_model(*backend_, job_, quiet_);
   VideoReader video(job_.output);
@@ -119,6 +121,7 @@ TEST_F(Render, AVideoHasEveryFrame) {
 }
 
 TEST_F(Render, AVideosTrueSizeIsTold) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "ORBIT.MP4";
   job_.width = 21;
   job_.height = 17;
@@ -140,6 +143,7 @@ TEST_F(Render, ALongerRenderingBeforeLeavesNoPictures) {
 }
 
 TEST_F(Render, CtrlCStopsAndLeavesNoHalfVideo) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "orbit.mp4";
   request_interrupt();
   EXPECT_THROW(render_model(*backend_, job_, quiet_), Interrupted);

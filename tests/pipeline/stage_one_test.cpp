@@ -18,6 +18,7 @@
 #include "scene/input_picture.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_video_model.h"
@@ -51,6 +52,7 @@ class StoppingProgress : public Progress {
 class StageOne : public testing::Test {
  protected:
   void SetUp() override {
+    EG4D_TEST_NEEDS_VIDEO();
     test::write_tiny_model(test::TinyModel::svd, folder / "svd.safetensors");
     test::write_tiny_model(test::TinyModel::sv3d_p, folder / "sv3d.safetensors");
     write_png(folder / "photo.png", gradient(40));
@@ -256,7 +258,7 @@ TEST_F(StageOne, MultiviewCutsTheObjectOut) {
   write_png(folder / "frames/1.png", transparent);
   MultiviewJob job = multiview_job("run");
   job.options.keep_bg = false;
-  job.options.matting = fs::path(EG4D_TEST_DATA) / "u2net/u2net.onnx";
+  job.options.matting = test::test_data() / "u2net/u2net.onnx";
   job.options.image_frame_ratio = 0.8;
   const MultiviewResult result = multiview(*backend, job, silent);
   EXPECT_EQ(result.frames, 2);
@@ -475,7 +477,7 @@ TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
   auto whole = arguments;
   whole.push_back(folder / "whole");
   ASSERT_EQ(test::run_program(whole).exit_code, 0);
-  std::vector<std::string> killed = {"-s", "KILL", "0", EG4D_PROGRAM};
+  std::vector<std::string> killed = {"-s", "KILL", "0", test::eg4d_program()};
   killed.insert(killed.end(), arguments.begin(), arguments.end());
   killed.push_back(folder / "killed");
   int kills = 0;

@@ -191,12 +191,4 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
   return std::make_unique<CpuBackend>(chosen);
 }
 
-std::unique_ptr<Backend> make_backend(const std::string& device) {
-  if (device == "auto" || device == "cpu") return make_cpu_backend();
-  if (device == "cuda" || device.starts_with("cuda:"))
-    throw Error(fmt::format("device '{}' is not available: this build has no CUDA backend; use --device cpu",
-                            device));
-  throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
-}
-
 }  // namespace eg4d
