@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_training.h"
@@ -19,7 +19,7 @@ constexpr double kRate = 0.01;
 class DeviceAdam {
  public:
   explicit DeviceAdam(const std::vector<float>& start)
-      : backend_(make_cpu_backend({.guard_memory = true})),
+      : backend_(make_test_backend({.guard_memory = true})),
         parameter(upload(*backend_, start)),
         first(Tensor::zeros(*backend_, {parameter.count()})),
         second(Tensor::zeros(*backend_, {parameter.count()})) {}
@@ -62,7 +62,9 @@ class DeviceAdam {
   Tensor parameter, first, second;
 };
 
-TEST(Adam, MatchesTheReference) {
+EG4D_DEVICE_SUITE(AdamTest);
+
+TEST_P(AdamTest, MatchesTheReference) {
   for_each_instruction_set([] {
     for (const int64_t count : {0, 1, 31, 1000}) {
       Philox random(1);
@@ -82,7 +84,7 @@ TEST(Adam, MatchesTheReference) {
 }
 
 // Gradients from where their squares vanish to where they are large, together in one vector.
-TEST(Adam, SubnormalSecondMomentsAreExact) {
+TEST_P(AdamTest, SubnormalSecondMomentsAreExact) {
   for_each_instruction_set([] {
     std::vector<float> magnitudes;
     for (int exponent = -150; exponent <= 40; ++exponent) magnitudes.push_back(std::ldexp(1.3f, exponent));
@@ -108,7 +110,7 @@ TEST(Adam, SubnormalSecondMomentsAreExact) {
   });
 }
 
-TEST(Adam, NotANumberStaysInItsElement) {
+TEST_P(AdamTest, NotANumberStaysInItsElement) {
   DeviceAdam device(std::vector<float>(40, 1.0f));
   std::vector<float> gradient(40, 0.1f);
   gradient[3] = std::numeric_limits<float>::quiet_NaN();
@@ -137,7 +139,9 @@ std::vector<HexPlaneLayout> layouts() {
           make_hexplane_layout(33, {{300, 4, 3, 5}})};  // rows of more than one stripe
 }
 
-TEST(HexPlaneRegularization, MatchesTheReference) {
+EG4D_DEVICE_SUITE(HexPlaneRegularizationTest);
+
+TEST_P(HexPlaneRegularizationTest, MatchesTheReference) {
   for_each_instruction_set([] {
     const RegularizationWeights weights{0.7, 0.3, 0.05};
     for (const HexPlaneLayout& layout : layouts()) {
@@ -147,7 +151,7 @@ TEST(HexPlaneRegularization, MatchesTheReference) {
       std::vector<double> d(start.size(), 0.5);
       const std::vector<double> wanted =
           reference_regularization(layout, converted<double>(start), weights, &d);
-      const auto backend = make_cpu_backend({.guard_memory = true});
+      const auto backend = make_test_backend({.guard_memory = true});
       const Tensor grid = upload(*backend, start),
                    d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
                    values = Tensor::zeros(*backend, {3}, DType::f64);
@@ -165,8 +169,10 @@ TEST(HexPlaneRegularization, MatchesTheReference) {
   });
 }
 
+EG4D_DEVICE_SUITE(HexPlaneAdamTest);
+
 // The regularisers see the values before the step.
-TEST(HexPlaneAdam, MatchesRegularizationThenAdam) {
+TEST_P(HexPlaneAdamTest, MatchesRegularizationThenAdam) {
   for_each_instruction_set([] {
     for (const HexPlaneLayout& layout : layouts())
       for (const RegularizationWeights& weights :
@@ -190,7 +196,7 @@ TEST(HexPlaneAdam, MatchesRegularizationThenAdam) {
   });
 }
 
-TEST(HexPlaneAdam, UntouchedTexelsStay) {
+TEST_P(HexPlaneAdamTest, UntouchedTexelsStay) {
   const HexPlaneLayout layout = make_hexplane_layout(8, 6, 5, 1);
   const std::vector<float> start(static_cast<size_t>(layout.size()), 1.0f);
   DeviceAdam device(start);
@@ -198,7 +204,7 @@ TEST(HexPlaneAdam, UntouchedTexelsStay) {
   EXPECT_EQ(device.parameter.to_host(), start);
 }
 
-TEST(HexPlaneAdam, SameBitsForAnyNumberOfThreads) {
+TEST(HexPlaneAdamOnCpu, SameBitsForAnyNumberOfThreads) {
   const HexPlaneLayout layout = make_hexplane_layout(33, {{300, 40, 30, 5}});
   Philox random(5);
   const std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "diffusion/video_checkpoint.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_video_model.h"
@@ -15,7 +16,7 @@ namespace {
 constexpr int kFrames = 3, kSize = 8, kSteps = 3, kVideos = 3;
 using Latents = std::vector<std::vector<float>>;
 
-class UNetNetworkTest : public testing::Test {
+class UNetNetworkTest : public OnEachDevice {
  protected:
   void SetUp() override {
     write_tiny_model(TinyModel::sv3d_p, folder_ / "model.safetensors");
@@ -39,13 +40,13 @@ class UNetNetworkTest : public testing::Test {
   }
 
   TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = make_test_backend();
   std::unique_ptr<VideoUNet> unet_;
   std::vector<VideoCondition> conditions_;
 };
 
 // Guidance of 1 against guidance so close to it that both halves are computed, with and without injection.
-TEST_F(UNetNetworkTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
+TEST_P(UNetNetworkTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
   for (const bool injects : {false, true}) {
     std::vector<Latents> results;
     std::vector<size_t> bytes;
@@ -67,6 +68,8 @@ TEST_F(UNetNetworkTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
     EXPECT_EQ(2 * bytes[0], bytes[1]);
   }
 }
+
+EG4D_ON_EACH_DEVICE(UNetNetworkTest);
 
 }  // namespace
 }  // namespace eg4d::test

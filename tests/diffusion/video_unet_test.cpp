@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
@@ -11,7 +12,7 @@
 namespace eg4d::test {
 namespace {
 
-class VideoUNetTest : public testing::Test {
+class VideoUNetTest : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has("svd_unet")) GTEST_SKIP() << "no svd_unet fixture";
@@ -35,12 +36,12 @@ class VideoUNetTest : public testing::Test {
   nlohmann::json config;
   WeightMap weights;
   int64_t frames = 0;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_test_backend();
   std::unique_ptr<VideoUNet> network;
 };
 
 // Over a single context token the softmax is 1 whatever queries and keys are.
-TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
+TEST_P(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
   const int64_t context_width = network->context_width(), tokens = 50;
   for (const auto& [name, item] : weights.items()) {
     if (!name.ends_with("attn2.to_q.weight")) continue;
@@ -83,7 +84,7 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
 }
 
 // Videos one after the other with all references kept, and step by step with those of one step.
-TEST_F(VideoUNetTest, InjectionInBothOrdersGivesTheSame) {
+TEST_P(VideoUNetTest, InjectionInBothOrdersGivesTheSame) {
   const int videos = 3, steps = 3;
   std::vector<std::shared_ptr<const VideoUNet::Conditioning>> conditions;
   for (int video = 0; video < videos; ++video)
@@ -130,7 +131,7 @@ TEST_F(VideoUNetTest, InjectionInBothOrdersGivesTheSame) {
   }
 }
 
-TEST_F(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
+TEST_P(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 4, network->in_channels()}, 3);
   const float time = 0.2f;
@@ -147,7 +148,7 @@ TEST_F(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
             (Shape{2 * frames, 8, 4, network->out_channels()}));
 }
 
-TEST_F(VideoUNetTest, WrongSizesAreNamed) {
+TEST_P(VideoUNetTest, WrongSizesAreNamed) {
   const auto condition = conditioning(1);
   const float time = 0;
   EXPECT_EQ(network->size_multiple(), 4);
@@ -161,7 +162,9 @@ TEST_F(VideoUNetTest, WrongSizesAreNamed) {
   EXPECT_ERROR(VideoUNet(*backend, weights), "attention heads of 64");
 }
 
-TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
+using VideoUNetTestOnCpu = VideoUNetTest;
+
+TEST_F(VideoUNetTestOnCpu, NumberOfThreadsChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 8, network->in_channels()}, 3);
   const float time = 0.2f;
@@ -174,6 +177,8 @@ TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
   }
   set_thread_count(0);
 }
+
+EG4D_ON_EACH_DEVICE(VideoUNetTest);
 
 }  // namespace
 }  // namespace eg4d::test

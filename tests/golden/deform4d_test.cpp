@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/reference_network.h"
 
@@ -137,7 +137,7 @@ class Evaluation {
   std::vector<Tensor> outputs_, d_outputs_;
 };
 
-class Deform4d : public testing::TestWithParam<std::string> {
+class Deform4d : public OnEachDeviceWith<std::string> {
  protected:
   void run(bool common_time);
   void compare_parameter_gradients(const Case& c, const SafetensorsFile& io, const NamedTensors& gradients);
@@ -170,9 +170,9 @@ void Deform4d::compare_parameter_gradients(const Case& c, const SafetensorsFile&
 
 // In eval mode opacity and colour are evaluated at the reference time.
 void Deform4d::run(bool common_time) {
-  const Case c = read_case(GetParam());
+  const Case c = read_case(parameter());
   const SafetensorsFile io(golden_folder() / "deform4d" / (c.name + ".io.safetensors"));
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const ReferenceNetwork reference(*backend, c.weights);
   const int64_t count = io.at("in.points").shape.at(0);
   const std::vector<float> times = io.floats("in.time");
@@ -253,12 +253,9 @@ TEST_P(Deform4d, MatchesTheReferenceWithACommonTime) {
   run(true);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Deform4d, testing::ValuesIn(case_names()), [](const auto& info) {
-  std::string name = info.param;
-  for (char& letter : name)
-    if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Golden, Deform4d,
+                         testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
+                         device_label_and([](const std::string& name) { return name; }));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Deform4d);
 
 }  // namespace

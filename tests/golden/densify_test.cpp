@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "splat/density_control.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 
 namespace eg4d {
@@ -10,13 +11,13 @@ using test::relative_error;
 
 constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", "rotation", "opacity"};
 
-class Densify : public ::testing::Test {
+class Densify : public test::OnEachDevice {
  protected:
   void SetUp() override {
     if (!test::golden_has_fixture("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
     config_ = test::golden_json("optim/config.json")["densify"];
     file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("optim/densify.safetensors"));
-    backend_ = make_cpu_backend({.guard_memory = true});
+    backend_ = test::make_test_backend({.guard_memory = true});
   }
 
   Tensor read(const std::string& name, const Shape& shape) {
@@ -58,7 +59,7 @@ class Densify : public ::testing::Test {
   std::unique_ptr<Backend> backend_;
 };
 
-TEST_F(Densify, CloneSplitPruneAndReset) {
+TEST_P(Densify, CloneSplitPruneAndReset) {
   TrainedGaussians g = read_state("s0_before");
   const std::vector<float> gradients = file_->floats("grads");
   const float extent = config_["extent"], threshold = config_["grad_threshold"];
@@ -101,6 +102,8 @@ TEST_F(Densify, CloneSplitPruneAndReset) {
   expect_state(by_opacity, "s5_after_reset_opacity");
   EXPECT_GT(states_, 0);
 }
+
+EG4D_ON_EACH_DEVICE(Densify);
 
 }  // namespace
 }  // namespace eg4d

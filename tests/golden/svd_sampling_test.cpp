@@ -6,6 +6,7 @@
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_network.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/sampling_fixture.h"
 
@@ -106,11 +107,13 @@ TEST(SvdSamplingTables, Orbit) {
   expect_close({orbit.polar.begin(), orbit.polar.end()}, polars);
 }
 
+EG4D_DEVICE_SUITE(SvdSamplingTest);
+
 // A whole run with the small UNet: every step's latent, both halves and the guided prediction.
-TEST(SvdSampling, WholeRun) {
+TEST_P(SvdSamplingTest, WholeRun) {
   if (!golden_has_fixture("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
   const test::SamplingFixture fixture("svd_sampling");
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   const auto unet = fixture.network(*backend);
   UNetNetwork network(*backend, *unet);
   EulerSampler sampler(fixture.schedule, fixture.scales, std::ref(network));

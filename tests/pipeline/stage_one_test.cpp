@@ -16,6 +16,7 @@
 #include "scene/dataset.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
+#include "support/device_fixture.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/places.h"
@@ -49,7 +50,7 @@ class StoppingProgress : public Progress {
   int left_;
 };
 
-class StageOne : public testing::Test {
+class StageOne : public test::OnEachDevice {
  protected:
   void SetUp() override {
     EG4D_TEST_NEEDS_VIDEO();
@@ -94,11 +95,11 @@ class StageOne : public testing::Test {
   }
 
   const TemporaryFolder folder;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = test::make_test_backend();
   Progress silent;
 };
 
-TEST_F(StageOne, AnimateMakesAVideoOnce) {
+TEST_P(StageOne, AnimateMakesAVideoOnce) {
   const AnimateJob job = animate_job("run");
   const AnimateResult result = animate(*backend, job, silent);
   EXPECT_EQ(picture_files(result.frames).size(), 3u);
@@ -118,7 +119,7 @@ TEST_F(StageOne, AnimateMakesAVideoOnce) {
 }
 
 // A video that stands still then has views that stand still.
-TEST_F(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
+TEST_P(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
   fs::create_directories(folder / "frames");
   for (const char* name : {"frames/0.png", "frames/1.png"}) write_png(folder / name, gradient(64));
   MultiviewJob job = multiview_job("run");
@@ -138,7 +139,7 @@ TEST_F(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
   EXPECT_EQ(view(steady, "000000/00000002.png"), view(other, "000000/00000002.png"));
 }
 
-TEST_F(StageOne, AnimateContinuesToTheSameBits) {
+TEST_P(StageOne, AnimateContinuesToTheSameBits) {
   animate(*backend, animate_job("whole"), silent);
   StoppingProgress in_second_step("denoising", 4), in_decoding("decoding", 1);
   for (StoppingProgress* progress : {&in_second_step, &in_decoding}) {
@@ -150,7 +151,7 @@ TEST_F(StageOne, AnimateContinuesToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
 }
 
-TEST_F(StageOne, AMissingPictureIsMadeAgain) {
+TEST_P(StageOne, AMissingPictureIsMadeAgain) {
   AnimateJob job = animate_job("run");
   animate(*backend, job, silent);
   const std::string frames = bytes_of(folder / "run/video");
@@ -176,7 +177,7 @@ TEST_F(StageOne, AMissingPictureIsMadeAgain) {
   EXPECT_EQ(bytes_of(dataset / "000001"), painted);
 }
 
-TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
+TEST_P(StageOne, AFailingCheckLeavesNothingBehind) {
   AnimateJob wrong = animate_job("run");
   wrong.options.sampling.rng = "foo";
   EXPECT_ERROR(animate(*backend, wrong, silent), "foo");
@@ -184,7 +185,7 @@ TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
   EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
 }
 
-TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
+TEST_P(StageOne, ADamagedStateIsToldWithWhatToDo) {
   StoppingProgress in_second_step("denoising", 2);
   EXPECT_THROW(animate(*backend, animate_job("run"), in_second_step), Interrupted);
   clear_interrupt();
@@ -199,7 +200,7 @@ TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
   EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
 }
 
-TEST_F(StageOne, TheSeedAndTheStreamDecide) {
+TEST_P(StageOne, TheSeedAndTheStreamDecide) {
   AnimateJob job = animate_job("a");
   animate(*backend, job, silent);
   job.output = folder / "b";
@@ -212,10 +213,10 @@ TEST_F(StageOne, TheSeedAndTheStreamDecide) {
   EXPECT_NE(bytes_of(folder / "b/video"), bytes_of(folder / "c/video"));
 }
 
-TEST_F(StageOne, MultiviewMakesADataset) {
+TEST_P(StageOne, MultiviewMakesADataset) {
   write_frames(3);
   const MultiviewJob job = multiview_job("run");
-  const auto guarded = make_cpu_backend({.guard_memory = true});
+  const auto guarded = test::make_test_backend({.guard_memory = true});
   const MultiviewResult result = multiview(*guarded, job, silent);
   EXPECT_EQ(result.frames, 3);
   const Dataset dataset(result.dataset);
@@ -247,7 +248,7 @@ TEST_F(StageOne, MultiviewMakesADataset) {
   EXPECT_FALSE(fs::exists(folder / "wrong"));
 }
 
-TEST_F(StageOne, MultiviewCutsTheObjectOut) {
+TEST_P(StageOne, MultiviewCutsTheObjectOut) {
   write_frames(1);
   Picture object = gradient(40);  // transparent but for a part: no matting is needed
   Picture transparent(40, 40, 4);
@@ -269,7 +270,7 @@ TEST_F(StageOne, MultiviewCutsTheObjectOut) {
 }
 
 // An object that moves: it stays where it was in the picture, or in the middle, or moves in one box for all.
-TEST_F(StageOne, MultiviewRecentresTheObjectOrTheVideo) {
+TEST_P(StageOne, MultiviewRecentresTheObjectOrTheVideo) {
   fs::create_directories(folder / "frames");
   std::vector<Picture> frames;
   for (const int left : {4, 22}) {
@@ -323,7 +324,7 @@ while [ $k -le $n ]; do
 done
 )sh";
 
-TEST_F(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
+TEST_P(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
   write_frames(2);
   const std::string program = folder / "bin/rife-ncnn-vulkan";
   fs::create_directory(folder / "bin");
@@ -357,7 +358,9 @@ TEST_F(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
   EXPECT_ERROR(multiview(*backend, job, silent), "interpolation.orbit is \"open\"");
 }
 
-TEST_F(StageOne, ThePresetFollowsTheModel) {
+using StageOneOnCpu = StageOne;
+
+TEST_F(StageOneOnCpu, ThePresetFollowsTheModel) {
   fs::create_directories(folder / "models/mini");
   fs::copy_file(folder / "svd.safetensors", folder / "models/mini/svd_mini.safetensors");
   fs::copy_file(folder / "sv3d.safetensors", folder / "models/mini/sv3d_mini.safetensors");
@@ -396,7 +399,7 @@ TEST_F(StageOne, ThePresetFollowsTheModel) {
 }
 
 // Before any weights are looked for.
-TEST_F(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
+TEST_F(StageOneOnCpu, SidesThatNoNetworkTakesAreRefusedAtOnce) {
   write_frames(1);
   const auto refused = [&](std::vector<std::string> words, const std::string& part) {
     words.insert(words.end(), {"-o", folder / "out", "--models-folder", folder / "none"});
@@ -413,7 +416,7 @@ TEST_F(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
   refused({"multiview", frames, "--side", "100"}, "side is 100");
 }
 
-TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
+TEST_P(StageOne, MultiviewContinuesToTheSameBits) {
   write_frames(2);
   multiview(*backend, multiview_job("whole"), silent);
   StoppingProgress in_second_step("denoising", 4), in_decoding("decoding", 3);
@@ -427,7 +430,7 @@ TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
               bytes_of(folder / ("whole/multiviews/" + time)));
 }
 
-TEST_F(StageOne, InjectionChangesLaterFramesOnly) {
+TEST_P(StageOne, InjectionChangesLaterFramesOnly) {
   write_frames(2);
   multiview(*backend, multiview_job("with"), silent);
   MultiviewJob without = multiview_job("without");
@@ -438,11 +441,11 @@ TEST_F(StageOne, InjectionChangesLaterFramesOnly) {
 }
 
 // Step-major order: what is kept for the injection does not grow with the steps.
-TEST_F(StageOne, MemoryIsIndependentOfTheSteps) {
+TEST_P(StageOne, MemoryIsIndependentOfTheSteps) {
   write_frames(3);
   size_t peaks[2];
   for (int i = 0; i < 2; ++i) {
-    const auto fresh = make_cpu_backend();
+    const auto fresh = test::make_test_backend();
     MultiviewJob job = multiview_job("run" + std::to_string(i));
     job.options.views = 2;
     job.options.sampling.schedule.steps = i == 0 ? 2 : 20;
@@ -452,7 +455,7 @@ TEST_F(StageOne, MemoryIsIndependentOfTheSteps) {
   EXPECT_NEAR(static_cast<double>(peaks[1]) / static_cast<double>(peaks[0]), 1, 0.01);
 }
 
-TEST_F(StageOne, FromAPictureToAModelOnTheCommandLine) {
+TEST_F(StageOneOnCpu, FromAPictureToAModelOnTheCommandLine) {
   const std::string run = folder / "run";
   const auto animated =
       test::run_program({"animate", folder / "photo.png", "-o", run, "--model", folder / "svd.safetensors",
@@ -469,7 +472,7 @@ TEST_F(StageOne, FromAPictureToAModelOnTheCommandLine) {
 }
 
 // kill -9 at any moment.
-TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
+TEST_F(StageOneOnCpu, KilledRunsContinueToTheSameBits) {
   std::vector<std::string> arguments = {
       "animate", folder / "photo.png", "--model", folder / "svd.safetensors", "--side",
       "64",      "--frames",           "3",       "--sampler.steps",          "12",
@@ -490,7 +493,7 @@ TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "killed/video"), bytes_of(folder / "whole/video"));
 }
 
-TEST_F(StageOne, BadInputIsOneSentence) {
+TEST_F(StageOneOnCpu, BadInputIsOneSentence) {
   const auto fails = [&](std::vector<std::string> arguments, const std::string& part) {
     arguments.insert(arguments.end(), {"-o", folder / "out"});
     const auto result = test::run_program(arguments);
@@ -517,6 +520,8 @@ TEST_F(StageOne, BadInputIsOneSentence) {
   fails({"multiview", folder / "text.mp4", "--model", sv3d}, "text.mp4");
   fails({"multiview", folder / "empty", "--model", sv3d}, "no pictures");
 }
+
+EG4D_ON_EACH_DEVICE(StageOne);
 
 }  // namespace
 }  // namespace eg4d

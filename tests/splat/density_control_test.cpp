@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 
 namespace eg4d {
 namespace {
@@ -27,8 +28,10 @@ void set(Tensor& tensor, size_t index, float value) {
   tensor.copy_from_host(values.data(), tensor.bytes());
 }
 
-TEST(DensityControl, PruningRemovesWhatIsNotANumber) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+EG4D_DEVICE_SUITE(DensityControlTest);
+
+TEST_P(DensityControlTest, PruningRemovesWhatIsNotANumber) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   TrainedGaussians g = upright(*backend, 7);
   set(g.values.opacity_logits, 0, kNaN);
   set(g.values.opacity_logits, 1, std::numeric_limits<float>::infinity());
@@ -41,8 +44,8 @@ TEST(DensityControl, PruningRemovesWhatIsNotANumber) {
   EXPECT_EQ(g.values.positions.to_host(), (std::vector<float>{42, 0, 0}));
 }
 
-TEST(DensityControl, AQuaternionOfZerosTurnsNothing) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, AQuaternionOfZerosTurnsNothing) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   TrainedGaussians g = upright(*backend, 1);
   g.values.quaternions.fill_zero();
   float draw = 0;
