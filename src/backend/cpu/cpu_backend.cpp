@@ -76,7 +76,7 @@ class CpuKernels {
 
   void operator()(const CopyBytes& a) { std::memmove(a.to, a.from, a.bytes); }
   void operator()(const FillBytes& a) {
-    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
+    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 17, [&](int64_t begin, int64_t end) {
       std::memset(static_cast<char*>(a.to) + begin, a.value, static_cast<size_t>(end - begin));
     });
   }

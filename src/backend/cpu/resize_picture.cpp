@@ -61,7 +61,7 @@ void resize_picture(const ResizePicture& r) {
   std::vector<Tap> columns;
   for (int x = 0; x < r.out_width && r.width != r.out_width; ++x)
     columns.push_back(tap(x, r.width, r.out_width));
-  parallel_for(r.out_height, 16, [&](int64_t begin, int64_t end) {
+  parallel_for(r.out_height, 4, [&](int64_t begin, int64_t end) {
     for (int64_t y = begin; y < end; ++y) {
       const Tap v = tap(static_cast<int>(y), r.height, r.out_height);
       float* out = r.out + y * out_row;
