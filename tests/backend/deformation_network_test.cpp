@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
 
@@ -179,7 +179,9 @@ TEST(MlpReference, GradientsAreDerivatives) {
   }
 }
 
-TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
+EG4D_DEVICE_SUITE(DeformationNetworkTest);
+
+TEST_P(DeformationNetworkTest, MatchesTheReferenceForAnySizes) {
   for_each_instruction_set([] {
     const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
     for (const auto& trunk : trunks)
@@ -187,7 +189,7 @@ TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
         const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
         const std::vector<double> features = random_doubles(3, count * trunk.front());
         const auto d_outputs = random_d_outputs(mlp, count);
-        const auto backend = make_cpu_backend({.guard_memory = true});
+        const auto backend = make_test_backend({.guard_memory = true});
         DeviceNetwork device(*backend, mlp, features);
         device.forward();
         device.backward(d_outputs);
@@ -196,13 +198,13 @@ TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
   });
 }
 
-TEST(DeformationNetwork, HeadsWithoutOutputOrDerivativeAreLeftOut) {
+TEST_P(DeformationNetworkTest, HeadsWithoutOutputOrDerivativeAreLeftOut) {
   const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3, 1, 2});
   const std::vector<double> features = random_doubles(5, 100 * 6);
   auto d_outputs = random_d_outputs(mlp, 100);
   d_outputs[0].clear();
   d_outputs[1].clear();
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
   device.network.forward.outputs[0] = nullptr;
   device.forward();
@@ -211,19 +213,19 @@ TEST(DeformationNetwork, HeadsWithoutOutputOrDerivativeAreLeftOut) {
   compare(device, mlp, features, d_outputs);
 }
 
-TEST(DeformationNetwork, NoHeadHasADerivative) {
+TEST_P(DeformationNetworkTest, NoHeadHasADerivative) {
   const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3});
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, random_doubles(5, 20 * 6));
   device.forward();
   device.backward({{}});
   EXPECT_EQ(device.d_features(), std::vector<float>(120));
 }
 
-TEST(DeformationNetwork, InferenceKeepsNothing) {
+TEST_P(DeformationNetworkTest, InferenceKeepsNothing) {
   const ReferenceMlp<double> mlp = random_mlp(6, {6, 8, 8, 5}, 8, {3, 1});
   const std::vector<double> features = random_doubles(7, 600 * 6);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork kept(*backend, mlp, features), passing(*backend, mlp, features);
   kept.forward();
   passing.network.forward.keep = false;
@@ -234,11 +236,11 @@ TEST(DeformationNetwork, InferenceKeepsNothing) {
     EXPECT_EQ(kept.outputs[i].to_host(), passing.outputs[i].to_host());
 }
 
-TEST(DeformationNetwork, FrozenLayersHaveNoGradientButPassItOn) {
+TEST_P(DeformationNetworkTest, FrozenLayersHaveNoGradientButPassItOn) {
   const ReferenceMlp<double> mlp = random_mlp(8, {6, 8, 8}, 8, {3, 1});
   const std::vector<double> features = random_doubles(9, 64 * 6);
   const auto d_outputs = random_d_outputs(mlp, 64);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
   device.network.d_weights = nullptr;
   device.forward();
@@ -262,7 +264,7 @@ TEST(DeformationNetwork, WithRoomReservedNothingIsAllocated) {
   EXPECT_EQ(backend->allocated_bytes(), reserved);
 }
 
-TEST(DeformationNetwork, RowsWithoutDerivativeAreLeftOut) {
+TEST_P(DeformationNetworkTest, RowsWithoutDerivativeAreLeftOut) {
   const ReferenceMlp<double> mlp = random_mlp(10, {12, 16, 16}, 16, {3, 4});
   const int64_t count = 1500;
   const std::vector<double> features = random_doubles(11, count * 12);
@@ -272,17 +274,17 @@ TEST(DeformationNetwork, RowsWithoutDerivativeAreLeftOut) {
       const int64_t out = mlp.heads[head].last.out;
       std::fill_n(d_outputs[head].begin() + row * out, out, 0.0);
     }
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
   device.forward();
   device.backward(d_outputs);
   compare(device, mlp, features, d_outputs);
 }
 
-TEST(DeformationNetwork, NotANumberStaysInItsRow) {
+TEST_P(DeformationNetworkTest, NotANumberStaysInItsRow) {
   const ReferenceMlp<double> mlp = random_mlp(12, {6, 8, 8}, 8, {3});
   std::vector<double> features = random_doubles(13, 40 * 6);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork clean(*backend, mlp, features);
   clean.forward();
   features[5 * 6 + 2] = std::numeric_limits<double>::quiet_NaN();
@@ -295,13 +297,13 @@ TEST(DeformationNetwork, NotANumberStaysInItsRow) {
   EXPECT_TRUE(std::isnan(ours[15]));
 }
 
-TEST(DeformationNetwork, SameBitsForAnyNumberOfThreads) {
+TEST(DeformationNetworkOnCpu, SameBitsForAnyNumberOfThreads) {
   const ReferenceMlp<double> mlp = random_mlp(14, {32, 64, 64}, 64, {3, 4, 1});
   for (const int64_t count : {100, 3000}) {
     const std::vector<double> features = random_doubles(15, count * 32);
     const auto d_outputs = random_d_outputs(mlp, count);
     EXPECT_TRUE(same_bits_for_any_thread_count([&] {
-      const auto backend = make_cpu_backend();
+      const auto backend = make_test_backend();
       DeviceNetwork device(*backend, mlp, features);
       device.forward();
       device.backward(d_outputs);

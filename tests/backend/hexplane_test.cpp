@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
 #include "support/random_values.h"
@@ -47,7 +48,7 @@ struct Result {
 // Gradients start at `start`, to which the backward pass adds.
 Result run_kernels(const HexPlaneInput<double>& input, const std::vector<double>& d_features,
                    float start = 0) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const auto constant = [&](size_t count) { return upload(*backend, std::vector<float>(count, start)); };
   const size_t count = input.times.size();
   const Tensor grid = upload(*backend, converted<float>(input.grid)),
@@ -104,7 +105,9 @@ TEST(HexPlaneReference, GradientsAreDerivatives) {
   check(input.times, d.times);
 }
 
-TEST(HexPlane, MatchesTheReferenceForAnySizes) {
+EG4D_DEVICE_SUITE(HexPlaneTest);
+
+TEST_P(HexPlaneTest, MatchesTheReferenceForAnySizes) {
   for_each_instruction_set([] {
     const std::vector<HexPlaneLayout> layouts = {
         make_hexplane_layout(32, 8, 5, 2), make_hexplane_layout(16, 7, 3, 1),
@@ -125,7 +128,7 @@ TEST(HexPlane, MatchesTheReferenceForAnySizes) {
   });
 }
 
-TEST(HexPlane, BackwardAddsAndPointsWithoutDerivativeChangeNothing) {
+TEST_P(HexPlaneTest, BackwardAddsAndPointsWithoutDerivativeChangeNothing) {
   const HexPlaneInput<double> input = at_one_time(random_input(make_hexplane_layout(8, 6, 5, 2), 200, 7));
   Philox random(8);
   const int width = input.layout.feature_width();
@@ -139,7 +142,7 @@ TEST(HexPlane, BackwardAddsAndPointsWithoutDerivativeChangeNothing) {
   compare(input, result, wanted, "added");
 }
 
-TEST(HexPlane, TheBorderCountsAsClamped) {
+TEST_P(HexPlaneTest, TheBorderCountsAsClamped) {
   HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 1), 2, 9);
   for (size_t a = 0; a < 3; ++a) {
     input.points[a] = input.box[a];
@@ -151,10 +154,10 @@ TEST(HexPlane, TheBorderCountsAsClamped) {
   EXPECT_EQ(result.gradients.box, std::vector<float>(6));
 }
 
-TEST(HexPlane, NoPointsAndNothingWanted) {
+TEST_P(HexPlaneTest, NoPointsAndNothingWanted) {
   const HexPlaneInput<double> empty = random_input(make_hexplane_layout(4, 5, 5, 1), 0, 9);
   EXPECT_EQ(run_kernels(empty, {}).gradients.grid, std::vector<float>(empty.grid.size()));
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const HexPlaneInput<double> input = random_input(empty.layout, 3, 9);
   const Tensor grid = upload(*backend, converted<float>(input.grid)),
                box = upload(*backend, converted<float>(input.box)),
@@ -173,7 +176,7 @@ TEST(HexPlane, NoPointsAndNothingWanted) {
   backend->run(field);
 }
 
-TEST(HexPlane, NotANumberDoesNotCrash) {
+TEST_P(HexPlaneTest, NotANumberDoesNotCrash) {
   for_each_instruction_set([] {
     HexPlaneInput<double> input = random_input(make_hexplane_layout(4, 5, 5, 2), 40, 9);
     const Result sound = run_kernels(input, std::vector<double>(40 * 8, 1.0));
@@ -207,7 +210,7 @@ TEST(HexPlane, NotANumberDoesNotCrash) {
   });
 }
 
-TEST(HexPlane, SameBitsForAnyNumberOfThreads) {
+TEST(HexPlaneOnCpu, SameBitsForAnyNumberOfThreads) {
   const HexPlaneInput<double> input = random_input(make_hexplane_layout(16, 16, 5, 2), 3000, 4);
   Philox random(8);
   const std::vector<double> d_features =

@@ -8,8 +8,8 @@
 #include "backend/cpu/testing.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/raster_scenes.h"
 
 namespace eg4d::test {
@@ -42,10 +42,8 @@ bool finite(const std::vector<float>& values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
 }
 
-class Rasterizer : public testing::TestWithParam<int64_t> {
+class Rasterizer : public OnEachDevice {
  protected:
-  Rasterizer() : instruction_set(GetParam()), backend(make_cpu_backend({.guard_memory = true})) {}
-
   void expect_like_reference(const RasterScene<float>& scene) {
     ReferenceRasterizer<float> reference;
     reference.forward(scene);
@@ -95,8 +93,7 @@ class Rasterizer : public testing::TestWithParam<int64_t> {
     compare(got.means_ndc, want.means_ndc, "means_ndc");
   }
 
-  UseInstructionSet instruction_set;
-  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Backend> backend = make_test_backend({.guard_memory = true});
 };
 
 TEST_P(Rasterizer, ScatteredScenesOfOddSizes) {
@@ -201,6 +198,7 @@ TEST_P(Rasterizer, ExtremeScalesStayFinite) {
 }
 
 TEST_P(Rasterizer, SameBitsForAnyNumberOfThreads) {
+  EG4D_TEST_OF_THE_PROCESSOR();
   const RasterScene<float> scene = scattered_scene(9000, 120, 90, 30);
   const std::vector<float> d_image = weights(3 * pixel_count(scene));
   const int before = thread_count();
@@ -251,8 +249,7 @@ TEST_P(Rasterizer, ContextsAreReusedAndGradientsAccumulate) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(twice[i], 2 * once[i]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, Rasterizer, testing::ValuesIn(test_devices_by_instruction_set()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -4,8 +4,8 @@
 
 #include "core/random.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/reference_sh_color.h"
 
 namespace eg4d::test {
@@ -21,15 +21,13 @@ std::vector<double> doubles(const std::vector<float>& values) {
   return {values.begin(), values.end()};
 }
 
-class ShColors : public testing::TestWithParam<int64_t> {
+class ShColors : public OnEachDevice {
  protected:
-  ShColors() : instruction_set(GetParam()) {}
-
   void expect_like_reference(int64_t count, int degree, bool with_gain_bias) {
     SCOPED_TRACE(testing::Message() << count << " Gaussians, degree " << degree);
     const size_t n = static_cast<size_t>(count);
     Philox random(17);
-    const auto backend = make_cpu_backend({.guard_memory = true});
+    const auto backend = make_test_backend({.guard_memory = true});
     const auto upload = [&](const std::vector<float>& values) {
       return Tensor::from_host(*backend, {static_cast<int64_t>(values.size())}, values);
     };
@@ -85,8 +83,6 @@ class ShColors : public testing::TestWithParam<int64_t> {
   static void expect_close(const Tensor& got, const std::vector<double>& want, const char* what) {
     EXPECT_LE(relative_error(got.to_host(), {want.begin(), want.end()}), 1e-5) << what;
   }
-
-  UseInstructionSet instruction_set;
 };
 
 TEST_P(ShColors, AreThoseOfTheReference) {
@@ -100,8 +96,7 @@ TEST_P(ShColors, AnyNumberOfGaussians) {
   for (const int64_t count : {0, 1, 2, 7, 16, 17}) expect_like_reference(count, 3, true);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ShColors, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, ShColors, testing::ValuesIn(test_devices_by_instruction_set()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/log.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/random_values.h"
@@ -16,7 +17,7 @@ namespace eg4d::test {
 namespace {
 
 // One model for all tests: writing it takes a moment.
-class ImageToImageTest : public testing::Test {
+class ImageToImageTest : public OnEachDevice {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
@@ -36,11 +37,11 @@ class ImageToImageTest : public testing::Test {
   }
 
   static TemporaryFolder* folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = make_test_backend();
 };
 TemporaryFolder* ImageToImageTest::folder_ = nullptr;
 
-TEST_F(ImageToImageTest, AnySizeAnyNumberOfThreads) {
+TEST_P(ImageToImageTest, AnySizeAnyNumberOfThreads) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   EXPECT_ERROR(refine(refiner, 32, 32, {}), "no prompt was set");
@@ -60,7 +61,7 @@ TEST_F(ImageToImageTest, AnySizeAnyNumberOfThreads) {
   EXPECT_EQ(refiner.refine(broken, 16, 16, {}, *make_normal_stream("philox", 1)).size(), broken.size());
 }
 
-TEST_F(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
+TEST_P(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   const PromptEmbedding nothing = embed_no_prompt(*backend_, checkpoint);
@@ -77,7 +78,7 @@ TEST_F(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
   EXPECT_ERROR(refine(refiner, 16, 16, {.steps = 1001}), "1001 denoising steps");
 }
 
-TEST_F(ImageToImageTest, PartsFitTogether) {
+TEST_P(ImageToImageTest, PartsFitTogether) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   refiner.set_prompt(embed_prompt(*backend_, checkpoint, ""), embed_no_prompt(*backend_, checkpoint));
@@ -92,7 +93,7 @@ TEST_F(ImageToImageTest, PartsFitTogether) {
   for (size_t i = 0; i < two.size(); ++i) EXPECT_NEAR(three[i], (two[i] + four[i]) / 2, 1e-3);
 }
 
-TEST_F(ImageToImageTest, FileAndFolderGiveTheSame) {
+TEST_P(ImageToImageTest, FileAndFolderGiveTheSame) {
   const TemporaryFolder other;
   write_tiny_image_file(other / "model.safetensors");
   const ImageCheckpoint as_folder(folder_->path()), as_file(other / "model.safetensors");
@@ -106,7 +107,7 @@ TEST_F(ImageToImageTest, FileAndFolderGiveTheSame) {
   EXPECT_EQ(results[0], results[1]);
 }
 
-TEST_F(ImageToImageTest, LongPromptsWarn) {
+TEST_P(ImageToImageTest, LongPromptsWarn) {
   std::string warning;
   set_warning_sink([&](const std::string& sentence) { warning = sentence; });
   const ImageCheckpoint checkpoint(folder_->path());
@@ -118,7 +119,7 @@ TEST_F(ImageToImageTest, LongPromptsWarn) {
   EXPECT_ERROR(embed_prompt(*backend_, checkpoint, "\xFF"), "not UTF-8");
 }
 
-TEST_F(ImageToImageTest, FoldersTokenizerIsUsed) {
+TEST_P(ImageToImageTest, FoldersTokenizerIsUsed) {
   const TemporaryFolder own;
   write_tiny_image_model(own.path(), "#version: 0.2\nt o\nto y</w>\n", 516);
   const ImageCheckpoint checkpoint(own.path());
@@ -140,7 +141,7 @@ TEST_F(ImageToImageTest, FoldersTokenizerIsUsed) {
 }
 
 // A text encoder of a tiny vocabulary cannot take real prompts.
-TEST_F(ImageToImageTest, UnknownTokensAreRefused) {
+TEST_P(ImageToImageTest, UnknownTokensAreRefused) {
   const ImageCheckpoint checkpoint(folder_->path());
   ClipTokenizer::Row row = ClipTokenizer::built_in().row({}, 0);
   row[5] = static_cast<int32_t>(ClipTokenizer::kVocabulary);
@@ -199,6 +200,8 @@ TEST(EulerAncestral, StepsArePlainArithmetic) {
     EXPECT_EQ(x.to_host(), expected);
   }
 }
+
+EG4D_ON_EACH_DEVICE(ImageToImageTest);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "diffusion/image_to_image.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
@@ -49,7 +50,7 @@ void expect_gradient(const Values& gradient, const Values& x,
   }
 }
 
-class ScoreDistillation : public testing::Test {
+class ScoreDistillation : public OnEachDevice {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
@@ -61,11 +62,11 @@ class ScoreDistillation : public testing::Test {
   }
 
   static TemporaryFolder* folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
 };
 TemporaryFolder* ScoreDistillation::folder_ = nullptr;
 
-TEST_F(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
+TEST_P(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
   const auto encoder = ImageCheckpoint(folder_->path()).encoder(*backend_);
   const int64_t multiple = encoder->size_multiple();
   for (const auto& [batch, rows, columns] : {std::array<int64_t, 3>{1, 4, 6}, {2, 3, 1}}) {
@@ -104,7 +105,7 @@ TEST_F(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
 }
 
 // The gradient of Σ w·(ε̂ - ε)·z(picture) with the first factors held, put together from the public parts.
-TEST_F(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
+TEST_P(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage network(*backend_, checkpoint);
   network.set_prompt(embed_prompt(*backend_, checkpoint, "a toy"), embed_no_prompt(*backend_, checkpoint));
@@ -139,6 +140,8 @@ TEST_F(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
   for (const double share : {0.0, 1.0})  // the first and the last time step
     for (const float value : distilled({.share = share}, 7)) ASSERT_TRUE(std::isfinite(value));
 }
+
+EG4D_ON_EACH_DEVICE(ScoreDistillation);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -6,6 +6,7 @@
 
 #include "diffusion/edm_sampler.h"
 #include "diffusion/video_checkpoint.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_video_model.h"
@@ -16,7 +17,7 @@ namespace {
 constexpr int kFrames = 3, kSize = 8, kSteps = 3, kVideos = 3;
 using Latents = std::vector<std::vector<float>>;
 
-class UNetVideoCallTest : public testing::Test {
+class UNetVideoCallTest : public OnEachDevice {
  protected:
   void SetUp() override {
     write_tiny_model(TinyModel::sv3d_p, folder_ / "model.safetensors");
@@ -51,12 +52,12 @@ class UNetVideoCallTest : public testing::Test {
   }
 
   TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = make_test_backend();
   std::unique_ptr<VideoUNet> unet_;
 };
 
 // Guidance of 1 against guidance so close to it that both halves are computed, with and without injection.
-TEST_F(UNetVideoCallTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
+TEST_P(UNetVideoCallTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
   for (const bool injects : {false, true}) {
     std::vector<Latents> results;
     std::vector<size_t> bytes;
@@ -75,7 +76,7 @@ TEST_F(UNetVideoCallTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
 }
 
 // What the device makes of c_noise is what the network makes of it itself.
-TEST_F(UNetVideoCallTest, TakesTheSinusoidsOfTheTimeStep) {
+TEST_P(UNetVideoCallTest, TakesTheSinusoidsOfTheTimeStep) {
   const std::vector<VideoCondition> all = conditions(true);
   const auto conditioning = unet_->condition(all[0].context, all[0].vector, kFrames);
   const Tensor x = Tensor::from_host<float>(*backend_, {2 * kFrames, kSize, kSize, 8},
@@ -91,6 +92,8 @@ TEST_F(UNetVideoCallTest, TakesTheSinusoidsOfTheTimeStep) {
   call.run(*conditioning);
   EXPECT_EQ(call.prediction().to_host(), unet_->forward(x, {&now.c_noise, 1}, *conditioning).to_host());
 }
+
+EG4D_ON_EACH_DEVICE(UNetVideoCallTest);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
@@ -11,7 +12,7 @@
 namespace eg4d::test {
 namespace {
 
-class VideoUNetTest : public testing::Test {
+class VideoUNetTest : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has("svd_unet")) GTEST_SKIP() << "no svd_unet fixture";
@@ -35,12 +36,12 @@ class VideoUNetTest : public testing::Test {
   nlohmann::json config;
   WeightMap weights;
   int64_t frames = 0;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_test_backend();
   std::unique_ptr<VideoUNet> network;
 };
 
 // Over a single context token the softmax is 1 whatever queries and keys are.
-TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
+TEST_P(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
   const int64_t context_width = network->context_width(), tokens = 50;
   for (const auto& [name, item] : weights.items()) {
     if (!name.ends_with("attn2.to_q.weight")) continue;
@@ -82,7 +83,7 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
   }
 }
 
-TEST_F(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
+TEST_P(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 4, network->in_channels()}, 3);
   const float time = 0.2f;
@@ -102,7 +103,7 @@ TEST_F(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
   EXPECT_LE(relative_error(same, network->forward(x, {&time, 1}, *condition).to_host()), 1e-6);
 }
 
-TEST_F(VideoUNetTest, WrongSizesAreNamed) {
+TEST_P(VideoUNetTest, WrongSizesAreNamed) {
   const auto condition = conditioning(1);
   const float time = 0;
   EXPECT_EQ(network->size_multiple(), 4);
@@ -116,7 +117,9 @@ TEST_F(VideoUNetTest, WrongSizesAreNamed) {
   EXPECT_ERROR(VideoUNet(*backend, weights), "attention heads of 64");
 }
 
-TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
+using VideoUNetTestOnCpu = VideoUNetTest;
+
+TEST_F(VideoUNetTestOnCpu, NumberOfThreadsChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 8, network->in_channels()}, 3);
   const float time = 0.2f;
@@ -129,6 +132,8 @@ TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
   }
   set_thread_count(0);
 }
+
+EG4D_ON_EACH_DEVICE(VideoUNetTest);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_network.h"
@@ -198,7 +199,7 @@ class Evaluation {
   std::list<Group> groups_;
 };
 
-class Deform4d : public testing::TestWithParam<std::string> {
+class Deform4d : public OnEachDeviceWith<std::string> {
  protected:
   void run();
   void compare_parameter_gradients(const Case& c, const SafetensorsFile& io, const NamedTensors& gradients);
@@ -231,9 +232,9 @@ void Deform4d::compare_parameter_gradients(const Case& c, const SafetensorsFile&
 
 // In eval mode opacity and colour are evaluated at the reference time.
 void Deform4d::run() {
-  const Case c = read_case(GetParam());
+  const Case c = read_case(parameter());
   const SafetensorsFile io(golden_folder() / "deform4d" / (c.name + ".io.safetensors"));
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const ReferenceNetwork reference(*backend, c.weights);
   const int64_t count = io.at("in.points").shape.at(0);
   const std::vector<float> times = io.floats("in.time");
@@ -303,12 +304,11 @@ TEST_P(Deform4d, MatchesTheReference) {
   run();
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Deform4d, testing::ValuesIn(case_names()), [](const auto& info) {
-  std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Golden, Deform4d, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())), device_label_and([](std::string name) {
   for (char& letter : name)
     if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
   return name;
-});
+}));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Deform4d);
 
 }  // namespace

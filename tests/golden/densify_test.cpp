@@ -4,6 +4,7 @@
 
 #include "backend/forwarding_backend.h"
 #include "splat/density_control.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 
 namespace eg4d {
@@ -16,7 +17,7 @@ constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", 
 // The CPU with the noise of split Gaussians given.
 class GivenNoise final : public ForwardingBackend {
  public:
-  GivenNoise() : ForwardingBackend(make_cpu_backend({.guard_memory = true})) {}
+  GivenNoise() : ForwardingBackend(test::make_test_backend({.guard_memory = true})) {}
   void run(const Operation& operation) override {
     const auto* noise = std::get_if<SplitNoise>(&operation);
     if (!noise) return ForwardingBackend::run(operation);
@@ -26,7 +27,7 @@ class GivenNoise final : public ForwardingBackend {
   std::vector<float> normals;
 };
 
-class Densify : public ::testing::Test {
+class Densify : public test::OnEachDevice {
  protected:
   void SetUp() override {
     if (!test::golden_has_fixture("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
@@ -74,7 +75,7 @@ class Densify : public ::testing::Test {
   std::unique_ptr<GivenNoise> backend_;
 };
 
-TEST_F(Densify, CloneSplitPruneAndReset) {
+TEST_P(Densify, CloneSplitPruneAndReset) {
   const std::vector<float> gradients = file_->floats("grads");
   const float extent = config_["extent"];
   DensityRules growth;
@@ -134,6 +135,8 @@ TEST_F(Densify, CloneSplitPruneAndReset) {
   expect_state(by_opacity, "s5_after_reset_opacity");
   EXPECT_GT(states_, 0);
 }
+
+EG4D_ON_EACH_DEVICE(Densify);
 
 }  // namespace
 }  // namespace eg4d

@@ -4,17 +4,20 @@
 
 #include "backend/backend.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
 #include "support/device_value.h"
 #include "support/golden.h"
 
 namespace eg4d::test {
 namespace {
 
-TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
+EG4D_DEVICE_SUITE(GoldenAdamTest);
+
+TEST_P(GoldenAdamTest, FollowsTheReferenceStepByStep) {
   if (!golden_has_fixture("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
   const SafetensorsFile io = golden_tensors("optim/adam.safetensors");
   const nlohmann::json config = golden_json("optim/config.json").at("adam");
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   int steps = 0;
   for (const auto& [key, entry] : io.entries()) {
     if (!key.ends_with(".init")) continue;

@@ -5,6 +5,7 @@
 
 #include "nn/tensor.h"
 #include "support/covariances.h"
+#include "support/device_fixture.h"
 #include "support/device_value.h"
 #include "support/golden.h"
 
@@ -94,12 +95,12 @@ void expect_gradient(std::vector<float> got, std::vector<float> want, const std:
     printf("%-9s relative error %.1e, worst element %.1e\n", what, relative_error(got, want), worst);
 }
 
-class RasterizerGolden : public testing::TestWithParam<std::string> {
+class RasterizerGolden : public OnEachDeviceWith<std::string> {
  protected:
   RasterizerGolden()
-      : settings(golden_json("rasterizer/config.json")["cases"][GetParam()]),
-        file(golden_tensors("rasterizer/" + GetParam() + ".safetensors")),
-        backend(make_cpu_backend({.guard_memory = true})) {
+      : settings(golden_json("rasterizer/config.json")["cases"][parameter()]),
+        file(golden_tensors("rasterizer/" + parameter() + ".safetensors")),
+        backend(make_test_backend({.guard_memory = true})) {
     count = file.at("in.means3D").shape.at(0);
     height = file.at("out.image").shape.at(1);
     width = file.at("out.image").shape.at(2);
@@ -266,8 +267,8 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(RasterizerGolden);
-INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden, testing::ValuesIn(case_names()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
+                         device_label_and([](const std::string& name) { return name; }));
 
 }  // namespace
 }  // namespace eg4d::test

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "support/device_fixture.h"
 #include "support/device_value.h"
 #include "support/golden.h"
 #include "support/reference_network.h"
@@ -28,13 +29,13 @@ std::vector<std::string> set_names() {
   return names;
 }
 
-class Regularization : public testing::TestWithParam<std::string> {
+class Regularization : public OnEachDeviceWith<std::string> {
  protected:
   void SetUp() override {
     io_ = std::make_unique<SafetensorsFile>(golden_folder() / "deform4d" /
-                                            (GetParam() + ".regulation.safetensors"));
+                                            (parameter() + ".regulation.safetensors"));
     const nlohmann::json all = golden_json("deform4d/config.json");
-    config_ = all.value("regulation_" + GetParam(), nlohmann::json::object());
+    config_ = all.value("regulation_" + parameter(), nlohmann::json::object());
     weights_ = all.contains("weights_from_hash")
                    ? tensors_from_hash(all.at("weights_from_hash"))
                    : tensors_from_file(SafetensorsFile(golden_folder() / "deform4d/weights.safetensors"));
@@ -68,7 +69,7 @@ class Regularization : public testing::TestWithParam<std::string> {
     return {config.at("l1_time_planes"), config.at("time_smoothness_weight"), config.at("plane_tv_weight")};
   }
 
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
   std::unique_ptr<SafetensorsFile> io_;
   nlohmann::json config_;
   NamedTensors weights_;
@@ -129,7 +130,8 @@ TEST_P(Regularization, FusedAdamEqualsGradientThenAdam) {
   EXPECT_LE(relative_error(grids[1], grids[0]), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Regularization, testing::ValuesIn(set_names()));
+INSTANTIATE_TEST_SUITE_P(Golden, Regularization, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(set_names())),
+                         device_label_and([](const std::string& name) { return name; }));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Regularization);
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "splat/reference_format.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
+#include "support/device_fixture.h"
 #include "support/device_value.h"
 #include "support/golden.h"
 #include "support/regularization_terms.h"
@@ -21,14 +22,14 @@ using test::relative_error;
 
 constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", "rotation", "opacity"};
 
-class RenderGlue : public ::testing::Test {
+class RenderGlue : public test::OnEachDevice {
  protected:
   void SetUp() override {
     if (!test::golden_has_fixture("render_glue/io.safetensors")) GTEST_SKIP() << "no render_glue fixture";
     config_ = test::golden_json("render_glue/config.json");
     file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("render_glue/io.safetensors"));
     const SafetensorsFile weights = test::golden_tensors("render_glue/weights.safetensors");
-    backend_ = make_cpu_backend({.guard_memory = true});
+    backend_ = test::make_test_backend({.guard_memory = true});
     StateDict state;
     for (const auto& [name, entry] : weights.entries()) state[name] = {entry.shape, weights.floats(name)};
     field_options_from_state(state, options_);
@@ -137,17 +138,17 @@ class RenderGlue : public ::testing::Test {
   Gaussians gaussians_;
 };
 
-TEST_F(RenderGlue, CoarseImageAndGradients) {
+TEST_P(RenderGlue, CoarseImageAndGradients) {
   check_case("coarse", false, true);
 }
-TEST_F(RenderGlue, FineTrainingImageAndGradients) {
+TEST_P(RenderGlue, FineTrainingImageAndGradients) {
   check_case("fine_train", true, true);
 }
-TEST_F(RenderGlue, FineEvaluationImageAndGradients) {
+TEST_P(RenderGlue, FineEvaluationImageAndGradients) {
   check_case("fine_eval", true, false);
 }
 
-TEST_F(RenderGlue, TwoTrainingIterations) {
+TEST_P(RenderGlue, TwoTrainingIterations) {
   if (!config_.contains("train")) return test::golden_absent("training iterations");
   TrainedGaussians trained(gaussians_.clone());
   trained.values.active_sh_degree = gaussians_.active_sh_degree;
@@ -242,6 +243,8 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
   EXPECT_LE(relative_error(trained.views.to_host(), file_->floats("train.end.denom")), 0);
   EXPECT_LE(relative_error(trained.max_radii.to_host(), file_->floats("train.end.max_radii2D")), 0);
 }
+
+EG4D_ON_EACH_DEVICE(RenderGlue);
 
 }  // namespace
 }  // namespace eg4d

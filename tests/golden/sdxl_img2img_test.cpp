@@ -8,6 +8,7 @@
 
 #include "diffusion/conditioning.h"
 #include "diffusion/image_to_image.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
@@ -33,7 +34,7 @@ class StoredNoise : public NormalStream {
   size_t drawn_ = 0;
 };
 
-class SdxlImageToImage : public testing::TestWithParam<bool> {
+class SdxlImageToImage : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("sdxl_img2img/io.safetensors")) GTEST_SKIP() << "no sdxl_img2img fixture";
@@ -41,7 +42,7 @@ class SdxlImageToImage : public testing::TestWithParam<bool> {
     config_ = golden_json("sdxl_img2img/config.json");
     io_ = std::make_unique<SafetensorsFile>(golden_tensors("sdxl_img2img/io.safetensors"));
     checkpoint_ = std::make_unique<ImageCheckpoint>(folder_.path());
-    backend_ = make_cpu_backend({.guard_memory = GetParam()});
+    backend_ = make_test_backend();
   }
   // What a set does not have is passed over; that a test compared something at all is checked for all of
   // them.
@@ -160,8 +161,7 @@ TEST_P(SdxlImageToImage, PictureToPicture) {
   expect_like(Tensor::from_host<float>(*backend_, picture.shape(), refined), "image_out");
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, SdxlImageToImage, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, SdxlImageToImage, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -7,6 +7,7 @@
 
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_video_call.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 #include "support/sampling_fixture.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr double kTolerance = 1e-4;
 using Latents = std::vector<Tensor>;
 
-class Sv3dInjection : public testing::Test {
+class Sv3dInjection : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("sv3d_injection/io.safetensors")) GTEST_SKIP() << "no sv3d_injection fixture";
@@ -67,7 +68,7 @@ class Sv3dInjection : public testing::Test {
     return compared;
   }
 
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_test_backend();
   std::optional<SamplingFixture> fixture;
   int videos = 0;
   std::vector<VideoCondition> conditions;
@@ -75,19 +76,19 @@ class Sv3dInjection : public testing::Test {
   std::unique_ptr<VideoUNet> unet;
 };
 
-TEST_F(Sv3dInjection, WithEma) {
+TEST_P(Sv3dInjection, WithEma) {
   run("ref_ema", AttentionInjection::Options{fixture->config.value("ref_strength", 0.5f), true});
 }
 
-TEST_F(Sv3dInjection, WithoutEma) {
+TEST_P(Sv3dInjection, WithoutEma) {
   run("ref_noema", AttentionInjection::Options{fixture->config.value("ref_strength", 0.5f), false});
 }
 
-TEST_F(Sv3dInjection, Off) {
+TEST_P(Sv3dInjection, Off) {
   run("noref", {});
 }
 
-TEST_F(Sv3dInjection, OtherStrengths) {
+TEST_P(Sv3dInjection, OtherStrengths) {
   const std::regex pattern(R"(ref_ema_strength([\d.]+)\.frame0\.final_latent)");
   int strengths = 0;
   for (const auto& [name, entry] : fixture->io.entries()) {
@@ -100,7 +101,7 @@ TEST_F(Sv3dInjection, OtherStrengths) {
 }
 
 // The references themselves, and their memory: one step's in the product's order.
-TEST_F(Sv3dInjection, References) {
+TEST_P(Sv3dInjection, References) {
   UNetVideoCall network =
       network_with(AttentionInjection::Options{fixture->config.value("ref_strength", 0.5f), true});
   EulerSampler sampler(*backend, fixture->schedule, fixture->scales, network);
@@ -136,6 +137,8 @@ TEST_F(Sv3dInjection, References) {
   EXPECT_EQ(largest, smallest);
   if (compared == 0) golden_absent("reference");
 }
+
+EG4D_ON_EACH_DEVICE(Sv3dInjection);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -6,6 +6,7 @@
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_video_call.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/reference_sampling.h"
 #include "support/sampling_fixture.h"
@@ -107,11 +108,13 @@ TEST(SvdSamplingTables, Orbit) {
   expect_close({orbit.polar.begin(), orbit.polar.end()}, polars);
 }
 
+EG4D_DEVICE_SUITE(SvdSamplingTest);
+
 // A whole run with the small UNet: every step's latent, both halves and the guided prediction.
-TEST(SvdSampling, WholeRun) {
+TEST_P(SvdSamplingTest, WholeRun) {
   if (!golden_has_fixture("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
   const test::SamplingFixture fixture("svd_sampling");
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   const auto unet = fixture.network(*backend);
   const std::vector<VideoCondition> conditions = {fixture.condition(*backend, "")};
   const VideoCondition& condition = conditions[0];

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "diffusion/vae.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 
@@ -11,14 +12,14 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-class SvdVae : public testing::TestWithParam<bool> {
+class SvdVae : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("svd_vae/io.safetensors")) GTEST_SKIP() << "no svd_vae fixture";
     io_ = std::make_unique<SafetensorsFile>(golden_tensors("svd_vae/io.safetensors"));
     weights_ = golden_weights("svd_vae");
     config_ = golden_json("svd_vae/config.json");
-    backend_ = make_cpu_backend({.guard_memory = GetParam()});
+    backend_ = make_test_backend();
   }
   void expect_like(const Tensor& value, const std::string& name) {
     if (!io_->contains(name)) return;
@@ -84,8 +85,7 @@ TEST_P(SvdVae, PlainDecoder) {
   expect_like(decoder.decode(z, z.dim(0), latent_scale()), "sv3d_decoded_all");
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, SvdVae, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, SvdVae, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

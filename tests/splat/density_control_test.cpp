@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "support/counting_backend.h"
+#include "support/device_fixture.h"
 #include "support/random_values.h"
 #include "support/reference_density.h"
 
@@ -57,8 +58,10 @@ void expect_equal(HostGaussians have, HostGaussians want) {
   }
 }
 
-TEST(DensityControl, DoesWhatThePlainVersionDoes) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+EG4D_DEVICE_SUITE(DensityControlTest);
+
+TEST_P(DensityControlTest, DoesWhatThePlainVersionDoes) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   for (const int64_t count : {0, 1, 2, 31, 300, 20000})
     for (const bool grow : {false, true})
       for (const bool prune : {false, true})
@@ -84,8 +87,8 @@ TEST(DensityControl, DoesWhatThePlainVersionDoes) {
 }
 
 // Several events in the same memory.
-TEST(DensityControl, GoesOnFromWhatItMade) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, GoesOnFromWhatItMade) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   TrainedGaussians g = random_gaussians(*backend, 500, 3);
   HostGaussians wanted = download(g);
   DensityRules rules = rules_for_random_gaussians();
@@ -111,9 +114,9 @@ TEST(DensityControl, GoesOnFromWhatItMade) {
   EXPECT_GT(g.count(), 500);
 }
 
-TEST(DensityControl, SameBitsForAnyNumberOfThreads) {
+TEST(DensityControlOnCpu, SameBitsForAnyNumberOfThreads) {
   EXPECT_TRUE(test::same_bits_for_any_thread_count([] {
-    const auto backend = make_cpu_backend();
+    const auto backend = test::make_test_backend();
     TrainedGaussians g = random_gaussians(*backend, 30000, 5);
     DensityRules rules = rules_for_random_gaussians();
     rules.grow = rules.prune = true;
@@ -123,7 +126,7 @@ TEST(DensityControl, SameBitsForAnyNumberOfThreads) {
   }));
 }
 
-TEST(DensityControl, AnEventIsOneReadAndNoMemoryWhereThereIsRoom) {
+TEST_P(DensityControlTest, AnEventIsOneReadAndNoMemoryWhereThereIsRoom) {
   test::CountingBackend backend;
   TrainedGaussians g = random_gaussians(backend, 1000, 5);
   DensityRules rules = rules_for_random_gaussians();
@@ -154,7 +157,7 @@ TEST(DensityControl, AnEventIsOneReadAndNoMemoryWhereThereIsRoom) {
   EXPECT_EQ(counts.copies_to_host + counts.copies_to_device + counts.allocations, 0);
 }
 
-TEST(DensityControl, WithNothingSelectedNothingMoves) {
+TEST_P(DensityControlTest, WithNothingSelectedNothingMoves) {
   test::CountingBackend backend;
   TrainedGaussians g = upright(backend, 31);
   g.max_radii.copy_from_host(std::vector<float>(31, 5.0f).data(), g.max_radii.bytes());
@@ -170,8 +173,8 @@ TEST(DensityControl, WithNothingSelectedNothingMoves) {
   EXPECT_EQ(g.max_radii.to_host(), std::vector<float>(31));  // growing resets the statistics all the same
 }
 
-TEST(DensityControl, PruningRemovesWhatIsNotANumber) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, PruningRemovesWhatIsNotANumber) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   TrainedGaussians g = upright(*backend, 7);
   set(g.values.opacity_logits, 0, kNaN);
   set(g.values.opacity_logits, 1, std::numeric_limits<float>::infinity());
@@ -184,8 +187,8 @@ TEST(DensityControl, PruningRemovesWhatIsNotANumber) {
   EXPECT_EQ(g.values.positions.to_host(), (std::vector<float>{42, 0, 0}));
 }
 
-TEST(DensityControl, TheLastGaussianStays) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, TheLastGaussianStays) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   for (const int64_t count : {1, 31, 10000}) {
     TrainedGaussians g = upright(*backend, count);
     const std::vector<float> faint(static_cast<size_t>(count), -20.0f);
@@ -199,8 +202,8 @@ TEST(DensityControl, TheLastGaussianStays) {
 }
 
 // Limits are compared with the stored numbers: one step of a float decides.
-TEST(DensityControl, DecisionsHangOnStoredNumbersAlone) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, DecisionsHangOnStoredNumbersAlone) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   const float size = std::log(0.07f), logit = static_cast<float>(std::log(0.005f / (1 - double{0.005f})));
   TrainedGaussians g = upright(*backend, 4);
   const std::vector<float> logits{logit, std::nextafter(logit, -100.0f), 0, 0};
@@ -223,8 +226,8 @@ TEST(DensityControl, DecisionsHangOnStoredNumbersAlone) {
   EXPECT_EQ(after[3 * 4 + 2], std::nextafter(size, 0.0f) - kSplitLogScale);
 }
 
-TEST(DensityControl, OpacityIsResetToALimit) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+TEST_P(DensityControlTest, OpacityIsResetToALimit) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   TrainedGaussians g = upright(*backend, 4);
   const std::vector<float> logits{3, -6, kNaN, std::numeric_limits<float>::infinity()};
   g.values.opacity_logits.copy_from_host(logits.data(), g.values.opacity_logits.bytes());

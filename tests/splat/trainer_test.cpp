@@ -11,6 +11,7 @@
 #include "splat/start_points.h"
 #include "splat/training_state.h"
 #include "support/counting_backend.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/limited_backend.h"
 #include "support/temporary_folder.h"
@@ -36,7 +37,7 @@ ReconstructOptions tiny_options() {
 
 struct TrainingRun {
   explicit TrainingRun(const ReconstructOptions& options, bool guard = false, int width = 33, int height = 25)
-      : TrainingRun(options, make_cpu_backend({.guard_memory = guard}), width, height) {}
+      : TrainingRun(options, test::make_test_backend({.guard_memory = guard}), width, height) {}
   TrainingRun(const ReconstructOptions& options, std::unique_ptr<Backend> on, int width = 33, int height = 25)
       : backend(std::move(on)), views(test::tiny_scene(*backend, 5, 3, width, height)) {
     const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
@@ -69,7 +70,7 @@ struct TrainingRun {
   std::unique_ptr<Trainer> trainer;
 };
 
-TEST(Trainer, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
+TEST(TrainerOnCpu, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
   const int threads = thread_count();
   std::vector<std::vector<float>> results;
   for (int count : {1, 2, 3}) {
@@ -85,7 +86,9 @@ TEST(Trainer, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
   EXPECT_EQ(results[0], results[2]);
 }
 
-TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
+EG4D_DEVICE_SUITE(TrainerTest);
+
+TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
   ReconstructOptions options = tiny_options();
   options.schedule.average_from = 20;
   TrainingRun whole(options);
@@ -122,7 +125,7 @@ TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
   EXPECT_GT(run.trainer->gaussian_count(), 60);
 }
 
-TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
+TEST_P(TrainerTest, SeveralViewsPerIterationAndTheOtherSwitches) {
   ReconstructOptions options = tiny_options();
   options.schedule.views = 3;
   options.schedule.coarse_time = 0;
@@ -138,7 +141,7 @@ TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
   for (float value : run.result()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(Trainer, LearnsAMovingScene) {
+TEST_P(TrainerTest, LearnsAMovingScene) {
   ReconstructOptions options = tiny_options();
   options.schedule.coarse_iterations = 100;
   options.schedule.fine_iterations = 900;
@@ -157,7 +160,7 @@ TEST(Trainer, LearnsAMovingScene) {
   EXPECT_GT(psnr(), 22);
 }
 
-TEST(Trainer, LpipsIsPartOfTheLoss) {
+TEST_P(TrainerTest, LpipsIsPartOfTheLoss) {
   ReconstructOptions options = tiny_options();
   options.schedule.random_resolution = false;
   options.density.reset_interval = 0;
@@ -177,7 +180,7 @@ TEST(Trainer, LpipsIsPartOfTheLoss) {
   EXPECT_NE(with.result(), without.result());
 }
 
-TEST(Trainer, LpipsNeedsLargeEnoughPictures) {
+TEST_P(TrainerTest, LpipsNeedsLargeEnoughPictures) {
   ReconstructOptions options = tiny_options();
   options.loss.lpips = 1;
   EXPECT_ERROR(TrainingRun(options, false, 36, 40),
@@ -189,7 +192,7 @@ float largest_opacity(const TrainingRun& run) {
   return 1 / (1 + std::exp(-*std::max_element(logits.begin(), logits.end())));
 }
 
-TEST(Trainer, OpacityIsResetBeforeResetUntilAndNotAtIt) {
+TEST_P(TrainerTest, OpacityIsResetBeforeResetUntilAndNotAtIt) {
   ReconstructOptions options = tiny_options();
   options.density.from = 1000;
   options.density.reset_interval = 10;
@@ -209,7 +212,7 @@ TEST(Trainer, OpacityIsResetBeforeResetUntilAndNotAtIt) {
   EXPECT_EQ(ReconstructOptions().density.reset_interval, 3000);
 }
 
-TEST(Trainer, TheLastFineIterationChangesNothingWhenItIsSkipped) {
+TEST_P(TrainerTest, TheLastFineIterationChangesNothingWhenItIsSkipped) {
   ReconstructOptions options = tiny_options();
   options.density.from = 1000;
   options.density.reset_interval = 0;
@@ -235,7 +238,7 @@ TEST(Trainer, TheLastFineIterationChangesNothingWhenItIsSkipped) {
   EXPECT_FALSE(before == coarse.result());
 }
 
-TEST(Trainer, GaussiansHaveNoLimitUnlessOneIsSet) {
+TEST_P(TrainerTest, GaussiansHaveNoLimitUnlessOneIsSet) {
   ReconstructOptions options = tiny_options();
   options.density.reset_interval = 0;
   TrainingRun limited(options);
@@ -254,7 +257,7 @@ TEST(Trainer, WithoutMemoryForTheGaussiansItSaysSo) {
   EXPECT_ERROR(run.steps(1000), "Gaussians; set density.max_gaussians");
 }
 
-TEST(Trainer, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
+TEST_P(TrainerTest, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
   run.steps(70);
@@ -290,7 +293,7 @@ TEST(StartPoints, RandomOnesAreGreyAsAnEightBitFileKeepsIt) {
   for (const float position : points.positions) EXPECT_LE(std::abs(position), 2);
 }
 
-TEST(Trainer, AStateOfOtherSettingsIsRefused) {
+TEST_P(TrainerTest, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
   run.steps(35);
@@ -302,7 +305,7 @@ TEST(Trainer, AStateOfOtherSettingsIsRefused) {
 }
 
 // Whatever is wrong with a checkpoint is noticed before anything of the trainer changes.
-TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
+TEST_P(TrainerTest, ADamagedStateIsToldAndChangesNothing) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
@@ -345,7 +348,7 @@ TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
   EXPECT_EQ(other.result(), run.result());
 }
 
-TEST(Trainer, AStateThatIsNotFiniteIsNotSaved) {
+TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
@@ -368,7 +371,7 @@ TEST(Psnr, IsNotPerfectForNaN) {
 }
 
 TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   const TrainingViews views = test::tiny_scene(*backend, 5, 3, 4, 4);
   ReconstructOptions::Schedule options;
   for (int group : {1, 2, 5, 7}) {

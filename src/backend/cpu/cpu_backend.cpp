@@ -92,7 +92,7 @@ class CpuKernels {
 
   void operator()(const CopyBytes& a) { std::memmove(a.to, a.from, a.bytes); }
   void operator()(const FillBytes& a) {
-    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
+    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 17, [&](int64_t begin, int64_t end) {
       std::memset(static_cast<char*>(a.to) + begin, a.value, static_cast<size_t>(end - begin));
     });
   }
@@ -213,14 +213,6 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
 
 size_t cpu::peak_allocated_bytes(const Backend& backend) {
   return dynamic_cast<const CpuBackend&>(backend).peak_allocated_bytes();
-}
-
-std::unique_ptr<Backend> make_backend(const std::string& device) {
-  if (device == "auto" || device == "cpu") return make_cpu_backend();
-  if (device == "cuda" || device.starts_with("cuda:"))
-    throw Error(fmt::format("device '{}' is not available: this build has no CUDA backend; use --device cpu",
-                            device));
-  throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
 }
 
 }  // namespace eg4d

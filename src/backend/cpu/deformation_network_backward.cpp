@@ -4,6 +4,7 @@
 #include "backend/cpu/deformation_network.h"
 #include "backend/cpu/dense_kernels.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/ordering.h"
 #include "backend/cpu/splat_kernels.h"
 #include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
@@ -52,11 +53,13 @@ class NetworkBackward {
       for (int64_t row = begin; row < end; row += kNetworkRows)
         rows(row, std::min(end, row + kNetworkRows), part);
     });
-    for (const LayerGradient& gradient : gradients_) {
-      const int64_t weights = int64_t{gradient.layer.in} * gradient.layer.out;
-      add_parts(sums + gradient.offset, weights, gradient.d_weight);
-      add_parts(sums + gradient.offset + weights, gradient.layer.out, gradient.d_bias);
-    }
+    parallel_for(sums_size_, 1024, [&](int64_t begin, int64_t end) {
+      for (const LayerGradient& gradient : gradients_) {
+        const int64_t bias = gradient.offset + int64_t{gradient.layer.in} * gradient.layer.out;
+        add_parts(sums, begin, end, gradient.offset, bias, gradient.d_weight);
+        add_parts(sums, begin, end, bias, bias + gradient.layer.out, gradient.d_bias);
+      }
+    });
   }
 
  private:
@@ -75,14 +78,12 @@ class NetworkBackward {
 
   void find_active_rows() {
     int32_t* active = scratch<int32_t>(kActive, network_.count);
-    count_ = 0;
-    for (int64_t row = 0; row < network_.count; ++row) {
-      const bool any = std::any_of(heads_.begin(), heads_.end(), [&](const ActiveHead& h) {
+    count_ = select_indices(network_.count, active, [&](int64_t row) {
+      return std::any_of(heads_.begin(), heads_.end(), [&](const ActiveHead& h) {
         const float* d = h.d_output + row * h.out;
         return std::any_of(d, d + h.out, [](float v) { return !(v == 0); });
       });
-      if (any) active[count_++] = static_cast<int32_t>(row);
-    }
+    });
     if (count_ * 10 > network_.count * 9) {
       count_ = network_.count;  // not worth copying rows together
     } else {
@@ -103,12 +104,15 @@ class NetworkBackward {
     return take(context_.activations.data() + offset * network_.count, width, begin, end, slot);
   }
 
-  void add_parts(const float* sums, int64_t count, float* to) const {
+  // The sums [begin, end) of all parts, as far as they are of the gradient `to`, which has the sums
+  // [first, behind).
+  void add_parts(const float* sums, int64_t begin, int64_t end, int64_t first, int64_t behind,
+                 float* to) const {
     if (!to) return;
-    parallel_for(count, 8192, [&](int64_t begin, int64_t end) {
-      for (int64_t part = 0; part < parts_; ++part)
-        for (int64_t i = begin; i < end; ++i) to[i] += sums[part * sums_size_ + i];
-    });
+    begin = std::max(begin, first);
+    end = std::min(end, behind);
+    for (int64_t part = 0; part < parts_; ++part)
+      for (int64_t i = begin; i < end; ++i) to[i - first] += sums[part * sums_size_ + i];
   }
 
   // Weight and bias gradients of a layer from its input x and d_y.

@@ -7,7 +7,7 @@ namespace eg4d::cpu {
 
 // Rows that follow each other in both places move together: most of those that density control keeps do.
 void gather_rows(const GatherRows& a) {
-  parallel_for(a.count, 4096, [&](int64_t begin, int64_t end) {
+  parallel_for(a.count, 1024, [&](int64_t begin, int64_t end) {
     int64_t length = 0;
     for (int64_t i = begin; i < end; i += length) {
       const int32_t first = a.index[i];

@@ -58,7 +58,7 @@ HWY_EXPORT(forward_chunk);
 void hexplane_forward(const HexPlane& field) {
   int32_t* points = scratch<int32_t>(0, field.count);
   std::iota(points, points + field.count, 0);
-  sort_along_curve(field, field.count, points, scratch<int32_t>(1, field.count));
+  sort_along_curve(field, field.count, points);
   parallel_for(field.count, kHexPlaneChunk, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(forward_chunk)(field, points + begin, end - begin);
   });

@@ -13,7 +13,7 @@
 namespace eg4d::cpu {
 namespace {
 
-constexpr int64_t kProjectGrain = 512;
+constexpr int64_t kProjectGrain = 128;
 
 int tiles_along(int pixels) {
   return (pixels + kTile - 1) / kTile;
@@ -52,7 +52,7 @@ void rasterize_forward(const RasterizeForward& forward) {
                [&](int64_t begin, int64_t end) { project(forward, context, begin, end); });
   sort_into_tiles(forward.count, context);
   parallel_for(context.tiles(), 1,
-               [&](int64_t tile, int64_t) { blend_tile(forward, context, static_cast<int>(tile)); });
+               [&](int64_t i, int64_t) { blend_tile(forward, context, context.tile_order[i]); });
 }
 
 int64_t pair_count(const RasterizeContext& context) {
@@ -62,9 +62,8 @@ int64_t pair_count(const RasterizeContext& context) {
 void rasterize_backward(const RasterizeBackward& backward) {
   RasterizerContext& context = context_of(backward.forward);
   context.partial.resize(context.pairs_in_use * kPartial);
-  parallel_for(context.tiles(), 1, [&](int64_t tile, int64_t) {
-    blend_tile_backward(backward, context, static_cast<int>(tile));
-  });
+  parallel_for(context.tiles(), 1,
+               [&](int64_t i, int64_t) { blend_tile_backward(backward, context, context.tile_order[i]); });
   parallel_for(backward.forward.count, kProjectGrain,
                [&](int64_t begin, int64_t end) { project_backward(backward, context, begin, end); });
 }

@@ -61,6 +61,7 @@ struct RasterizerContext final : RasterizeContext {
         order(memory),
         order_scratch(memory),
         tile_begin(memory),
+        tile_order(memory),
         chunk_begin(memory),
         pairs(memory),
         touched(memory),
@@ -77,6 +78,7 @@ struct RasterizerContext final : RasterizeContext {
   DeviceArray<TileBox> sorted_boxes;  // of those with a tile, front to back
   DeviceArray<uint64_t> order, order_scratch;  // like it: depth bits << 32 | Gaussian
   DeviceArray<int32_t> tile_begin;             // [tiles+1] into pairs
+  DeviceArray<int32_t> tile_order;             // [tiles] those with most pairs first
   DeviceArray<int32_t> chunk_begin;            // [chunks, tiles]
   DeviceArray<TilePair> pairs;                 // tile by tile, front to back
   DeviceArray<uint16_t> touched;               // [pairs] bit b: block b of the tile has a pixel in reach

@@ -61,7 +61,7 @@ void resize_picture(const ResizePicture& r) {
   const int64_t row = int64_t{width} * 3, out_row = int64_t{r.out_width} * 3;
   std::vector<Tap> columns;
   for (int x = 0; x < r.out_width && width != r.out_width; ++x) columns.push_back(tap(x, width, r.out_width));
-  parallel_for(r.out_height, 16, [&, pixels = pixels, height = height](int64_t begin, int64_t end) {
+  parallel_for(r.out_height, 4, [&, pixels = pixels, height = height](int64_t begin, int64_t end) {
     for (int64_t y = begin; y < end; ++y) {
       const Tap v = tap(static_cast<int>(y), height, r.out_height);
       float* out = r.out + y * out_row;

@@ -239,7 +239,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace eg4d::cpu {
 namespace {
-constexpr int64_t kGrain = 512;
+constexpr int64_t kGrain = 128;
 HWY_EXPORT(sh_forward);
 HWY_EXPORT(sh_backward);
 }  // namespace
