@@ -9,6 +9,7 @@
 
 #include <fstream>
 
+#include "backend/cpu/testing.h"
 #include "diffusion/video_unet.h"
 #include "support/temporary_folder.h"
 #include "unet_benchmark.h"
@@ -46,7 +47,7 @@ void run(const NetworkType& type, const std::filesystem::path& checkpoint) {
       "resident afterwards {:.3f} GiB, of which {:.3f} GiB are the file's\n",
       backend->name(), seconds, gib(network.weight_bytes()), gib(static_cast<size_t>(taken)),
       100 * (taken / final_size - 1),
-      100 * (static_cast<double>(backend->peak_allocated_bytes()) / final_size - 1),
+      100 * (static_cast<double>(cpu::peak_allocated_bytes(*backend)) / final_size - 1),
       gib(memory_status("VmRSS")), gib(memory_status("RssFile")));
 }
 

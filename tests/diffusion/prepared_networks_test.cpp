@@ -10,6 +10,7 @@
 #include "support/counting_backend.h"
 #include "support/expect_error.h"
 #include "support/hashed_weights.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -135,7 +136,7 @@ class PreparedImageCall : public testing::Test {
  protected:
   PreparedImageCall() {
     write_tiny_image_model(folder_.path());
-    copy_model_folder(std::filesystem::path(EG4D_TEST_DATA) / "controlnet", control_folder_.path());
+    copy_model_folder(test_data() / "controlnet", control_folder_.path());
     unet_ = ImageCheckpoint(folder_.path()).unet(backend_);
     control_ = ControlNetCheckpoint(control_folder_.path()).network(backend_);
   }
