@@ -100,7 +100,7 @@ newest_glibc=$(objdump -T "$root"/bin/* "$root"/lib/*.so* 2>/dev/null | grep -o 
 } >"$scratch/manifest"
 mv "$scratch/manifest" "$root/MANIFEST.txt"
 
-pack() { tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -c "$@" | xz -9e -T1; }
+pack() { tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -c "$@" | xz -9 -T1; }
 mkdir -p "$(dirname "$output")"
 pack eg4d-bundle >"$output.part"
 
