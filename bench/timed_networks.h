@@ -4,15 +4,15 @@
 #include <string>
 
 #include "backend/cpu/testing.h"
-#include "backend/forwarding_backend.h"
+#include "backend/observing_backend.h"
 #include "measure.h"
 
 namespace eg4d::bench {
 
 // Adds up the time of every kind of operation, and the floating-point operations of convolutions.
-class TimedNetworks final : public ForwardingBackend {
+class TimedNetworks final : public ObservingBackend {
  public:
-  TimedNetworks() : ForwardingBackend(make_cpu_backend()) {}
+  TimedNetworks() : ObservingBackend(make_cpu_backend()) {}
   struct Total {
     int calls = 0;
     double seconds = 0, flop = 0;
@@ -21,9 +21,9 @@ class TimedNetworks final : public ForwardingBackend {
 
   size_t peak_allocated_bytes() const { return cpu::peak_allocated_bytes(inner()); }
 
-  void run(const Operation& operation) override {
+  void perform(const Operation& operation) override {
     const double start = wall_seconds();
-    ForwardingBackend::run(operation);
+    ObservingBackend::perform(operation);
     const double seconds = wall_seconds() - start;
     Total& total = totals[kind(operation)];
     ++total.calls;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 
 #include "backend/cuda_library.h"
@@ -76,6 +77,8 @@ bool has_gpu_files(const std::filesystem::path& folder) {
 namespace detail {
 
 std::unique_ptr<Backend> make_automatic_backend(const std::filesystem::path& device_files) {
+  const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible && !*visible) return make_cpu_backend();  // the user hides all GPUs: nothing to warn of
   bool gpu_seems_there = has_gpu_files(device_files);
   if (!gpu_seems_there && !find_library("eg4d_cuda")) return make_cpu_backend();
   std::string problem;

@@ -114,6 +114,13 @@ TEST_F(AutomaticBackend, IsTheProcessorWhereThereIsNoGpu) {
   EXPECT_EQ(warnings_, std::vector<std::string>());
 }
 
+TEST_F(AutomaticBackend, SaysNothingWhereTheUserHidesTheGpus) {
+  const WithEnvironment stub = answering("driver_too_old:11.4"), hidden("CUDA_VISIBLE_DEVICES", "");
+  write_text(no_files_ / "nvidiactl", "");
+  EXPECT_EQ(device(no_files_.path()), "cpu");
+  EXPECT_EQ(warnings_, std::vector<std::string>());
+}
+
 TEST_F(AutomaticBackend, SaysOnceWhyAGpuIsNotUsed) {
   {
     const WithEnvironment stub = answering("driver_too_old:11.4");

@@ -34,6 +34,8 @@ RunningProgram::RunningProgram(const std::vector<std::string>& arguments,
   process_ = fork();
   if (process_ < 0) throw std::runtime_error("cannot fork");
   if (process_ > 0) return;
+  // What the program says must not depend on whether this machine has a GPU.
+  setenv("CUDA_VISIBLE_DEVICES", "", 0);
   for (const std::string& variable : environment) putenv(strdup(variable.c_str()));
   const bool redirected = std::freopen("/dev/null", "r", stdin) &&
                           std::freopen(output.c_str(), "w", stdout) &&
