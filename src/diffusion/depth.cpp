@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "diffusion/image_config.h"
 #include "diffusion/resampling.h"
+#include "io/network_config.h"
 #include "scene/picture_resize.h"
 
 namespace eg4d {
@@ -46,6 +46,19 @@ WeightMap read_dpt_weights(const fs::path& path) {
                     path.string()));
   DptHybrid::check(weights);
   return weights;
+}
+
+DptHybrid::Options read_dpt_options(const fs::path& folder) {
+  const NetworkConfig file(folder / "config.json");
+  DptHybrid::Options options;
+  if (file.text("model_type", "") != "dpt") return options;
+  if (!file.flag("is_hybrid", true))
+    throw Error(
+        fmt::format("'{}' is DPT without a residual network; only DPT-Hybrid is built here", file.path()));
+  if (file.has("num_attention_heads")) options.heads = file.whole("num_attention_heads", 1);
+  const std::vector<int64_t> indices = file.list("backbone_out_indices", 4, 0);
+  if (indices.size() == 4) options.taps = {indices[2], indices[3]};
+  return options;
 }
 
 DepthEstimator::DepthEstimator(Backend& backend, const fs::path& path)

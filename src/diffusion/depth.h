@@ -26,6 +26,8 @@ class DepthEstimator {
   std::unique_ptr<PreparedFunction> call_;
 };
 
+// DPT-Hybrid's settings, from the config.json in its folder; the published ones where that is not DPT's.
+DptHybrid::Options read_dpt_options(const std::filesystem::path& folder);
 // The weights of DPT-Hybrid, checked; throws Error.
 WeightMap read_dpt_weights(const std::filesystem::path& file_or_folder);
 

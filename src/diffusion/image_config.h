@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "backend/neural_ops.h"
-#include "diffusion/dpt.h"
 #include "diffusion/image_euler_sampler.h"
 
 namespace eg4d {
@@ -34,7 +33,5 @@ float read_latent_scale(const std::filesystem::path& folder, float otherwise);
 // The attention heads per level of a ControlNet, from the config.json in its folder; empty where that is not
 // a ControlNet's or says nothing. Throws Error for kinds that are not built here.
 std::vector<int64_t> read_control_heads(const std::filesystem::path& folder);
-// DPT-Hybrid's, from the config.json in its folder; the published ones where that is not DPT's.
-DptHybrid::Options read_dpt_options(const std::filesystem::path& folder);
 
 }  // namespace eg4d

@@ -12,7 +12,6 @@
 #include <cmath>
 
 #include "diffusion/depth.h"
-#include "diffusion/image_config.h"
 #include "io/torch_checkpoint.h"
 #include "pipeline/model_catalog.h"
 #include "support/device_fixture.h"
