@@ -8,9 +8,9 @@
 #include <cmath>
 
 #include "backend/backend.h"
-#include "core/random.h"
 #include "core/threads.h"
 #include "nn/tensor.h"
+#include "random/random.h"
 #include "report.h"
 #include "support/device_value.h"
 #include "support/reference_hexplane.h"

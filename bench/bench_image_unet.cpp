@@ -13,7 +13,7 @@
 #include <cstdlib>
 
 #include "diffusion/control_checkpoint.h"
-#include "diffusion/image_unet_frame.h"
+#include "diffusion/image_unet_skeleton.h"
 #include "diffusion/vae.h"
 #include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"

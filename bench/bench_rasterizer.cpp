@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "backend/cpu/rasterizer.h"
-#include "core/random.h"
+#include "random/random.h"
 #include "report.h"
 #include "support/instruction_sets.h"
 #include "support/raster_scenes.h"

@@ -8,12 +8,12 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "diffusion/dpt.h"
-#include "diffusion/u2net.h"
-#include "scene/alpha_matting.h"
-#include "splat/lpips.h"
+#include "picture/alpha_matting.h"
 #include "support/dpt_manifest.h"
 #include "timed_networks.h"
+#include "vision/dpt.h"
+#include "vision/lpips.h"
+#include "vision/u2net.h"
 
 namespace eg4d {
 namespace {

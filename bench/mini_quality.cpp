@@ -7,11 +7,11 @@
 #include <cstdlib>
 
 #include "backend/backend.h"
-#include "diffusion/clip_similarity.h"
+#include "picture/input_picture.h"
 #include "pipeline/animate.h"
 #include "pipeline/multiview.h"
-#include "scene/input_picture.h"
 #include "support/temporary_folder.h"
+#include "vision/clip_similarity.h"
 
 namespace eg4d::bench {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <string_view>
 
-#include "diffusion/clip_tokenizer.h"
 #include "fuzz.h"
+#include "text/clip_tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const eg4d::ClipTokenizer& tokenizer = eg4d::ClipTokenizer::built_in();

@@ -3,8 +3,8 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/open_backend.h"
+#include "models/preset_models.h"
 #include "pipeline/animate.h"
-#include "pipeline/preset_models.h"
 
 namespace eg4d {
 namespace {

@@ -10,8 +10,8 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "core/error.h"
-#include "pipeline/model_fetch.h"
-#include "pipeline/model_store.h"
+#include "models/model_fetch.h"
+#include "models/model_store.h"
 
 namespace eg4d {
 namespace {

@@ -4,8 +4,8 @@
 #include "app/command.h"
 #include "app/open_backend.h"
 #include "core/text_layout.h"
+#include "models/preset_models.h"
 #include "pipeline/multiview.h"
-#include "pipeline/preset_models.h"
 
 namespace eg4d {
 namespace {

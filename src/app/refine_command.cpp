@@ -4,10 +4,10 @@
 #include "app/command.h"
 #include "app/open_backend.h"
 #include "core/error.h"
+#include "models/preset_models.h"
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
-#include "pipeline/preset_models.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "diffusion/clip_blocks.h"
+#include "vision/clip_blocks.h"
 
 namespace eg4d {
 namespace {

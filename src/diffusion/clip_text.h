@@ -3,9 +3,9 @@
 #include <memory>
 #include <vector>
 
-#include "diffusion/clip_tokenizer.h"
 #include "nn/session.h"
 #include "nn/weights.h"
+#include "text/clip_tokenizer.h"
 
 namespace eg4d {
 

@@ -1,6 +1,6 @@
 #include "diffusion/control_net.h"
 
-#include "diffusion/image_unet_frame.h"
+#include "diffusion/image_unet_skeleton.h"
 #include "nn/prepared_call.h"
 
 namespace eg4d {

@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "diffusion/conditioning.h"
-#include "diffusion/unet_frame.h"
+#include "diffusion/unet_skeleton.h"
 #include "nn/network_type.h"
 
 namespace eg4d {

@@ -4,10 +4,10 @@
 #include <span>
 #include <vector>
 
-#include "core/normal_stream.h"
 #include "diffusion/control_checkpoint.h"
 #include "diffusion/image_euler_sampler.h"
 #include "diffusion/prompt_embedding.h"
+#include "random/normal_stream.h"
 
 namespace eg4d {
 

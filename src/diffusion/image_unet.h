@@ -9,8 +9,8 @@
 
 namespace eg4d {
 
-struct ImageConditioning;  // diffusion/image_unet_frame.h
-struct UNetResiduals;      // diffusion/unet_frame.h
+struct ImageConditioning;  // diffusion/image_unet_skeleton.h
+struct UNetResiduals;      // diffusion/unet_skeleton.h
 
 // The UNet of SDXL (Podell et al. 2023) and SDXL-Turbo: it predicts the noise in latents from a text's tokens
 // (cross-attention) and from a vector of the pooled text and the picture's sizes.

@@ -3,9 +3,9 @@
 #include <filesystem>
 #include <string>
 
-#include "diffusion/clip_image.h"
 #include "diffusion/vae.h"
 #include "diffusion/video_unet.h"
+#include "vision/clip_image.h"
 
 namespace eg4d {
 

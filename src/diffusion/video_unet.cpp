@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "diffusion/conditioning.h"
-#include "diffusion/unet_frame.h"
+#include "diffusion/unet_skeleton.h"
 #include "diffusion/video_blocks.h"
 #include "nn/prepared_call.h"
 

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "core/sha256.h"
 #include "io/file_lock.h"
+#include "io/sha256.h"
 
 namespace eg4d {
 

@@ -6,12 +6,12 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/sha256.h"
+#include "io/sha256.h"
 #include "io/video.h"
 #include "nn/network_type.h"
+#include "picture/input_picture.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
-#include "scene/input_picture.h"
 
 namespace eg4d {
 namespace {

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "core/progress.h"
-#include "pipeline/model_store.h"
+#include "models/model_store.h"
 #include "pipeline/sampling_options.h"
 #include "pipeline/video_painter.h"
 

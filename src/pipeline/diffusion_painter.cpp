@@ -9,8 +9,8 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "nn/network_type.h"
+#include "picture/picture_resize.h"
 #include "pipeline/stage_folder.h"
-#include "scene/picture_resize.h"
 
 namespace eg4d {
 namespace {

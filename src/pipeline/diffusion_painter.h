@@ -4,11 +4,11 @@
 #include <optional>
 
 #include "backend/neural_ops.h"
-#include "diffusion/depth.h"
 #include "diffusion/image_to_image.h"
-#include "diffusion/matting.h"
-#include "pipeline/model_store.h"
+#include "models/model_store.h"
 #include "pipeline/refine.h"
+#include "vision/depth.h"
+#include "vision/matting.h"
 
 namespace eg4d {
 

@@ -14,6 +14,7 @@
 #include "io/file_lock.h"
 #include "io/folder.h"
 #include "nn/network_type.h"
+#include "picture/input_picture.h"
 #include "pipeline/animate.h"
 #include "pipeline/dataset_interpolation.h"
 #include "pipeline/export.h"
@@ -25,7 +26,6 @@
 #include "pipeline/refine.h"
 #include "pipeline/report.h"
 #include "pipeline/stage_times.h"
-#include "scene/input_picture.h"
 
 namespace eg4d {
 namespace {

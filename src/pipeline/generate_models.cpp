@@ -6,7 +6,7 @@
 #include <array>
 
 #include "core/error.h"
-#include "pipeline/preset_models.h"
+#include "models/preset_models.h"
 
 namespace eg4d {
 namespace {

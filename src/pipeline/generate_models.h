@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "models/model_store.h"
 #include "pipeline/diffusion_painter.h"
-#include "pipeline/model_store.h"
 
 namespace eg4d {
 

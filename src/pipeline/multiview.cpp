@@ -6,16 +6,16 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/sha256.h"
+#include "io/sha256.h"
+#include "models/matting_model.h"
 #include "nn/network_type.h"
+#include "picture/alpha_matting.h"
+#include "picture/input_picture.h"
 #include "pipeline/dataset_interpolation.h"
-#include "pipeline/matting_model.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
-#include "scene/alpha_matting.h"
 #include "scene/dataset_writer.h"
 #include "scene/frame_source.h"
-#include "scene/input_picture.h"
 
 namespace eg4d {
 namespace {

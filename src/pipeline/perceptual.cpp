@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "pipeline/model_store.h"
+#include "models/model_store.h"
 #include "pipeline/pictures.h"
 
 namespace eg4d {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/clip_similarity.h"
-#include "splat/lpips.h"
+#include "vision/clip_similarity.h"
+#include "vision/lpips.h"
 
 namespace eg4d {
 

@@ -8,8 +8,8 @@
 #include "diffusion/attention_injection.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
+#include "picture/input_picture.h"
 #include "scene/frame_interpolation.h"
-#include "scene/input_picture.h"
 
 namespace eg4d {
 

@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/sha256.h"
 #include "io/atomic_file.h"
 #include "io/folder.h"
+#include "io/sha256.h"
 
 namespace eg4d {
 namespace {

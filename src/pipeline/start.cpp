@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "io/ply.h"
+#include "random/random.h"
 #include "splat/start_points.h"
 
 namespace eg4d {

@@ -6,13 +6,13 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "core/normal_stream.h"
 #include "core/threads.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_video_call.h"
 #include "io/background_writer.h"
+#include "picture/input_picture.h"
 #include "pipeline/painter_state.h"
-#include "scene/input_picture.h"
+#include "random/normal_stream.h"
 
 namespace eg4d {
 namespace {

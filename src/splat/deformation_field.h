@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "backend/splat_ops.h"
-#include "core/random.h"
 #include "nn/tensor.h"
+#include "random/random.h"
 #include "splat/options.h"
 
 namespace eg4d {

@@ -8,10 +8,10 @@
 
 #include "core/config.h"
 #include "core/error.h"
-#include "core/random.h"
+#include "random/random.h"
 #include "splat/evaluation.h"
-#include "splat/lpips.h"
 #include "splat/training_state.h"
+#include "vision/lpips.h"
 
 namespace eg4d {
 namespace {

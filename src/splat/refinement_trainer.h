@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "splat/input_table.h"
-#include "splat/lpips.h"
 #include "splat/model.h"
 #include "splat/moments.h"
 #include "splat/renderer.h"
 #include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
+#include "vision/lpips.h"
 
 namespace eg4d {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <map>
 
-#include "core/random.h"
+#include "random/random.h"
 
 namespace eg4d {
 namespace {

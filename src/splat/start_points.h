@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/random.h"
+#include "random/random.h"
 #include "splat/gaussians.h"
 #include "splat/options.h"
 #include "splat/training_data.h"

@@ -7,7 +7,7 @@
 #include <new>
 
 #include "core/error.h"
-#include "core/random.h"
+#include "random/random.h"
 #include "splat/evaluation.h"
 
 namespace eg4d {

@@ -11,13 +11,13 @@
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
 #include "splat/input_table.h"
-#include "splat/lpips.h"
 #include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
+#include "vision/lpips.h"
 
 namespace eg4d {
 

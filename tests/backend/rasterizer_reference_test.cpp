@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "core/random.h"
+#include "random/random.h"
 #include "support/raster_scenes.h"
 #include "support/reference_sh_color.h"
 

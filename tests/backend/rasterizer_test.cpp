@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "backend/cpu/testing.h"
-#include "core/random.h"
 #include "core/threads.h"
+#include "random/random.h"
 #include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/raster_scenes.h"

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "core/random.h"
 #include "nn/tensor.h"
+#include "random/random.h"
 #include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/reference_sh_color.h"

@@ -6,7 +6,7 @@
 #include <limits>
 #include <numbers>
 
-#include "core/random.h"
+#include "random/random.h"
 
 namespace eg4d::portable {
 namespace {

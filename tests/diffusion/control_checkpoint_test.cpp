@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "pipeline/model_catalog.h"
+#include "models/model_catalog.h"
 #include "support/expect_error.h"
 #include "support/hashed_weights.h"
 #include "support/places.h"

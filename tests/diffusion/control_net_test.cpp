@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "diffusion/control_checkpoint.h"
-#include "diffusion/image_unet_frame.h"
+#include "diffusion/image_unet_skeleton.h"
 #include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "diffusion/control_checkpoint.h"
-#include "diffusion/image_unet_frame.h"
+#include "diffusion/image_unet_skeleton.h"
 #include "diffusion/unet_video_call.h"
 #include "diffusion/video_checkpoint.h"
 #include "support/counting_backend.h"

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "diffusion/clip_tokenizer.h"
 #include "support/golden.h"
+#include "text/clip_tokenizer.h"
 
 namespace eg4d::test {
 namespace {

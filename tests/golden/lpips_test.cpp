@@ -1,6 +1,6 @@
 // LPIPS against losses/lpips_*: value per picture, every layer's share, and the gradient of the mean.
 
-#include "splat/lpips.h"
+#include "vision/lpips.h"
 
 #include <gtest/gtest.h>
 

@@ -4,10 +4,10 @@
 
 #include <cmath>
 
-#include "diffusion/clip_image.h"
 #include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
+#include "vision/clip_image.h"
 
 namespace eg4d::test {
 namespace {

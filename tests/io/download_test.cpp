@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "core/interrupt.h"
-#include "core/sha256.h"
 #include "io/partial_file.h"
+#include "io/sha256.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"
 #include "support/http_server.h"

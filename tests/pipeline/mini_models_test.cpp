@@ -7,7 +7,7 @@
 #include "io/image.h"
 #include "io/ply.h"
 #include "io/video.h"
-#include "pipeline/model_store.h"
+#include "models/model_store.h"
 #include "support/expect_error.h"
 #include "support/places.h"
 #include "support/run_program.h"

@@ -3,10 +3,10 @@
 #include <fstream>
 
 #include "core/error.h"
-#include "core/sha256.h"
 #include "io/safetensors.h"
-#include "pipeline/model_fetch.h"
-#include "pipeline/model_store.h"
+#include "io/sha256.h"
+#include "models/model_fetch.h"
+#include "models/model_store.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/http_server.h"

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <vector>
 
-#include "core/random.h"
 #include "core/threads.h"
 #include "nn/tensor.h"
+#include "random/random.h"
 
 namespace eg4d::test {
 

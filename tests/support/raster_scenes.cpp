@@ -4,8 +4,8 @@
 #include <cmath>
 #include <numbers>
 
-#include "core/random.h"
 #include "io/safetensors.h"
+#include "random/random.h"
 #include "scene/camera.h"
 
 namespace eg4d::test {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <numbers>
 
-#include "core/random.h"
+#include "random/random.h"
 #include "support/random_values.h"
 
 namespace eg4d::test {

@@ -2,12 +2,12 @@
 
 #include <deque>
 
-#include "diffusion/clip_tokenizer.h"
 #include "diffusion/diffusers_folder.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/places.h"
 #include "support/temporary_folder.h"
+#include "text/clip_tokenizer.h"
 
 namespace eg4d::test {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "splat/lpips.h"
+#include "vision/lpips.h"
 
 namespace eg4d::test {
 

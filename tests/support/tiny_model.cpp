@@ -1,6 +1,6 @@
 #include "support/tiny_model.h"
 
-#include "core/random.h"
+#include "random/random.h"
 #include "scene/camera.h"
 
 namespace eg4d::test {

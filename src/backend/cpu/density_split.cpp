@@ -6,8 +6,8 @@
 
 #include "backend/cpu/splat_kernels.h"
 #include "core/portable_math.h"
-#include "core/random.h"
 #include "core/threads.h"
+#include "random/random.h"
 
 namespace eg4d::cpu {
 namespace {
