@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <memory>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -70,7 +72,7 @@ class Painter {
   VideoCondition video_condition(int video, bool both_halves) const;
   void denoise();
   void decode();
-  void decode_piece(AutoencoderDecoder& decoder, BackgroundWriter& files, int video, int first, int count);
+  void decode_piece(PreparedFunction& decoder, BackgroundWriter& files, int video, int first, int count);
 
   Backend& backend_;
   VideoNetworks& networks_;
@@ -202,14 +204,13 @@ void Painter::denoise() {
   files.finish();
 }
 
-void Painter::decode_piece(AutoencoderDecoder& decoder, BackgroundWriter& files, int video, int first,
+void Painter::decode_piece(PreparedFunction& decoder, BackgroundWriter& files, int video, int first,
                            int count) {
   const Tensor& latent = latents_[static_cast<size_t>(video)];
-  const Tensor piece =
-      Tensor::empty(backend_, {count, conditions_.height, conditions_.width, kLatentChannels});
-  const auto* from = latent.data() + latent.count() / job_.frames * first;
-  backend_.run(CopyBytes{piece.raw(), from, piece.bytes()});
-  const Tensor decoded = decoder.decode(piece, count);
+  const Tensor piece = latent.rows(first, count);
+  backend_.run(CopyBytes{decoder.input().raw(), piece.raw(), piece.bytes()});
+  decoder.run();
+  const Tensor& decoded = decoder.output();
   const int height = static_cast<int>(decoded.dim(1)), width = static_cast<int>(decoded.dim(2));
   const int64_t size = decoded.count() / count;
   for (int i = 0; i < count; ++i) {
@@ -224,6 +225,8 @@ void Painter::decode_piece(AutoencoderDecoder& decoder, BackgroundWriter& files,
 void Painter::decode() {
   progress_.begin(int64_t{videos()} * job_.frames, "decoding");
   AutoencoderDecoder& decoder = networks_.decoder();
+  // By the number of pictures: the last piece of a video is shorter.
+  std::map<int, std::unique_ptr<PreparedFunction>> decoders;
   BackgroundWriter files(picture_writing());
   int64_t done = 0;
   for (int video = 0; video < videos(); ++video) {
@@ -237,7 +240,12 @@ void Painter::decode() {
       const int count = std::min(job_.sampling.decode_frames, painted - first);
       bool needed = false;
       for (int i = 0; i < count; ++i) needed = needed || !sink_.has(video, first + i);
-      if (needed) decode_piece(decoder, files, video, first, count);
+      if (needed) {
+        std::unique_ptr<PreparedFunction>& prepared = decoders[count];
+        if (!prepared)
+          prepared = decoder.prepare({count, conditions_.height, conditions_.width, kLatentChannels});
+        decode_piece(*prepared, files, video, first, count);
+      }
       done += count;
       progress_.update(done);
     }
