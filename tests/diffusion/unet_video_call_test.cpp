@@ -64,7 +64,7 @@ TEST_P(UNetVideoCallTest, ConditionalHalfAloneGivesWhatItGivesBesideTheOther) {
     for (const float scale : {1.0f, std::nextafter(1.0f, 2.0f)}) {
       const std::vector<VideoCondition> all = conditions(scale != 1);
       UNetVideoCall network(*unet_, kFrames, all,
-                          injects ? std::optional(AttentionInjection::Options{0.5f, true}) : std::nullopt);
+                            injects ? std::optional(AttentionInjection::Options{0.5f, true}) : std::nullopt);
       EXPECT_EQ(network.input().dim(0), kFrames * (scale == 1 ? 1 : 2));
       results.push_back(run(all, network, scale));
       bytes.push_back(injects ? network.injection()->bytes() : 0);

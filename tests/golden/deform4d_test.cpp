@@ -306,11 +306,13 @@ TEST_P(Deform4d, MatchesTheReference) {
   run();
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Deform4d, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())), device_label_and([](std::string name) {
-  for (char& letter : name)
-    if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
-  return name;
-}));
+INSTANTIATE_TEST_SUITE_P(Golden, Deform4d,
+                         testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
+                         device_label_and([](std::string name) {
+                           for (char& letter : name)
+                             if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+                           return name;
+                         }));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Deform4d);
 
 }  // namespace

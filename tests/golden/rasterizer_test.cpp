@@ -267,7 +267,8 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(RasterizerGolden);
-INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
+INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden,
+                         testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
                          device_label_and([](const std::string& name) { return name; }));
 
 }  // namespace

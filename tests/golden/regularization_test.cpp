@@ -130,7 +130,8 @@ TEST_P(Regularization, FusedAdamEqualsGradientThenAdam) {
   EXPECT_LE(relative_error(grids[1], grids[0]), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Regularization, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(set_names())),
+INSTANTIATE_TEST_SUITE_P(Golden, Regularization,
+                         testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(set_names())),
                          device_label_and([](const std::string& name) { return name; }));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Regularization);
 

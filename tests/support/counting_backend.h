@@ -25,7 +25,7 @@ class CountingBackend final : public ObservingBackend {
     int64_t allocations = 0, releases = 0, copies_to_device = 0, copies_to_host = 0;
     int64_t bytes_to_host = 0;
     std::map<std::string, int64_t> calls;  // operations done, by name
-    int64_t operations = 0;  // done, those of replays included
+    int64_t operations = 0;                // done, those of replays included
     int64_t recorded = 0, replayed = 0;
   };
   const Counts& counts() const { return counts_; }

@@ -275,8 +275,8 @@ void scatter(const LevelBackward& b) {
 // u = (p - box[0])·f - 1 with f = 2/(box[1]-box[0]): du/dbox[0] = -f + (p-box[0])·f²/2, du/dbox[1] =
 // -(p-box[0])·f²/2.
 // The two sums of an axis, in the order of the points.
-void box_gradient(const HexPlaneBackward& backward, const int32_t* active, int64_t count, const float* d_coordinates,
-                  int axis) {
+void box_gradient(const HexPlaneBackward& backward, const int32_t* active, int64_t count,
+                  const float* d_coordinates, int axis) {
   const HexPlane& field = backward.forward;
   const double factor = 2.0 / (static_cast<double>(field.box[3 + axis]) - field.box[axis]);
   double lower = 0, upper = 0;
