@@ -5,92 +5,12 @@
 
 #include "nn/tensor.h"
 #include "support/golden.h"
+#include "support/golden_raster.h"
 
 // The rasteriser and the SH colour against the reference implementation on every case of the `rasterizer`
 // fixture.
 namespace eg4d::test {
 namespace {
-
-std::vector<std::string> case_names() {
-  std::vector<std::string> names;
-  if (!golden_has("rasterizer/config.json")) return names;
-  const nlohmann::json config = golden_json("rasterizer/config.json");
-  for (const auto& [name, unused] : config["cases"].items()) names.push_back(name);
-  return names;
-}
-
-// [3,H,W] → [H,W,3].
-std::vector<float> channels_last(const std::vector<float>& planes) {
-  const size_t pixels = planes.size() / 3;
-  std::vector<float> image(planes.size());
-  for (size_t i = 0; i < pixels; ++i)
-    for (size_t channel = 0; channel < 3; ++channel) image[3 * i + channel] = planes[channel * pixels + i];
-  return image;
-}
-
-// The first `take` columns of rows of `width` starting at column `from`.
-std::vector<float> columns(const std::vector<float>& rows, size_t width, size_t from, size_t take) {
-  std::vector<float> out;
-  for (size_t row = 0; row < rows.size() / width; ++row)
-    out.insert(out.end(), rows.begin() + row * width + from, rows.begin() + row * width + from + take);
-  return out;
-}
-
-double largest(const std::vector<float>& values) {
-  double most = 0;
-  for (const float value : values) most = std::max(most, std::abs(static_cast<double>(value)));
-  return most;
-}
-
-bool verbose() {
-  return std::getenv("EG4D_TEST_VERBOSE") != nullptr;
-}
-
-// Every pixel within 1e-4 of the image's largest value, but for isolated ones where rounding flipped a
-// threshold; those are returned.
-std::vector<size_t> expect_image(const std::vector<float>& got, std::vector<float> want, size_t channels,
-                                 const char* what) {
-  EXPECT_EQ(got.size(), want.size());
-  const double limit = 1e-4 * largest(want);
-  std::vector<float> kept = got;
-  std::vector<size_t> outliers;
-  const size_t pixels = want.size() / channels;
-  for (size_t pixel = 0; pixel < pixels; ++pixel) {
-    bool close = true;
-    for (size_t i = pixel * channels; i < (pixel + 1) * channels; ++i)
-      close &= std::abs(got[i] - want[i]) <= limit;
-    if (close) continue;
-    outliers.push_back(pixel);
-    for (size_t i = pixel * channels; i < (pixel + 1) * channels; ++i) kept[i] = want[i] = 0;
-  }
-  EXPECT_LE(outliers.size(), std::max<size_t>(1, pixels / 5000)) << what;
-  EXPECT_LE(relative_error(kept, want), 1e-5) << what;
-  if (verbose())
-    printf("%-9s relative error %.1e, %zu outliers\n", what, relative_error(kept, want), outliers.size());
-  return outliers;
-}
-
-// Rows that `skip` does not mark: within 1e-3 as a whole, and per element within 1e-2 of the element beyond
-// `spread`, the reference's own run-to-run difference; isolated elements may differ more.
-void expect_gradient(std::vector<float> got, std::vector<float> want, const std::vector<bool>& skip,
-                     double spread, const char* what) {
-  ASSERT_EQ(got.size(), want.size()) << what;
-  const size_t width = got.size() / skip.size();
-  for (size_t i = 0; i < got.size(); ++i)
-    if (skip[i / width]) got[i] = want[i] = 0;
-  EXPECT_LE(relative_error(got, want), 1e-3) << what;
-  size_t wrong = 0;
-  double worst = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double error =
-        std::abs(static_cast<double>(got[i]) - want[i]) / (std::abs(want[i]) + 100 * spread + 1e-12);
-    worst = std::max(worst, error);
-    if (!(error <= 1e-2)) ++wrong;
-  }
-  EXPECT_LE(wrong, want.size() / 1000) << what;
-  if (verbose())
-    printf("%-9s relative error %.1e, worst element %.1e\n", what, relative_error(got, want), worst);
-}
 
 class RasterizerGolden : public testing::TestWithParam<std::string> {
  protected:
@@ -112,42 +32,6 @@ class RasterizerGolden : public testing::TestWithParam<std::string> {
     return settings["grad_run_to_run_max_abs"].value(name, 0.0);
   }
   bool has(const std::string& name) const { return file.contains(name); }
-
-  // Marks the Gaussians that may cover one of the pixels.
-  std::vector<bool> covering(const std::vector<size_t>& pixels) const {
-    std::vector<bool> marked(static_cast<size_t>(count));
-    const std::vector<float> means = file.floats("in.means3D"),
-                             projection = file.floats("cam.full_proj_transform");
-    const auto* radii = reinterpret_cast<const int32_t*>(file.at("out.radii").data);
-    for (size_t i = 0; i < marked.size(); ++i) {
-      double clip[4];
-      for (size_t k = 0; k < 4; ++k) {
-        clip[k] = projection[12 + k];
-        for (size_t axis = 0; axis < 3; ++axis) clip[k] += means[3 * i + axis] * projection[4 * axis + k];
-      }
-      const double x = ((clip[0] / clip[3] + 1) * width - 1) / 2,
-                   y = ((clip[1] / clip[3] + 1) * height - 1) / 2;
-      const double reach = 1.2 * radii[i] + 1;  // alpha falls to 1/255 at 3.33 standard deviations at most
-      for (const size_t pixel : pixels) {
-        if (radii[i] > 0 && std::abs(x - pixel % width) <= reach && std::abs(y - pixel / width) <= reach)
-          marked[i] = true;
-      }
-    }
-    return marked;
-  }
-
-  RasterizeCamera camera() const {
-    RasterizeCamera camera;
-    camera.width = static_cast<int>(width);
-    camera.height = static_cast<int>(height);
-    camera.tan_fov_x = settings["tanfovx"];
-    camera.tan_fov_y = settings["tanfovy"];
-    camera.scale_modifier = settings["scale_modifier"];
-    std::ranges::copy(file.floats("cam.world_view_transform"), camera.world_to_view);
-    std::ranges::copy(file.floats("cam.full_proj_transform"), camera.full_projection);
-    std::ranges::copy(file.floats("bg"), camera.background);
-    return camera;
-  }
 
   nlohmann::json settings;
   SafetensorsFile file;
@@ -186,7 +70,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   const Tensor radii = Tensor::empty(*backend, {count}, DType::i32);
   const auto context = backend->create_rasterize_context();
   RasterizeForward forward;
-  forward.camera = camera();
+  forward.camera = golden_raster_camera(settings, file);
   forward.count = count;
   forward.means = means.data();
   forward.scales = pointer(scales);
@@ -203,8 +87,8 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
   const auto& stored_radii = file.at("out.radii");
   const int32_t* want_radii = reinterpret_cast<const int32_t*>(stored_radii.data);
   EXPECT_EQ(radii.to_host<int32_t>(), std::vector<int32_t>(want_radii, want_radii + count));
-  const std::vector<bool> skip =
-      covering(expect_image(image.to_host(), channels_last(file.floats("out.image")), 3, "image"));
+  const std::vector<bool> skip = covering_gaussians(
+      file, expect_image(image.to_host(), channels_last(file.floats("out.image")), 3, "image"));
   expect_image(depth.to_host(), file.floats("out.depth"), 1, "depth");
 
   const Tensor d_image =
@@ -249,7 +133,7 @@ TEST_P(RasterizerGolden, ForwardAndGradients) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(RasterizerGolden);
-INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden, testing::ValuesIn(case_names()),
+INSTANTIATE_TEST_SUITE_P(Cases, RasterizerGolden, testing::ValuesIn(golden_raster_cases()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

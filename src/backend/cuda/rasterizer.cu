@@ -1,0 +1,101 @@
+#include "backend/cuda/rasterizer.h"
+
+#include <algorithm>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/rasterizer_kernels.cuh"
+
+// Splatting of 3D Gaussians: Zwicker et al., "EWA splatting" (2002); Kerbl et al., "3D Gaussian splatting for
+// real-time radiance field rendering" (2023).
+
+namespace eg4d::cuda {
+namespace {
+
+// Hands out aligned pieces of one block; with a null block it only adds up.
+class Pieces {
+ public:
+  explicit Pieces(void* memory) : begin_(static_cast<char*>(memory)) {}
+  template <class T>
+  void take(T*& piece, int64_t count) {
+    piece = begin_ ? reinterpret_cast<T*>(begin_ + used_) : nullptr;
+    const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+    used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  static constexpr size_t kAlignment = 256;
+  char* begin_;
+  size_t used_ = 0;
+};
+
+int64_t cells_of(const RasterizerSize& size) {
+  return int64_t{cells_along(size.width, kCellWidth)} * cells_along(size.height, kCellHeight);
+}
+
+RasterizerWorkspace lay_out(const RasterizerSize& size, void* memory, size_t* bytes) {
+  const int64_t n = size.count, pairs = size.pair_capacity, cells = cells_of(size);
+  if (n > INT32_MAX || pairs > INT32_MAX || cells >= INT32_MAX / kWarp)
+    throw Error("the picture or the number of Gaussians is too large for the GPU's rasteriser (2^31)");
+  RasterizerWorkspace w{};
+  w.size = size;
+  w.temporary_bytes = sort_temporary_bytes(std::max<int64_t>(n, 1), std::max<int64_t>(pairs, 1));
+  Pieces pieces(memory);
+  pieces.take(w.counts, 1);
+  pieces.take(w.gaussians, n);
+  pieces.take(w.ellipses, n);
+  pieces.take(w.boxes, n);
+  for (uint32_t** piece :
+       {&w.cell_count, &w.first_slot, &w.depth, &w.depth_sorted, &w.order_scratch, &w.order, &w.pair_end})
+    pieces.take(*piece, n);
+  for (uint32_t** piece : {&w.cell, &w.cell_sorted, &w.slot_scratch, &w.slot, &w.owner, &w.gaussian})
+    pieces.take(*piece, pairs);
+  pieces.take(w.cell_range, cells + 1);
+  pieces.take(w.transmittance, cells * kWarp);
+  pieces.take(w.last, cells * kWarp);
+  if (size.backward) {
+    pieces.take(w.partial, pairs * kPartial);
+    pieces.take(w.touched, pairs);
+  }
+  char* temporary = nullptr;
+  pieces.take(temporary, static_cast<int64_t>(w.temporary_bytes));
+  w.temporary = temporary;
+  *bytes = pieces.used();
+  return w;
+}
+
+}  // namespace
+
+size_t rasterizer_workspace_bytes(const RasterizerSize& size) {
+  size_t bytes = 0;
+  lay_out(size, nullptr, &bytes);
+  return bytes;
+}
+
+RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* memory) {
+  size_t bytes = 0;
+  return lay_out(size, memory, &bytes);
+}
+
+void rasterize_forward(const RasterizeForward& forward, const RasterizeCamera* camera,
+                       const RasterizerWorkspace& workspace, cudaStream_t stream) {
+  check(cudaMemsetAsync(workspace.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
+  const size_t ranges = static_cast<size_t>(cells_of(workspace.size) + 1) * sizeof(uint2);
+  check(cudaMemsetAsync(workspace.cell_range, 0, ranges, stream), "clearing its lists");
+  if (forward.count > 0) {
+    project(forward, camera, workspace, stream);
+    sort_into_cells(forward.count, workspace, stream);
+  }
+  blend(forward, camera, workspace, stream);
+}
+
+void rasterize_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
+                        const RasterizerWorkspace& workspace, cudaStream_t stream) {
+  if (backward.forward.count == 0 || workspace.size.pair_capacity == 0) return;
+  check(cudaMemsetAsync(workspace.touched, 0, static_cast<size_t>(workspace.size.pair_capacity), stream),
+        "clearing its partial sums");
+  blend_backward(backward, camera, workspace, stream);
+  project_backward(backward, camera, workspace, stream);
+}
+
+}  // namespace eg4d::cuda

@@ -1,0 +1,200 @@
+// The GPU's hexplane against the CPU's, and its Adam against the definitions.
+
+#include <gtest/gtest.h>
+
+#include "backend/cpu/splat_kernels.h"
+#include "backend/cuda/splat_kernels.h"
+#include "core/random.h"
+#include "cuda/support/device.h"
+#include "support/golden.h"
+#include "support/random_values.h"
+#include "support/reference_hexplane.h"
+#include "support/reference_training.h"
+
+namespace eg4d::test {
+namespace {
+
+using Values = std::vector<float>;
+
+// The published field in small, one of odd sizes, one of single texels, one with more channels than a block
+// has threads.
+std::vector<HexPlaneLayout> layouts() {
+  return {make_hexplane_layout(32, 16, 25, 4), make_hexplane_layout(8, 6, 5, 2),
+          make_hexplane_layout(3, {{1, 2, 3, 1}, {5, 4, 7, 2}}), make_hexplane_layout(33, {{30, 4, 3, 5}}),
+          make_hexplane_layout(320, {{9, 8, 7, 6}, {3, 3, 3, 3}})};
+}
+
+// One field with its gradients on both sides.
+struct Fields {
+  Fields(const HexPlaneLayout& layout, int64_t count, bool with_times, uint64_t seed)
+      : layout(layout), with_times(with_times), count(count) {
+    Philox random(seed);
+    const auto draw = [&](int64_t n, float low, float high) {
+      return uniform_values<float>(random, n, low, high);
+    };
+    const int64_t width = layout.feature_width();
+    host = {draw(layout.size(), 0.1f, 1.5f),
+            {1, 1.5f, 2, -1, -1.25f, -1.5f},
+            draw(3 * count, -1.8f, 1.8f),
+            draw(count, -0.2f, 1.1f),
+            draw(count * width, -1, 1)};
+    for (int64_t i = 0; i < count; i += 3)  // seen by no pixel
+      for (int64_t c = 0; c < width; ++c) host.d_features[static_cast<size_t>(i * width + c)] = 0;
+    Philox more(seed, 1);
+    gradients = {uniform_values<float>(more, layout.size(), -1, 1), uniform_values<float>(more, 6, -1, 1),
+                 uniform_values<float>(more, 3 * count, -1, 1), uniform_values<float>(more, count, -1, 1)};
+  }
+
+  struct Inputs {
+    Values grid, box, points, times, d_features;
+  };
+  struct Gradients {
+    Values grid, box, points, times;
+  };
+
+  HexPlane arguments(const float* grid, const float* box, const float* points, const float* times,
+                     const float* d_features) const {
+    HexPlane field;
+    field.layout = &layout;
+    field.count = count;
+    field.grid = grid;
+    field.box = box;
+    field.points = points;
+    field.times = with_times ? times : nullptr;
+    field.time = 0.4f;
+    field.d_features = d_features;
+    return field;
+  }
+
+  HexPlaneLayout layout;
+  bool with_times;
+  int64_t count;
+  Inputs host;
+  Gradients gradients;
+};
+
+struct Result {
+  Values features;
+  Fields::Gradients gradients;
+};
+
+Result on_cpu(const Fields& fields) {
+  Result r;
+  r.features.resize(static_cast<size_t>(fields.count * fields.layout.feature_width()));
+  r.gradients = fields.gradients;
+  const Fields::Inputs& in = fields.host;
+  HexPlane field = fields.arguments(in.grid.data(), in.box.data(), in.points.data(), in.times.data(),
+                                    in.d_features.data());
+  field.features = r.features.data();
+  field.d_grid = r.gradients.grid.data();
+  field.d_box = r.gradients.box.data();
+  field.d_points = r.gradients.points.data();
+  field.d_times = fields.with_times ? r.gradients.times.data() : nullptr;
+  cpu::hexplane_forward(field);
+  cpu::hexplane_backward(field);
+  return r;
+}
+
+Result on_gpu(const Fields& fields) {
+  const Fields::Inputs& in = fields.host;
+  const DeviceBuffer<float> grid(in.grid), box(in.box), points(in.points), times(in.times),
+      d_features(in.d_features), time(Values{0.4f});
+  const DeviceBuffer<float> features(fields.count * fields.layout.feature_width()),
+      d_grid(fields.gradients.grid), d_box(fields.gradients.box), d_points(fields.gradients.points),
+      d_times(fields.gradients.times);
+  const DeviceBuffer<uint8_t> workspace(
+      static_cast<int64_t>(cuda::hexplane_backward_workspace_bytes(fields.layout, fields.count)));
+  HexPlane field = fields.arguments(grid.data(), box.data(), points.data(), times.data(), d_features.data());
+  field.features = features.data();
+  field.d_grid = d_grid.data();
+  field.d_box = d_box.data();
+  field.d_points = d_points.data();
+  field.d_times = fields.with_times ? d_times.data() : nullptr;
+  cuda::hexplane_forward(field, time.data(), nullptr);
+  cuda::hexplane_backward(field, time.data(), workspace.data(), nullptr);
+  return {features.to_host(), {d_grid.to_host(), d_box.to_host(), d_points.to_host(), d_times.to_host()}};
+}
+
+TEST(CudaHexPlane, ForwardAndBackwardLikeTheCpu) {
+  EG4D_NEEDS_GPU();
+  uint64_t seed = 1;
+  for (const HexPlaneLayout& layout : layouts()) {
+    for (const int64_t count : {0, 1, 31, 257, 3000}) {
+      for (const bool with_times : {false, true}) {
+        SCOPED_TRACE(testing::Message() << layout.channels << " channels, " << layout.levels() << " levels, "
+                                        << count << " points, times: " << with_times);
+        const Fields fields(layout, count, with_times, ++seed);
+        const Result want = on_cpu(fields), got = on_gpu(fields);
+        EXPECT_LE(relative_error(got.features, want.features), 1e-6);
+        EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+        EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
+        EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
+        EXPECT_LE(relative_error(got.gradients.times, want.gradients.times), 1e-5);
+      }
+    }
+  }
+}
+
+TEST(CudaHexPlane, NotANumberIsACornerAndNothingIsWrittenOutside) {
+  EG4D_NEEDS_GPU();
+  Fields fields(make_hexplane_layout(4, 5, 3, 2), 40, true, 9);
+  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                       -1e38f};
+  for (size_t i = 0; i < 30; ++i) (i % 2 == 0 ? fields.host.points[i] : fields.host.times[i]) = bad[i % 3];
+  const Result want = on_cpu(fields), got = on_gpu(fields);
+  EXPECT_LE(relative_error(got.features, want.features), 1e-6);
+  EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+}
+
+TEST(CudaHexPlane, SameBitsFromRunToRun) {
+  EG4D_NEEDS_GPU();
+  const Fields fields(make_hexplane_layout(32, 16, 25, 4), 5000, false, 10);
+  const Result first = on_gpu(fields);
+  for (int run = 0; run < 3; ++run) {
+    const Result again = on_gpu(fields);
+    EXPECT_TRUE(same_bits(again.features, first.features));
+    EXPECT_TRUE(same_bits(again.gradients.grid, first.gradients.grid));
+    EXPECT_TRUE(same_bits(again.gradients.box, first.gradients.box));
+    EXPECT_TRUE(same_bits(again.gradients.points, first.gradients.points));
+  }
+}
+
+TEST(CudaHexPlaneAdam, MatchesRegularizationThenAdam) {
+  EG4D_NEEDS_GPU();
+  for (const HexPlaneLayout& layout : layouts()) {
+    for (const RegularizationWeights& weights :
+         {RegularizationWeights{0.7, 0.3, 0.05}, RegularizationWeights{0, 0, 0},
+          RegularizationWeights{0, 0.2, 0}}) {
+      Philox random(4);
+      const Values start = uniform_values(random, layout.size(), 0.5f, 1.5f);
+      std::vector<double> grid = converted<double>(start), first(grid.size()), second(grid.size());
+      const DeviceBuffer<float> parameter(start), device_first = DeviceBuffer<float>::zeros(layout.size()),
+                                                  device_second = DeviceBuffer<float>::zeros(layout.size());
+      for (int64_t step = 1; step <= 5; ++step) {
+        Values given = uniform_values(random, layout.size(), -1.0f, 1.0f);
+        for (size_t i = 0; i < given.size(); i += 3) given[i] = 0;
+        const DeviceBuffer<float> gradient(given);
+        const DeviceBuffer<cuda::AdamRate> rate(std::vector<cuda::AdamRate>{{0.01, step}});
+        HexPlaneAdam a{.layout = &layout,
+                       .plane_smoothness = static_cast<float>(weights.plane),
+                       .time_smoothness = static_cast<float>(weights.time),
+                       .time_l1 = static_cast<float>(weights.l1)};
+        a.adam = {.count = layout.size(),
+                  .parameter = parameter.data(),
+                  .gradient = gradient.data(),
+                  .first_moment = device_first.data(),
+                  .second_moment = device_second.data()};
+        cuda::hexplane_adam(a, rate.data(), nullptr);
+        EXPECT_EQ(gradient.to_host(), Values(given.size())) << "the gradient is zeroed";
+        std::vector<double> wanted = converted<double>(given);
+        reference_regularization(layout, grid, weights, &wanted);
+        reference_adam(grid, wanted, first, second, step, 0.01);
+      }
+      EXPECT_LE(relative_error(parameter.to_host(), converted<float>(grid)), 1e-5);
+      EXPECT_LE(relative_error(device_second.to_host(), converted<float>(second)), 1e-5);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace eg4d::test
