@@ -189,7 +189,11 @@ void hexplane(Rows& rows, int64_t n) {
 void hexplane_adam(Rows& rows) {
   Arrays arrays;
   const HexPlaneLayout layout = test::make_hexplane_layout(32, 64, 25, 4);
-  HexPlaneAdam a{.layout = &layout, .plane_smoothness = 1e-4f, .time_smoothness = 1e-3f, .time_l1 = 1e-4f};
+  HexPlaneAdam a;
+  a.layout = &layout;
+  a.plane_smoothness = 1e-4f;
+  a.time_smoothness = 1e-3f;
+  a.time_l1 = 1e-4f;
   a.adam = {.count = layout.size(),
             .parameter = arrays(layout.size()),
             .gradient = arrays(layout.size()),

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "backend/cpu/splat_kernels.h"
 #include "backend/cuda/splat_kernels.h"
 #include "core/random.h"
@@ -175,10 +177,11 @@ TEST(CudaHexPlaneAdam, MatchesRegularizationThenAdam) {
         for (size_t i = 0; i < given.size(); i += 3) given[i] = 0;
         const DeviceBuffer<float> gradient(given);
         const DeviceBuffer<cuda::AdamRate> rate(std::vector<cuda::AdamRate>{{0.01, step}});
-        HexPlaneAdam a{.layout = &layout,
-                       .plane_smoothness = static_cast<float>(weights.plane),
-                       .time_smoothness = static_cast<float>(weights.time),
-                       .time_l1 = static_cast<float>(weights.l1)};
+        HexPlaneAdam a;
+        a.layout = &layout;
+        a.plane_smoothness = static_cast<float>(weights.plane);
+        a.time_smoothness = static_cast<float>(weights.time);
+        a.time_l1 = static_cast<float>(weights.l1);
         a.adam = {.count = layout.size(),
                   .parameter = parameter.data(),
                   .gradient = gradient.data(),
