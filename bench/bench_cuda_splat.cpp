@@ -37,11 +37,13 @@ class Rows {
   Rows(Timer& timer, double bytes_per_second)
       : timer_(timer),
         bytes_per_second_(bytes_per_second),
-        table_({"kernel", "MB", "floor [ms]", "ms", "of the floor"}) {}
-  void measure(const std::string& name, double bytes, const std::function<void(cudaStream_t)>& enqueue) {
+        table_({"kernel", "MB", "floor [ms]", "ms", "of the floor", "TFLOP/s"}) {}
+  void measure(const std::string& name, double bytes, const std::function<void(cudaStream_t)>& enqueue,
+               double flops = 0) {
     const double floor = bytes / bytes_per_second_ * 1e3, time = timer_.median_as_graph(enqueue);
     table_.row({name, fmt::format("{:.1f}", bytes / 1e6), number(floor), number(time),
-                fmt::format("{:.0f} %", 100 * floor / time)});
+                fmt::format("{:.0f} %", 100 * floor / time),
+                flops > 0 ? fmt::format("{:.0f}", flops / time * 1e-9) : ""});
   }
 
  private:
@@ -206,6 +208,42 @@ void hexplane_adam(Rows& rows) {
                [&](cudaStream_t stream) { cuda::hexplane_adam(a, rate.data(), stream); });
 }
 
+// The published network. Bytes: features, activations and outputs, once.
+void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char* name) {
+  Arrays arrays;
+  const auto layer = [&](int in, int out) {
+    return DenseLayer{in,         out, arrays(int64_t{in} * out), arrays(out), arrays(int64_t{in} * out),
+                      arrays(out)};
+  };
+  DeformationNetwork net;
+  net.count = n;
+  net.features = arrays(n * 128);
+  net.d_features = arrays(n * 128);
+  net.trunk = {layer(128, 256), layer(256, 256)};
+  double outputs = 0, multiplications = 128 * 256 + 256 * 256;
+  for (const int out : {3, 3, 4, 1, 3}) {
+    net.heads.push_back({layer(256, 256), layer(256, out), arrays(n * out), arrays(n * out)});
+    outputs += out;
+    multiplications += 256 * (256 + out);
+  }
+  net.activations = arrays(n * 256 * 7);
+  const DeviceBuffer<uint8_t> workspace(
+      static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, true)));
+  const double count = static_cast<double>(n);
+  rows.measure(
+      fmt::format("network forward, {}, {}k", name, n / 1000), count * 4 * (128 + 256 * 7 + outputs),
+      [&](cudaStream_t stream) {
+        cuda::deformation_network_forward(net, precision, workspace.data(), stream);
+      },
+      2 * count * multiplications);
+  rows.measure(
+      fmt::format("network backward, {}, {}k", name, n / 1000), count * 4 * (3 * 128 + 256 * 7 + outputs),
+      [&](cudaStream_t stream) {
+        cuda::deformation_network_backward(net, precision, workspace.data(), stream);
+      },
+      4 * count * multiplications);
+}
+
 double copy_bytes_per_second(Timer& timer) {
   const int64_t count = int64_t{1} << 28;
   const DeviceBuffer<float> from(count), to(count);
@@ -230,7 +268,10 @@ int run(int repeats) {
   for (const int64_t count : {40000, 1000000}) {
     sh_color(rows, count);
     activation(rows, count);
-    if (count < 1000000) hexplane(rows, count);
+    if (count == 1000000) continue;
+    hexplane(rows, count);
+    network(rows, count, cuda::MatrixPrecision::f32, "f32");
+    network(rows, count, cuda::MatrixPrecision::tf32, "tf32");
     adam(rows, fmt::format("Adam, six tensors, {}k", count / 1000),
          {3 * count, 3 * count, 45 * count, count, 3 * count, 4 * count});
   }

@@ -16,7 +16,7 @@ timeout 150 "$tests/eg4d_cuda_tests" --gtest_brief=1 2>&1 | tee "$OUT/tests.log"
 [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 
 # Warps that wait for each other and borders are where the bugs are; sizes do not matter.
-small='*OddSizes*:*AnyNumber*:*TooManyPairs*:*FaintGaussians*:*ExtremeScales*:*NotANumber*:*NothingFinite*:CudaImageLoss.*:*ManyTensors*'
+small='*OddSizes*:*AnyNumber*:*TooManyPairs*:*FaintGaussians*:*ExtremeScales*:*NotANumber*:*NothingFinite*:CudaImageLoss.*:*ManyTensors*:*WithoutActivations*'
 for tool in memcheck racecheck; do
   command -v compute-sanitizer >/dev/null || break
   echo "== compute-sanitizer --tool $tool"

@@ -25,6 +25,17 @@ void hexplane_backward(const HexPlane& field, const float* time, void* workspace
 void gaussian_activation_forward(const GaussianActivation& activation, cudaStream_t stream);
 void gaussian_activation_backward(const GaussianActivationBackward& backward, cudaStream_t stream);
 
+// How the network's products are computed: f32's accuracy (three products of tf32), or tf32's (relative
+// errors of about 3e-4), a third of the arithmetic.
+enum class MatrixPrecision { f32, tf32 };
+// Bytes of device memory (aligned to 256) that the network works in; forward only where no activations are
+// kept.
+size_t deformation_network_workspace_bytes(const DeformationNetwork& network, bool backward);
+void deformation_network_forward(const DeformationNetwork& network, MatrixPrecision precision,
+                                 void* workspace, cudaStream_t stream);
+void deformation_network_backward(const DeformationNetwork& network, MatrixPrecision precision,
+                                  void* workspace, cudaStream_t stream);
+
 // Bytes of device memory (aligned to 256) that image_loss works in.
 size_t image_loss_workspace_bytes(int width, int height);
 void image_loss(const ImageLoss& loss, void* workspace, cudaStream_t stream);
