@@ -12,7 +12,7 @@ failed=0
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 
 echo "== tests"
-timeout 150 "$tests/eg4d_cuda_tests" --gtest_brief=1 2>&1 | tee "$OUT/tests.log" | tail -n 60
+timeout 100 "$tests/eg4d_cuda_tests" --gtest_brief=1 2>&1 | tee "$OUT/tests.log" | tail -n 60
 [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 
 # Warps that wait for each other and borders are where the bugs are; sizes do not matter.
@@ -20,7 +20,7 @@ small='*OddSizes*:*AnyNumber*:*TooManyPairs*:*FaintGaussians*:*ExtremeScales*:*N
 for tool in memcheck racecheck; do
   command -v compute-sanitizer >/dev/null || break
   echo "== compute-sanitizer --tool $tool"
-  timeout 60 compute-sanitizer --tool $tool --error-exitcode 1 "$tests/eg4d_cuda_tests" --gtest_brief=1 \
+  timeout 45 compute-sanitizer --tool $tool --error-exitcode 1 "$tests/eg4d_cuda_tests" --gtest_brief=1 \
     --gtest_filter="$small" >"$OUT/$tool.log" 2>&1
   status=$?
   tail -n 4 "$OUT/$tool.log"
@@ -32,7 +32,7 @@ if command -v ncu >/dev/null; then
   metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active
   for scene in 20k '1M, 576'; do
     echo "== kernels of $scene: microseconds, memory %, multiprocessors %, warps %"
-    timeout 60 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$bench/bench_cuda_rasterizer" 0 "$scene" \
+    timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$bench/bench_cuda_rasterizer" 0 "$scene" \
       >"$OUT/ncu.csv" 2>"$OUT/ncu.log"
     python3 - "$OUT/ncu.csv" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu.csv"
 import csv, sys
@@ -56,7 +56,7 @@ fi
 
 for program in bench_cuda_splat bench_cuda_rasterizer; do
   echo "== $program"
-  timeout 90 "$bench/$program" 50 2>&1 || failed=1
+  timeout 45 "$bench/$program" 50 2>&1 || failed=1
 done
 [ $failed -eq 0 ] && echo "gpu.sh: all tests passed." || echo "gpu.sh: something FAILED; look above."
 exit $failed

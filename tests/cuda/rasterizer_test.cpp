@@ -220,7 +220,8 @@ TEST(CudaRasterizer, EqualDepthsKeepTheirOrder) {
   expect_like_reference(scene);
 }
 
-// Long thin ones in all directions are where leaving out cells could go wrong.
+// Long thin ones in all directions are where leaving out cells could go wrong. The CPU's projection has the
+// same bits; another rounding of it would show.
 TEST(CudaRasterizer, NeedlesLoseNoCell) {
   EG4D_NEEDS_GPU();
   RasterScene<float> scene = scattered_scene(200, 300, 200, 19);
@@ -229,7 +230,12 @@ TEST(CudaRasterizer, NeedlesLoseNoCell) {
     scene.scales[3 * i + 1] = scene.scales[3 * i + 2] = 1e-4f;
     scene.opacities[i] *= 0.1f;
   }
-  expect_like_reference(scene);
+  const HostRaster host(scene);
+  CudaRaster kernels(scene);
+  kernels.forward();
+  EXPECT_EQ(kernels.radii.to_host(), host.radii);
+  EXPECT_LE(different_pixels(kernels.image.to_host(), host.image, 3), pixel_count(scene) / 2000);
+  EXPECT_LE(different_pixels(kernels.alpha.to_host(), host.alpha, 1), pixel_count(scene) / 2000);
 }
 
 TEST(CudaRasterizer, EverythingBehindTheCameraLeavesTheBackground) {
@@ -288,6 +294,7 @@ TEST(CudaRasterizer, GaussiansThatCoverThePicture) {
   EG4D_NEEDS_GPU();
   RasterScene<float> scene = scattered_scene(70, 333, 217, 15);
   for (float& scale : scene.scales) scale = std::max(scale, 0.7f);
+  for (int64_t i = 0; i < scene.count; ++i) scene.means[3 * i + 2] = 1.5f + std::abs(scene.means[3 * i + 2]);
   for (float& opacity : scene.opacities) opacity *= 0.1f;
   expect_like_reference(scene);
 }
