@@ -1,5 +1,6 @@
 // The GPU's kernels besides the rasteriser, as CUDA events time graphs of them, against the floor: the bytes
-// that each must move at the speed of a large copy on the same card. Argument: repeats.
+// that each must move at the speed of a large copy on the same card. Arguments: repeats (0: a few runs of
+// each, for a profiler), and which: how their names begin.
 
 #include <fmt/format.h>
 
@@ -34,12 +35,16 @@ class Arrays {
 
 class Rows {
  public:
-  Rows(Timer& timer, double bytes_per_second)
+  Rows(Timer& timer, double bytes_per_second, std::string only)
       : timer_(timer),
         bytes_per_second_(bytes_per_second),
+        only_(std::move(only)),
         table_({"kernel", "MB", "floor [ms]", "ms", "of the floor", "TFLOP/s"}) {}
+  // Whether any with names that begin so is to run.
+  bool wants(const std::string& prefix) const { return prefix.starts_with(only_.substr(0, prefix.size())); }
   void measure(const std::string& name, double bytes, const std::function<void(cudaStream_t)>& enqueue,
                double flops = 0) {
+    if (!name.starts_with(only_)) return;
     const double floor = bytes / bytes_per_second_ * 1e3, time = timer_.median_as_graph(enqueue);
     table_.row({name, fmt::format("{:.1f}", bytes / 1e6), number(floor), number(time),
                 fmt::format("{:.0f} %", 100 * floor / time),
@@ -49,10 +54,12 @@ class Rows {
  private:
   Timer& timer_;
   double bytes_per_second_;
+  std::string only_;
   Table table_;
 };
 
 void sh_color(Rows& rows, int64_t n) {
+  if (!rows.wants("SH")) return;
   Arrays arrays;
   ShColor a;
   a.count = n;
@@ -76,6 +83,7 @@ void sh_color(Rows& rows, int64_t n) {
 }
 
 void activation(Rows& rows, int64_t n) {
+  if (!rows.wants("activation")) return;
   Arrays arrays;
   GaussianActivationBackward b;
   GaussianActivation& a = b.forward;
@@ -117,6 +125,7 @@ void activation(Rows& rows, int64_t n) {
 }
 
 void image_loss(Rows& rows, int width, int height) {
+  if (!rows.wants("L1")) return;
   Arrays arrays;
   const int64_t count = int64_t{3} * width * height;
   const DeviceBuffer<uint8_t> workspace(
@@ -137,6 +146,7 @@ void image_loss(Rows& rows, int width, int height) {
 }
 
 void adam(Rows& rows, const std::string& name, const std::vector<int64_t>& counts) {
+  if (!rows.wants("Adam")) return;
   Arrays arrays;
   std::vector<Adam> tensors;
   int64_t total = 0;
@@ -156,6 +166,7 @@ void adam(Rows& rows, const std::string& name, const std::vector<int64_t>& count
 
 // The published field. Floor: features, points, and the texels once; backwards also the gradients.
 void hexplane(Rows& rows, int64_t n) {
+  if (!rows.wants("hexplane")) return;
   Arrays arrays;
   const HexPlaneLayout layout = test::make_hexplane_layout(32, 64, 25, 4);
   HexPlane field;
@@ -189,6 +200,7 @@ void hexplane(Rows& rows, int64_t n) {
 }
 
 void hexplane_adam(Rows& rows) {
+  if (!rows.wants("hexplane Adam")) return;
   Arrays arrays;
   const HexPlaneLayout layout = test::make_hexplane_layout(32, 64, 25, 4);
   HexPlaneAdam a;
@@ -210,6 +222,7 @@ void hexplane_adam(Rows& rows) {
 
 // The published network. Bytes: features, activations and outputs, once.
 void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char* name) {
+  if (!rows.wants("network")) return;
   Arrays arrays;
   const auto layer = [&](int in, int out) {
     return DenseLayer{in,         out, arrays(int64_t{in} * out), arrays(out), arrays(int64_t{in} * out),
@@ -227,17 +240,20 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
     multiplications += 256 * (256 + out);
   }
   net.activations = arrays(n * 256 * 7);
+  const double activation_bytes = precision == cuda::MatrixPrecision::bf16 ? 2 : 4;
   const DeviceBuffer<uint8_t> workspace(
-      static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, true)));
+      static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, precision, true)));
   const double count = static_cast<double>(n);
   rows.measure(
-      fmt::format("network forward, {}, {}k", name, n / 1000), count * 4 * (128 + 256 * 7 + outputs),
+      fmt::format("network forward, {}, {}k", name, n / 1000),
+      count * (4 * (128 + outputs) + activation_bytes * 256 * 7),
       [&](cudaStream_t stream) {
         cuda::deformation_network_forward(net, precision, workspace.data(), stream);
       },
       2 * count * multiplications);
   rows.measure(
-      fmt::format("network backward, {}, {}k", name, n / 1000), count * 4 * (3 * 128 + 256 * 7 + outputs),
+      fmt::format("network backward, {}, {}k", name, n / 1000),
+      count * (4 * (3 * 128 + outputs) + activation_bytes * 256 * 7),
       [&](cudaStream_t stream) {
         cuda::deformation_network_backward(net, precision, workspace.data(), stream);
       },
@@ -256,15 +272,15 @@ double copy_bytes_per_second(Timer& timer) {
 
 }  // namespace
 
-int run(int repeats) {
+int run(int repeats, const std::string& only) {
   if (const std::string missing = test::missing_gpu(); !missing.empty()) {
     fmt::print("{}; nothing was measured.\n", missing);
     return 0;
   }
   Timer timer(repeats);
-  const double speed = copy_bytes_per_second(timer);
+  const double speed = repeats > 0 ? copy_bytes_per_second(timer) : 1;
   fmt::print("{}, copies at {:.2f} TB/s, medians of {} graphs\n\n", gpu_name(), speed / 1e12, repeats);
-  Rows rows(timer, speed);
+  Rows rows(timer, speed, only);
   for (const int64_t count : {40000, 1000000}) {
     sh_color(rows, count);
     activation(rows, count);
@@ -272,6 +288,7 @@ int run(int repeats) {
     hexplane(rows, count);
     network(rows, count, cuda::MatrixPrecision::f32, "f32");
     network(rows, count, cuda::MatrixPrecision::tf32, "tf32");
+    network(rows, count, cuda::MatrixPrecision::bf16, "bf16");
     adam(rows, fmt::format("Adam, six tensors, {}k", count / 1000),
          {3 * count, 3 * count, 45 * count, count, 3 * count, 4 * count});
   }
@@ -286,7 +303,7 @@ int run(int repeats) {
 
 int main(int argc, char** argv) {
   try {
-    return eg4d::bench::run(argc > 1 ? std::atoi(argv[1]) : 50);
+    return eg4d::bench::run(argc > 1 ? std::atoi(argv[1]) : 50, argc > 2 ? argv[2] : "");
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -57,11 +57,13 @@ class Timer {
       cuda::check(cudaEventElapsedTime(&milliseconds, begin_, end_), "timing");
       if (i >= 0) times.push_back(milliseconds);
     }
+    if (times.empty()) return 0;
     std::ranges::sort(times);
     return times[times.size() / 2];
   }
   // The same of a graph of it: the GPU need not wait for the launches.
   double median_as_graph(const std::function<void(cudaStream_t)>& enqueue) {
+    if (repeats_ == 0) return median(enqueue);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     cuda::check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");

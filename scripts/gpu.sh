@@ -11,30 +11,39 @@ export EG4D_GOLDEN_DIR EG4D_BENCH_DIR OMP_WAIT_POLICY=passive
 failed=0
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 
+# Suite by suite, so that one that dies does not take the others with it; the log names every test.
 echo "== tests"
-timeout 100 "$tests/eg4d_cuda_tests" --gtest_brief=1 2>&1 | tee "$OUT/tests.log" | tail -n 60
-[ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+: >"$OUT/tests.log"
+for suite in $("$tests/eg4d_cuda_tests" --gtest_list_tests | grep -E '^[A-Za-z].*\.$'); do
+  timeout 60 "$tests/eg4d_cuda_tests" --gtest_filter="$suite*" >"$OUT/suite.log" 2>&1
+  status=$?
+  cat "$OUT/suite.log" >>"$OUT/tests.log"
+  echo "${suite%.}: exit status $status, $(grep -c '^\[       OK' "$OUT/suite.log") passed"
+  [ $status -eq 0 ] && continue
+  failed=1
+  grep -E '^\[ +(RUN|OK|FAILED)|Failure|actual|Which|trace|error' "$OUT/suite.log" | tail -n 25
+done
 
 # Warps that wait for each other and borders are where the bugs are; sizes do not matter.
 small='*OddSizes*:*AnyNumber*:*TooManyPairs*:*FaintGaussians*:*ExtremeScales*:*NotANumber*:*NothingFinite*:CudaImageLoss.*:*ManyTensors*:*WithoutActivations*'
 for tool in memcheck racecheck; do
   command -v compute-sanitizer >/dev/null || break
   echo "== compute-sanitizer --tool $tool"
-  timeout 45 compute-sanitizer --tool $tool --error-exitcode 1 "$tests/eg4d_cuda_tests" --gtest_brief=1 \
+  timeout 60 compute-sanitizer --tool $tool --error-exitcode 1 "$tests/eg4d_cuda_tests" --gtest_brief=1 \
     --gtest_filter="$small" >"$OUT/$tool.log" 2>&1
   status=$?
   tail -n 4 "$OUT/$tool.log"
   [ $status -eq 0 ] || { echo "exit status $status"; grep -m 12 '=========' "$OUT/$tool.log"; failed=1; }
 done
 
-if command -v ncu >/dev/null; then
-  metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
-  metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active
-  for scene in 20k '1M, 576'; do
-    echo "== kernels of $scene: microseconds, memory %, multiprocessors %, warps %"
-    timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$bench/bench_cuda_rasterizer" 0 "$scene" \
-      >"$OUT/ncu.csv" 2>"$OUT/ncu.log"
-    python3 - "$OUT/ncu.csv" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu.csv"
+# The kernels of the last of several rounds; $1: title, $2: its first kernel, then the program and its arguments.
+profile() {
+  local title=$1 first=$2
+  shift 2
+  echo "== kernels of $title: microseconds, memory %, multiprocessors %, warps %"
+  timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$@" >"$OUT/ncu.csv" 2>"$OUT/ncu.log"
+  cp "$OUT/ncu.csv" "$OUT/ncu-$title.csv"
+  python3 - "$OUT/ncu.csv" "$first" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu.csv"
 import csv, sys
 rows = [line for line in open(sys.argv[1]) if line.startswith('"')]
 kernels = {}
@@ -43,7 +52,7 @@ for row in csv.DictReader(rows):
     value *= {"ns": 1e-3, "nsecond": 1e-3, "ms": 1e3, "msecond": 1e3}.get(unit, 1)
     kernels.setdefault(int(row["ID"]), (row["Kernel Name"].split("(")[0].split("<")[0], {}))[1][row["Metric Name"]] = value
 order = list(kernels)
-last = max((i for i, k in enumerate(order) if kernels[k][0] == "project_kernel"), default=0)
+last = max((i for i, k in enumerate(order) if kernels[k][0] == sys.argv[2]), default=0)
 for k in order[last:]:
     name, m = kernels[k]
     print(f"{name:38s}" + "".join(f"{m.get(x, float('nan')):9.1f}" for x in (
@@ -51,7 +60,19 @@ for k in order[last:]:
         "sm__throughput.avg.pct_of_peak_sustained_elapsed", "sm__warps_active.avg.pct_of_peak_sustained_active")))
 assert order
 PYTHON
-  done
+}
+
+if command -v ncu >/dev/null; then
+  metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
+  metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active
+  profile 20k project_kernel "$bench/bench_cuda_rasterizer" 0 20k
+  profile 1M project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 576'
+  profile 1080p project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 1920'
+  profile hexplane cells_kernel "$bench/bench_cuda_splat" 0 'hexplane backward'
+  profile tf32-forward product_kernel "$bench/bench_cuda_splat" 0 'network forward, tf32'
+  profile tf32-backward narrow_backward_kernel "$bench/bench_cuda_splat" 0 'network backward, tf32'
+  profile bf16-forward pack_kernel "$bench/bench_cuda_splat" 0 'network forward, bf16'
+  profile bf16-backward pack_kernel "$bench/bench_cuda_splat" 0 'network backward, bf16'
 fi
 
 for program in bench_cuda_splat bench_cuda_rasterizer; do

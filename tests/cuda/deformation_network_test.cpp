@@ -8,6 +8,7 @@
 #include "backend/cuda/splat_kernels.h"
 #include "core/random.h"
 #include "cuda/support/device.h"
+#include "cuda/support/rounded_mlp.h"
 #include "support/golden.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
@@ -68,8 +69,20 @@ class NetworkCase {
 
   // The same, in the same order, from the definition.
   std::vector<Values> wanted() const {
-    const MlpGradients<double> d = reference_mlp_backward(mlp, features, d_outputs);
-    const std::vector<std::vector<double>> outputs = reference_mlp(mlp, features);
+    return in_order(reference_mlp(mlp, features), reference_mlp_backward(mlp, features, d_outputs));
+  }
+  std::vector<Values> wanted(const RoundedMlp& rounded) const {
+    const RoundedMlp::Result result = rounded(mlp, features, d_outputs);
+    return in_order(result.outputs, result.gradients);
+  }
+
+  ReferenceMlp<double> mlp;
+  std::vector<double> features;
+  std::vector<std::vector<double>> d_outputs;
+
+ private:
+  static std::vector<Values> in_order(const std::vector<std::vector<double>>& outputs,
+                                      const MlpGradients<double>& d) {
     std::vector<Values> values;
     const auto add_layer = [&](const ReferenceLayer<double>& layer) {
       values.push_back(converted<float>(layer.weight));
@@ -85,11 +98,6 @@ class NetworkCase {
     return values;
   }
 
-  ReferenceMlp<double> mlp;
-  std::vector<double> features;
-  std::vector<std::vector<double>> d_outputs;
-
- private:
   std::vector<double> doubles(int64_t count, float bound) {
     return converted<double>(uniform_values<float>(random_, count, -bound, bound));
   }
@@ -118,7 +126,7 @@ class NetworkCase {
   }
   static void run(const DeformationNetwork& net, MatrixPrecision precision, bool backward) {
     const DeviceBuffer<uint8_t> workspace(
-        static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, backward)));
+        static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, precision, backward)));
     if (backward)
       cuda::deformation_network_backward(net, precision, workspace.data(), nullptr);
     else
@@ -134,6 +142,7 @@ class NetworkCase {
 
 const Sizes kCases[] = {{{128, 256, 256}, 256, {3, 3, 4, 1, 3}},  // published
                         {{32, 64, 64}, 64, {3, 4}},
+                        {{100, 128}, 128, {4, 8}},
                         {{33, 17}, 21, {3, 3, 1, 8}},  // nothing aligned
                         {{4, 130, 12, 129}, 200, {2}}};
 
@@ -149,31 +158,67 @@ TEST(CudaDeformationNetwork, LikeTheDefinition) {
     for (const int64_t count : {0, 1, 31, 129, 700}) {
       SCOPED_TRACE(testing::Message() << sizes.trunk.front() << " features, " << count << " rows");
       NetworkCase network(sizes, count, ++seed);
-      const std::vector<Values> want = network.wanted();
-      expect_near(network.on_gpu(MatrixPrecision::f32), want, 2e-5);
-      expect_near(network.on_gpu(MatrixPrecision::tf32), want, 1e-2);  // ReLUs may switch
+      expect_near(network.on_gpu(MatrixPrecision::f32), network.wanted(), 2e-5);
+      const std::vector<Values> tf32 = network.wanted(RoundedMlp{round_to_tf32, false});
+      expect_near(network.on_gpu(MatrixPrecision::tf32), tf32, 5e-4);
+      const bool fits = sizes.hidden % 64 == 0 && sizes.trunk.back() == sizes.hidden;
+      expect_near(network.on_gpu(MatrixPrecision::bf16),
+                  fits ? network.wanted(RoundedMlp{round_to_bf16, true}) : tf32, 2e-3);
     }
   }
 }
 
+// Needs no GPU.
+TEST(CudaDeformationNetwork, TheRoundedReferenceWithoutRoundingIsTheDefinition) {
+  NetworkCase network(kCases[1], 40, 23);
+  expect_near(network.wanted(RoundedMlp{[](double x) { return x; }, true}), network.wanted(), 1e-7);
+  EXPECT_EQ(round_to_bf16(1 + 1.0 / 256), 1);
+  EXPECT_EQ(round_to_bf16(-1 - 3.0 / 256), -1 - 1.0 / 64);
+  EXPECT_EQ(round_to_tf32(1 + 1.0 / 2048), 1 + 1.0 / 1024);
+  EXPECT_EQ(round_to_tf32(0), 0);
+}
+
+// How far the roundings take the results from the definition.
+TEST(CudaDeformationNetwork, RoundedProductsStayNearTheDefinition) {
+  EG4D_NEEDS_GPU();
+  NetworkCase network(kCases[0], 700, 22);
+  const std::vector<Values> want = network.wanted();
+  expect_near(network.on_gpu(MatrixPrecision::tf32), want, 0.03);
+  expect_near(network.on_gpu(MatrixPrecision::bf16), want, 0.15);
+}
+
 TEST(CudaDeformationNetwork, SameBitsFromRunToRun) {
   EG4D_NEEDS_GPU();
-  NetworkCase network(kCases[0], 3000, 20);
-  const std::vector<Values> first = network.on_gpu(MatrixPrecision::tf32);
-  for (int run = 0; run < 3; ++run) {
-    const std::vector<Values> again = network.on_gpu(MatrixPrecision::tf32);
-    for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(same_bits(again[i], first[i])) << i;
+  for (const MatrixPrecision precision :
+       {MatrixPrecision::f32, MatrixPrecision::tf32, MatrixPrecision::bf16}) {
+    NetworkCase network(kCases[0], 3000, 20);
+    const std::vector<Values> first = network.on_gpu(precision);
+    for (int run = 0; run < 3; ++run) {
+      const std::vector<Values> again = network.on_gpu(precision);
+      for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(same_bits(again[i], first[i])) << i;
+    }
   }
 }
 
 TEST(CudaDeformationNetwork, WithoutActivationsTheOutputsAreTheSame) {
   EG4D_NEEDS_GPU();
-  NetworkCase network(kCases[0], 300, 21);
-  const std::vector<Values> kept = network.on_gpu(MatrixPrecision::f32);
-  const std::vector<Values> passing = network.on_gpu(MatrixPrecision::f32, false);
-  // Trunk: weight and bias; heads: hidden's, last's and the output.
-  for (size_t head = 0; head < 5; ++head)
-    EXPECT_TRUE(same_bits(passing[4 + 5 * head + 4], kept[4 + 5 * head + 4]));
+  for (const MatrixPrecision precision : {MatrixPrecision::f32, MatrixPrecision::bf16}) {
+    NetworkCase network(kCases[0], 300, 21);
+    const std::vector<Values> kept = network.on_gpu(precision);
+    const std::vector<Values> passing = network.on_gpu(precision, false);
+    // Trunk: weight and bias; heads: hidden's, last's and the output.
+    for (size_t head = 0; head < 5; ++head)
+      EXPECT_TRUE(same_bits(passing[4 + 5 * head + 4], kept[4 + 5 * head + 4]));
+  }
+}
+
+// Needs no GPU.
+TEST(CudaDeformationNetwork, WithoutHeadsThereIsStillAWorkspace) {
+  DeformationNetwork network;
+  network.count = 1000;
+  network.trunk = {{32, 64}, {64, 64}};
+  for (const MatrixPrecision precision : {MatrixPrecision::f32, MatrixPrecision::tf32, MatrixPrecision::bf16})
+    EXPECT_GT(cuda::deformation_network_workspace_bytes(network, precision, true), 0u);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/deformation_network.cuh"
 #include "backend/cuda/dense_product.cuh"
 #include "backend/cuda/gaussian_rows.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -91,36 +92,26 @@ __global__ void __launch_bounds__(kThreads) narrow_backward_kernel(const __grid_
   parts[threadIdx.x * (h.in + 1) + h.in] = sum;
 }
 
-// to[i] += Σ_p parts[p·stride + i of its rows]: a row of `width` floats lies every `pitch` floats.
-struct Sum {
-  float* to;
-  const float* parts;
-  int64_t count, width, pitch;
-};
-struct Sums {
-  Sum sum[4 * kMostProducts];
-  int count = 0;
-  int64_t parts = 0, stride = 0;
-  void add(float* to, const float* from, int64_t rows, int64_t width, int64_t pitch) {
-    if (to) sum[count++] = {to, from, rows * width, width, pitch};
-  }
-};
+// A block takes a warp's width of the sums and divides the parts among its warps, so that many are on their
+// way at a time; the same order whatever the GPU.
 __global__ void __launch_bounds__(kThreads) add_parts_kernel(const __grid_constant__ Sums s) {
+  constexpr int kWarps = kThreads / 32;
+  __shared__ float totals[kWarps][32];
   const Sum& sum = s.sum[blockIdx.y];
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= sum.count) return;
-  const float* from = sum.parts + i / sum.width * sum.pitch + i % sum.width;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int64_t i = int64_t{blockIdx.x} * 32 + lane;
+  if (int64_t{blockIdx.x} * 32 >= sum.count) return;
   float total = 0;
-  for (int64_t part = 0; part < s.parts; ++part) total += from[part * s.stride];
+  if (i < sum.count) {
+    const float* from = sum.from + i / sum.width * sum.pitch + i % sum.width;
+#pragma unroll 4
+    for (int64_t part = warp; part < sum.parts; part += kWarps) total += from[part * sum.stride];
+  }
+  totals[warp][lane] = total;
+  __syncthreads();
+  if (warp > 0 || i >= sum.count) return;
+  for (int other = 1; other < kWarps; ++other) total += totals[other][lane];
   sum.to[i] += total;
-}
-void add_parts(const Sums& s, cudaStream_t stream) {
-  int64_t most = 0;
-  for (int i = 0; i < s.count; ++i) most = std::max(most, s.sum[i].count);
-  if (most == 0) return;
-  add_parts_kernel<<<dim3{blocks_for(most, kThreads), static_cast<unsigned>(s.count)}, kThreads, 0, stream>>>(
-      s);
-  check_launch("adding up weight gradients");
 }
 
 // What both directions know about the network.
@@ -177,7 +168,7 @@ class Network {
 // Parts of the sum over the rows of a weight's gradient.
 int splits_for(const Network& network, int64_t m, int64_t n, int64_t products) {
   const auto tiles = [](int64_t size) { return (size + kProductTile - 1) / kProductTile; };
-  const int64_t blocks = tiles(m) * tiles(n) * products;
+  const int64_t blocks = std::max<int64_t>(tiles(m) * tiles(n) * products, 1);  // 0: no head is evaluated
   return static_cast<int>(
       std::clamp<int64_t>(kBlocks / blocks, 1, std::max<int64_t>(network.rows() / 256, 1)));
 }
@@ -260,15 +251,14 @@ class Backward {
                                   static_cast<unsigned>(h.count)},
                              kThreads, 0, stream_>>>(h);
     check_launch("going back through the last layers");
-    for (int i = 0; i < h.count; ++i) {  // heads differ in the stride of their parts
+    Sums sums;
+    for (int i = 0; i < h.count; ++i) {
       const DenseLayer& last = network_.heads()[static_cast<size_t>(i)].head->last;
-      Sums own;
-      own.parts = network_.row_blocks();
-      own.stride = last.out * pitch;
-      own.add(last.d_weight, h.head[i].parts, last.out, last.in, pitch);
-      own.add(last.d_bias, h.head[i].parts + last.in, last.out, 1, pitch);
-      add_parts(own, stream_);
+      const int64_t weights = int64_t{last.out} * last.in, stride = last.out * pitch;
+      sums.add({last.d_weight, h.head[i].parts, weights, last.in, pitch, stride, network_.row_blocks()});
+      sums.add({last.d_bias, h.head[i].parts + last.in, last.out, 1, pitch, stride, network_.row_blocks()});
     }
+    add_parts(sums, stream_);
   }
 
   Products input_gradient(const DenseLayer& layer) const {
@@ -320,22 +310,18 @@ class Backward {
     p.a_stride = out;
     p.b_stride = in;
     p.splits = splits_for(network_, out, in, count);
-    Sums weights, biases;
-    weights.parts = biases.parts = p.splits;
-    weights.stride = out * in;
-    biases.stride = out;
+    Sums sums;
     const int64_t bias_parts = p.splits * count * out * in;
     for (const LayerTask& task : tasks) {
       float* parts = scratch_.parts + p.count * p.splits * out * in;
       float* row_sums = scratch_.parts + bias_parts + p.count * p.splits * out;
       p.product[p.count++] = {.a = task.d_y, .b = task.x, .c = parts, .row_sums = row_sums};
-      weights.add(task.layer->d_weight, parts, 1, out * in, 0);
-      biases.add(task.layer->d_bias, row_sums, 1, out, 0);
+      sums.add({task.layer->d_weight, parts, out * in, out * in, 0, out * in, p.splits});
+      sums.add({task.layer->d_bias, row_sums, out, out, 0, out, p.splits});
     }
-    if (weights.count + biases.count == 0) return;  // frozen
+    if (sums.count == 0) return;  // frozen
     launch_products(p, ProductForm::kWeightGradient, precision_, stream_);
-    add_parts(weights, stream_);
-    add_parts(biases, stream_);
+    add_parts(sums, stream_);
   }
 
   const Network& network_;
@@ -346,18 +332,31 @@ class Backward {
 
 }  // namespace
 
-size_t deformation_network_workspace_bytes(const DeformationNetwork& network, bool backward) {
+void add_parts(const Sums& s, cudaStream_t stream) {
+  int64_t most = 0;
+  for (int i = 0; i < s.count; ++i) most = std::max(most, s.sum[i].count);
+  if (most == 0) return;
+  add_parts_kernel<<<dim3{blocks_for(most, 32), static_cast<unsigned>(s.count)}, kThreads, 0, stream>>>(s);
+  check_launch("adding up weight gradients");
+}
+
+size_t deformation_network_workspace_bytes(const DeformationNetwork& network, MatrixPrecision precision,
+                                           bool backward) {
   const Network n(network, backward);
   const int64_t floats = backward              ? lay_out(n, nullptr).floats
                          : network.activations ? 0
                                                : n.activation_floats();
-  return static_cast<size_t>(floats) * sizeof(float);
+  const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
+  if (precision != MatrixPrecision::bf16 || !bf16_fits(network)) return bytes;
+  return bf16_workspace_bytes(network, backward);
 }
 
 void deformation_network_forward(const DeformationNetwork& network, MatrixPrecision precision,
                                  void* workspace, cudaStream_t stream) {
-  const Network n(network, false);
   if (network.count == 0) return;
+  if (precision == MatrixPrecision::bf16 && bf16_fits(network))
+    return bf16_forward(network, workspace, stream);
+  const Network n(network, false);
   float* const activations = network.activations ? network.activations : static_cast<float*>(workspace);
   const auto products = [&](const DenseLayer& layer) {
     Products p;
@@ -397,6 +396,8 @@ void deformation_network_forward(const DeformationNetwork& network, MatrixPrecis
 void deformation_network_backward(const DeformationNetwork& network, MatrixPrecision precision,
                                   void* workspace, cudaStream_t stream) {
   if (network.count == 0) return;
+  if (precision == MatrixPrecision::bf16 && bf16_fits(network))
+    return bf16_backward(network, workspace, stream);
   const Network n(network, true);
   Backward(n, precision, static_cast<float*>(workspace), stream).run();
 }

@@ -1,7 +1,8 @@
-// First, for all points: the derivatives with respect to the interpolated value of every plane and to the
-// coordinates. Then the (plane, point) pairs are sorted by the cell of the plane in which the point lies, and
-// each texel adds up those of the four cells around it, in the order of the points: no atomics, the same bits
-// from run to run, and every derivative is written once.
+// The (plane, point) pairs are sorted by the cell of the plane in which the point lies. Then, for all points:
+// the derivatives with respect to the interpolated value of every plane, written in that order, and to the
+// coordinates. Then each texel adds up those of the four cells around it, in their order: no atomics, the
+// same bits from run to run, and every derivative is written once. Where all points have one time, a plane
+// with time is met in two rows only, by hundreds of points a texel: there a whole block adds up a column.
 
 #include <algorithm>
 #include <bit>
@@ -16,10 +17,12 @@ namespace {
 
 // What the kernels leave for each other; pair = (6·level + plane)·N + point.
 struct Workspace {
-  float* d_values;                // [pairs, channels]
-  float2* weights;                // [pairs] along columns and rows
+  float* d_values;                // [pairs, channels], sorted
+  float2* weights;                // [pairs] along columns and rows, sorted
+  uint8_t* active;                // [N] whether a feature has a derivative
   uint32_t *cell, *cell_sorted;   // [pairs]
   uint32_t *pair_scratch, *pair;  // [pairs]
+  uint32_t* place;                // [pairs] of a pair in the order of the cells
   uint2* range;                   // [cells] begin and end in the sorted pairs
   double* box;                    // [blocks, 6]
   void* temporary;
@@ -52,7 +55,9 @@ size_t lay_out(const HexPlaneLayout& layout, int64_t count, void* memory, Worksp
   };
   take(w.d_values, pairs * layout.channels);
   take(w.weights, pairs);
+  take(w.active, count);
   for (uint32_t** piece : {&w.cell, &w.cell_sorted, &w.pair_scratch, &w.pair}) take(*piece, pairs);
+  w.place = w.cell;  // which is not needed after the sort
   take(w.range, g.cells);
   take(w.box, int64_t{6} * blocks_of(g, count));
   char* temporary = nullptr;
@@ -78,6 +83,11 @@ template <int W>
 __device__ void differentiate_product(const HexPlane& field, const HexPlaneGeometry& g, const Workspace& w,
                                       const PointSample& s, const Channels<W>& d_feature, int64_t point,
                                       int level, int channel, float (&sums)[4]) {
+  const int64_t first_pair = int64_t{6} * level * field.count + point;
+  uint32_t place[6];
+  if (field.d_grid)
+#pragma unroll
+    for (int plane = 0; plane < 6; ++plane) place[plane] = w.place[first_pair + plane * field.count];
   ValueAndSlopes planes[6][W];
 #pragma unroll
   for (int plane = 0; plane < 6; ++plane) {
@@ -102,21 +112,43 @@ __device__ void differentiate_product(const HexPlane& field, const HexPlaneGeome
     }
     sums[first_axis(plane)] = fmaf(x, s.axis[first_axis(plane)].slope, sums[first_axis(plane)]);
     sums[second_axis(plane)] = fmaf(y, s.axis[second_axis(plane)].slope, sums[second_axis(plane)]);
-    const int64_t pair = (6 * level + plane) * field.count + point;
-    if (field.d_grid) store_channels(w.d_values + pair * g.channels + channel, d_value);
+    if (!field.d_grid) continue;
+    store_channels(w.d_values + int64_t{place[plane]} * g.channels + channel, d_value);
+    if (channel == 0)
+      w.weights[place[plane]] =
+          make_float2(s.axis[first_axis(plane)].weight, s.axis[second_axis(plane)].weight);
   }
 }
 
-// Where the point lies in the six planes of a level; a point without derivatives lies behind the last cell.
-__device__ void write_pairs(const HexPlane& field, const HexPlaneGeometry& g, const Workspace& w,
-                            const PointSample& s, int64_t point, int level, bool active) {
-  for (int plane = 0; plane < 6; ++plane) {
-    const HexPlaneGeometry::Plane& p = g.planes[6 * level + plane];
-    const AxisSample &x = s.axis[first_axis(plane)], &y = s.axis[second_axis(plane)];
-    const int64_t pair = (6 * level + plane) * field.count + point;
-    w.cell[pair] = active ? p.first_cell + static_cast<uint32_t>(y.low * p.columns + x.low) : g.cells;
+// Where points lie in all planes. A point without derivatives (no pixel saw it) lies behind the last cell.
+constexpr int kCellPoints = 32;  // of a block
+__global__ void __launch_bounds__(kHexPlaneThreads)
+    cells_kernel(HexPlane field, const float* time, const __grid_constant__ HexPlaneGeometry g, Workspace w) {
+  __shared__ bool active[kCellPoints];
+  const int thread = static_cast<int>(threadIdx.x), width = g.levels * g.channels;
+  const int64_t first = int64_t{blockIdx.x} * kCellPoints;
+  for (int i = thread / 32; i < kCellPoints && first + i < field.count; i += kHexPlaneThreads / 32) {
+    bool any = false;
+    for (int feature = thread % 32; feature < width; feature += 32)
+      any |= field.d_features[(first + i) * width + feature] != 0;  // NaN is one
+    any = __any_sync(0xffffffffu, any);
+    if (thread % 32 != 0) continue;
+    active[i] = any;
+    w.active[first + i] = any;
+  }
+  __syncthreads();
+  const int64_t point = first + thread % kCellPoints;
+  if (!field.d_grid || point >= field.count) return;
+  const Coordinates c = coordinates_of(field, time, point);
+  for (int i = thread / kCellPoints; i < 6 * g.levels; i += kHexPlaneThreads / kCellPoints) {
+    const HexPlaneGeometry::Plane& p = g.planes[i];
+    const int column = sample_axis(c.value[first_axis(i % 6)], p.columns).low,
+              row = sample_axis(c.value[second_axis(i % 6)], p.rows).low;
+    const int64_t pair = i * field.count + point;
+    w.cell[pair] = active[thread % kCellPoints]
+                       ? p.first_cell + static_cast<uint32_t>(row * p.columns + column)
+                       : g.cells;
     w.pair_scratch[pair] = static_cast<uint32_t>(pair);
-    w.weights[pair] = make_float2(x.weight, y.weight);
   }
 }
 
@@ -182,25 +214,17 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
     return load_channels<W>(field.d_features + point_of(unit) * g.levels * g.channels +
                             unit % block.per_point * W);
   };
-  shared.active[thread] = 0;
-  __syncthreads();
-  for (int unit = thread; unit < units && point_of(unit) < field.count; unit += kHexPlaneThreads) {
-    const Channels<W> d_feature = d_feature_of(unit);
-    bool zero = true;
-    for (int k = 0; k < W; ++k) zero &= d_feature.v[k] == 0;
-    if (!zero) shared.active[unit / block.per_point] = 1;
-  }
+  const int64_t own_point = int64_t{blockIdx.x} * block.points + thread;
+  shared.active[thread] = thread < block.points && own_point < field.count && w.active[own_point];
   __syncthreads();
   float sums[4] = {};
   for (int unit = thread; unit < units && point_of(unit) < field.count; unit += kHexPlaneThreads) {
     const int64_t point = point_of(unit);
-    const bool active = shared.active[unit / block.per_point];
+    if (!shared.active[unit / block.per_point]) continue;
     const int feature = unit % block.per_point * W, level = feature / g.channels,
               channel = feature % g.channels;
-    if (!active && channel > 0) continue;
     const PointSample s = sample_point(g, coordinates_of(field, time, point), level);
-    if (channel == 0 && field.d_grid) write_pairs(field, g, w, s, point, level, active);
-    if (active) differentiate_product<W>(field, g, w, s, d_feature_of(unit), point, level, channel, sums);
+    differentiate_product<W>(field, g, w, s, d_feature_of(unit), point, level, channel, sums);
   }
   for (int a = 0; a < 4; ++a) shared.d_coordinates[thread][a] = sums[a];
   __syncthreads();
@@ -228,68 +252,182 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
   if (i >= pairs) return;
   const uint32_t cell = w.cell_sorted[i];
   if (cell >= cells) return;
+  w.place[w.pair[i]] = i;
   if (i == 0 || w.cell_sorted[i - 1] != cell) w.range[cell].x = i;
   if (i + 1 == pairs || w.cell_sorted[i + 1] != cell) w.range[cell].y = i + 1;
 }
 
-// Adds the derivatives of the points of one cell to a texel, its corner on the right or lower side or not.
+// The sorted pairs of two neighbouring cells of a row: those of the texel's left cell, then its right one's.
+struct RowList {
+  uint32_t begin, middle, end;
+  __device__ uint32_t size() const { return end - begin; }
+};
+__device__ RowList list_of(const Workspace& w, uint32_t cell, bool with_left) {
+  const uint2 own = w.range[cell], left = with_left ? w.range[cell - 1] : make_uint2(0, 0);
+  RowList list{own.x, own.x, own.y};
+  if (left.x < left.y) {
+    list.begin = left.x;
+    list.middle = left.y;
+    if (own.x >= own.y) list.end = left.y;
+  }
+  return list;
+}
+__device__ float weight_along_columns(const RowList& list, uint32_t i, float x) {
+  return i < list.middle ? x : 1 - x;
+}
+
+// Every step-th of a list.
 template <int W>
-__device__ bool add_cell(const HexPlaneGeometry& g, const Workspace& w, uint32_t cell, bool right, bool lower,
-                         int channel, Channels<W>& sum) {
-  const uint2 range = w.range[cell];
-  for (uint32_t i = range.x; i < range.y; ++i) {
-    const uint32_t pair = w.pair[i];
-    const float2 at = w.weights[pair];
-    const float weight = (right ? at.x : 1 - at.x) * (lower ? at.y : 1 - at.y);
-    const Channels<W> d = load_channels<W>(w.d_values + int64_t{pair} * g.channels + channel);
+__device__ void add_list(const HexPlaneGeometry& g, const Workspace& w, const RowList& list, bool lower,
+                         uint32_t first, uint32_t step, int channel, Channels<W>& sum) {
+  for (uint32_t i = list.begin + first; i < list.end; i += step) {
+    const float2 at = w.weights[i];
+    const float weight = weight_along_columns(list, i, at.x) * (lower ? at.y : 1 - at.y);
+    const Channels<W> d = load_channels<W>(w.d_values + int64_t{i} * g.channels + channel);
 #pragma unroll
     for (int k = 0; k < W; ++k) sum.v[k] = fmaf(d.v[k], weight, sum.v[k]);
   }
-  return range.x < range.y;
 }
-
-// A thread takes W channels of one texel; blockIdx.y: the plane.
 template <int W>
-__global__ void __launch_bounds__(kHexPlaneThreads)
-    gather_kernel(float* d_grid, const __grid_constant__ HexPlaneGeometry g, Workspace w) {
-  const HexPlaneGeometry::Plane& p = g.planes[blockIdx.y];
-  const int units = g.channels / W;
-  const int64_t unit = int64_t{blockIdx.x} * kHexPlaneThreads + threadIdx.x, texel = unit / units;
-  if (texel >= int64_t{p.rows} * p.columns) return;
-  const int channel = static_cast<int>(unit % units) * W;
-  const int row = static_cast<int>(texel / p.columns), column = static_cast<int>(texel % p.columns);
-  const uint32_t own = p.first_cell + static_cast<uint32_t>(texel), up = static_cast<uint32_t>(p.columns);
-  Channels<W> sum{};
-  bool any = add_cell<W>(g, w, own, false, false, channel, sum);
-  if (column > 0) any |= add_cell<W>(g, w, own - 1, true, false, channel, sum);
-  if (row > 0) any |= add_cell<W>(g, w, own - up, false, true, channel, sum);
-  if (row > 0 && column > 0) any |= add_cell<W>(g, w, own - up - 1, true, true, channel, sum);
-  if (!any) return;
-  float* at = d_grid + p.offset + texel * g.channels + channel;
+__device__ void add_to(float* at, const Channels<W>& sum, float factor) {
   Channels<W> total = load_channels<W>(at);
 #pragma unroll
-  for (int k = 0; k < W; ++k) total.v[k] += sum.v[k];
+  for (int k = 0; k < W; ++k) total.v[k] = fmaf(sum.v[k], factor, total.v[k]);
   store_channels(at, total);
+}
+
+// A thread takes W channels of one texel; `planes.of`[blockIdx.y]: the plane. Where one texel of a warp has a
+// long list, the whole warp goes through each texel's.
+constexpr uint32_t kLongList = 32;
+struct SomePlanes {
+  int count = 0;
+  int of[6 * kMostLevels];
+};
+template <int W>
+__global__ void __launch_bounds__(kHexPlaneThreads)
+    gather_kernel(float* d_grid, const __grid_constant__ HexPlaneGeometry g,
+                  const __grid_constant__ SomePlanes planes, Workspace w) {
+  const HexPlaneGeometry::Plane& p = g.planes[planes.of[blockIdx.y]];
+  const int units = g.channels / W;
+  const int64_t unit = int64_t{blockIdx.x} * kHexPlaneThreads + threadIdx.x, texel = unit / units;
+  const int channel = static_cast<int>(unit % units) * W;
+  const int row = static_cast<int>(texel / p.columns), column = static_cast<int>(texel % p.columns);
+  const uint32_t own = p.first_cell + static_cast<uint32_t>(texel);
+  RowList upper{}, lower{};  // the rows of cells above and below the texel
+  if (row < p.rows) {
+    lower = list_of(w, own, column > 0);
+    if (row > 0) upper = list_of(w, own - static_cast<uint32_t>(p.columns), column > 0);
+  }
+  const uint32_t pairs = upper.size() + lower.size();
+  if (!__any_sync(0xffffffffu, pairs > 0)) return;
+  Channels<W> sum{};
+  if (32 % units == 0 && __any_sync(0xffffffffu, pairs > kLongList)) {
+    const int together = 32 / units, group = static_cast<int>(threadIdx.x) % 32 / units;
+    for (int t = 0; t < together; ++t) {
+      const auto shared = [&](const RowList& list) {
+        return RowList{__shfl_sync(0xffffffffu, list.begin, t * units),
+                       __shfl_sync(0xffffffffu, list.middle, t * units),
+                       __shfl_sync(0xffffffffu, list.end, t * units)};
+      };
+      const RowList above = shared(upper), below = shared(lower);
+      Channels<W> part{};
+      add_list<W>(g, w, above, true, group, together, channel, part);
+      add_list<W>(g, w, below, false, group, together, channel, part);
+      for (int step = units; step < 32; step *= 2)
+#pragma unroll
+        for (int k = 0; k < W; ++k) part.v[k] += __shfl_xor_sync(0xffffffffu, part.v[k], step);
+      if (group == t) sum = part;
+    }
+  } else {
+    add_list<W>(g, w, upper, true, 0, 1, channel, sum);
+    add_list<W>(g, w, lower, false, 0, 1, channel, sum);
+  }
+  if (pairs > 0) add_to<W>(d_grid + p.offset + texel * g.channels + channel, sum, 1);
+}
+
+// A plane with time where all points have one: blockIdx.x: the column, blockIdx.y: the plane.
+template <int W>
+__global__ void __launch_bounds__(kHexPlaneThreads)
+    gather_column_kernel(float* d_grid, const float* time, const __grid_constant__ HexPlaneGeometry g,
+                         const __grid_constant__ SomePlanes planes, Workspace w) {
+  __shared__ Channels<W> parts[kHexPlaneThreads];
+  const HexPlaneGeometry::Plane& p = g.planes[planes.of[blockIdx.y]];
+  const int column = static_cast<int>(blockIdx.x);
+  if (column >= p.columns) return;
+  const AxisSample row = sample_axis(*time, p.rows);
+  const RowList list =
+      list_of(w, p.first_cell + static_cast<uint32_t>(row.low * p.columns + column), column > 0);
+  if (list.size() == 0) return;
+  const int units = g.channels / W;
+  for (int first_unit = 0; first_unit < units; first_unit += kHexPlaneThreads) {
+    const int own_units = min(units - first_unit, kHexPlaneThreads), slices = kHexPlaneThreads / own_units;
+    const int unit = static_cast<int>(threadIdx.x) % own_units,
+              slice = static_cast<int>(threadIdx.x) / own_units;
+    const int channel = (first_unit + unit) * W;
+    Channels<W> sum{};
+    if (slice < slices) {
+#pragma unroll 4
+      for (uint32_t i = list.begin + slice; i < list.end; i += slices) {
+        const float weight = weight_along_columns(list, i, w.weights[i].x);
+        const Channels<W> d = load_channels<W>(w.d_values + int64_t{i} * g.channels + channel);
+#pragma unroll
+        for (int k = 0; k < W; ++k) sum.v[k] = fmaf(d.v[k], weight, sum.v[k]);
+      }
+    }
+    parts[threadIdx.x] = sum;
+    __syncthreads();
+    if (slice == 0) {
+      for (int other = 1; other < slices; ++other)
+#pragma unroll
+        for (int k = 0; k < W; ++k) sum.v[k] += parts[other * own_units + unit].v[k];
+      float* const at = d_grid + p.offset + (int64_t{row.low} * p.columns + column) * g.channels + channel;
+      add_to<W>(at, sum, 1 - row.weight);
+      if (p.rows > 1) add_to<W>(at + int64_t{p.columns} * g.channels, sum, row.weight);
+    }
+    __syncthreads();
+  }
+}
+
+template <int W>
+void launch_gather(const HexPlane& field, const float* time, const HexPlaneGeometry& g, const Workspace& w,
+                   cudaStream_t stream) {
+  SomePlanes columns, texels;
+  int64_t most_columns = 0, most_texels = 0;
+  for (int i = 0; i < 6 * g.levels; ++i) {
+    const HexPlaneGeometry::Plane& p = g.planes[i];
+    if (second_axis(i % 6) == 3 && !field.times) {
+      columns.of[columns.count++] = i;
+      most_columns = std::max(most_columns, int64_t{p.columns});
+    } else {
+      texels.of[texels.count++] = i;
+      most_texels = std::max(most_texels, int64_t{p.rows} * p.columns);
+    }
+  }
+  if (columns.count > 0) {
+    const dim3 grid{static_cast<unsigned>(most_columns), static_cast<unsigned>(columns.count)};
+    gather_column_kernel<W><<<grid, kHexPlaneThreads, 0, stream>>>(field.d_grid, time, g, columns, w);
+  }
+  const dim3 grid{blocks_for(most_texels * (g.channels / W), kHexPlaneThreads),
+                  static_cast<unsigned>(texels.count)};
+  gather_kernel<W><<<grid, kHexPlaneThreads, 0, stream>>>(field.d_grid, g, texels, w);
 }
 
 template <int W>
 void launch(const HexPlane& field, const float* time, const HexPlaneGeometry& g, const Workspace& w,
             cudaStream_t stream) {
   const unsigned blocks = blocks_of(g, field.count);
+  cells_kernel<<<blocks_for(field.count, kCellPoints), kHexPlaneThreads, 0, stream>>>(field, time, g, w);
+  if (field.d_grid) {
+    check(cudaMemsetAsync(w.range, 0, g.cells * sizeof(uint2), stream), "clearing the field's lists");
+    const int64_t pairs = pairs_of(*field.layout, field.count);
+    size_t bytes = w.temporary_bytes;
+    check(sort(w, bytes, pairs, std::bit_width(g.cells), stream), "sorting points by texel");
+    find_ranges_kernel<<<blocks_for(pairs, kHexPlaneThreads), kHexPlaneThreads, 0, stream>>>(
+        w, static_cast<uint32_t>(pairs), g.cells);
+  }
   values_kernel<W><<<blocks, kHexPlaneThreads, 0, stream>>>(field, time, g, w);
   if (field.d_box) add_box_kernel<<<6, kHexPlaneThreads, 0, stream>>>(field.d_box, w.box, blocks);
-  if (!field.d_grid) return;
-  check(cudaMemsetAsync(w.range, 0, g.cells * sizeof(uint2), stream), "clearing the field's lists");
-  const int64_t pairs = pairs_of(*field.layout, field.count);
-  size_t bytes = w.temporary_bytes;
-  check(sort(w, bytes, pairs, std::bit_width(g.cells), stream), "sorting points by texel");
-  find_ranges_kernel<<<blocks_for(pairs, kHexPlaneThreads), kHexPlaneThreads, 0, stream>>>(
-      w, static_cast<uint32_t>(pairs), g.cells);
-  int64_t most = 0;
-  for (const HexPlaneLayout::Plane& plane : field.layout->planes)
-    most = std::max(most, int64_t{plane.rows} * plane.columns);
-  const dim3 grid{blocks_for(most * (g.channels / W), kHexPlaneThreads), static_cast<unsigned>(6 * g.levels)};
-  gather_kernel<W><<<grid, kHexPlaneThreads, 0, stream>>>(field.d_grid, g, w);
+  if (field.d_grid) launch_gather<W>(field, time, g, w, stream);
 }
 
 }  // namespace

@@ -24,13 +24,53 @@ __device__ void write_pair(const RasterizerWorkspace& w, uint32_t slot, uint32_t
   w.owner[slot] = gaussian;
 }
 
-__device__ void write_few(const RasterizerWorkspace& w, const Grid& grid, uint32_t gaussian, uint32_t slot) {
-  const Ellipse ellipse = w.ellipses[gaussian];
-  const CellBox box = w.boxes[gaussian];
-  for (int row = box.y0; row < box.y1; ++row) {
-    const CellRange range = cells_of_row(ellipse, box, row);
-    for (int column = range.begin; column < range.end; ++column)
-      write_pair(w, slot++, static_cast<uint32_t>(row * grid.columns + column), gaussian);
+// A Gaussian's pairs one after the other, row by row.
+class PairWalk {
+ public:
+  __device__ PairWalk(const RasterizerWorkspace& w, uint32_t gaussian)
+      : ellipse_(w.ellipses[gaussian]), box_(w.boxes[gaussian]), row_(box_.y0) {}
+  // The cell of the next pair, of which there is one.
+  __device__ uint32_t next(int columns) {
+    while (column_ >= end_ && row_ < box_.y1) {
+      const CellRange range = cells_of_row(ellipse_, box_, row_++);
+      column_ = range.begin;
+      end_ = range.end;
+    }
+    return static_cast<uint32_t>((row_ - 1) * columns + column_++);
+  }
+
+ private:
+  Ellipse ellipse_;
+  CellBox box_;
+  int row_, column_ = 0, end_ = 0;
+};
+
+// Of each lane's Gaussian. The lanes find their pairs side by side, but memory wants neighbours together: so
+// pairs pass through the warp's window in shared memory, in the order of their slots.
+constexpr uint32_t kWindow = 512;
+__device__ void write_few(const RasterizerWorkspace& w, const Grid& grid, uint32_t gaussian, uint32_t slot,
+                          uint32_t pairs, uint32_t* window, int lane) {
+  uint32_t end = pairs;  // where the lane's pairs end among the warp's
+  for (int step = 1; step < kWarp; step *= 2) {
+    const uint32_t before = __shfl_up_sync(kAllLanes, end, step);
+    if (lane >= step) end += before;
+  }
+  const uint32_t total = __shfl_sync(kAllLanes, end, kWarp - 1), first = end - pairs;
+  PairWalk walk(w, gaussian);
+  uint32_t at = first;
+  for (uint32_t base = 0; base < total; base += kWindow) {
+    for (const uint32_t limit = min(end, base + kWindow); at < limit; ++at)
+      window[at - base] = walk.next(grid.columns) * kWarp + static_cast<uint32_t>(lane);
+    __syncwarp();
+    const uint32_t size = min(total - base, kWindow);
+    for (uint32_t i = static_cast<uint32_t>(lane); i - static_cast<uint32_t>(lane) < size; i += kWarp) {
+      const uint32_t pair = i < size ? window[i] : 0;
+      const int from = static_cast<int>(pair % kWarp);
+      const uint32_t first_slot = __shfl_sync(kAllLanes, slot - first, from);
+      const uint32_t owner = __shfl_sync(kAllLanes, gaussian, from);
+      if (i < size) write_pair(w, first_slot + base + i, pair / kWarp, owner);
+    }
+    __syncwarp();
   }
 }
 
@@ -56,19 +96,20 @@ __device__ void write_many(const RasterizerWorkspace& w, const Grid& grid, uint3
 
 // Thread k: the k-th Gaussian from front to back.
 __global__ void __launch_bounds__(kThreads) write_pairs_kernel(int count, Grid grid, RasterizerWorkspace w) {
+  __shared__ uint32_t windows[kThreads / kWarp][kWindow];
   const int k = static_cast<int>(blockIdx.x * kThreads + threadIdx.x), lane = k % kWarp;
   const uint32_t capacity = static_cast<uint32_t>(w.size.pair_capacity), total = w.pair_end[count - 1];
   if (k == 0) *w.counts = {total, total > capacity ? 1u : 0u};
   uint32_t gaussian = 0, slot = 0, pairs = 0;
   if (k < count) {
     gaussian = w.order[k];
-    pairs = w.cell_count[gaussian];
     slot = k == 0 ? 0 : w.pair_end[k - 1];
+    pairs = w.pair_end[k] - slot;
     w.first_slot[gaussian] = min(slot, capacity);
   }
   if (slot >= capacity) pairs = 0;  // there is no room; the caller looks at counts->overflow
   const bool many = pairs > kManyPairs;
-  if (pairs > 0 && !many) write_few(w, grid, gaussian, slot);
+  write_few(w, grid, gaussian, slot, many ? 0 : pairs, windows[threadIdx.x / kWarp], lane);
   for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
     const int from = __ffs(static_cast<int>(left)) - 1;
     write_many(w, grid, __shfl_sync(kAllLanes, gaussian, from), __shfl_sync(kAllLanes, slot, from), lane);

@@ -25,12 +25,14 @@ void hexplane_backward(const HexPlane& field, const float* time, void* workspace
 void gaussian_activation_forward(const GaussianActivation& activation, cudaStream_t stream);
 void gaussian_activation_backward(const GaussianActivationBackward& backward, cudaStream_t stream);
 
-// How the network's products are computed: f32's accuracy (three products of tf32), or tf32's (relative
-// errors of about 3e-4), a third of the arithmetic.
-enum class MatrixPrecision { f32, tf32 };
-// Bytes of device memory (aligned to 256) that the network works in; forward only where no activations are
-// kept.
-size_t deformation_network_workspace_bytes(const DeformationNetwork& network, bool backward);
+// How the network's products are computed: f32's accuracy (three products of tf32); tf32's (relative errors of
+// about 3e-4), a third of the arithmetic; or bf16's (about 3e-3), with f32 sums and activations kept in bf16, in
+// one kernel per direction. A network whose layers differ in width, or a GPU with less than 227 KB of shared
+// memory a block, takes tf32 instead of bf16. One precision for both directions.
+enum class MatrixPrecision { f32, tf32, bf16 };
+// Bytes of device memory (aligned to 256) that the network works in.
+size_t deformation_network_workspace_bytes(const DeformationNetwork& network, MatrixPrecision precision,
+                                           bool backward);
 void deformation_network_forward(const DeformationNetwork& network, MatrixPrecision precision,
                                  void* workspace, cudaStream_t stream);
 void deformation_network_backward(const DeformationNetwork& network, MatrixPrecision precision,
