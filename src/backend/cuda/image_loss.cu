@@ -83,6 +83,34 @@ __device__ void load(const ImageLoss& l, const Place& place, float (&to)[kHigh][
   }
 }
 
+// A thread blurs kTogether neighbours of a row, then kTogetherDown of a column, so that a value is loaded
+// once for several of the windows that it is in. The lanes of a load are in different rows, whose pitch is
+// odd.
+constexpr int kTogether = 4, kTogetherDown = 2;
+static_assert(kAcross % kTogether == 0 && kAcross / 32 * kDown / kTogetherDown * 32 == kThreads);
+constexpr int kRowPasses = kHigh * kAcross / kTogether;
+using BlurredRows = float[kHigh][kAcross + 1];
+struct RowPass {
+  int row, column;
+  __device__ explicit RowPass(int i) : row(i % kHigh), column(i / kHigh * kTogether) {}
+};
+// add(q, r, weight, value): adds to the q-th mean of the r-th pixel of the thread's column.
+template <int kMeans, class Add>
+__device__ void blur_down(const BlurredRows (&rows)[kMeans], const Window& window, const Add& add) {
+  const int column = static_cast<int>(threadIdx.x) % kAcross,
+            row = static_cast<int>(threadIdx.x) / kAcross * kTogetherDown;
+#pragma unroll
+  for (int k = 0; k < kWindow + kTogetherDown - 1; ++k) {
+#pragma unroll
+    for (int q = 0; q < kMeans; ++q) {
+      const float value = rows[q][row + k][column];
+#pragma unroll
+      for (int r = 0; r < kTogetherDown; ++r)
+        if (k >= r && k - r < kWindow) add(q, r, window.weight[k - r], value);
+    }
+  }
+}
+
 // Value and derivatives from the five window means.
 struct Similarity {
   float value, d_mean, d_square, d_cross;
@@ -105,40 +133,47 @@ __device__ Similarity similarity(float a, float b, float aa, float bb, float ab)
 
 __global__ void __launch_bounds__(kThreads) similarity_kernel(const __grid_constant__ Problem p) {
   __shared__ float a[kHigh][kWide + 1], b[kHigh][kWide + 1];
-  __shared__ float rows[5][kHigh][kAcross];
+  __shared__ BlurredRows rows[5];
   const ImageLoss& l = p.loss;
   const Place place = place_of_block();
   const auto at = [&](int x, int y) { return (int64_t{y} * l.width + x) * 3 + place.channel; };
   load(l, place, a, [&](int x, int y) { return l.image[at(x, y)]; });
   load(l, place, b, [&](int x, int y) { return l.target[at(x, y)]; });
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kHigh * kAcross; i += kThreads) {
-    const int row = i / kAcross, column = i % kAcross;
-    float sums[5] = {};
+  for (int i = static_cast<int>(threadIdx.x); i < kRowPasses; i += kThreads) {
+    const RowPass at(i);
+    float sums[5][kTogether] = {};
 #pragma unroll
-    for (int k = 0; k < kWindow; ++k) {
-      const float va = a[row][column + k], vb = b[row][column + k];
-      const float wa = p.window.weight[k] * va, wb = p.window.weight[k] * vb;
-      sums[0] += wa;
-      sums[1] += wb;
-      sums[2] = fmaf(wa, va, sums[2]);
-      sums[3] = fmaf(wb, vb, sums[3]);
-      sums[4] = fmaf(wa, vb, sums[4]);
+    for (int k = 0; k < kWindow + kTogether - 1; ++k) {
+      const float va = a[at.row][at.column + k], vb = b[at.row][at.column + k];
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) {
+        if (k < j || k - j >= kWindow) continue;
+        const float wa = p.window.weight[k - j] * va, wb = p.window.weight[k - j] * vb;
+        sums[0][j] += wa;
+        sums[1][j] += wb;
+        sums[2][j] = fmaf(wa, va, sums[2][j]);
+        sums[3][j] = fmaf(wb, vb, sums[3][j]);
+        sums[4][j] = fmaf(wa, vb, sums[4][j]);
+      }
     }
 #pragma unroll
-    for (int q = 0; q < 5; ++q) rows[q][row][column] = sums[q];
+    for (int q = 0; q < 5; ++q)
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) rows[q][at.row][at.column + j] = sums[q][j];
   }
   __syncthreads();
+  float means[kTogetherDown][5] = {};
+  blur_down(rows, p.window,
+            [&](int q, int r, float weight, float value) { means[r][q] = fmaf(weight, value, means[r][q]); });
   Sums own{};
-  for (int i = static_cast<int>(threadIdx.x); i < kDown * kAcross; i += kThreads) {
-    const int row = i / kAcross, column = i % kAcross;
+#pragma unroll
+  for (int r = 0; r < kTogetherDown; ++r) {
+    const int row = static_cast<int>(threadIdx.x) / kAcross * kTogetherDown + r,
+              column = static_cast<int>(threadIdx.x) % kAcross;
     const int x = place.left + kRadius + column, y = place.top + kRadius + row;
     if (x >= l.width || y >= l.height) continue;
-    float mean[5] = {};
-#pragma unroll
-    for (int k = 0; k < kWindow; ++k)
-#pragma unroll
-      for (int q = 0; q < 5; ++q) mean[q] = fmaf(p.window.weight[k], rows[q][row + k][column], mean[q]);
+    const float(&mean)[5] = means[r];
     const Similarity s = similarity(mean[0], mean[1], mean[2], mean[3], mean[4]);
     const float difference = a[row + kRadius][column + kRadius] - b[row + kRadius][column + kRadius];
     own.absolute += fabsf(difference);
@@ -156,7 +191,7 @@ __global__ void __launch_bounds__(kThreads) similarity_kernel(const __grid_const
 
 __global__ void __launch_bounds__(kThreads) gradient_kernel(const __grid_constant__ Problem p) {
   __shared__ float maps[3][kHigh][kWide + 1];
-  __shared__ float rows[3][kHigh][kAcross];
+  __shared__ BlurredRows rows[3];
   const ImageLoss& l = p.loss;
   const Place place = place_of_block();
   const float* const derivatives[3] = {p.d_mean, p.d_square, p.d_cross};
@@ -164,26 +199,34 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(const __grid_constan
     load(l, place, maps[q],
          [&](int x, int y) { return derivatives[q][(int64_t{place.channel} * l.height + y) * l.width + x]; });
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kHigh * kAcross; i += kThreads) {
-    const int row = i / kAcross, column = i % kAcross;
+  for (int i = static_cast<int>(threadIdx.x); i < kRowPasses; i += kThreads) {
+    const RowPass at(i);
 #pragma unroll
     for (int q = 0; q < 3; ++q) {
-      float sum = 0;
+      float sums[kTogether] = {};
 #pragma unroll
-      for (int k = 0; k < kWindow; ++k) sum = fmaf(p.window.weight[k], maps[q][row][column + k], sum);
-      rows[q][row][column] = sum;
+      for (int k = 0; k < kWindow + kTogether - 1; ++k) {
+        const float value = maps[q][at.row][at.column + k];
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j)
+          if (k >= j && k - j < kWindow) sums[j] = fmaf(p.window.weight[k - j], value, sums[j]);
+      }
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) rows[q][at.row][at.column + j] = sums[j];
     }
   }
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kDown * kAcross; i += kThreads) {
-    const int row = i / kAcross, column = i % kAcross;
+  float all_sums[kTogetherDown][3] = {};
+  blur_down(rows, p.window, [&](int q, int r, float weight, float value) {
+    all_sums[r][q] = fmaf(weight, value, all_sums[r][q]);
+  });
+#pragma unroll
+  for (int r = 0; r < kTogetherDown; ++r) {
+    const int row = static_cast<int>(threadIdx.x) / kAcross * kTogetherDown + r,
+              column = static_cast<int>(threadIdx.x) % kAcross;
     const int x = place.left + kRadius + column, y = place.top + kRadius + row;
     if (x >= l.width || y >= l.height) continue;
-    float sums[3] = {};
-#pragma unroll
-    for (int k = 0; k < kWindow; ++k)
-#pragma unroll
-      for (int q = 0; q < 3; ++q) sums[q] = fmaf(p.window.weight[k], rows[q][row + k][column], sums[q]);
+    const float(&sums)[3] = all_sums[r];
     const int64_t at = (int64_t{y} * l.width + x) * 3 + place.channel;
     const float a = l.image[at], b = l.target[at];
     const float d = fmaf(b, sums[2], fmaf(a + a, sums[1], sums[0]));
