@@ -9,6 +9,7 @@
 
 #include "backend/cuda/splat_kernels.h"
 #include "core/random.h"
+#include "cuda/support/description_alone.h"
 #include "cuda/support/device.h"
 #include "cuda_measure.h"
 #include "support/random_values.h"
@@ -61,25 +62,26 @@ class Rows {
 void sh_color(Rows& rows, int64_t n) {
   if (!rows.wants("SH")) return;
   Arrays arrays;
-  ShColor a;
+  ShColorBackward b;
+  ShColor& a = b.forward;
   a.count = n;
   a.degree = 3;
+  a.camera_center = arrays(3);
   a.positions = arrays(3 * n);
   a.sh_dc = arrays(3 * n);
   a.sh_rest = arrays(45 * n);
   a.gain_bias = arrays(4 * n);
   a.colors = arrays(3 * n);
-  a.d_colors = arrays(3 * n);
-  a.d_positions = arrays(3 * n);
-  a.d_sh_dc = arrays(3 * n);
-  a.d_sh_rest = arrays(45 * n);
-  a.d_gain_bias = arrays(4 * n);
-  const float* center = arrays(3);
+  b.d_colors = arrays(3 * n);
+  b.d_positions = arrays(3 * n);
+  b.d_sh_dc = arrays(3 * n);
+  b.d_sh_rest = arrays(45 * n);
+  b.d_gain_bias = arrays(4 * n);
   const double gaussians = static_cast<double>(n);
   rows.measure(fmt::format("SH colour forward, {}k", n / 1000), gaussians * 4 * 58,
-               [&](cudaStream_t stream) { cuda::sh_color_forward(a, center, stream); });
+               [&](cudaStream_t stream) { cuda::sh_color_forward(a, stream); });
   rows.measure(fmt::format("SH colour backward, {}k", n / 1000), gaussians * 4 * (61 + 2 * 55),
-               [&](cudaStream_t stream) { cuda::sh_color_backward(a, center, stream); });
+               [&](cudaStream_t stream) { cuda::sh_color_backward(b, stream); });
 }
 
 void activation(Rows& rows, int64_t n) {
@@ -150,18 +152,19 @@ void adam(Rows& rows, const std::string& name, const std::vector<int64_t>& count
   Arrays arrays;
   std::vector<Adam> tensors;
   int64_t total = 0;
+  const DeviceBuffer<AdamRate> rate(std::vector<AdamRate>{adam_rate(1e-3, 10)});
   for (const int64_t count : counts) {
     total += count;
     tensors.push_back({.count = count,
                        .parameter = arrays(count),
                        .gradient = arrays(count),
                        .first_moment = arrays(count),
-                       .second_moment = arrays(count, 0.1f)});
+                       .second_moment = arrays(count, 0.1f),
+                       .rate = rate.data()});
   }
-  const DeviceBuffer<cuda::AdamRate> rates(std::vector<cuda::AdamRate>(counts.size(), {1e-3, 10}));
   // The gradients are zero from the second time on: four reads and three writes.
   rows.measure(name, static_cast<double>(total) * 4 * 7,
-               [&](cudaStream_t stream) { cuda::adam(tensors, rates.data(), stream); });
+               [&](cudaStream_t stream) { cuda::adam(tensors, stream); });
 }
 
 // The published field. Floor: features, points, and the texels once; backwards also the gradients.
@@ -169,18 +172,21 @@ void hexplane(Rows& rows, int64_t n) {
   if (!rows.wants("hexplane")) return;
   Arrays arrays;
   const HexPlaneLayout layout = test::make_hexplane_layout(32, 64, 25, 4);
-  HexPlane field;
-  field.layout = &layout;
+  test::DescriptionAlone context({layout, {}});
+  HexPlaneBackward b;
+  HexPlane& field = b.forward;
+  field.context = &context;
   field.count = n;
   field.grid = arrays(layout.size());
   const DeviceBuffer<float> box(std::vector<float>{1.3f, 1.3f, 1.3f, -1.3f, -1.3f, -1.3f}),
       time(std::vector<float>{0.4f});
   field.box = box.data();
+  field.time = time.data();
   field.points = arrays(3 * n);
   field.features = arrays(n * layout.feature_width());
-  field.d_features = arrays(n * layout.feature_width());
-  field.d_grid = arrays(layout.size());
-  field.d_points = arrays(3 * n);
+  b.d_features = arrays(n * layout.feature_width());
+  b.d_grid = arrays(layout.size());
+  b.d_points = arrays(3 * n);
   const DeviceBuffer<uint8_t> workspace(
       static_cast<int64_t>(cuda::hexplane_backward_workspace_bytes(layout, n)));
   // At most every texel of the planes without time, and two rows of the others.
@@ -193,10 +199,9 @@ void hexplane(Rows& rows, int64_t n) {
   const double features = static_cast<double>(n) * 4 * layout.feature_width(),
                planes = texels * 4 * layout.channels;
   rows.measure(fmt::format("hexplane forward, {}k", n / 1000), features + planes,
-               [&](cudaStream_t stream) { cuda::hexplane_forward(field, time.data(), stream); });
-  rows.measure(
-      fmt::format("hexplane backward, {}k", n / 1000), features + 3 * planes,
-      [&](cudaStream_t stream) { cuda::hexplane_backward(field, time.data(), workspace.data(), stream); });
+               [&](cudaStream_t stream) { cuda::hexplane_forward(field, stream); });
+  rows.measure(fmt::format("hexplane backward, {}k", n / 1000), features + 3 * planes,
+               [&](cudaStream_t stream) { cuda::hexplane_backward(b, workspace.data(), stream); });
 }
 
 void hexplane_adam(Rows& rows) {
@@ -204,7 +209,9 @@ void hexplane_adam(Rows& rows) {
   Arrays arrays;
   const HexPlaneLayout layout = test::make_hexplane_layout(32, 64, 25, 4);
   HexPlaneAdam a;
-  a.layout = &layout;
+  const test::DescriptionAlone context({layout, {}});
+  const DeviceBuffer<AdamRate> rate(std::vector<AdamRate>{adam_rate(1e-3, 10)});
+  a.context = &context;
   a.plane_smoothness = 1e-4f;
   a.time_smoothness = 1e-3f;
   a.time_l1 = 1e-4f;
@@ -212,12 +219,12 @@ void hexplane_adam(Rows& rows) {
             .parameter = arrays(layout.size()),
             .gradient = arrays(layout.size()),
             .first_moment = arrays(layout.size()),
-            .second_moment = arrays(layout.size(), 0.1f)};
-  const DeviceBuffer<cuda::AdamRate> rate(std::vector<cuda::AdamRate>{{1e-3, 10}});
+            .second_moment = arrays(layout.size(), 0.1f),
+            .rate = rate.data()};
   rows.measure(fmt::format("hexplane Adam with regularisers, {:.1f} M floats",
                            static_cast<double>(layout.size()) / 1e6),
                static_cast<double>(layout.size()) * 4 * 7,
-               [&](cudaStream_t stream) { cuda::hexplane_adam(a, rate.data(), stream); });
+               [&](cudaStream_t stream) { cuda::hexplane_adam(a, stream); });
 }
 
 // The published network. Bytes: features, activations and outputs, once.
@@ -225,10 +232,10 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
   if (!rows.wants("network")) return;
   Arrays arrays;
   const auto layer = [&](int in, int out) {
-    return DenseLayer{in,         out, arrays(int64_t{in} * out), arrays(out), arrays(int64_t{in} * out),
-                      arrays(out)};
+    return cuda::DenseLayer{
+        in, out, arrays(int64_t{in} * out), arrays(out), arrays(int64_t{in} * out), arrays(out)};
   };
-  DeformationNetwork net;
+  cuda::Mlp net;
   net.count = n;
   net.features = arrays(n * 128);
   net.d_features = arrays(n * 128);
@@ -239,24 +246,20 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
     outputs += out;
     multiplications += 256 * (256 + out);
   }
-  net.activations = arrays(n * 256 * 7);
+  net.activations = arrays(static_cast<int64_t>(cuda::mlp_activation_bytes(net) / 4));
   const double activation_bytes = precision == cuda::MatrixPrecision::bf16 ? 2 : 4;
   const DeviceBuffer<uint8_t> workspace(
-      static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, precision, true)));
+      static_cast<int64_t>(cuda::mlp_workspace_bytes(net, precision, true)));
   const double count = static_cast<double>(n);
   rows.measure(
       fmt::format("network forward, {}, {}k", name, n / 1000),
       count * (4 * (128 + outputs) + activation_bytes * 256 * 7),
-      [&](cudaStream_t stream) {
-        cuda::deformation_network_forward(net, precision, workspace.data(), stream);
-      },
+      [&](cudaStream_t stream) { cuda::mlp_forward(net, precision, workspace.data(), stream); },
       2 * count * multiplications);
   rows.measure(
       fmt::format("network backward, {}, {}k", name, n / 1000),
       count * (4 * (3 * 128 + outputs) + activation_bytes * 256 * 7),
-      [&](cudaStream_t stream) {
-        cuda::deformation_network_backward(net, precision, workspace.data(), stream);
-      },
+      [&](cudaStream_t stream) { cuda::mlp_backward(net, precision, workspace.data(), stream); },
       4 * count * multiplications);
 }
 

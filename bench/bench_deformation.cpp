@@ -12,6 +12,7 @@
 #include "core/threads.h"
 #include "nn/tensor.h"
 #include "report.h"
+#include "support/device_value.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_mlp.h"
 #include "support/reference_training.h"
@@ -60,18 +61,18 @@ class Field {
     d_grid_ = Tensor::zeros(backend, {layout.size()});
     d_box_ = Tensor::zeros(backend, {6});
     d_points_ = Tensor::zeros(backend, {count * 3});
-    field_ = {.layout = &layout_,
-              .count = count,
-              .grid = grid_.data(),
-              .box = box_.data(),
-              .points = points_.data(),
-              .time = 0.37f,
-              .features = features_.data(),
+    make_network(width);
+    field_ = {.forward = {.context = context_.get(),
+                          .count = count,
+                          .grid = grid_.data(),
+                          .box = box_.data(),
+                          .points = points_.data(),
+                          .time = upload({0.37f}).data(),
+                          .features = features_.data()},
               .d_features = d_features_.data(),
               .d_grid = d_grid_.data(),
               .d_box = d_box_.data(),
               .d_points = d_points_.data()};
-    make_network(width);
   }
 
   void run(const Report& report, const std::string& name) {
@@ -85,38 +86,47 @@ class Field {
     return tensors_.back();
   }
 
-  DenseLayer layer(int in, int out, ReferenceLayer<float>& plain) {
+  DeformationNetworkLayout::Layer layer(int in, int out, ReferenceLayer<float>& plain) {
     const float bound = std::sqrt(6.0f / static_cast<float>(in + out));
     plain = {in, out, uniform(random_, int64_t{in} * out, -bound, bound), uniform(random_, out, -0.1f, 0.1f)};
-    return {in,
-            out,
-            upload(plain.weight).data(),
-            upload(plain.bias).data(),
-            upload(std::vector<float>(plain.weight.size())).data(),
-            upload(std::vector<float>(plain.bias.size())).data()};
+    const auto append = [&](const std::vector<float>& values) {
+      const auto place = static_cast<int64_t>(weights_.size());
+      weights_.insert(weights_.end(), values.begin(), values.end());
+      return place;
+    };
+    kept_ += out;
+    const int64_t weight = append(plain.weight);
+    return {in, out, weight, append(plain.bias)};
   }
 
   // Heads: position, log-scale, quaternion, gain, bias.
   void make_network(int width) {
-    network_.count = count_;
-    network_.features = features_.data();
-    network_.d_features = d_features_.data();
+    FieldDescription description{layout_, {}};
     mlp_.trunk.resize(2);
-    network_.trunk = {layer(layout_.feature_width(), width, mlp_.trunk[0]),
-                      layer(width, width, mlp_.trunk[1])};
+    description.network.trunk = {layer(layout_.feature_width(), width, mlp_.trunk[0]),
+                                 layer(width, width, mlp_.trunk[1])};
+    DeformationNetwork& forward = network_.forward;
+    size_t number = 0;
     for (const int out : {3, 3, 4, 1, 3}) {
       mlp_.heads.emplace_back();
-      DeformationNetwork::Head head;
+      DeformationNetworkLayout::Head head;
       head.hidden = layer(width, width, mlp_.heads.back().hidden);
       head.last = layer(width, out, mlp_.heads.back().last);
-      head.output = upload(std::vector<float>(static_cast<size_t>(count_ * out))).data();
-      head.d_output = upload(uniform(random_, count_ * out, -1, 1)).data();
-      network_.heads.push_back(head);
+      kept_ -= out;
+      description.network.heads.push_back(head);
+      forward.outputs[number] = upload(std::vector<float>(static_cast<size_t>(count_ * out))).data();
+      network_.d_outputs[number++] = upload(uniform(random_, count_ * out, -1, 1)).data();
       network_flops_ += 2.0 * static_cast<double>(count_) * width * (width + out);
     }
     network_flops_ += 2.0 * static_cast<double>(count_) * width * (layout_.feature_width() + width);
-    activations_ = Tensor::empty(backend_, {deformation_network_activations(network_)});
-    network_.activations = activations_.data();
+    context_ = backend_.create_field_context(description);
+    forward.context = context_.get();
+    forward.count = count_;
+    forward.features = features_.data();
+    forward.weights = upload(weights_).data();
+    forward.keep = true;
+    network_.d_features = d_features_.data();
+    network_.d_weights = upload(std::vector<float>(weights_.size())).data();
   }
 
   // Texels that the points touch, in bytes.
@@ -159,7 +169,7 @@ class Field {
     forward.flops =
         features * (6 * 6 + 5);  // three interpolations of two operations (subtract, multiply-add) per plane
     forward.plain_seconds = scale * seconds_once([&] { test::reference_hexplane(part); });
-    report.measure(forward, [&] { backend_.run(field_); });
+    report.measure(forward, [&] { backend_.run(field_.forward); });
     Work backward{.name = fmt::format("hexplane backward, {}, N={}", name, count_)};
     backward.bytes = 3 * touched + features * 4;  // texels read, gradients read and written
     backward.flops = features * 6 * (11 + 3 + 4 + 8);
@@ -167,7 +177,7 @@ class Field {
     backward.plain_seconds =
         scale *
         std::max(0.0, seconds_once([&] { test::reference_hexplane_backward(part, d_features); }) - zero_fill);
-    report.measure(backward, [&] { backend_.run(HexPlaneBackward{field_}); });
+    report.measure(backward, [&] { backend_.run(field_); });
   }
 
   void network(const Report& report, const std::string& name) {
@@ -177,21 +187,21 @@ class Field {
     std::vector<std::vector<float>> d_outputs;
     for (const auto& head : mlp_.heads)
       d_outputs.emplace_back(static_cast<size_t>(part_count * head.last.out), 0.5f);
-    const double kept = static_cast<double>(deformation_network_activations(network_)) * 4;
+    const double kept = static_cast<double>(count_ * kept_) * 4;
     const double input = static_cast<double>(count_) * layout_.feature_width() * 4;
     Work forward{.name = fmt::format("network forward, {}, N={}", name, count_)};
     forward.bytes = input + kept;
     forward.flops = network_flops_;
     forward.plain_seconds = scale * seconds_once([&] { test::reference_mlp(mlp_, features); });
     report.measure(
-        forward, [&] { backend_.run(network_); }, 7);
+        forward, [&] { backend_.run(network_.forward); }, 7);
     Work backward{.name = fmt::format("network backward, {}, N={}", name, count_)};
     backward.bytes = 3 * input + kept;
     backward.flops = 2 * network_flops_;
     backward.plain_seconds =
         scale * seconds_once([&] { test::reference_mlp_backward(mlp_, features, d_outputs); });
     report.measure(
-        backward, [&] { backend_.run(DeformationNetworkBackward{network_}); }, 7);
+        backward, [&] { backend_.run(network_); }, 7);
   }
 
   Backend& backend_;
@@ -201,9 +211,12 @@ class Field {
   HexPlaneInput<float> plain_;
   ReferenceMlp<float> mlp_;
   std::vector<Tensor> tensors_;
-  Tensor grid_, box_, points_, features_, d_features_, d_grid_, d_box_, d_points_, activations_;
-  HexPlane field_;
-  DeformationNetwork network_;
+  Tensor grid_, box_, points_, features_, d_features_, d_grid_, d_box_, d_points_;
+  std::vector<float> weights_;
+  int64_t kept_ = 0;  // activations per Gaussian
+  std::unique_ptr<FieldContext> context_;
+  HexPlaneBackward field_;
+  DeformationNetworkBackward network_;
   double network_flops_ = 0;
 };
 
@@ -214,12 +227,14 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
   const Tensor parameter = Tensor::from_host(backend, {count}, uniform(random, count, 0.7f, 1.3f));
   const Tensor gradient = Tensor::zeros(backend, {count}), first = Tensor::zeros(backend, {count}),
                second = Tensor::zeros(backend, {count});
-  Adam adam{.count = count,
-            .parameter = parameter.data(),
-            .gradient = gradient.data(),
-            .first_moment = first.data(),
-            .second_moment = second.data(),
-            .learning_rate = 1e-3};
+  const test::DeviceValue<AdamRate> rate(backend, adam_rate(1e-3, 1));
+  const auto context = backend.create_field_context({layout, {}});
+  const Adam adam{.count = count,
+                  .parameter = parameter.data(),
+                  .gradient = gradient.data(),
+                  .first_moment = first.data(),
+                  .second_moment = second.data(),
+                  .rate = rate.data()};
   std::vector<float> plain = parameter.to_host(),
                      moments[2] = {std::vector<float>(count), std::vector<float>(count)};
   Work fused{.name = fmt::format("hexplane Adam + regularisers, {}", name)};
@@ -232,12 +247,11 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
     test::reference_adam(plain, d, moments[0], moments[1], 1, 1e-3);
   });
   const auto run = [&] {
-    backend.run(HexPlaneAdam{.layout = &layout,
+    backend.run(HexPlaneAdam{.context = context.get(),
                              .adam = adam,
                              .plane_smoothness = 0.0002f,
                              .time_smoothness = 0.001f,
                              .time_l1 = 0.001f});
-    ++adam.step;
   };
   report.measure(fused, run);
   Work alone{.name = fmt::format("Adam alone, {}", name)};
@@ -246,10 +260,7 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
   const std::vector<float> d(static_cast<size_t>(count), 1e-4f);
   alone.plain_seconds =
       seconds_once([&] { test::reference_adam(plain, d, moments[0], moments[1], 2, 1e-3); });
-  report.measure(alone, [&] {
-    backend.run(adam);
-    ++adam.step;
-  });
+  report.measure(alone, [&] { backend.run(adam); });
 }
 
 void losses(Backend& backend, const Report& report, int size) {

@@ -40,9 +40,9 @@ double report(TimedNetworks& backend, const std::string& what, const Body& body)
   return seconds;
 }
 
-double run_unet(TimedNetworks& backend, const WeightMap& weights, int64_t size, Precision precision) {
+double run_unet(TimedNetworks& backend, const WeightMap& weights, int64_t size, const NetworkType& type) {
   const double start = wall_seconds();
-  ImageUNet network(backend, weights, "model.diffusion_model.", {.heads = {}, .precision = precision});
+  ImageUNet network(backend, weights, "model.diffusion_model.", {.heads = {}, .type = type});
   fmt::print("UNet: weights in {:.1f} s, {:.2f} GiB packed\n", wall_seconds() - start,
              gib(network.weight_bytes()));
   const auto conditioning = network.condition(wave(backend, {1, 77, network.context_width()}),
@@ -74,13 +74,13 @@ double run_autoencoder(TimedNetworks& backend, const WeightMap& weights, int64_t
   return seconds;
 }
 
-void run_control_net(int64_t size, Precision precision) {
+void run_control_net(int64_t size, const NetworkType& type) {
   const test::TemporaryFolder folder;
   write_random_weights(folder / "control.safetensors", test::sdxl_control_net());
   TimedNetworks backend;
   fmt::print("{}\n", backend.name());
   const double start = wall_seconds();
-  const auto network = ControlNetCheckpoint(folder / "control.safetensors").network(backend, precision);
+  const auto network = ControlNetCheckpoint(folder / "control.safetensors").network(backend, type);
   fmt::print("ControlNet: weights in {:.1f} s, {:.2f} GiB packed\n", wall_seconds() - start,
              gib(network->weight_bytes()));
   const auto conditioning = network->condition(wave(backend, {1, 77, 2048}), wave(backend, {1, 2816}));
@@ -95,11 +95,11 @@ void run_control_net(int64_t size, Precision precision) {
              peak_resident_gib());
 }
 
-void run(int64_t size, Precision precision, const std::filesystem::path& checkpoint) {
+void run(int64_t size, const NetworkType& type, const std::filesystem::path& checkpoint) {
   TimedNetworks backend;
   const WeightMap weights(checkpoint);
   fmt::print("{}\n", backend.name());
-  double seconds = run_unet(backend, weights, size, precision);
+  double seconds = run_unet(backend, weights, size, type);
   seconds += run_autoencoder(backend, weights, size);
   fmt::print("one picture of {}×{}: {:.1f} s; process peak {:.2f} GiB\n", 8 * size, 8 * size, seconds,
              peak_resident_gib());
@@ -112,18 +112,18 @@ int main(int argc, char** argv) {
   using namespace eg4d;
   using namespace eg4d::bench;
   const int64_t size = argc > 1 ? std::atoll(argv[1]) : 72;
-  const Precision precision = argc > 2 && std::string(argv[2]) == "bf16" ? Precision::bf16 : Precision::f32;
+  const NetworkType type = type_named(argc > 2 ? argv[2] : "f32");
   if (argc > 3 && std::string(argv[3]) == "control") {
-    run_control_net(size, precision);
+    run_control_net(size, type);
     return 0;
   }
   if (argc > 3) {
-    run(size, precision, argv[3]);
+    run(size, type, argv[3]);
     return 0;
   }
   const test::TemporaryFolder folder;
   test::Manifest manifest = test::sdxl_file();
   std::erase_if(manifest, [](const auto& item) { return item.first.starts_with("conditioner."); });
   write_random_weights(folder / "weights.safetensors", manifest);
-  run(size, precision, folder / "weights.safetensors");
+  run(size, type, folder / "weights.safetensors");
 }

@@ -13,6 +13,7 @@
 #include "pipeline/views.h"
 #include "splat/start_points.h"
 #include "splat/trainer.h"
+#include "support/places.h"
 #include "timed_backend.h"
 
 using namespace eg4d;
@@ -35,7 +36,7 @@ int main(int argc, char** argv) {
   options.schedule.random_resolution = false;
 
   bench::TimedBackend backend;
-  const Dataset dataset(EG4D_EXAMPLES "/robot-192");
+  const Dataset dataset(test::examples() / "robot-192");
   const TrainingViews views =
       load_views(backend, dataset, dataset.read_split("train"), options, dataset.largest_time());
   std::vector<Camera> cameras;

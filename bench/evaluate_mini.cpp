@@ -10,6 +10,7 @@
 #include "io/atomic_file.h"
 #include "measure.h"
 #include "mini_quality.h"
+#include "support/places.h"
 
 namespace eg4d::bench {
 namespace {
@@ -73,7 +74,7 @@ class EvaluateMini : public Command {
     write_png(std::filesystem::path(grids_) / (part + ".png"), grid_of(quality.pictures));
   }
 
-  std::string held_out_ = EG4D_EXAMPLES "/heldout", models_folder_, json_, grids_;
+  std::string held_out_ = test::examples() / "heldout", models_folder_, json_, grids_;
   std::string parts_ = "autoencoder,views,flicker,clips,mending";
   int count_ = 12;
   GenerateOptions options_;

@@ -10,13 +10,18 @@
 namespace eg4d::bench {
 namespace {
 
+constexpr int kPlainStep = 100;  // any; only the time counts
+constexpr double kPlainRate = 1e-3;
+
 std::vector<float> copy(const float* values, int64_t count) {
   return values ? std::vector<float>(values, values + count) : std::vector<float>();
 }
 
 test::RasterScene<float> scene_of(const RasterizeForward& a) {
   test::RasterScene<float> scene;
-  scene.camera = a.camera;
+  scene.camera = *a.camera;
+  scene.width = a.width;
+  scene.height = a.height;
   scene.count = a.count;
   scene.means = copy(a.means, 3 * a.count);
   scene.scales = copy(a.scales, 3 * a.count);
@@ -30,7 +35,7 @@ test::ShScene<float> scene_of(const ShColor& a) {
   test::ShScene<float> scene;
   scene.count = a.count;
   scene.degree = a.degree;
-  std::copy(a.camera_center, a.camera_center + 3, scene.camera_center);
+  std::copy_n(a.camera_center, 3, scene.camera_center);
   scene.positions = copy(a.positions, 3 * a.count);
   scene.sh_dc = copy(a.sh_dc, 3 * a.count);
   scene.sh_rest = copy(a.sh_rest, 45 * a.count);
@@ -40,24 +45,27 @@ test::ShScene<float> scene_of(const ShColor& a) {
 
 test::HexPlaneInput<float> input_of(const HexPlane& a) {
   test::HexPlaneInput<float> input;
-  input.layout = *a.layout;
-  input.grid = copy(a.grid, a.layout->size());
+  input.layout = a.context->description.planes;
+  input.grid = copy(a.grid, input.layout.size());
   input.box = copy(a.box, 6);
   input.points = copy(a.points, 3 * a.count);
-  input.times.assign(static_cast<size_t>(a.count), a.time);
+  input.times.assign(static_cast<size_t>(a.count), *a.time);
   return input;
 }
 
-test::ReferenceLayer<float> layer_of(const DenseLayer& a) {
-  return {a.in, a.out, copy(a.weight, int64_t{a.in} * a.out), copy(a.bias, a.out)};
+test::ReferenceLayer<float> layer_of(const DeformationNetworkLayout::Layer& a, const float* weights) {
+  return {a.in, a.out, copy(weights + a.weight, int64_t{a.in} * a.out), copy(weights + a.bias, a.out)};
 }
 
 // The heads in use.
 test::ReferenceMlp<float> mlp_of(const DeformationNetwork& a) {
   test::ReferenceMlp<float> mlp;
-  for (const DenseLayer& layer : a.trunk) mlp.trunk.push_back(layer_of(layer));
-  for (const auto& head : a.heads)
-    if (head.output) mlp.heads.push_back({layer_of(head.hidden), layer_of(head.last)});
+  const DeformationNetworkLayout& network = a.context->description.network;
+  for (const auto& layer : network.trunk) mlp.trunk.push_back(layer_of(layer, a.weights));
+  for (size_t i = 0; i < network.heads.size(); ++i)
+    if (a.outputs[i])
+      mlp.heads.push_back(
+          {layer_of(network.heads[i].hidden, a.weights), layer_of(network.heads[i].last, a.weights)});
   return mlp;
 }
 
@@ -85,7 +93,7 @@ struct PlainVersion {
   const char* operator()(const RasterizeBackward& a) {
     if (plain) {
       const auto scene = scene_of(a.forward);
-      const auto d_image = copy(a.d_image, int64_t{3} * a.forward.camera.width * a.forward.camera.height);
+      const auto d_image = copy(a.d_image, int64_t{3} * a.forward.width * a.forward.height);
       test::ReferenceRasterizer<float> plain;
       plain.forward(scene);
       measure_plain("rasterise backward", [&] { plain.backward(scene, d_image); });
@@ -105,7 +113,7 @@ struct PlainVersion {
     const ShColor& a = operation.forward;
     if (plain) {
       const auto scene = scene_of(a);
-      const auto colors = copy(a.colors, 3 * a.count), d_colors = copy(a.d_colors, 3 * a.count);
+      const auto colors = copy(a.colors, 3 * a.count), d_colors = copy(operation.d_colors, 3 * a.count);
       measure_plain("colour", [&] { test::reference_sh_color_backward(scene, colors, d_colors); });
     }
     return "colour";
@@ -123,7 +131,7 @@ struct PlainVersion {
     const HexPlane& a = operation.forward;
     if (plain) {
       const auto input = input_of(a);
-      const auto d_features = copy(a.d_features, a.count * a.layout->feature_width());
+      const auto d_features = copy(operation.d_features, a.count * input.layout.feature_width());
       measure_plain("hexplane backward", [&] { test::reference_hexplane_backward(input, d_features); });
     }
     return "hexplane backward";
@@ -132,7 +140,7 @@ struct PlainVersion {
   const char* operator()(const DeformationNetwork& a) {
     if (plain) {
       const auto mlp = mlp_of(a);
-      const auto features = copy(a.features, a.count * a.trunk[0].in);
+      const auto features = copy(a.features, a.count * mlp.trunk[0].in);
       measure_plain("network forward", [&] { test::reference_mlp(mlp, features); });
     }
     return "network forward";
@@ -142,10 +150,11 @@ struct PlainVersion {
     const DeformationNetwork& a = operation.forward;
     if (plain) {
       const auto mlp = mlp_of(a);
-      const auto features = copy(a.features, a.count * a.trunk[0].in);
+      const auto features = copy(a.features, a.count * mlp.trunk[0].in);
       std::vector<std::vector<float>> d_outputs;
-      for (const auto& head : a.heads)
-        if (head.output) d_outputs.push_back(copy(head.d_output, a.count * head.last.out));
+      const auto& heads = a.context->description.network.heads;
+      for (size_t i = 0; i < heads.size(); ++i)
+        if (a.outputs[i]) d_outputs.push_back(copy(operation.d_outputs[i], a.count * heads[i].last.out));
       measure_plain("network backward", [&] { test::reference_mlp_backward(mlp, features, d_outputs); });
     }
     return "network backward";
@@ -173,7 +182,7 @@ struct PlainVersion {
            second = copy(a.second_moment, a.count);
       const auto gradient = copy(a.gradient, a.count);
       measure_plain("Adam, rest", [&] {
-        test::reference_adam(parameter, gradient, first, second, a.step, a.learning_rate);
+        test::reference_adam(parameter, gradient, first, second, kPlainStep, kPlainRate);
       });
     }
     return "Adam, rest";
@@ -185,15 +194,13 @@ struct PlainVersion {
       auto parameter = copy(a.adam.parameter, count), first = copy(a.adam.first_moment, count),
            second = copy(a.adam.second_moment, count), gradient = copy(a.adam.gradient, count);
       measure_plain("Adam, hexplane", [&] {
-        test::reference_regularization(*a.layout, parameter,
+        test::reference_regularization(a.context->description.planes, parameter,
                                        {a.plane_smoothness, a.time_smoothness, a.time_l1}, &gradient);
-        test::reference_adam(parameter, gradient, first, second, a.adam.step, a.adam.learning_rate);
+        test::reference_adam(parameter, gradient, first, second, kPlainStep, kPlainRate);
       });
     }
     return "Adam, hexplane";
   }
-
-  const char* operator()(const HexPlaneRegularization&) { return "loss"; }
 
   const char* operator()(const DensityStatistics&) { return "density statistics"; }
 
@@ -205,14 +212,14 @@ struct PlainVersion {
 
 }  // namespace
 
-void TimedBackend::run(const Operation& operation) {
+void TimedBackend::perform(const Operation& operation) {
   const char* name = std::visit(
       [&](const auto& a) {
         return PlainVersion{plain_, plain_seconds_}(a);
       },
       operation);
   const double begin = wall_seconds();
-  ForwardingBackend::run(operation);
+  ObservingBackend::perform(operation);
   seconds_[name] += wall_seconds() - begin;
 }
 

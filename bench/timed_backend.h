@@ -7,24 +7,24 @@
 #include <string>
 #include <utility>
 
-#include "backend/forwarding_backend.h"
+#include "backend/observing_backend.h"
 
 namespace eg4d::bench {
 
 // Seconds by operation; several calls in one iteration add up.
 using OperationSeconds = std::map<std::string, double>;
 
-class TimedBackend final : public ForwardingBackend {
+class TimedBackend final : public ObservingBackend {
  public:
-  TimedBackend() : ForwardingBackend(make_cpu_backend()) {}
+  TimedBackend() : ObservingBackend(make_cpu_backend()) {}
 
   OperationSeconds take() { return std::exchange(seconds_, {}); }
   OperationSeconds take_plain() { return std::exchange(plain_seconds_, {}); }
   void run_plain(bool on) { plain_ = on; }
 
-  void run(const Operation& operation) override;
-
  private:
+  void perform(const Operation& operation) override;
+
   OperationSeconds seconds_, plain_seconds_;
   bool plain_ = false;
 };

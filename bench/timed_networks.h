@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 
+#include "backend/cpu/testing.h"
 #include "backend/forwarding_backend.h"
 #include "measure.h"
 
@@ -17,6 +18,8 @@ class TimedNetworks final : public ForwardingBackend {
     double seconds = 0, flop = 0;
   };
   std::map<std::string, Total> totals;
+
+  size_t peak_allocated_bytes() const { return cpu::peak_allocated_bytes(inner()); }
 
   void run(const Operation& operation) override {
     const double start = wall_seconds();

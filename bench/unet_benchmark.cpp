@@ -53,6 +53,11 @@ void print_operations(const TimedNetworks& backend) {
                100 * total.seconds / all);
 }
 
+NetworkType type_named(const std::string& precision) {
+  if (precision != "bf16") return {};
+  return {.weights = DType::bf16, .products = NetworkType::Products::half};
+}
+
 double gib(size_t bytes) {
   return static_cast<double>(bytes) / (1 << 30);
 }

@@ -23,6 +23,9 @@ void print_operations(const TimedNetworks& backend);
 // Seconds in matrix products, convolutions and attention.
 double seconds_of_products(const TimedNetworks& backend);
 
+// "f32", or "bf16": weights and products, as on the processor.
+NetworkType type_named(const std::string& precision);
+
 double gib(size_t bytes);
 double peak_resident_gib();  // of this process
 

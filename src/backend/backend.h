@@ -36,7 +36,9 @@ class Backend {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
-  virtual size_t peak_allocated_bytes() const = 0;
+
+  // Does it take activations of this floating-point type?
+  virtual bool computes_in(DType) const { return true; }
 
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
@@ -46,6 +48,7 @@ class Backend {
   virtual std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) = 0;
   virtual std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) = 0;
   virtual std::unique_ptr<RasterizeContext> create_rasterize_context() = 0;
+  virtual std::unique_ptr<FieldContext> create_field_context(const FieldDescription&) = 0;
 
   virtual void run(const Operation& operation) = 0;
 
@@ -60,7 +63,8 @@ struct CpuBackendOptions {
   // crashes here rather than on a GPU. Slow; for tests. Also switched on by the environment variable
   // EG4D_GUARD_MEMORY=1.
   bool guard_memory = false;
-  // Takes f16 and bf16 activations too, rounding where a GPU rounds; refused otherwise. For tests.
+  // Takes f16 and bf16 activations and weights too, rounding where a GPU rounds; refused otherwise. For
+  // tests.
   bool emulate_half = false;
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {});

@@ -5,7 +5,7 @@
 namespace eg4d {
 
 // Another backend, for those that put something in front of its operations. What is recorded is recorded by
-// the other one, unseen.
+// the other one, unseen (ObservingBackend sees it).
 class ForwardingBackend : public Backend {
  public:
   explicit ForwardingBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
@@ -14,7 +14,7 @@ class ForwardingBackend : public Backend {
   void* allocate(size_t bytes) override { return inner_->allocate(bytes); }
   void release(void* memory) override { inner_->release(memory); }
   size_t allocated_bytes() const override { return inner_->allocated_bytes(); }
-  size_t peak_allocated_bytes() const override { return inner_->peak_allocated_bytes(); }
+  bool computes_in(DType type) const override { return inner_->computes_in(type); }
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     inner_->copy_to_device(device, host, bytes);
   }
@@ -30,6 +30,9 @@ class ForwardingBackend : public Backend {
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
     return inner_->create_rasterize_context();
   }
+  std::unique_ptr<FieldContext> create_field_context(const FieldDescription& a) override {
+    return inner_->create_field_context(a);
+  }
   void run(const Operation& operation) override { inner_->run(operation); }
   std::unique_ptr<Recording> record(const std::function<void()>& work) override {
     return inner_->record(work);
@@ -38,6 +41,7 @@ class ForwardingBackend : public Backend {
 
  protected:
   Backend& inner() { return *inner_; }
+  const Backend& inner() const { return *inner_; }
 
  private:
   std::unique_ptr<Backend> inner_;

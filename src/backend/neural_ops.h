@@ -15,8 +15,17 @@
 
 namespace eg4d {
 
-// Arithmetic of matrix products and convolutions: f32, or operands rounded to bfloat16 with f32 accumulation.
-enum class Precision : uint8_t { f32, bf16 };
+// What a network computes in. Norms' scale and shift, statistics, softmax and accumulation are f32 whatever
+// it is.
+struct NetworkType {
+  // What operands of matrix products and convolutions are rounded to first: nothing, the 10 bits of TF32, or
+  // the 16 bits that the weights are stored in.
+  enum class Products : uint8_t { f32, tf32, half };
+  DType activations = DType::f32;  // of the tensors between layers
+  DType weights = DType::f32;      // as they are kept for products and convolutions
+  Products products = Products::f32;
+  bool operator==(const NetworkType&) const = default;
+};
 
 // gelu is the exact one (erf), quick_gelu CLIP's x·sigmoid(1.702·x).
 enum class Activation : uint8_t { none, silu, gelu, quick_gelu, relu };
@@ -41,14 +50,14 @@ struct LinearWeight {
   int64_t in = 0, out = 0;
   StoredWeight weight = {};  // [out,in]
   StoredWeight bias = {};    // [out] or none
-  Precision precision = Precision::f32;
+  NetworkType type = {};
 };
 struct ConvolutionWeight {
   int64_t in = 0, out = 0;
   int64_t kernel_height = 1, kernel_width = 1;
   StoredWeight weight = {};  // [out,in,kernel_height,kernel_width]
   StoredWeight bias = {};    // [out] or none
-  Precision precision = Precision::f32;
+  NetworkType type = {};
 };
 
 // ---------------------------------------------------------------- layers

@@ -109,6 +109,8 @@ class ArrayVisitor {
     read(a.from, (a.rows - 1) * a.from_pitch + a.width);
     update(a.to, (a.rows - 1) * a.to_pitch + a.width);
   }
+  void operator()(NetworkInput& a) const { write(a.y, 2 * a.rows * a.positions * a.channels); }
+  void operator()(NoisyLatents& a) const { write(a.y, a.copies * a.count); }
   template <class Other>
   void operator()(Other&) const {}  // f32 alone
 

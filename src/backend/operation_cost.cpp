@@ -38,12 +38,17 @@ struct Flop {
     return product(a.rows, *a.widen) + product(a.rows, *a.narrow);
   }
   double operator()(const DeformationNetwork& a) const {
+    const DeformationNetworkLayout& network = a.context->description.network;
     double per_gaussian = 0;
-    for (const DenseLayer& layer : a.trunk) per_gaussian += 2 * number(int64_t{layer.in} * layer.out);
-    for (const DeformationNetwork::Head& head : a.heads)
-      if (head.output)
-        per_gaussian += 2 * number(int64_t{head.hidden.in} * head.hidden.out) +
-                        2 * number(int64_t{head.last.in} * head.last.out);
+    const auto add = [&](const DeformationNetworkLayout::Layer& layer) {
+      per_gaussian += 2 * number(int64_t{layer.in} * layer.out);
+    };
+    for (const DeformationNetworkLayout::Layer& layer : network.trunk) add(layer);
+    for (size_t i = 0; i < network.heads.size(); ++i) {
+      if (!a.outputs[i]) continue;
+      add(network.heads[i].hidden);
+      add(network.heads[i].last);
+    }
     return number(a.count) * per_gaussian;
   }
   double operator()(const DeformationNetworkBackward& a) const { return 2 * (*this)(a.forward); }
@@ -69,39 +74,64 @@ struct PlainBytes {
     return (*this)(a.forward) +
            floats(a.forward.rows * (a.forward.weight->extents.out + 2 * a.forward.weight->extents.in));
   }
-  double operator()(const RasterizeForward& a) const { return floats(15 * a.count + 5 * pixels(a.camera)); }
+  double operator()(const NextInputs& a) const {
+    return 2 * number(a.count) * static_cast<double>(sizeof(IterationInputs));
+  }
+  double operator()(const NetworkInput& a) const {
+    return floats((a.frames + a.concat_rows) * a.positions * a.channels);
+  }
+  double operator()(const TimestepSinusoids& a) const { return floats(a.rows * a.width); }
+  double operator()(const EulerStep& a) const { return floats((a.scales ? 4 : 3) * a.frames * a.elements); }
+  double operator()(const NoisyLatents& a) const { return floats((a.noise ? 2 : 1) * a.count); }
+  double operator()(const SampleMoments& a) const {
+    return floats((a.noise ? 4 : 3) * a.positions * a.channels);
+  }
+  double operator()(const FitPicture& a) const {
+    return floats((a.height * a.width + a.out_height * a.out_width) * a.channels);
+  }
+  double operator()(const FitPictureBackward& a) const {
+    return (*this)(a.forward) + floats(a.forward.height * a.forward.width * a.forward.channels);
+  }
+  double operator()(const RasterizeForward& a) const { return floats(15 * a.count + 5 * pixels(a)); }
   double operator()(const RasterizeBackward& a) const {
-    return floats(30 * a.forward.count + 5 * pixels(a.forward.camera));
+    return floats(30 * a.forward.count + 5 * pixels(a.forward));
   }
   double operator()(const ShColor& a) const { return floats((a.gain_bias ? 58 : 54) * a.count); }
   double operator()(const ShColorBackward& a) const {
     return floats((a.forward.gain_bias ? 170 : 162) * a.forward.count);
   }
-  double operator()(const HexPlane& a) const { return floats(a.count * (3 + a.layout->feature_width())); }
+  double operator()(const HexPlane& a) const { return floats(a.count * (3 + feature_width(a))); }
   double operator()(const HexPlaneBackward& a) const {
-    return floats(a.forward.count * (9 + a.forward.layout->feature_width()));
+    return floats(a.forward.count * (9 + feature_width(a.forward)));
   }
   double operator()(const DeformationNetwork& a) const {
+    const DeformationNetworkLayout& network = a.context->description.network;
     int64_t kept = 0, outputs = 0;
-    for (const DenseLayer& layer : a.trunk) kept += layer.out;
-    for (const DeformationNetwork::Head& head : a.heads)
-      if (head.output) {
-        kept += head.hidden.out;
-        outputs += head.last.out;
+    for (const DeformationNetworkLayout::Layer& layer : network.trunk) kept += layer.out;
+    for (size_t i = 0; i < network.heads.size(); ++i)
+      if (a.outputs[i]) {
+        kept += network.heads[i].hidden.out;
+        outputs += network.heads[i].last.out;
       }
-    return floats(a.count * ((a.trunk.empty() ? 0 : a.trunk[0].in) + outputs + (a.activations ? kept : 0)));
+    return floats(a.count * (network.trunk[0].in + outputs + (a.keep ? kept : 0)));
   }
   double operator()(const DeformationNetworkBackward& a) const { return 2 * (*this)(a.forward); }
   double operator()(const GaussianActivation& a) const { return floats(40 * a.count); }
   double operator()(const GaussianActivationBackward& a) const { return floats(80 * a.forward.count); }
   double operator()(const ImageLoss& a) const { return floats(int64_t{9} * a.width * a.height); }
   double operator()(const ResizePicture& a) const {
-    return number(int64_t{3} * a.width * a.height) + floats(int64_t{3} * a.out_width * a.out_height);
+    return number(int64_t{3} * a.out_width * a.out_height) + floats(int64_t{3} * a.out_width * a.out_height);
   }
   double operator()(const Adam& a) const { return floats(8 * a.count); }  // four arrays, read and written
   double operator()(const HexPlaneAdam& a) const { return (*this)(a.adam); }
-  double operator()(const HexPlaneRegularization& a) const { return floats(a.layout->size()); }
   double operator()(const DensityStatistics& a) const { return floats(9 * a.count); }
+  double operator()(const DecideDensity& a) const {
+    return floats((11 + (a.gradient_sum ? 2 : 0) + (a.max_radii ? 1 : 0)) * a.count) + number(a.count);
+  }
+  double operator()(const DensityRows& a) const { return number(2 * a.count) + floats(a.count); }
+  double operator()(const SplitNoise& a) const { return floats(7 * a.count); }
+  double operator()(const SplitGaussians& a) const { return floats(19 * a.count); }
+  double operator()(const ClampAbove& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnit& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnitBackward& a) const { return floats(3 * a.count); }
   double operator()(const MoveTowards& a) const { return floats(3 * a.count); }
@@ -115,7 +145,8 @@ struct PlainBytes {
 
  private:
   static double floats(int64_t count) { return number(count) * sizeof(float); }
-  static int64_t pixels(const RasterizeCamera& camera) { return int64_t{camera.width} * camera.height; }
+  static int64_t pixels(const RasterizeForward& a) { return int64_t{a.width} * a.height; }
+  static int64_t feature_width(const HexPlane& a) { return a.context->description.planes.feature_width(); }
 };
 
 struct Shapes {
@@ -140,10 +171,21 @@ struct Shapes {
   std::string operator()(const LayerNorm& a) const { return fmt::format("{} × {}", a.rows, a.width); }
   std::string operator()(const MixedNorm& a) const { return (*this)(a.norm); }
   std::string operator()(const CopyRows& a) const { return fmt::format("{} × {}", a.rows, a.width); }
+  std::string operator()(const NetworkInput& a) const {
+    return fmt::format("{} × {} × {}", a.rows, a.positions, 2 * a.channels);
+  }
+  std::string operator()(const TimestepSinusoids& a) const { return fmt::format("{} × {}", a.rows, a.width); }
+  std::string operator()(const EulerStep& a) const { return fmt::format("{} × {}", a.frames, a.elements); }
+  std::string operator()(const SampleMoments& a) const {
+    return fmt::format("{} × {}", a.positions, a.channels);
+  }
   std::string operator()(const RasterizeForward& a) const {
-    return fmt::format("{} Gaussians, {}×{}", a.count, a.camera.width, a.camera.height);
+    return fmt::format("{} Gaussians, {}×{}", a.count, a.width, a.height);
   }
   std::string operator()(const RasterizeBackward& a) const { return (*this)(a.forward); }
+  std::string operator()(const ResizePicture& a) const {
+    return fmt::format("{}×{}", a.out_width, a.out_height);
+  }
   std::string operator()(const CopyBytes& a) const { return fmt::format("{} bytes", a.bytes); }
   std::string operator()(const FillBytes& a) const { return fmt::format("{} bytes", a.bytes); }
   template <class Other>

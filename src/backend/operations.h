@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "backend/neural_ops.h"
+#include "backend/sampling_ops.h"
 #include "backend/splat_ops.h"
 
 // clang-format off
@@ -35,7 +36,16 @@
   operation(FeatureDistanceBackward, "feature distance backward")           \
   operation(Patches, "patches")                                             \
   operation(CopyRows, "copy rows")                                          \
+  /* sampling */                                                            \
+  operation(NetworkInput, "network input")                                  \
+  operation(TimestepSinusoids, "time step sinusoids")                       \
+  operation(EulerStep, "Euler step")                                        \
+  operation(NoisyLatents, "noisy latents")                                  \
+  operation(SampleMoments, "sample moments")                                \
+  operation(FitPicture, "fit picture")                                      \
+  operation(FitPictureBackward, "fit picture backward")                     \
   /* Gaussians */                                                           \
+  operation(NextInputs, "next inputs")                                      \
   operation(RasterizeForward, "rasterise")                                  \
   operation(RasterizeBackward, "rasterise backward")                        \
   operation(ShColor, "colour")                                              \
@@ -50,8 +60,12 @@
   operation(ResizePicture, "resize picture")                                \
   operation(Adam, "Adam")                                                   \
   operation(HexPlaneAdam, "hexplane Adam")                                  \
-  operation(HexPlaneRegularization, "hexplane regularisation")              \
   operation(DensityStatistics, "density statistics")                        \
+  operation(DecideDensity, "density decisions")                             \
+  operation(DensityRows, "density rows")                                    \
+  operation(SplitNoise, "split noise")                                      \
+  operation(SplitGaussians, "split")                                        \
+  operation(ClampAbove, "clamp above")                                      \
   operation(ClampUnit, "clamp")                                             \
   operation(ClampUnitBackward, "clamp backward")                            \
   operation(MoveTowards, "running mean")                                    \

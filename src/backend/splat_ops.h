@@ -1,45 +1,90 @@
 #pragma once
 
 // Device work of Stage II. All pointers are device memory, arrays are dense and row-major, floats are f32.
-// N = Gaussians, H×W = image, images are channels-last [H,W,3].
-// Names of gradients: d_x is the derivative of the loss with respect to x. Backward operations ADD to the
-// gradients they are given (the caller zero-fills once per iteration; several views may accumulate); a null
-// gradient pointer is skipped. N = 0 is allowed everywhere.
+// N = Gaussians, H×W = image, images are channels-last [H,W,3]. N = 0 is allowed everywhere.
+//
+// Names of gradients: d_x is the derivative of the loss with respect to x. One rule: backward operations ADD
+// to the gradients they are given (the caller zero-fills once per iteration; several views may accumulate),
+// and a null gradient pointer is skipped. The two that begin and end the chain are exceptions, named in their
+// structures: ImageLoss overwrites d_image, the optimisers leave zeros behind.
+//
+// What changes from one iteration to the next while everything else stays lies in device memory
+// (IterationInputs), so that a recorded iteration can be done again with other values. Sizes that decide how
+// much work there is (N, the rendered width and height, the degree, which outputs are wanted) are members: an
+// iteration of other sizes is another recording.
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace eg4d {
 
-// ---------------------------------------------------------------- rasteriser
+// ---------------------------------------------------------------- what changes between iterations
 
 // World → view → clip, row-vector convention as in 3D Gaussian splatting: p_view = [p 1]·world_to_view.
 struct RasterizeCamera {
-  int width = 0, height = 0;           // pixels
   float tan_fov_x = 0, tan_fov_y = 0;  // tangent of half the field of view
   float world_to_view[16] = {};        // row-major 4×4
   float full_projection[16] = {};      // world_to_view · projection
+  float center[3] = {};                // of the camera, in the world
   float background[3] = {};
-  float scale_modifier = 1;
 };
+
+// An 8-bit picture in device memory.
+struct SourcePicture {
+  const uint8_t* pixels = nullptr;  // [height,width,3]
+  int32_t width = 0, height = 0;
+};
+
+// What one Adam step takes of learning rate and step count, formed in double and rounded once, as PyTorch
+// does: learning_rate/(1-beta1^step) and 1/√(1-beta2^step).
+struct AdamRate {
+  float step_size = 0, root_scale = 0;
+};
+AdamRate adam_rate(double learning_rate, int64_t step, double beta1 = 0.9,
+                   double beta2 = 0.999);  // step: 1 for the first
+
+// One row of values in device memory for one rendered picture; operations take pointers to its members. An
+// iteration of several pictures has a row for each, whose times and rates are the same.
+struct IterationInputs {
+  static constexpr int kMostRates = 9;  // parameter tensors
+
+  RasterizeCamera camera;
+  SourcePicture picture;            // what the rendered one is compared with
+  float time = 0;                   // where the hexplane is sampled, a coordinate in [-1,1]
+  float color_time = 0;             // where it is sampled for the colour and opacity heads
+  AdamRate rates[kMostRates] = {};  // which is which the trainer decides
+};
+
+// Goes on to the next rows of a list: to[k] = rows[*next + k] for k < count, then *next += count. The caller
+// sees to it that there are as many.
+struct NextInputs {
+  const IterationInputs* rows = nullptr;
+  int64_t* next = nullptr;
+  IterationInputs* to = nullptr;
+  int64_t count = 1;
+};
+
+// ---------------------------------------------------------------- rasteriser
 
 // What a forward pass leaves for its backward pass (tile lists, final transmittance, …). One context serves
 // one forward/backward pair at a time and keeps its memory between uses. The backend must outlive it.
 class RasterizeContext {
  public:
   virtual ~RasterizeContext() = default;
-  // Gaussian-tile pairs of the last forward pass; waits for it.
-  virtual int64_t pair_count() const = 0;
+  // Makes room for that many Gaussians and so large pictures, so that operations need not; only the lists of
+  // Gaussian-tile pairs, whose number nobody knows before, may still grow in them.
+  virtual void reserve(int64_t count, int width, int height) = 0;
 };
 
 struct RasterizeForward {
-  RasterizeCamera camera;
+  const RasterizeCamera* camera = nullptr;
+  int width = 0, height = 0;            // pixels
   int64_t count = 0;                    // N
   const float* means = nullptr;         // [N,3] world
-  const float* scales = nullptr;        // [N,3] > 0 (used when covariances is null)
+  const float* scales = nullptr;        // [N,3] > 0
   const float* rotations = nullptr;     // [N,4] unit quaternions w,x,y,z; not normalised here
-  const float* covariances = nullptr;   // [N,6] xx,xy,xz,yy,yz,zz, or null
   const float* opacities = nullptr;     // [N] in (0,1)
   const float* colors = nullptr;        // [N,3]
   float* image = nullptr;               // [H,W,3]
@@ -52,11 +97,9 @@ struct RasterizeForward {
 struct RasterizeBackward {
   RasterizeForward forward;        // the arguments of the forward pass that filled the context
   const float* d_image = nullptr;  // [H,W,3]
-  const float* d_alpha = nullptr;  // [H,W] or null
   float* d_means = nullptr;        // [N,3]
   float* d_scales = nullptr;       // [N,3]
   float* d_rotations = nullptr;    // [N,4]
-  float* d_covariances = nullptr;  // [N,6]
   float* d_opacities = nullptr;    // [N]
   float* d_colors = nullptr;       // [N,3]
   float* d_means_ndc =
@@ -69,21 +112,21 @@ struct RasterizeBackward {
 // color = max(sh·(1+gain) + bias + 0.5, 0); without gain_bias: color = max(sh + 0.5, 0).
 struct ShColor {
   int64_t count = 0;
-  int degree = 0;                    // active degree, 0…3
-  const float* positions = nullptr;  // [N,3] canonical
-  float camera_center[3] = {};
-  const float* sh_dc = nullptr;      // [N,3]
-  const float* sh_rest = nullptr;    // [N,15,3]
-  const float* gain_bias = nullptr;  // [N,4] gain, bias rgb; or null
-  float* colors = nullptr;           // [N,3] written by forward, read by backward (0 = clamped)
-  const float* d_colors = nullptr;   // backward only, as are those below
-  float* d_positions = nullptr;      // [N,3]
-  float* d_sh_dc = nullptr;          // [N,3]
-  float* d_sh_rest = nullptr;        // [N,15,3]
-  float* d_gain_bias = nullptr;      // [N,4]
+  int degree = 0;                        // active degree, 0…3
+  const float* positions = nullptr;      // [N,3] canonical
+  const float* camera_center = nullptr;  // [3]
+  const float* sh_dc = nullptr;          // [N,3]
+  const float* sh_rest = nullptr;        // [N,15,3]
+  const float* gain_bias = nullptr;      // [N,4] gain, bias rgb; or null
+  float* colors = nullptr;               // [N,3]; backward reads what forward wrote (0 = clamped)
 };
 struct ShColorBackward {
-  ShColor forward;  // with its gradients
+  ShColor forward;
+  const float* d_colors = nullptr;
+  float* d_positions = nullptr;  // [N,3]
+  float* d_sh_dc = nullptr;      // [N,3]
+  float* d_sh_rest = nullptr;    // [N,15,3]
+  float* d_gain_bias = nullptr;  // [N,4]
 };
 
 // ---------------------------------------------------------------- deformation field
@@ -96,6 +139,7 @@ struct HexPlaneLayout {
   struct Plane {
     int64_t offset = 0;  // in floats
     int rows = 0, columns = 0;
+    bool operator==(const Plane&) const = default;
   };
   std::vector<Plane> planes;  // levels × 6
   int levels() const { return static_cast<int>(planes.size() / 6); }
@@ -105,60 +149,83 @@ struct HexPlaneLayout {
                ? 0
                : planes.back().offset + int64_t{planes.back().rows} * planes.back().columns * channels;
   }
+  bool operator==(const HexPlaneLayout&) const = default;
+};
+
+// The deformation network: trunk layers with ReLU between them; every head is ReLU, layer, ReLU, layer on the
+// trunk's output. All weights lie in one dense buffer.
+struct DeformationNetworkLayout {
+  static constexpr int kMostHeads = 6;
+  // One fully connected layer y = x·Wᵀ + b: weights [out,in] and biases [out] at these offsets, in floats.
+  struct Layer {
+    int in = 0, out = 0;
+    int64_t weight = 0, bias = 0;
+    bool operator==(const Layer&) const = default;
+  };
+  struct Head {
+    Layer hidden, last;
+    bool operator==(const Head&) const = default;
+  };
+  std::vector<Layer> trunk;  // at least one
+  std::vector<Head> heads;   // at most kMostHeads
+  bool operator==(const DeformationNetworkLayout&) const = default;
+};
+
+struct FieldDescription {
+  HexPlaneLayout planes;
+  DeformationNetworkLayout network;
+  bool operator==(const FieldDescription&) const = default;
+};
+
+struct DeformationNetwork;
+
+// A deformation field as a backend works on it: a copy of its description, and what a forward pass of the
+// network keeps for its backward pass (f32 today; how it is kept, and with what precision it is multiplied,
+// is the context's affair). One context serves one forward/backward pair at a time and keeps its memory
+// between uses. The backend must outlive it.
+class FieldContext {
+ public:
+  explicit FieldContext(FieldDescription of) : description(std::move(of)) {}
+  virtual ~FieldContext() = default;
+  const FieldDescription description;
+  // Makes room for what this operation keeps, so that it need not.
+  virtual void reserve(const DeformationNetwork& network) = 0;
 };
 
 // K-Planes / HexPlane features (bilinear, align-corners, border clamp; product over the six planes,
 // concatenation over levels). Space is normalised with the box: u = (p - box[0])·2/(box[1]-box[0]) - 1; time
 // is used as it is.
 struct HexPlane {
-  const HexPlaneLayout* layout = nullptr;
+  FieldContext* context = nullptr;
   int64_t count = 0;
-  const float* grid = nullptr;    // [layout->size()]
+  const float* grid = nullptr;    // [planes.size()]
   const float* box = nullptr;     // [2,3]
   const float* points = nullptr;  // [N,3]
-  const float* times = nullptr;   // [N], or null: all points at `time`
-  float time = 0;
-  float* features = nullptr;          // [N, feature_width]; written by forward
-  const float* d_features = nullptr;  // backward only, as are those below
+  const float* time = nullptr;    // [1], of all points
+  float* features = nullptr;      // [N, feature_width]; not read by backward
+};
+struct HexPlaneBackward {
+  HexPlane forward;
+  const float* d_features = nullptr;
   float* d_grid = nullptr;
   float* d_box = nullptr;     // [2,3]
   float* d_points = nullptr;  // [N,3]
-  float* d_times = nullptr;   // [N] (only with times)
-};
-struct HexPlaneBackward {
-  HexPlane forward;  // with its gradients
 };
 
-// One fully connected layer y = x·Wᵀ + b, weights [out,in].
-struct DenseLayer {
-  int in = 0, out = 0;
-  const float* weight = nullptr;
-  const float* bias = nullptr;
-  float* d_weight = nullptr;  // backward only; null = frozen
-  float* d_bias = nullptr;
-};
-
-// The deformation network: trunk layers with ReLU between them; every head is ReLU, layer, ReLU, layer on the
-// trunk's output. Heads whose `output` is null are not evaluated.
 struct DeformationNetwork {
-  struct Head {
-    DenseLayer hidden, last;
-    float* output = nullptr;          // [N, last.out]
-    const float* d_output = nullptr;  // backward only
-  };
+  FieldContext* context = nullptr;
   int64_t count = 0;
   const float* features = nullptr;  // [N, trunk[0].in]
-  std::vector<DenseLayer> trunk;
-  std::vector<Head> heads;
-  float* activations =
-      nullptr;  // [deformation_network_activations(...)] kept for backward, or null in inference
-  float* d_features = nullptr;  // [N, trunk[0].in], backward only
+  const float* weights = nullptr;
+  float* outputs[DeformationNetworkLayout::kMostHeads] = {};  // [N, last.out]; heads without are left out
+  bool keep = false;                                          // a backward pass follows
 };
 struct DeformationNetworkBackward {
-  DeformationNetwork forward;  // with its gradients
+  DeformationNetwork forward;  // the arguments of the forward pass that filled the context
+  const float* d_outputs[DeformationNetworkLayout::kMostHeads] = {};  // null: zeros
+  float* d_features = nullptr;                                        // [N, trunk[0].in]
+  float* d_weights = nullptr;                                         // like weights
 };
-// Floats that `activations` must hold.
-int64_t deformation_network_activations(const DeformationNetwork& network);
 
 // Canonical parameters and the network's outputs become what the rasteriser takes:
 //   mean = position + Δposition, scale = exp(log_scale + Δlog_scale), rotation = normalize(quaternion +
@@ -206,7 +273,7 @@ struct ImageLoss {
   const float* image = nullptr;
   const float* target = nullptr;
   float l1_weight = 1, dssim_weight = 0;
-  float* d_image = nullptr;  // [H,W,3], OVERWRITTEN; or null
+  float* d_image = nullptr;  // [H,W,3], overwritten (it begins the chain); or null
   double* values = nullptr;  // device [4]: l1, ssim, mean squared error, loss; ssim is computed only when
                              // dssim_weight != 0 or want_ssim
   bool want_ssim = false;
@@ -215,8 +282,8 @@ struct ImageLoss {
 // 8-bit picture [H,W,3] → float in [0,1] at size out_height × out_width: bilinear without antialiasing,
 // align_corners false (PyTorch's F.interpolate); a plain conversion when the sizes are equal.
 struct ResizePicture {
-  int width = 0, height = 0, out_width = 0, out_height = 0;
-  const uint8_t* picture = nullptr;
+  const SourcePicture* picture = nullptr;
+  int out_width = 0, out_height = 0;
   float* out = nullptr;  // [out_height,out_width,3]
 };
 
@@ -229,8 +296,8 @@ struct Adam {
   float* gradient = nullptr;  // zero-filled on return
   float* first_moment = nullptr;
   float* second_moment = nullptr;
-  double learning_rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-15;
-  int64_t step = 1;  // 1 for the first
+  const AdamRate* rate = nullptr;  // of the same betas
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-15;
 };
 
 // Adam on the hexplane with the regularisers' gradients computed on the way (one pass over memory):
@@ -238,17 +305,8 @@ struct Adam {
 //   time_smoothness  · the same on planes xt, yt, zt (rows = time)
 //   time_l1          · Σ_levels mean |1 - texel| on planes xt, yt, zt
 struct HexPlaneAdam {
-  const HexPlaneLayout* layout = nullptr;
+  const FieldContext* context = nullptr;
   Adam adam;  // over the whole grid
-  float plane_smoothness = 0, time_smoothness = 0, time_l1 = 0;
-};
-// The values of the three regularisers, unweighted: device [3] plane, time, l1.
-struct HexPlaneRegularization {
-  const HexPlaneLayout* layout = nullptr;
-  const float* grid = nullptr;
-  double* values = nullptr;
-  // When not null: weighted gradients are added (weights as above).
-  float* d_grid = nullptr;
   float plane_smoothness = 0, time_smoothness = 0, time_l1 = 0;
 };
 
@@ -261,6 +319,77 @@ struct DensityStatistics {
   float* gradient_sum = nullptr;       // [N]
   float* views = nullptr;              // [N]
   float* max_radii = nullptr;          // [N]
+};
+
+// What becomes of a Gaussian, as bits; 0: it is removed.
+enum DensityFate : uint8_t { kDensityKept = 1, kDensityCloned = 2, kDensitySplit = 4 };
+
+// Each of the two parts of a split Gaussian has its scales divided by 1.6 (Kerbl et al. 2023, section 5.2).
+inline constexpr float kSplitLogScale = 0.47000363f;  // log 1.6
+
+// The rules of density control. Limits are compared with what is stored, logarithms of scales and logits of
+// opacities, so that no decision hangs on the last bit of a device's exp; the one division is IEEE 754's.
+// A Gaussian went astray when its position, a log scale, its quaternion or its logit is NaN or infinite:
+// nothing shows it, and no gradient would bring it back. `size` is the largest of the three log scales.
+//   grows:   gradient_sum/views (0 without views) ≥ gradient, and not astray
+//   cloned:  grows, size ≤ dense_size;  split: grows, size > dense_size, and is then smaller by
+//   kSplitLogScale removed: (prune) astray, or opacity_logit < the limit, or the new size > largest_size, or
+//   max_radii >
+//            largest_radius
+// The fate is kDensityKept, kDensityKept | kDensityCloned, kDensitySplit (both parts instead of it) or 0.
+struct DecideDensity {
+  int64_t count = 0;
+  const float* positions = nullptr;       // [N,3]
+  const float* log_scales = nullptr;      // [N,3]
+  const float* quaternions = nullptr;     // [N,4]
+  const float* opacity_logits = nullptr;  // [N]
+  const float* gradient_sum = nullptr;    // [N], or null: nothing grows
+  const float* views = nullptr;           // [N]
+  float gradient = 0, dense_size = 0;
+  bool prune = false;
+  float smallest_logit = 0, largest_size = 0;
+  const float* max_radii = nullptr;  // [N] pixels, or null: no limit
+  float largest_radius = 0;
+  uint8_t* fates = nullptr;  // [N]
+};
+
+// Fates as a list of rows: those that are kept, those that are cloned, those that are split (for their first
+// parts), those that are split (for their second parts), each in rising order. Where every Gaussian would be
+// removed, the first is kept.
+struct DensityRows {
+  int64_t count = 0;
+  const uint8_t* fates = nullptr;  // [N]
+  int32_t* rows = nullptr;         // [2N], of which the first kept + cloned + 2·split are written
+  int32_t* totals = nullptr;       // device [3]: kept, cloned, split
+};
+
+// Three normal numbers for each part of each of S Gaussians: the first three of Philox::normals(seed, stream,
+// 2·rows[k] + part), whatever else is split and in whatever order.
+struct SplitNoise {
+  int64_t count = 0;              // S
+  const int32_t* rows = nullptr;  // [S] the Gaussians' numbers before the change
+  uint64_t seed = 0, stream = 0;
+  float* normals = nullptr;  // [2,S,3]
+};
+
+// Gives parts of split Gaussians, which come as copies of them, their places and sizes:
+//   position += R(quaternion/|quaternion|)·(exp(log_scale)·normal), log_scale -= kSplitLogScale
+// A quaternion of zeros turns nothing, as in the renderer; where the place would be NaN or infinite, it
+// stays. Computed in double precision on core/portable_math.h: the same bits on the devices that
+// Philox::normals names.
+struct SplitGaussians {
+  int64_t count = 0;                   // parts
+  const float* normals = nullptr;      // [count,3]
+  const float* quaternions = nullptr;  // [count,4]
+  float* positions = nullptr;          // [count,3]
+  float* log_scales = nullptr;         // [count,3]
+};
+
+// values[i] = min(values[i], limit); NaN stays.
+struct ClampAbove {
+  float* values = nullptr;
+  int64_t count = 0;
+  float limit = 0;
 };
 
 // values[i] = min(max(values[i], 0), 1); NaN becomes 0.
@@ -285,7 +414,7 @@ struct MoveTowards {
   int64_t count = 0;
 };
 
-// to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros.
+// to[i] = from[index[i]], rows of row_bytes bytes; index -1 gives zeros. `to` and `from` do not overlap.
 struct GatherRows {
   void* to = nullptr;
   const void* from = nullptr;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <stdexcept>
 
 namespace eg4d {
 namespace {
@@ -21,27 +20,18 @@ std::string kind_of(const Operation& operation) {
   return name_of(operation);
 }
 
-class TracedRecording final : public Recording {
- public:
-  std::vector<Operation> operations;
-};
-
 }  // namespace
 
 TracingBackend::TracingBackend(std::unique_ptr<Backend> inner)
-    : ForwardingBackend(std::move(inner)), start_(seconds_of_clock()) {}
+    : ObservingBackend(std::move(inner)), start_(seconds_of_clock()) {}
 
 double TracingBackend::now() const {
   return seconds_of_clock() - start_;
 }
 
-void TracingBackend::run(const Operation& operation) {
-  if (recording_) {
-    recording_->push_back(operation);
-    return;
-  }
+void TracingBackend::perform(const Operation& operation) {
   Event event{kind_of(operation), cost_of(operation), now(), 0};
-  ForwardingBackend::run(operation);
+  ObservingBackend::perform(operation);
   event.seconds = now() - event.begin;
   Total& total = totals[event.kind];
   ++total.calls;
@@ -49,24 +39,6 @@ void TracingBackend::run(const Operation& operation) {
   total.flop += event.cost.flop;
   total.bytes += event.cost.bytes;
   if (events_.size() < kMostEvents) events_.push_back(std::move(event));
-}
-
-std::unique_ptr<Recording> TracingBackend::record(const std::function<void()>& work) {
-  if (recording_) throw std::logic_error("a recording cannot record");
-  auto recording = std::make_unique<TracedRecording>();
-  recording_ = &recording->operations;
-  try {
-    work();
-  } catch (...) {
-    recording_ = nullptr;
-    throw;
-  }
-  recording_ = nullptr;
-  return recording;
-}
-
-void TracingBackend::replay(const Recording& recording) {
-  for (const Operation& operation : static_cast<const TracedRecording&>(recording).operations) run(operation);
 }
 
 std::string TracingBackend::table() const {

@@ -4,21 +4,16 @@
 #include <string>
 #include <vector>
 
-#include "backend/forwarding_backend.h"
+#include "backend/observing_backend.h"
 #include "backend/operation_cost.h"
 
 namespace eg4d {
 
 // Another backend that remembers every operation: its kind, shape, FLOP, bytes and time. Each is waited for,
 // so that the whole takes a little longer than without.
-class TracingBackend : public ForwardingBackend {
+class TracingBackend : public ObservingBackend {
  public:
   explicit TracingBackend(std::unique_ptr<Backend> inner);
-
-  void run(const Operation& operation) override;
-  // What is recorded is done operation by operation, so that each is seen.
-  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
-  void replay(const Recording& recording) override;
 
   // Sums by kind; attention over pixels and over frames are two kinds.
   struct Total {
@@ -39,10 +34,10 @@ class TracingBackend : public ForwardingBackend {
     double begin = 0, seconds = 0;  // since this was made
   };
   double now() const;
+  void perform(const Operation& operation) override;
 
   const double start_;
   std::vector<Event> events_;
-  std::vector<Operation>* recording_ = nullptr;  // of record(), while it runs
 };
 
 }  // namespace eg4d

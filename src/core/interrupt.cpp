@@ -27,6 +27,15 @@ bool is_ignored(int signal_number) {
   return sigaction(signal_number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
+// Returns what was blocked before.
+sigset_t block_what_can_be() {
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (int signal_number : kOwnSignals) sigdelset(&blocked, signal_number);
+  pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  return before;
+}
+
 void say(std::string_view text) {
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
 }
@@ -40,11 +49,7 @@ InterruptWatch::InterruptWatch() {
   // A write beyond a limit of the file size then fails with a reason instead of ending the program.
   signal(SIGXFSZ, SIG_IGN);
 
-  sigset_t blocked, before;
-  sigfillset(&blocked);
-  for (int signal_number : kOwnSignals) sigdelset(&blocked, signal_number);
-  pthread_sigmask(SIG_BLOCK, &blocked, &before);
-  mask_at_start = before;
+  mask_at_start = block_what_can_be();
   stopping = false;
   thread_ = std::thread([this] { wait_for_signals(); });
 }
@@ -78,6 +83,10 @@ void InterruptWatch::wait_for_signals() const {
     requested = true;
     say("\nstopping after this step (a second Ctrl-C stops at once)\n");
   }
+}
+
+void block_signals() {
+  block_what_can_be();
 }
 
 bool interrupt_requested() {

@@ -33,6 +33,10 @@ class InterruptWatch {
 // Long work asks this once per step.
 bool interrupt_requested();
 
+// The calling thread blocks every signal that can be blocked for good. Threads of an InterruptWatch's program
+// do so from the start; this is for threads that a library's user may start without one.
+void block_signals();
+
 // What a signal does, and its undoing; for tests.
 void request_interrupt();
 void clear_interrupt();

@@ -4,25 +4,20 @@
 #include <numbers>
 #include <utility>
 
+#include "core/portable_math.h"
+
 namespace eg4d {
 
-void Philox::block(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
-  uint32_t c[4] = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
-                   static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
-  uint32_t key[2] = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * c[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57} * c[2];
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0];
-    const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1];
-    c[0] = n0;
-    c[1] = static_cast<uint32_t>(p1);
-    c[2] = n2;
-    c[3] = static_cast<uint32_t>(p0);
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
+void Philox::normals(uint64_t seed, uint64_t stream, uint64_t counter, float out[4]) {
+  uint32_t words[4];
+  block(seed, stream, counter, words);
+  for (int i = 0; i < 4; i += 2) {
+    const double uniform = (static_cast<double>(words[i]) + 1.0) * 0x1p-32;  // (0, 1]
+    const double radius = std::sqrt(-2.0 * portable::log(uniform));
+    const portable::SinCos direction = portable::sin_cos_of_turn(words[i + 1]);
+    out[i] = static_cast<float>(radius * direction.cos);
+    out[i + 1] = static_cast<float>(radius * direction.sin);
   }
-  for (int i = 0; i < 4; ++i) out[i] = c[i];
 }
 
 uint32_t Philox::next_u32() {

@@ -26,16 +26,19 @@ std::vector<fs::path> library_folders() {
 
 }  // namespace
 
+std::optional<fs::path> find_library(const std::string& library) {
+  std::error_code error;
+  for (const fs::path& folder : library_folders())
+    if (const fs::path path = folder / ("lib" + library + ".so"); fs::exists(path, error)) return path;
+  return std::nullopt;
+}
+
 void* load_function(const std::string& library, const char* function, const std::string& purpose) {
-  const std::string file = "lib" + library + ".so";
-  for (const fs::path& folder : library_folders()) {
-    const fs::path path = folder / file;
-    std::error_code error;
-    if (!fs::exists(path, error)) continue;
-    void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (const std::optional<fs::path> path = find_library(library)) {
+    void* handle = dlopen(path->c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!handle) throw Error(fmt::format("{}, and the system does not load it: {}", purpose, dlerror()));
     if (void* address = dlsym(handle, function)) return address;
-    throw Error(fmt::format("{}, but '{}' is of another version of eg4d", purpose, path.string()));
+    throw Error(fmt::format("{}, but '{}' is of another version of eg4d", purpose, path->string()));
   }
   std::string looked;
   for (const fs::path& folder : library_folders())

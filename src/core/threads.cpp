@@ -16,4 +16,12 @@ int thread_number() {
   return omp_get_thread_num();
 }
 
+Team this_team() {
+  return {omp_get_thread_num(), omp_get_num_threads()};
+}
+
+void Team::wait() const {
+#pragma omp barrier
+}
+
 }  // namespace eg4d

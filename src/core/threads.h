@@ -55,4 +55,24 @@ void parallel_for(int64_t count, int64_t grain, Body&& body) {
   failure.rethrow();
 }
 
+// The threads of parallel_team.
+struct Team {
+  int number = 0, size = 1;
+
+  // Of a range [0, count) in which each has a share: where that of this one begins, and of the next one.
+  int64_t begin(int64_t count) const { return count * number / size; }
+  int64_t end(int64_t count) const { return count * (number + 1) / size; }
+  // Waits until all have come here.
+  void wait() const;
+};
+Team this_team();
+
+// Calls body(team) in all threads at once: work of several steps that would each be too short for a loop of
+// its own. Every thread must call wait() as often; the body throws nothing.
+template <class Body>
+void parallel_team(const Body& body) {
+#pragma omp parallel
+  body(this_team());
+}
+
 }  // namespace eg4d

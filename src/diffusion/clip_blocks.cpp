@@ -9,7 +9,7 @@ LinearLayer packed_linear(const Loader& loader, int64_t in, int64_t out, const s
   LinearLayer layer{in, out, nullptr};
   if (!loader.checking())
     layer.weight = loader.backend().pack_linear(
-        {.in = in, .out = out, .weight = weight, .bias = bias, .precision = loader.precision()});
+        {.in = in, .out = out, .weight = weight, .bias = bias, .type = loader.type()});
   return layer;
 }
 

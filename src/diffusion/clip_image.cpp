@@ -65,10 +65,8 @@ Layers build(Loader& loader) {
   layers.projection = packed_linear(loader, width, layers.out, projection);
   const std::vector<float> class_token = loader.values(names.class_token, {width});
   const std::vector<float> positions = loader.values(names.positions, {tokens, width});
-  if (!loader.checking()) {
-    layers.class_token = Tensor::from_host<float>(loader.backend(), {1, width}, class_token);
-    layers.positions = Tensor::from_host<float>(loader.backend(), {tokens, width}, positions);
-  }
+  layers.class_token = loader.constants({1, width}, class_token);
+  layers.positions = loader.constants({tokens, width}, positions);
   layers.norm_before = loader.norm(names.norm_before, width, kClipNormEpsilon);
   layers.norm_after = loader.norm(names.norm_after, width, kClipNormEpsilon);
   layers.blocks = clip_blocks(own ? loader : loader.at(names.blocks), width, layers.names);
@@ -84,23 +82,31 @@ int64_t head_channels_of(const WeightMap& weights, int64_t wanted, ClipNames nam
 }  // namespace
 
 struct ClipImageEncoder::Network {
-  Network(Backend& b, Layers l, int64_t head, Activation a)
-      : backend(b), arena(b), layers(std::move(l)), head_channels(head), activation(a) {}
+  Network(Backend& b, Layers l, const Options& options, int64_t head)
+      : backend(b),
+        arena(options.arena ? options.arena : std::make_shared<Arena>(b)),
+        layers(std::move(l)),
+        type(options.type),
+        head_channels(head),
+        activation(options.activation.value_or(
+            layers.names == ClipNames::open_clip ? Activation::gelu : Activation::quick_gelu)) {}
   Tensor tokens(Session& session, const Tensor& pictures) const;
+  Tensor embedding(Session& session, const Tensor& pictures) const;
 
   Backend& backend;
-  Arena arena;
+  const std::shared_ptr<Arena> arena;
   Layers layers;
-  int64_t head_channels;
-  Activation activation;
+  const NetworkType type;
+  const int64_t head_channels;
+  const Activation activation;
+  std::unique_ptr<PreparedFunction> one;  // of embed()
 };
 
 ClipImageEncoder::ClipImageEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
                                    const Options& options) {
-  Layers layers = Loader::load(backend, weights, prefix, options.precision, build);
+  Layers layers = Loader::load(backend, weights, prefix, options.type, build);
   const int64_t head = head_channels_of(weights, options.head_channels, layers.names);
-  const Activation usual = layers.names == ClipNames::open_clip ? Activation::gelu : Activation::quick_gelu;
-  network_ = std::make_unique<Network>(backend, std::move(layers), head, options.activation.value_or(usual));
+  network_ = std::make_unique<Network>(backend, std::move(layers), options, head);
   if (network_->layers.width % head != 0)
     throw Error(fmt::format(
         "an image tower of width {} cannot be divided into attention heads of {}: give the file's "
@@ -151,43 +157,55 @@ Tensor ClipImageEncoder::Network::tokens(Session& session, const Tensor& picture
   return all;
 }
 
+Tensor ClipImageEncoder::Network::embedding(Session& session, const Tensor& pictures) const {
+  const int64_t count = pictures.dim(0), length = layers.grid * layers.grid + 1, width = layers.width;
+  Tensor x = tokens(session, pictures);
+  x = layer_norm(session, layers.norm_before, x, {.add = layers.positions, .rows_per_add = 1, .sum = x});
+  session.observe("ln_pre", x);
+  for (size_t i = 0; i < layers.blocks.size(); ++i) {
+    layers.blocks[i].apply(session, x,
+                           {.sequences = count, .head_channels = head_channels, .activation = activation});
+    session.observe(fmt::format("block{}", i), x);
+  }
+  x = layer_norm(session, layers.norm_after, x);
+  session.observe("ln_post", x);
+  const Tensor pooled = session.empty({count, width});
+  session.run(CopyRows{.rows = count,
+                       .width = width,
+                       .from = x.array(),
+                       .from_pitch = length * width,
+                       .to = pooled.array(),
+                       .to_pitch = width});
+  return layers.projection(session, pooled);
+}
+
 Tensor ClipImageEncoder::forward(const Tensor& pictures, const Observer& observer) {
   const Layers& layers = network_->layers;
-  const int64_t size = picture_size(), width = layers.width;
+  const int64_t size = picture_size();
   if (pictures.shape().size() != 4 || pictures.shape() != Shape{pictures.dim(0), size, size, layers.channels})
     throw Error(fmt::format("the image embedder takes pictures [N,{},{},{}], not {}", size, size,
                             layers.channels, to_string(pictures.shape())));
-  const int64_t count = pictures.dim(0), tokens = layers.grid * layers.grid + 1;
-  Tensor result = Tensor::empty(network_->backend, {count, layers.out});
-  Session::run(network_->arena, observer, [&](Session& session) {
-    Tensor x = network_->tokens(session, pictures);
-    x = layer_norm(session, layers.norm_before, x, {.add = layers.positions, .rows_per_add = 1, .sum = x});
-    session.observe("ln_pre", x);
-    for (size_t i = 0; i < layers.blocks.size(); ++i) {
-      layers.blocks[i].apply(
-          session, x,
-          {.sequences = count, .head_channels = network_->head_channels, .activation = network_->activation});
-      session.observe(fmt::format("block{}", i), x);
-    }
-    x = layer_norm(session, layers.norm_after, x);
-    session.observe("ln_post", x);
-    const Tensor pooled = session.empty({count, width});
-    session.run(CopyRows{.rows = count,
-                         .width = width,
-                         .from = x.array(),
-                         .from_pitch = tokens * width,
-                         .to = pooled.array(),
-                         .to_pitch = width});
-    session.run(Linear{
-        .rows = count, .x = pooled.array(), .weight = layers.projection.weight.get(), .y = result.array()});
-  });
+  Tensor result = Tensor::empty(network_->backend, {pictures.dim(0), layers.out});
+  const auto walk = [&](Session& session) {
+    copy(session, network_->embedding(session, in_session_type(session, pictures)), result);
+  };
+  Session::run(*network_->arena, observer, walk, network_->type.activations);
   return result;
 }
 
-std::vector<float> ClipImageEncoder::embed(std::span<const float> picture, int64_t height, int64_t width) {
+std::unique_ptr<PreparedFunction> ClipImageEncoder::prepare(int64_t pictures) {
   const int64_t size = picture_size();
-  const std::vector<float> prepared = clip_preprocess(picture, height, width, size);
-  return forward(Tensor::from_host<float>(network_->backend, {1, size, size, 3}, prepared)).to_host();
+  return std::make_unique<PreparedFunction>(*network_->arena, network_->type.activations,
+                                            Shape{pictures, size, size, network_->layers.channels},
+                                            [network = network_.get()](Session& session, const Tensor& x) {
+                                              return network->embedding(session, x);
+                                            });
+}
+
+std::vector<float> ClipImageEncoder::embed(std::span<const float> picture, int64_t height, int64_t width) {
+  const std::vector<float> prepared = clip_preprocess(picture, height, width, picture_size());
+  if (!network_->one) network_->one = prepare(1);
+  return network_->one->apply(prepared);
 }
 
 }  // namespace eg4d

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "nn/session.h"
+#include "nn/prepared_call.h"
 #include "nn/weights.h"
 
 namespace eg4d {
@@ -21,7 +21,8 @@ class ClipImageEncoder {
     int64_t head_channels = 0;
     // Absent: the exact GELU for OpenCLIP's names, quick GELU for Hugging Face's.
     std::optional<Activation> activation = {};
-    Precision precision = Precision::f32;
+    NetworkType type = {};
+    std::shared_ptr<Arena> arena = {};  // shared with networks that do not run at the same time; or its own
   };
   // Throws Error when tensors below `prefix` are missing, surplus or have another shape. The backend must
   // outlive it; the weights may go.
@@ -35,9 +36,11 @@ class ClipImageEncoder {
   int64_t picture_size() const;  // 224
   int64_t width() const;         // of the embedding: 1024
 
-  // pictures: [N,picture_size,picture_size,3] as clip_preprocess makes them → [N,width].
+  // pictures: [N,picture_size,picture_size,3] as clip_preprocess makes them → [N,width], both f32.
   // Observer names: patch_embed, ln_pre, block0, …, ln_post.
   Tensor forward(const Tensor& pictures, const Observer& observer = {});
+  // The same, prepared for N pictures. The encoder must outlive it.
+  std::unique_ptr<PreparedFunction> prepare(int64_t pictures);
   // A host picture [height,width,3] in [-1,1] → [width].
   std::vector<float> embed(std::span<const float> picture, int64_t height, int64_t width);
 

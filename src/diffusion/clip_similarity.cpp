@@ -58,7 +58,7 @@ WeightMap ClipSimilarity::checked(const WeightMap& weights) {
 }
 
 ClipSimilarity::ClipSimilarity(Backend& backend, const WeightMap& weights)
-    : backend_(backend), encoder_(backend, checked(weights), prefix_of(weights), {}) {}
+    : encoder_(backend, checked(weights), prefix_of(weights), {}) {}
 
 std::vector<float> ClipSimilarity::embed(const Picture& picture) {
   const auto side = static_cast<int>(encoder_.picture_size());
@@ -66,7 +66,8 @@ std::vector<float> ClipSimilarity::embed(const Picture& picture) {
   std::vector<float> values;
   for (size_t i = 0; i < square.data.size(); ++i)
     values.push_back((static_cast<float>(square.data[i]) / 255 - kClipMean[i % 3]) / kClipDeviation[i % 3]);
-  return encoder_.forward(Tensor::from_host<float>(backend_, {1, side, side, 3}, values)).to_host();
+  if (!call_) call_ = encoder_.prepare(1);
+  return call_->apply(values);
 }
 
 double cosine(const std::vector<float>& a, const std::vector<float>& b) {

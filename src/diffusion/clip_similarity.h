@@ -21,8 +21,8 @@ class ClipSimilarity {
   std::vector<float> embed(const Picture& picture);
 
  private:
-  Backend& backend_;
   ClipImageEncoder encoder_;
+  std::unique_ptr<PreparedFunction> call_;
 };
 
 // 0 when either has no length.

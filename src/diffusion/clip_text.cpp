@@ -51,12 +51,13 @@ Layers build(Loader& loader) {
 }  // namespace
 
 struct ClipTextEncoder::Network {
-  Network(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
+  Network(Backend& b, Layers l, const NetworkType& t) : backend(b), arena(b), layers(std::move(l)), type(t) {}
   Tensor embed(const std::vector<ClipTokenizer::Row>& rows) const;
 
   Backend& backend;
   Arena arena;
   Layers layers;
+  const NetworkType type;
   WeightMap table;  // stays in its file: a text needs few of its rows
   std::string table_name;
   int64_t head_channels = 0;
@@ -65,8 +66,8 @@ struct ClipTextEncoder::Network {
 
 ClipTextEncoder::ClipTextEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
                                  const Options& options)
-    : network_(std::make_unique<Network>(backend,
-                                         Loader::load(backend, weights, prefix, options.precision, build))) {
+    : network_(std::make_unique<Network>(backend, Loader::load(backend, weights, prefix, options.type, build),
+                                         options.type)) {
   const Layers& layers = network_->layers;
   network_->table_name = prefix + token_table(layers.names);
   network_->table = weights.below(network_->table_name);
@@ -123,12 +124,11 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
                              .head_channels = network_->head_channels,
                              .causal = true,
                              .activation = network_->activation};
-  Session::run(network_->arena, observer, [&](Session& session) {
+  const auto walk = [&](Session& session) {
     const Tensor x = session.empty(tokens.shape());
-    session.run(Convert{.count = x.count(), .x = tokens.array(), .y = x.array()});
+    copy(session, tokens, x);
     for (size_t i = 0; i < layers.blocks.size(); ++i) {
-      if (i + 1 == layers.blocks.size())
-        session.run(Convert{.count = x.count(), .x = x.array(), .y = output.hidden.array()});
+      if (i + 1 == layers.blocks.size()) copy(session, x, output.hidden);
       layers.blocks[i].apply(session, x, call);
     }
     const Tensor last = layer_norm(session, layers.final_norm, x);
@@ -138,15 +138,11 @@ ClipTextEncoder::Output ClipTextEncoder::encode(const std::vector<ClipTokenizer:
     for (int64_t row = 0; row < count; ++row) {
       const ClipTokenizer::Row& ids = rows[static_cast<size_t>(row)];
       const int64_t end = std::max_element(ids.begin(), ids.end()) - ids.begin();
-      session.run(Convert{.count = width,
-                          .x = last.array().at((row * kContext + end) * width),
-                          .y = ends.array().at(row * width)});
+      copy(session, last.rows(row * kContext + end, 1), ends.rows(row, 1));
     }
-    session.run(Linear{.rows = count,
-                       .x = ends.array(),
-                       .weight = layers.projection.weight.get(),
-                       .y = output.pooled.array()});
-  });
+    copy(session, layers.projection(session, ends), output.pooled);
+  };
+  Session::run(network_->arena, observer, walk, network_->type.activations);
   return output;
 }
 

@@ -18,7 +18,7 @@ class ClipTextEncoder {
   struct Options {
     int64_t heads = 0;  // 0: of as many channels as the metadata "clip_head_channels" tell, else 64
     Activation activation = Activation::gelu;
-    Precision precision = Precision::f32;
+    NetworkType type = {};
   };
   // Throws Error when tensors below `prefix` are missing, surplus or have another shape. The backend must
   // outlive it; the weights may go.
@@ -31,7 +31,7 @@ class ClipTextEncoder {
   int64_t width() const;         // CLIP-L 768, bigG 1280
   int64_t pooled_width() const;  // bigG 1280; 0 without a projection
 
-  struct Output {
+  struct Output {   // f32
     Tensor hidden;  // [rows,77,width]: before the last block, without the final norm
     Tensor
         pooled;  // [rows,pooled_width]: of the end token (the first one of the highest number); or undefined

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/sinusoids.h"
+
 namespace eg4d {
 namespace {
 
@@ -25,20 +27,10 @@ std::vector<float> embed_constant(double value, int frames, int width) {
 }  // namespace
 
 std::vector<float> sinusoidal_embedding(std::span<const double> values, int width) {
-  const int half = width / 2;
-  std::vector<float> frequencies(static_cast<size_t>(half));
-  for (int i = 0; i < half; ++i)
-    frequencies[i] =
-        std::exp(static_cast<float>(-std::log(10000.0)) * static_cast<float>(i) / static_cast<float>(half));
   std::vector<float> embedding(values.size() * static_cast<size_t>(width));
-  for (size_t row = 0; row < values.size(); ++row) {
-    float* out = &embedding[row * static_cast<size_t>(width)];
-    for (int i = 0; i < half; ++i) {
-      const float angle = static_cast<float>(values[row]) * frequencies[i];
-      out[i] = std::cos(angle);
-      out[half + i] = std::sin(angle);
-    }
-  }
+  for (size_t row = 0; row < values.size(); ++row)
+    write_sinusoids(static_cast<float>(values[row]), width,
+                    embedding.data() + row * static_cast<size_t>(width));
   return embedding;
 }
 

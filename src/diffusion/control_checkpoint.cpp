@@ -40,9 +40,10 @@ void ControlNetCheckpoint::check_fits(const ImageCheckpoint& model) const {
                        model.pixels_of_a_latent()));
 }
 
-std::unique_ptr<ControlNet> ControlNetCheckpoint::network(Backend& backend, Precision precision) const {
+std::unique_ptr<ControlNet> ControlNetCheckpoint::network(Backend& backend, const NetworkType& type,
+                                                          const std::shared_ptr<Arena>& arena) const {
   return std::make_unique<ControlNet>(backend, weights_, kPrefix,
-                                      ImageUNet::Options{.heads = heads_, .precision = precision});
+                                      ImageUNet::Options{.heads = heads_, .type = type, .arena = arena});
 }
 
 }  // namespace eg4d

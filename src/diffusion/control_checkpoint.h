@@ -18,7 +18,8 @@ class ControlNetCheckpoint {
   // Throws Error unless it was made for networks like this one.
   void check_fits(const ImageCheckpoint& model) const;
 
-  std::unique_ptr<ControlNet> network(Backend& backend, Precision precision = Precision::f32) const;
+  std::unique_ptr<ControlNet> network(Backend& backend, const NetworkType& type = {},
+                                      const std::shared_ptr<Arena>& arena = {}) const;
 
  private:
   WeightMap weights_;

@@ -1,6 +1,7 @@
 #include "diffusion/control_net.h"
 
 #include "diffusion/image_unet_frame.h"
+#include "nn/prepared_call.h"
 
 namespace eg4d {
 namespace {
@@ -86,15 +87,41 @@ Tensor repeated(Session& session, const Tensor& one, int64_t rows) {
 
 struct ControlNet::Network : ImageNetwork<Layers> {
   using ImageNetwork::ImageNetwork;
+
+  struct Operands {
+    Tensor input, sinusoids, hint;
+  };
+  void walk(Session& session, const Operands& operands, const ImageConditioning& conditioning,
+            UNetEncoded& residuals) const;
 };
+
+// The residuals' memory is taken in the plan.
+void ControlNet::Network::walk(Session& session, const Operands& operands,
+                               const ImageConditioning& conditioning, UNetEncoded& residuals) const {
+  const Tensor embedding = unet_embedding(session, layers, operands.sinusoids, conditioning.label);
+  ImageBlocks blocks(session, embedding, conditioning);
+  const Tensor hint = repeated(session, operands.hint, operands.input.dim(0));
+  const UNetEncoded encoded =
+      run_unet_encoder(session, layers, operands.input, hint, blocks.residual(), blocks.transformer());
+  const auto put_out = [&](const LinearLayer& layer, const Tensor& x, Tensor& residual) {
+    session.keep(residual, x.shape());
+    layer.into(session, x, residual);
+  };
+  residuals.skips.resize(encoded.skips.size());
+  for (size_t i = 0; i < encoded.skips.size(); ++i)
+    put_out(layers.skip_outputs[i], encoded.skips[i], residuals.skips[i]);
+  put_out(layers.middle_output, encoded.middle, residuals.middle);
+}
 
 ControlNet::ControlNet(Backend& backend, const WeightMap& weights, const std::string& prefix,
                        const ImageUNet::Options& options) {
   const size_t before = backend.allocated_bytes();
   const auto head_channels = image_head_channels(weights, options.heads);
-  network_ = std::make_unique<Network>(
-      backend, Loader::load(backend, weights, prefix, options.precision,
-                            [&](Loader& loader) { return build(loader, head_channels); }));
+  network_ =
+      std::make_unique<Network>(backend,
+                                Loader::load(backend, weights, prefix, options.type,
+                                             [&](Loader& loader) { return build(loader, head_channels); }),
+                                options);
   network_->weight_bytes = backend.allocated_bytes() - before;
 }
 
@@ -116,7 +143,7 @@ size_t ControlNet::weight_bytes() const {
   return network_->weight_bytes;
 }
 size_t ControlNet::activation_bytes() const {
-  return network_->arena.capacity();
+  return network_->arena->capacity();
 }
 
 std::shared_ptr<const ImageConditioning> ControlNet::condition(const Tensor& context, const Tensor& vector) {
@@ -132,10 +159,12 @@ Tensor ControlNet::embed_hint(const Tensor& hint) {
     throw Error(fmt::format("a ControlNet takes hints [N,H,W,3] with H and W multiples of {}, not {}",
                             multiple, to_string(shape)));
   Tensor embedded;
-  Session::run(network_->arena, {}, [&](Session& session) {
-    const Tensor result = embed(session, layers, hint);
-    if (!session.planning()) embedded = result.clone();
-  });
+  const auto walk = [&](Session& session) {
+    const Tensor result = embed(session, layers, in_session_type(session, hint));
+    session.keep(embedded, result.shape());
+    copy(session, result, embedded);
+  };
+  Session::run(*network_->arena, {}, walk, network_->type.activations);
   return embedded;
 }
 
@@ -150,22 +179,66 @@ UNetResiduals ControlNet::forward(const Tensor& x, std::span<const float> timest
       (hints != 1 && hints != rows))
     throw Error(fmt::format("a ControlNet's hint {} does not fit latents {}",
                             to_string(embedded_hint.shape()), to_string(x.shape())));
-  const Tensor sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels);
+  const Network::Operands operands{
+      .input = x,
+      .sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels),
+      .hint = embedded_hint};
   UNetResiduals residuals;
   residuals.scale = scale;
-  Session::run(network_->arena, observer, [&](Session& session) {
-    const Tensor embedding = unet_embedding(session, layers, sinusoids, conditioning.label);
-    ImageBlocks blocks(session, embedding, conditioning);
-    const UNetEncoded encoded = run_unet_encoder(session, layers, x, repeated(session, embedded_hint, rows),
-                                                 blocks.residual(), blocks.transformer());
-    for (size_t i = 0; i < encoded.skips.size(); ++i) {
-      const Tensor output = layers.skip_outputs[i](session, encoded.skips[i]);
-      if (!session.planning()) residuals.values.skips.push_back(output.clone());
-    }
-    const Tensor output = layers.middle_output(session, encoded.middle);
-    if (!session.planning()) residuals.values.middle = output.clone();
-  });
+  Session::run(
+      *network_->arena, observer,
+      [&](Session& session) { network_->walk(session, operands, conditioning, residuals.values); },
+      network_->type.activations);
   return residuals;
+}
+
+// ---------------------------------------------------------------- a prepared call
+
+struct ControlNet::Call::State {
+  Network::Operands operands;
+  std::shared_ptr<const ImageConditioning> conditioning;
+  UNetResiduals residuals;
+  std::unique_ptr<PreparedCall> call;
+};
+
+ControlNet::Call::Call(ControlNet& network, int64_t height, int64_t width,
+                       std::shared_ptr<const ImageConditioning> conditioning, int64_t hints, float scale)
+    : state_(std::make_unique<State>()) {
+  const Network& own = *network.network_;
+  const Layers& layers = own.layers;
+  check_unet_size(layers, height, width);
+  const int64_t rows = conditioning->label.dim(0);
+  if (hints != 1 && hints != rows)
+    throw Error(fmt::format("a ControlNet takes 1 hint or {}, not {}", rows, hints));
+  const DType type = own.type.activations;
+  state_->operands = {
+      .input = Tensor::empty(own.backend, {rows, height, width, layers.in}, type),
+      .sinusoids = Tensor::empty(own.backend, {rows, layers.model_channels}),
+      .hint = Tensor::empty(own.backend, {hints, height, width, layers.model_channels}, type)};
+  state_->conditioning = std::move(conditioning);
+  state_->residuals.scale = scale;
+  state_->call =
+      std::make_unique<PreparedCall>(*own.arena, type, [&own, state = state_.get()](Session& session) {
+        own.walk(session, state->operands, *state->conditioning, state->residuals.values);
+      });
+}
+
+ControlNet::Call::~Call() = default;
+
+const Tensor& ControlNet::Call::input() const {
+  return state_->operands.input;
+}
+const Tensor& ControlNet::Call::sinusoids() const {
+  return state_->operands.sinusoids;
+}
+const Tensor& ControlNet::Call::hint() const {
+  return state_->operands.hint;
+}
+const UNetResiduals& ControlNet::Call::residuals() const {
+  return state_->residuals;
+}
+void ControlNet::Call::run() {
+  state_->call->run();
 }
 
 }  // namespace eg4d

@@ -37,8 +37,11 @@ class ControlNet {
   // [N,H,W,channels of the first block].
   Tensor embed_hint(const Tensor& hint);
 
-  // x, timesteps and conditioning as for the UNet's call that takes the result; one embedded hint for each of
-  // the N pictures, or one for all. `scale`: factor on the result.
+  // One evaluation, prepared for a size and a condition and made again and again.
+  class Call;
+
+  // The same once, for any size. x, timesteps and conditioning as for the UNet's call that takes the result;
+  // one embedded hint for each of the N pictures, or one for all. `scale`: factor on the result.
   UNetResiduals forward(const Tensor& x, std::span<const float> timesteps,
                         const ImageConditioning& conditioning, const Tensor& embedded_hint, float scale,
                         const Observer& observer = {});
@@ -49,6 +52,26 @@ class ControlNet {
  private:
   struct Network;
   std::unique_ptr<Network> network_;
+};
+
+class ControlNet::Call {
+ public:
+  // As ImageUNet::Call, for latents of that size. `hints`: embedded ones in the call, 1 or as many as
+  // pictures. `scale`: factor on the result.
+  Call(ControlNet& network, int64_t height, int64_t width,
+       std::shared_ptr<const ImageConditioning> conditioning, int64_t hints, float scale);
+  ~Call();
+
+  const Tensor& input() const;  // [N,H,W,channels]; with sinusoids and residuals, for the UNet's call
+  const Tensor& sinusoids() const;
+  const Tensor& hint() const;  // [hints,H,W,channels of the first block]: what embed_hint made, copied in
+  const UNetResiduals& residuals() const;
+
+  void run();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace eg4d

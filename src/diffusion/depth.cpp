@@ -49,8 +49,7 @@ WeightMap read_dpt_weights(const fs::path& path) {
 }
 
 DepthEstimator::DepthEstimator(Backend& backend, const fs::path& path)
-    : backend_(backend),
-      network_(backend, read_dpt_weights(path),
+    : network_(backend, read_dpt_weights(path),
                read_dpt_options(fs::is_directory(path) ? path : path.parent_path())) {}
 
 std::vector<float> DepthEstimator::depth_map(const Picture& picture, int width, int height) {
@@ -60,8 +59,8 @@ std::vector<float> DepthEstimator::depth_map(const Picture& picture, int width, 
   std::vector<float> values(small.data.size());
   for (size_t i = 0; i < values.size(); ++i)
     values[i] = (static_cast<float>(small.data[i]) / 255 - 0.5f) / 0.5f;
-  std::vector<float> depth =
-      network_.forward(Tensor::from_host<float>(backend_, {1, side, side, 3}, values)).to_host();
+  if (!call_) call_ = network_.prepare({1, side, side, 3});
+  std::vector<float> depth = call_->apply(values);
   depth = resample_rows(depth, bicubic_resampling(side, height, false), side);
   depth = resample_columns(depth, bicubic_resampling(side, width, false), 1);
   stretch(depth);

@@ -22,8 +22,8 @@ class DepthEstimator {
   std::vector<float> depth_map(const Picture& picture, int width, int height);
 
  private:
-  Backend& backend_;
   DptHybrid network_;
+  std::unique_ptr<PreparedFunction> call_;
 };
 
 // The weights of DPT-Hybrid, checked; throws Error.

@@ -72,9 +72,8 @@ void build_embeddings(const Loader& loader, Layers& layers) {
   if (loader.checking()) return;
   for (size_t i = 0; i < class_token.size(); ++i) class_token[i] += positions[i];
   positions.erase(positions.begin(), positions.begin() + width);
-  layers.class_token = Tensor::from_host<float>(loader.backend(), {1, width}, class_token);
-  layers.positions =
-      Tensor::from_host<float>(loader.backend(), {1, layers.grid, layers.grid, width}, positions);
+  layers.class_token = loader.constants({1, width}, class_token);
+  layers.positions = loader.constants({1, layers.grid, layers.grid, width}, positions);
 }
 
 // The results of the transformer get `out` channels.
@@ -159,7 +158,7 @@ struct DptHybrid::Network {
 };
 
 DptHybrid::DptHybrid(Backend& backend, const WeightMap& weights, const Options& options) {
-  Layers layers = Loader::load(backend, weights, "", options.precision, build);
+  Layers layers = Loader::load(backend, weights, "", options.type, build);
   Options own = options;
   if (own.heads == 0) own.heads = std::max<int64_t>(layers.width / kHeadChannels, 1);
   if (layers.width % own.heads != 0)
@@ -239,7 +238,7 @@ std::array<Tensor, 2> DptHybrid::Network::transform(Session& session, const Tens
     for (size_t tap = 0; tap < tapped.size(); ++tap)
       if (options.taps[tap] == static_cast<int64_t>(i)) {
         tapped[tap] = session.empty(tokens.shape());
-        session.run(Convert{.count = tokens.count(), .x = tokens.array(), .y = tapped[tap].array()});
+        copy(session, tokens, tapped[tap]);
       }
   }
   return tapped;
@@ -319,18 +318,33 @@ Tensor DptHybrid::Network::depth(Session& session, const Tensor& pictures) const
   return x;
 }
 
-Tensor DptHybrid::forward(const Tensor& pictures, const Observer& observer) {
-  const Shape& shape = pictures.shape();
+namespace {
+
+void check_pictures(const Shape& shape) {
   if (shape.size() != 4 || shape[3] != 3 || shape[1] % kSizeMultiple != 0 || shape[2] % kSizeMultiple != 0 ||
-      pictures.count() == 0)
+      element_count(shape) == 0)
     throw Error(fmt::format("DPT-Hybrid takes pictures [N,H,W,3] with H and W multiples of {}, not {}",
                             kSizeMultiple, to_string(shape)));
+}
+
+}  // namespace
+
+Tensor DptHybrid::forward(const Tensor& pictures, const Observer& observer) {
+  const Shape& shape = pictures.shape();
+  check_pictures(shape);
   Tensor result = Tensor::empty(network_->backend, {shape[0], shape[1], shape[2], 1});
-  Session::run(network_->arena, observer, [&](Session& session) {
-    const Tensor depth = network_->depth(session, pictures);
-    session.run(Convert{.count = depth.count(), .x = depth.array(), .y = result.array()});
-  });
+  const auto walk = [&](Session& session) {
+    copy(session, network_->depth(session, in_session_type(session, pictures)), result);
+  };
+  Session::run(network_->arena, observer, walk, network_->options.type.activations);
   return result;
+}
+
+std::unique_ptr<PreparedFunction> DptHybrid::prepare(const Shape& pictures) {
+  check_pictures(pictures);
+  return std::make_unique<PreparedFunction>(
+      network_->arena, network_->options.type.activations, pictures,
+      [network = network_.get()](Session& session, const Tensor& x) { return network->depth(session, x); });
 }
 
 }  // namespace eg4d

@@ -3,7 +3,7 @@
 #include <array>
 #include <memory>
 
-#include "nn/session.h"
+#include "nn/prepared_call.h"
 #include "nn/weights.h"
 
 namespace eg4d {
@@ -18,7 +18,7 @@ class DptHybrid {
   struct Options {
     int64_t heads = 0;                      // of the attention; 0: 64 channels each
     std::array<int64_t, 2> taps = {8, 11};  // the blocks, from 0, whose results are used
-    Precision precision = Precision::f32;
+    NetworkType type = {};
   };
   // Throws Error when tensors are missing, surplus or have another shape. The backend must outlive it; the
   // weights may go.
@@ -33,6 +33,8 @@ class DptHybrid {
   // nearer. Observer names: "embeddings" (tokens with their positions), "encoder" (after the last block),
   // "fused" (the feature map before the head), "raw" (depth that may be below 0).
   Tensor forward(const Tensor& pictures, const Observer& observer = {});
+  // The same, prepared for pictures of one shape. The network must outlive it.
+  std::unique_ptr<PreparedFunction> prepare(const Shape& pictures);
 
  private:
   struct Network;

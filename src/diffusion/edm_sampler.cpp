@@ -27,70 +27,100 @@ EdmScaling v_prediction_scaling(float sigma) {
   return {1 / variance, -sigma / deviation, 1 / deviation, 0.25f * std::log(sigma)};
 }
 
-VideoCondition with_unconditional_half(int frames, int height, int width, const std::vector<float>& context,
-                                       const std::vector<float>& concat, const std::vector<float>& vector) {
-  VideoCondition both{
-      frames, height, width, std::vector<float>(context.size()), std::vector<float>(concat.size()), vector};
-  both.context.insert(both.context.end(), context.begin(), context.end());
-  both.concat.insert(both.concat.end(), concat.begin(), concat.end());
-  both.vector.insert(both.vector.end(), vector.begin(), vector.end());
-  return both;
+std::vector<EulerCoefficients> euler_coefficients(std::span<const float> sigmas) {
+  std::vector<EulerCoefficients> rows;
+  for (size_t step = 0; step + 1 < sigmas.size(); ++step) {
+    const EdmScaling scaling = v_prediction_scaling(sigmas[step]);
+    rows.push_back(
+        {scaling.c_in, scaling.c_out, scaling.c_skip, scaling.c_noise, sigmas[step], sigmas[step + 1]});
+  }
+  return rows;
 }
 
-EulerSampler::EulerSampler(const EdmSchedule& schedule, std::vector<float> scales, VideoNetwork network)
-    : sigmas_(edm_sigmas(schedule)),
-      scales_(std::move(scales)),
-      conditional_only_(!needs_unconditional(scales_)),
-      network_(std::move(network)) {}
+namespace {
 
-void EulerSampler::start(std::span<float> noise) const {
-  const float scale = std::sqrt(1 + sigmas_[0] * sigmas_[0]);
-  for (float& value : noise) value *= scale;
+constexpr int64_t kCoefficients = sizeof(EulerCoefficients) / sizeof(float);
+
+Tensor upload(Backend& backend, const std::vector<EulerCoefficients>& rows) {
+  return Tensor::from_bytes(backend, {static_cast<int64_t>(rows.size()), kCoefficients}, DType::f32,
+                            rows.data(), rows.size() * sizeof(EulerCoefficients));
 }
 
-void EulerSampler::advance(int step, int video, const VideoCondition& condition, std::span<float> latent) {
-  constexpr size_t channels = kLatentChannels;
-  const size_t pixels = latent.size() / channels;  // of one half
-  if (latent.size() !=
-          static_cast<size_t>(condition.frames) * condition.height * condition.width * channels ||
-      scales_.size() != static_cast<size_t>(condition.frames) || condition.concat.size() != 2 * latent.size())
-    throw Error(fmt::format("latents of {} numbers do not fit a condition of {}×{}×{}", latent.size(),
-                            condition.frames, condition.height, condition.width));
-  const float sigma = sigmas_.at(step), next = sigmas_.at(step + 1);
-  const EdmScaling scaling = v_prediction_scaling(sigma);
+}  // namespace
 
-  const size_t halves = conditional_only_ ? 1 : 2;
-  const std::span<const float> concat = std::span(condition.concat).last(halves * latent.size());
-  input_.resize(2 * halves * latent.size());
-  for (size_t row = 0; row < halves * pixels; ++row) {
-    for (size_t c = 0; c < channels; ++c) {
-      input_[(2 * row) * channels + c] = latent[(row % pixels) * channels + c] * scaling.c_in;
-      input_[(2 * row + 1) * channels + c] = concat[row * channels + c];
-    }
-  }
-  halves_.resize(halves * latent.size());
-  network_({step, video, scaling.c_noise, input_, &condition, conditional_only_}, halves_);
-  for (size_t i = 0; i < halves_.size(); ++i)
-    halves_[i] = scaling.c_out * halves_[i] + scaling.c_skip * latent[i % latent.size()];
-
-  if (conditional_only_) {
-    denoised_ = halves_;
-  } else {
-    denoised_.resize(latent.size());
-    apply_guidance(halves_, scales_, denoised_);
-  }
-  for (size_t i = 0; i < latent.size(); ++i) {
-    const float derivative = (latent[i] - denoised_[i]) / sigma;
-    latent[i] += derivative * (next - sigma);
-  }
+EulerSampler::EulerSampler(Backend& backend, const EdmSchedule& schedule, const std::vector<float>& scales,
+                           VideoCall& network)
+    : backend_(backend),
+      network_(network),
+      sigmas_(edm_sigmas(schedule)),
+      frames_(static_cast<int64_t>(scales.size())),
+      table_(upload(backend, euler_coefficients(sigmas_))),
+      now_(Tensor::zeros(backend, {kCoefficients})) {
+  const bool guided = needs_unconditional(scales);
+  const int64_t rows = network.input().dim(0);
+  if (rows != (guided ? 2 : 1) * frames_)
+    throw Error(fmt::format("guidance of {} frames does not fit a network's call of {}", frames_, rows));
+  if (guided) scales_ = Tensor::from_host<float>(backend, {frames_}, scales);
 }
 
-void EulerSampler::advance_step_major(int first_step, const std::vector<VideoCondition>& conditions,
-                                      std::vector<std::vector<float>>& latents, const Observer& observer) {
+const EulerCoefficients* EulerSampler::now() const {
+  return static_cast<const EulerCoefficients*>(now_.raw());
+}
+
+void EulerSampler::start(const Tensor& noise) const {
+  backend_.run(ScaledSum{.count = noise.count(),
+                         .a = noise.array(),
+                         .b = {},
+                         .a_scale = std::sqrt(1 + sigmas_[0] * sigmas_[0]),
+                         .y = noise.array()});
+}
+
+void EulerSampler::select(int step) {
+  if (step < 0 || step >= steps()) throw Error(fmt::format("there is no sampling step {}", step));
+  const EulerCoefficients* row = static_cast<const EulerCoefficients*>(table_.raw()) + step;
+  backend_.run(CopyBytes{now_.raw(), row, sizeof *row});
+}
+
+void EulerSampler::run(int step, int video, const Tensor& concat, const Tensor& latent) {
+  const Tensor &input = network_.input(), &sinusoids = network_.sinusoids();
+  const Shape expected = {frames_, input.dim(1), input.dim(2), kLatentChannels};
+  Shape concat_shape = expected;
+  concat_shape[0] = concat.dim(0);
+  if (latent.shape() != expected || concat.shape() != concat_shape || input.dim(0) % concat.dim(0) != 0)
+    throw Error(fmt::format("latents {} and conditions {} do not fit a network's call of {}",
+                            to_string(latent.shape()), to_string(concat.shape()), to_string(input.shape())));
+  backend_.run(NetworkInput{.rows = input.dim(0),
+                            .frames = frames_,
+                            .positions = input.dim(1) * input.dim(2),
+                            .channels = kLatentChannels,
+                            .now = now(),
+                            .latent = latent.data(),
+                            .concat_rows = concat.dim(0),
+                            .concat = concat.data(),
+                            .y = input.array()});
+  backend_.run(TimestepSinusoids{
+      .rows = sinusoids.dim(0), .width = sinusoids.dim(1), .now = now(), .y = sinusoids.data()});
+  network_.run(step, video);
+  backend_.run(EulerStep{.frames = frames_,
+                         .elements = latent.count() / frames_,
+                         .now = now(),
+                         .prediction = network_.prediction().data(),
+                         .scales = scales_.defined() ? scales_.data() : nullptr,
+                         .latent = latent.data()});
+}
+
+void EulerSampler::advance(int step, int video, const Tensor& concat, const Tensor& latent) {
+  select(step);
+  run(step, video, concat, latent);
+}
+
+void EulerSampler::advance_step_major(int first_step, const std::vector<Tensor>& concats,
+                                      const std::vector<Tensor>& latents, const Observer& observer) {
   for (int step = first_step; step < steps(); ++step) {
+    select(step);
     for (size_t video = 0; video < latents.size(); ++video) {
       if (observer.before_video) observer.before_video(step, static_cast<int>(video));
-      advance(step, static_cast<int>(video), conditions.at(video), latents[video]);
+      run(step, static_cast<int>(video), concats.at(video), latents[video]);
     }
     if (observer.after_step) observer.after_step(step);
   }

@@ -4,7 +4,9 @@
 #include <span>
 #include <vector>
 
+#include "backend/sampling_ops.h"
 #include "diffusion/guidance.h"
+#include "diffusion/video_call.h"
 
 namespace eg4d {
 
@@ -22,45 +24,31 @@ struct EdmScaling {
 };
 EdmScaling v_prediction_scaling(float sigma);
 
-// What one video is painted from. Rows: the unconditional half first, then the conditional one, `frames`
-// each.
-struct VideoCondition {
-  int frames = 0, height = 0, width = 0;  // of the latents
-  std::vector<float> context;             // [2·frames, 1 token, context width]
-  std::vector<float> concat;              // [2·frames, height, width, 4]
-  std::vector<float> vector;              // [2·frames, vector width]
-};
-// From the conditional half alone: the unconditional context and concat are zeros, the vector is the same.
-VideoCondition with_unconditional_half(int frames, int height, int width, const std::vector<float>& context,
-                                       const std::vector<float>& concat, const std::vector<float>& vector);
-
 inline constexpr int kLatentChannels = 4;
 
-// One evaluation of the network for both halves of a video, or for the conditional one alone: rows are
-// 2·frames or frames.
-struct NetworkCall {
-  int step = 0;
-  int video = 0;                 // index of the video in the run: multi-view runs paint one per frame
-  float c_noise = 0;             // for the time step embedding
-  std::span<const float> input;  // [rows, height, width, 8]: scaled noisy latents, then concat
-  const VideoCondition* condition = nullptr;  // always both halves
-  bool conditional_only = false;
-};
-// Writes the prediction, [rows, height, width, 4].
-using VideoNetwork = std::function<void(const NetworkCall& call, std::span<float> prediction)>;
+// Of every step; to be uploaded as a table.
+std::vector<EulerCoefficients> euler_coefficients(std::span<const float> sigmas);
 
-// Euler's method without churn. Latents are [frames, height, width, 4]. Where guidance changes nothing, every
-// scale being 1, the unconditional half is not computed.
+// Euler's method without churn, on the device: the host sees a latent when it asks for it. Latents are
+// [frames, height, width, 4]; concat as in VideoCondition. Where guidance changes nothing, every scale being
+// 1, there is no unconditional half.
 class EulerSampler {
  public:
-  // scales: [frames].
-  EulerSampler(const EdmSchedule& schedule, std::vector<float> scales, VideoNetwork network);
+  // scales: [frames]. Backend and network must outlive it; Error when the network's rows do not fit the
+  // scales.
+  EulerSampler(Backend& backend, const EdmSchedule& schedule, const std::vector<float>& scales,
+               VideoCall& network);
 
   int steps() const { return static_cast<int>(sigmas_.size()) - 1; }
   // Unit noise becomes the first latent: times sqrt(1 + sigma_0²).
-  void start(std::span<float> noise) const;
+  void start(const Tensor& noise) const;
   // Step `step` of video `video`, in place.
-  void advance(int step, int video, const VideoCondition& condition, std::span<float> latent);
+  void advance(int step, int video, const Tensor& concat, const Tensor& latent);
+
+  // The two halves of advance(): what the operations take for the step's coefficients; and those operations,
+  // which allocate nothing, ask the host for nothing and can be recorded where the network's can.
+  void select(int step);
+  void run(int step, int video, const Tensor& concat, const Tensor& latent);
 
   // Steps first_step … steps()-1 of all videos, one step of every video before the next step of any: what the
   // network remembers of one video for the next ones (attention injection) is then needed for one step only.
@@ -71,18 +59,19 @@ class EulerSampler {
     std::function<void(int step, int video)> before_video;
     std::function<void(int step)> after_step;
   };
-  void advance_step_major(int first_step, const std::vector<VideoCondition>& conditions,
-                          std::vector<std::vector<float>>& latents, const Observer& observer);
-
-  // Of the last advance: the denoised halves [rows, …] and what guidance made of them [frames, …].
-  const std::vector<float>& denoised_halves() const { return halves_; }
-  const std::vector<float>& denoised() const { return denoised_; }
+  void advance_step_major(int first_step, const std::vector<Tensor>& concats,
+                          const std::vector<Tensor>& latents, const Observer& observer);
 
  private:
-  std::vector<float> sigmas_, scales_;
-  bool conditional_only_ = false;
-  VideoNetwork network_;
-  std::vector<float> input_, halves_, denoised_;
+  const EulerCoefficients* now() const;
+
+  Backend& backend_;
+  VideoCall& network_;
+  std::vector<float> sigmas_;
+  int64_t frames_;
+  Tensor scales_;  // not defined where there is no unconditional half
+  Tensor table_;   // EulerCoefficients of every step
+  Tensor now_;     // the row of the moment
 };
 
 }  // namespace eg4d

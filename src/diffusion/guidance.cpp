@@ -21,14 +21,4 @@ bool needs_unconditional(std::span<const float> scales) {
   return std::any_of(scales.begin(), scales.end(), [](float scale) { return scale != 1; });
 }
 
-void apply_guidance(std::span<const float> both, std::span<const float> scales, std::span<float> guided) {
-  const size_t per_frame = scales.empty() ? 0 : guided.size() / scales.size();
-  for (size_t frame = 0; frame < scales.size(); ++frame) {
-    for (size_t i = frame * per_frame; i < (frame + 1) * per_frame; ++i) {
-      const float unconditional = both[i];
-      guided[i] = unconditional + scales[frame] * (both[i + guided.size()] - unconditional);
-    }
-  }
-}
-
 }  // namespace eg4d

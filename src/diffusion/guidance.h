@@ -22,8 +22,4 @@ std::vector<float> guidance_scales(const Guidance& guidance, int frames);
 // Does any frame need the unconditional half? With a scale of 1 guidance gives the conditional one.
 bool needs_unconditional(std::span<const float> scales);
 
-// both: [2·frames, elements], unconditional half first; guided: [frames, elements] with frames =
-// scales.size().
-void apply_guidance(std::span<const float> both, std::span<const float> scales, std::span<float> guided);
-
 }  // namespace eg4d

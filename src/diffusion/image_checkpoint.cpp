@@ -172,25 +172,31 @@ int64_t ImageCheckpoint::size_width() const {
   return (extent(kUNet + "label_emb.0.0.weight", 1) - pooled_width()) / kSizeNumbers;
 }
 
-std::unique_ptr<ImageUNet> ImageCheckpoint::unet(Backend& backend, Precision precision) const {
-  return std::make_unique<ImageUNet>(backend, weights_, kUNet,
-                                     ImageUNet::Options{.heads = config_.unet_heads, .precision = precision});
+std::unique_ptr<ImageUNet> ImageCheckpoint::unet(Backend& backend, const NetworkType& type,
+                                                 const SharedArena& arena) const {
+  return std::make_unique<ImageUNet>(
+      backend, weights_, kUNet,
+      ImageUNet::Options{.heads = config_.unet_heads, .type = type, .arena = arena});
 }
 
-std::unique_ptr<AutoencoderEncoder> ImageCheckpoint::encoder(Backend& backend) const {
-  return std::make_unique<AutoencoderEncoder>(backend, weights_, kFirstStage);
+std::unique_ptr<AutoencoderEncoder> ImageCheckpoint::encoder(Backend& backend, const NetworkType& type,
+                                                             const SharedArena& arena) const {
+  return std::make_unique<AutoencoderEncoder>(backend, weights_, kFirstStage,
+                                              AutoencoderOptions{type, arena});
 }
 
-std::unique_ptr<AutoencoderDecoder> ImageCheckpoint::decoder(Backend& backend) const {
-  return std::make_unique<AutoencoderDecoder>(backend, weights_, kFirstStage);
+std::unique_ptr<AutoencoderDecoder> ImageCheckpoint::decoder(Backend& backend, const NetworkType& type,
+                                                             const SharedArena& arena) const {
+  return std::make_unique<AutoencoderDecoder>(backend, weights_, kFirstStage,
+                                              AutoencoderOptions{type, arena});
 }
 
 std::unique_ptr<ClipTextEncoder> ImageCheckpoint::text_encoder(Backend& backend, size_t which,
-                                                               Precision precision) const {
+                                                               const NetworkType& type) const {
   const ImageModelConfig::Text& text = config_.text.at(which);
   return std::make_unique<ClipTextEncoder>(
       backend, weights_, which == 0 ? kFirstText : kSecondText,
-      ClipTextEncoder::Options{.heads = text.heads, .activation = text.activation, .precision = precision});
+      ClipTextEncoder::Options{.heads = text.heads, .activation = text.activation, .type = type});
 }
 
 }  // namespace eg4d

@@ -28,12 +28,17 @@ class ImageCheckpoint {
   const ImageModelConfig& config() const { return config_; }
 
   // The networks; each takes the memory of its weights only while it lives.
-  std::unique_ptr<ImageUNet> unet(Backend& backend, Precision precision = Precision::f32) const;
-  std::unique_ptr<AutoencoderEncoder> encoder(Backend& backend) const;
-  std::unique_ptr<AutoencoderDecoder> decoder(Backend& backend) const;
+  // Those that share an arena must not run at the same time.
+  using SharedArena = std::shared_ptr<Arena>;
+  std::unique_ptr<ImageUNet> unet(Backend& backend, const NetworkType& type = {},
+                                  const SharedArena& arena = {}) const;
+  std::unique_ptr<AutoencoderEncoder> encoder(Backend& backend, const NetworkType& type = {},
+                                              const SharedArena& arena = {}) const;
+  std::unique_ptr<AutoencoderDecoder> decoder(Backend& backend, const NetworkType& type = {},
+                                              const SharedArena& arena = {}) const;
   // 0: CLIP-L, 1: OpenCLIP's bigG, whose pooled output is used.
   std::unique_ptr<ClipTextEncoder> text_encoder(Backend& backend, size_t which,
-                                                Precision precision = Precision::f32) const;
+                                                const NetworkType& type = {}) const;
 
   // Of a text encoder's prompts: the merges of the folder's tokenizer/merges.txt (tokenizer_2/ for the second
   // encoder), CLIP's own where there is none. Throws Error when the encoder's table has another size.

@@ -61,28 +61,39 @@ int ImageEulerSampler::first_step(double strength) const {
   return steps() - steps_made(steps(), strength);
 }
 
-void ImageEulerSampler::add_noise(int step, std::span<const float> noise, std::span<float> latent) const {
-  const float sigma = sigmas_.at(static_cast<size_t>(step));
-  for (size_t i = 0; i < latent.size(); ++i) latent[i] += sigma * noise[i];
+namespace {
+
+// y += b_scale·b, both roundings as they are written.
+void add_scaled(const Tensor& y, float b_scale, const Tensor& b) {
+  y.backend().run(ScaledSum{
+      .count = y.count(), .a = y.array(), .b = b.array(), .a_scale = 1, .b_scale = b_scale, .y = y.array()});
 }
 
-std::vector<float> ImageEulerSampler::network_input(int step, std::span<const float> latent) const {
-  const float sigma = sigmas_.at(static_cast<size_t>(step));
-  const float deviation = std::sqrt(sigma * sigma + 1);
-  std::vector<float> input(latent.begin(), latent.end());
-  for (float& value : input) value /= deviation;
-  return input;
+}  // namespace
+
+void ImageEulerSampler::add_noise(int step, const Tensor& noise, const Tensor& latent) const {
+  add_scaled(latent, sigmas_.at(static_cast<size_t>(step)), noise);
 }
 
-void ImageEulerSampler::advance(int step, std::span<const float> predicted_noise,
-                                std::span<const float> noise, std::span<float> latent) const {
+NoisyLatents ImageEulerSampler::network_input(int step, const Tensor& latent) const {
+  const float sigma = sigmas_.at(static_cast<size_t>(step));
+  return {.count = latent.count(), .latent = latent.data(), .divisor = std::sqrt(sigma * sigma + 1)};
+}
+
+void ImageEulerSampler::advance(int step, const Tensor& predicted_noise, const Tensor& noise,
+                                const Tensor& latent) const {
   const double from = sigmas_.at(static_cast<size_t>(step)), to = sigmas_.at(static_cast<size_t>(step) + 1);
   const double up = draws_noise() ? std::sqrt(to * to * (from * from - to * to) / (from * from)) : 0;
   const double down = std::sqrt(to * to - up * up);
   // The derivative of x by sigma is (x - (x - sigma·noise))/sigma: the predicted noise itself.
-  const float change = static_cast<float>(down - from), fresh = static_cast<float>(up);
-  for (size_t i = 0; i < latent.size(); ++i)
-    latent[i] += change * predicted_noise[i] + (draws_noise() ? fresh * noise[i] : 0);
+  const Tensor& change = predicted_noise;
+  change.backend().run(ScaledSum{.count = change.count(),
+                                 .a = change.array(),
+                                 .b = {},
+                                 .a_scale = static_cast<float>(down - from),
+                                 .y = change.array()});
+  if (draws_noise()) add_scaled(change, static_cast<float>(up), noise);
+  add_scaled(latent, 1, change);
 }
 
 }  // namespace eg4d

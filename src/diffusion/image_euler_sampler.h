@@ -1,7 +1,9 @@
 #pragma once
 
-#include <span>
 #include <vector>
+
+#include "backend/sampling_ops.h"
+#include "nn/tensor.h"
 
 namespace eg4d {
 
@@ -22,7 +24,7 @@ enum class EulerKind {
 };
 
 // Euler's method (Karras et al. 2022) for networks that predict noise. A latent is x = picture + sigma·noise;
-// the network sees x/√(sigma²+1).
+// the network sees x/√(sigma²+1). Latents, noise and predictions are tensors of one shape.
 class ImageEulerSampler {
  public:
   // Throws UsageError unless 1 ≤ steps ≤ train_steps.
@@ -37,13 +39,14 @@ class ImageEulerSampler {
   // ⌊steps·strength⌋. Throws UsageError when that is none, or strength is outside (0, 1].
   static int steps_made(int steps, double strength);
 
-  void add_noise(int step, std::span<const float> noise, std::span<float> latent) const;
-  std::vector<float> network_input(int step, std::span<const float> latent) const;
+  void add_noise(int step, const Tensor& noise, const Tensor& latent) const;
+  // What the network is given, but for its place and how often.
+  NoisyLatents network_input(int step, const Tensor& latent) const;
   // Does advance() take fresh noise?
   bool draws_noise() const { return kind_ == EulerKind::ancestral; }
-  // One step in place, from the network's prediction and fresh noise (empty where it takes none).
-  void advance(int step, std::span<const float> predicted_noise, std::span<const float> noise,
-               std::span<float> latent) const;
+  // One step in place, from the network's prediction and fresh noise (not defined where it takes none). The
+  // prediction is used up.
+  void advance(int step, const Tensor& predicted_noise, const Tensor& noise, const Tensor& latent) const;
 
  private:
   EulerKind kind_;

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/unet_frame.h"
+#include "nn/network_type.h"
 
 namespace eg4d {
 namespace {
@@ -21,66 +22,73 @@ int64_t round_up(int64_t count, int64_t unit) {
   return (count + unit - 1) / unit * unit;
 }
 
-// [height,width,3] → [padded_height,padded_width,3], the border repeated.
-std::vector<float> padded(std::span<const float> picture, int64_t height, int64_t width,
-                          int64_t padded_height, int64_t padded_width) {
-  std::vector<float> values;
-  values.reserve(static_cast<size_t>(padded_height * padded_width * kColors));
-  for (int64_t y = 0; y < padded_height; ++y)
-    for (int64_t x = 0; x < padded_width; ++x) {
-      const size_t pixel =
-          static_cast<size_t>((std::min(y, height - 1) * width + std::min(x, width - 1)) * kColors);
-      values.insert(values.end(), &picture[pixel], &picture[pixel] + kColors);
-    }
-  return values;
+// [height,width,3] → [1,out_height,out_width,3], scale·x + shift: the border repeated, or cut off.
+FitPicture fitting(int64_t height, int64_t width, int64_t out_height, int64_t out_width, float scale = 1,
+                   float shift = 0) {
+  return {.height = height,
+          .width = width,
+          .channels = kColors,
+          .out_height = out_height,
+          .out_width = out_width,
+          .scale = scale,
+          .shift = shift};
 }
 
-// The same, [0,1] → [-1,1].
-std::vector<float> padded_to_model_range(std::span<const float> picture, int64_t height, int64_t width,
-                                         int64_t padded_height, int64_t padded_width) {
-  std::vector<float> values = padded(picture, height, width, padded_height, padded_width);
-  for (float& value : values) value = 2 * value - 1;
-  return values;
+void fit_into(FitPicture fit, const Tensor& x, const Tensor& y) {
+  fit.x = x.data();
+  fit.y = y.data();
+  y.backend().run(fit);
 }
 
-std::vector<float> cut_out(const std::vector<float>& picture, int64_t padded_width, int64_t height,
-                           int64_t width) {
-  if (padded_width == width) return {picture.begin(), picture.begin() + height * width * kColors};
-  std::vector<float> cut;
-  cut.reserve(static_cast<size_t>(height * width * kColors));
-  for (int64_t y = 0; y < height; ++y) {
-    const auto row = picture.begin() + y * padded_width * kColors;
-    cut.insert(cut.end(), row, row + width * kColors);
-  }
-  return cut;
+Tensor fitted(const FitPicture& fit, const Tensor& picture) {
+  Tensor result = Tensor::empty(picture.backend(), {1, fit.out_height, fit.out_width, kColors});
+  fit_into(fit, picture, result);
+  return result;
 }
 
-// The other way for gradients: [height,width,3] of [padded_height,padded_width,3].
-std::vector<float> gradient_of_padding(std::span<const float> d_padded, int64_t height, int64_t width,
-                                       int64_t padded_height, int64_t padded_width) {
-  std::vector<float> gradient(static_cast<size_t>(height * width * kColors));
-  size_t i = 0;
-  for (int64_t y = 0; y < padded_height; ++y)
-    for (int64_t x = 0; x < padded_width; ++x) {
-      const size_t pixel =
-          static_cast<size_t>((std::min(y, height - 1) * width + std::min(x, width - 1)) * kColors);
-      for (size_t c = 0; c < kColors; ++c) gradient[pixel + c] += 2 * d_padded[i++];
-    }
-  return gradient;
+// [0,1] → [-1,1].
+FitPicture fitting_to_model(const Tensor& picture, int64_t multiple) {
+  const int64_t height = picture.dim(0), width = picture.dim(1);
+  return fitting(height, width, round_up(height, multiple), round_up(width, multiple), 2, -1);
+}
+
+// y = a·a_scale + b·b_scale; b may be undefined. In place where y is one of them.
+void sum(const Tensor& a, float a_scale, const Tensor& b, float b_scale, const Tensor& y) {
+  y.backend().run(ScaledSum{.count = y.count(),
+                            .a = a.array(),
+                            .b = b.defined() ? ConstArray(b.array()) : ConstArray(),
+                            .a_scale = a_scale,
+                            .b_scale = b_scale,
+                            .y = y.array()});
+}
+
+// One [channels,h,w] array of noise, as latents are.
+Tensor drawn_like(const Tensor& latents, NormalStream& noise) {
+  const auto channels = static_cast<size_t>(latents.dim(3));
+  return Tensor::from_host<float>(
+      latents.backend(), latents.shape(),
+      draw_channels_last(noise, 1, channels, static_cast<size_t>(latents.count()) / channels));
 }
 
 }  // namespace
 
+struct ImageToImage::Control {
+  Tensor hint;
+  float scale;
+};
+
 struct ImageToImage::Parts {
-  Parts(Backend& b, const ImageCheckpoint& checkpoint, Precision precision,
+  Parts(Backend& b, const ImageCheckpoint& checkpoint, DType precision,
         const ControlNetCheckpoint* control_checkpoint)
       : backend(b),
         config(checkpoint.config()),
         size_width(checkpoint.size_width()),
-        encoder(checkpoint.encoder(b)),
-        decoder(checkpoint.decoder(b)),
-        unet(checkpoint.unet(b, precision)),
-        control(control_checkpoint ? control_checkpoint->network(b, precision) : nullptr) {}
+        type(network_type(b, precision)),
+        arena(std::make_shared<Arena>(b)),
+        encoder(checkpoint.encoder(b, exact_network_type(b, precision))),
+        decoder(checkpoint.decoder(b, exact_network_type(b, precision), arena)),
+        unet(checkpoint.unet(b, type, arena)),
+        control(control_checkpoint ? control_checkpoint->network(b, type, arena) : nullptr) {}
 
   // Of both networks; the ControlNet's is null where there is none.
   struct Conditioning {
@@ -88,23 +96,30 @@ struct ImageToImage::Parts {
   };
   const Conditioning& conditioning(int64_t height, int64_t width, bool guided);
 
+  // Both networks' calls for one size; the ControlNet's is null where it is not asked.
+  struct Prediction {
+    std::unique_ptr<ControlNet::Call> control;
+    std::unique_ptr<ImageUNet::Call> unet;
+  };
+  Prediction& prediction(int64_t height, int64_t width, bool guided, const Control* control);
+
   Backend& backend;
   ImageModelConfig config;
   int64_t size_width;
+  NetworkType type;
+  // Not the encoder's: its activations stay while the UNet is asked in distill().
+  std::shared_ptr<Arena> arena;
   std::unique_ptr<AutoencoderEncoder> encoder;
   std::unique_ptr<AutoencoderDecoder> decoder;
   std::unique_ptr<ImageUNet> unet;
   std::unique_ptr<ControlNet> control;
   PromptEmbedding prompt, negative;
   std::map<std::tuple<int64_t, int64_t, bool>, Conditioning> conditionings;
+  std::map<std::tuple<int64_t, int64_t, bool, std::optional<float>>, Prediction> predictions;
+  std::map<Shape, std::unique_ptr<PreparedFunction>> encoders, decoders;  // by the input's shape
 };
 
-struct ImageToImage::Control {
-  Tensor hint;
-  float scale;
-};
-
-ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision,
+ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, DType precision,
                            const ControlNetCheckpoint* control) {
   if (control) control->check_fits(checkpoint);
   parts_ = std::make_unique<Parts>(backend, checkpoint, precision, control);
@@ -115,6 +130,7 @@ ImageToImage::~ImageToImage() = default;
 void ImageToImage::set_prompt(PromptEmbedding prompt, PromptEmbedding negative) {
   parts_->prompt = std::move(prompt);
   parts_->negative = std::move(negative);
+  parts_->predictions.clear();
   parts_->conditionings.clear();
 }
 
@@ -147,58 +163,93 @@ const ImageToImage::Parts::Conditioning& ImageToImage::Parts::conditioning(int64
   return kept;
 }
 
-std::vector<float> ImageToImage::predict_noise(const Latents& noisy, double timestep, double guidance) {
-  return predict(noisy, timestep, guidance, nullptr);
+ImageToImage::Parts::Prediction& ImageToImage::Parts::prediction(int64_t height, int64_t width, bool guided,
+                                                                 const Control* with) {
+  const std::optional<float> scale = with ? std::optional(with->scale) : std::nullopt;
+  Prediction& kept = predictions[{height, width, guided, scale}];
+  if (kept.unet) return kept;
+  const Conditioning& own = conditioning(height, width, guided);
+  ImageUNet::Call::Shared shared;
+  if (with) {
+    kept.control = std::make_unique<ControlNet::Call>(*control, height, width, own.control, with->hint.dim(0),
+                                                      with->scale);
+    shared = {kept.control->input(), kept.control->sinusoids(), &kept.control->residuals()};
+  }
+  kept.unet = std::make_unique<ImageUNet::Call>(*unet, height, width, own.unet, shared);
+  return kept;
 }
 
-std::vector<float> ImageToImage::predict(const Latents& noisy, double timestep, double guidance,
-                                         const Control* control) {
+namespace {
+
+// The function prepared for inputs of that shape.
+template <class Prepare>
+PreparedFunction& for_shape(std::map<Shape, std::unique_ptr<PreparedFunction>>& functions, const Shape& shape,
+                            const Prepare& prepare) {
+  std::unique_ptr<PreparedFunction>& function = functions[shape];
+  if (!function) function = prepare(shape);
+  return *function;
+}
+
+}  // namespace
+
+Tensor ImageToImage::predict_noise(const Tensor& noisy, double timestep, double guidance) {
+  return predict({.count = noisy.count(), .latent = noisy.data()}, noisy.dim(1), noisy.dim(2), timestep,
+                 guidance, nullptr);
+}
+
+// In the memory of the call's prediction, until the next call of that size.
+Tensor ImageToImage::predict(NoisyLatents noisy, int64_t height, int64_t width, double timestep,
+                             double guidance, const Control* control) {
+  Backend& backend = parts_->backend;
   const bool guided = guidance > 1;
-  const Parts::Conditioning& conditioning = parts_->conditioning(noisy.height, noisy.width, guided);
-  std::vector<float> input = noisy.values;
-  if (guided) input.insert(input.end(), noisy.values.begin(), noisy.values.end());
-  const Tensor x = Tensor::from_host<float>(
-      parts_->backend, {guided ? 2 : 1, noisy.height, noisy.width, parts_->unet->channels()}, input);
-  const float step = static_cast<float>(timestep);
-  UNetResiduals residuals;
-  if (control)
-    residuals = parts_->control->forward(x, {&step, 1}, *conditioning.control, control->hint, control->scale);
-  std::vector<float> prediction =
-      parts_->unet->forward(x, {&step, 1}, *conditioning.unet, control ? &residuals : nullptr).to_host();
-  if (!guided) return prediction;
-  const size_t count = noisy.values.size();
-  for (size_t i = 0; i < count; ++i)
-    prediction[i] += static_cast<float>(guidance) * (prediction[count + i] - prediction[i]);
-  prediction.resize(count);
-  return prediction;
+  Parts::Prediction& call = parts_->prediction(height, width, guided, control);
+  noisy.copies = guided ? 2 : 1;
+  noisy.y = call.unet->input().array();
+  backend.run(noisy);
+  call.unet->set_timestep(static_cast<float>(timestep));
+  if (control) {
+    const Tensor& hint = call.control->hint();
+    backend.run(CopyBytes{hint.raw(), control->hint.raw(), hint.bytes()});
+    call.control->run();
+  }
+  call.unet->run();
+  const Tensor& both = call.unet->prediction();
+  if (!guided) return both;
+  const Tensor unconditional = both.rows(0, 1), difference = both.rows(1, 1);
+  sum(difference, 1, unconditional, -1, difference);
+  sum(unconditional, 1, difference, static_cast<float>(guidance), unconditional);
+  return unconditional;
 }
 
-ImageToImage::Latents ImageToImage::encode(std::span<const float> picture, int64_t height, int64_t width,
-                                           NormalStream* noise) {
-  if (height < 1 || width < 1 || picture.size() != static_cast<size_t>(height * width * kColors))
-    throw Error(fmt::format("the refinement takes pictures [height,width,3], not {} numbers for {}×{}",
-                            picture.size(), height, width));
-  const int64_t padded_height = round_up(height, size_multiple()),
-                padded_width = round_up(width, size_multiple());
-  const Tensor input =
-      Tensor::from_host<float>(parts_->backend, {1, padded_height, padded_width, kColors},
-                               padded_to_model_range(picture, height, width, padded_height, padded_width));
-  const Tensor moments = parts_->encoder->moments(input);
-  const int64_t channels = moments.dim(3) / 2, pixels = moments.dim(1) * moments.dim(2);
-  Latents latents{moments.dim(1), moments.dim(2), {}};
-  const std::vector<float> sample =
-      noise ? draw_channels_last(*noise, 1, static_cast<size_t>(channels), static_cast<size_t>(pixels))
-            : std::vector<float>(static_cast<size_t>(channels * pixels));
-  latents.values = sample_moments(moments.to_host(), sample, channels);
-  for (float& value : latents.values) value *= parts_->config.latent_scale;
+Tensor ImageToImage::encode(const Tensor& picture, NormalStream* noise) {
+  const FitPicture fit = fitting_to_model(picture, size_multiple());
+  PreparedFunction& encoder =
+      for_shape(parts_->encoders, {1, fit.out_height, fit.out_width, kColors},
+                [&](const Shape& shape) { return parts_->encoder->prepare_moments(shape); });
+  fit_into(fit, picture, encoder.input());
+  encoder.run();
+  const Tensor& moments = encoder.output();
+  Tensor latents = Tensor::empty(parts_->backend, {1, moments.dim(1), moments.dim(2), moments.dim(3) / 2});
+  const Tensor drawn = noise ? drawn_like(latents, *noise) : Tensor();
+  parts_->backend.run(SampleMoments{.positions = latents.dim(1) * latents.dim(2),
+                                    .channels = latents.dim(3),
+                                    .moments = moments.data(),
+                                    .noise = drawn.defined() ? drawn.data() : nullptr,
+                                    .scale = parts_->config.latent_scale,
+                                    .y = latents.data()});
   return latents;
 }
 
-std::vector<float> ImageToImage::decode(const Latents& latents) {
-  const Tensor input = Tensor::from_host<float>(
-      parts_->backend, {1, latents.height, latents.width, parts_->unet->channels()}, latents.values);
-  std::vector<float> picture = parts_->decoder->decode(input, 1, parts_->config.latent_scale).to_host();
-  for (float& value : picture) value = std::clamp(value / 2 + 0.5f, 0.0f, 1.0f);
+Tensor ImageToImage::decode(const Tensor& latents, int64_t height, int64_t width) {
+  PreparedFunction& decoder = for_shape(parts_->decoders, latents.shape(), [&](const Shape& shape) {
+    return parts_->decoder->prepare(shape, parts_->config.latent_scale);
+  });
+  parts_->backend.run(CopyBytes{decoder.input().raw(), latents.raw(), latents.bytes()});
+  decoder.run();
+  const Tensor& decoded = decoder.output();
+  const FitPicture fit = fitting(decoded.dim(1), decoded.dim(2), height, width, 0.5f, 0.5f);
+  Tensor picture = fitted(fit, decoded).reshaped({height, width, kColors});
+  parts_->backend.run(ClampUnit{picture.data(), picture.count()});
   return picture;
 }
 
@@ -207,22 +258,21 @@ std::vector<float> ImageToImage::refine(std::span<const float> picture, int64_t 
                                         std::span<const float> hint) {
   const ImageEulerSampler sampler(parts_->config.schedule, options.steps, options.sampler);
   const int first = sampler.first_step(options.strength);
-  Latents latents = encode(picture, height, width, &noise);
+  if (height < 1 || width < 1 || picture.size() != static_cast<size_t>(height * width * kColors))
+    throw Error(fmt::format("the refinement takes pictures [height,width,3], not {} numbers for {}×{}",
+                            picture.size(), height, width));
+  const Tensor latents =
+      encode(Tensor::from_host(parts_->backend, {height, width, kColors}, picture), &noise);
   std::optional<Control> control;
   if (!hint.empty()) control = embed_hint(hint, height, width, options.control_scale);
-  const auto channels = static_cast<size_t>(parts_->unet->channels());
-  const size_t pixels = latents.values.size() / channels;
-  sampler.add_noise(first, draw_channels_last(noise, 1, channels, pixels), latents.values);
+  sampler.add_noise(first, drawn_like(latents, noise), latents);
   for (int step = first; step < sampler.steps(); ++step) {
-    const Latents input{latents.height, latents.width, sampler.network_input(step, latents.values)};
-    const float timestep = sampler.timesteps()[static_cast<size_t>(step)];
-    const std::vector<float> predicted =
-        predict(input, timestep, options.guidance, control ? &*control : nullptr);
-    std::vector<float> fresh;
-    if (sampler.draws_noise()) fresh = draw_channels_last(noise, 1, channels, pixels);
-    sampler.advance(step, predicted, fresh, latents.values);
+    const Tensor predicted = predict(sampler.network_input(step, latents), latents.dim(1), latents.dim(2),
+                                     sampler.timesteps()[static_cast<size_t>(step)], options.guidance,
+                                     control ? &*control : nullptr);
+    sampler.advance(step, predicted, sampler.draws_noise() ? drawn_like(latents, noise) : Tensor(), latents);
   }
-  return cut_out(decode(latents), latents.width * parts_->encoder->size_multiple(), height, width);
+  return decode(latents, height, width).to_host();
 }
 
 ImageToImage::Control ImageToImage::embed_hint(std::span<const float> hint, int64_t height, int64_t width,
@@ -230,61 +280,47 @@ ImageToImage::Control ImageToImage::embed_hint(std::span<const float> hint, int6
   if (!parts_->control) throw Error("a hint was given, but no ControlNet was loaded");
   if (hint.size() != static_cast<size_t>(height * width * kColors))
     throw Error(fmt::format("the hint for a picture of {}×{} has {} numbers", width, height, hint.size()));
-  const int64_t padded_height = round_up(height, size_multiple()),
-                padded_width = round_up(width, size_multiple());
-  const Tensor input = Tensor::from_host<float>(parts_->backend, {1, padded_height, padded_width, kColors},
-                                                padded(hint, height, width, padded_height, padded_width));
-  return {parts_->control->embed_hint(input), scale};
+  const Tensor input = Tensor::from_host(parts_->backend, {height, width, kColors}, hint);
+  const int64_t multiple = size_multiple();
+  return {parts_->control->embed_hint(
+              fitted(fitting(height, width, round_up(height, multiple), round_up(width, multiple)), input)),
+          scale};
 }
 
 // w(t)·(ε̂ - ε) at every number of the latents.
-std::vector<float> ImageToImage::score_difference(const Latents& latents, const Distillation& how,
-                                                  NormalStream& noise) {
+Tensor ImageToImage::score_difference(const Tensor& latents, const Distillation& how, NormalStream& noise) {
   const std::vector<double> alphas = cumulative_alphas(schedule());
   const double steps = static_cast<double>(alphas.size());
   const double timestep = std::clamp(std::floor(how.share * steps), 0.0, steps - 1);
   const double alpha = alphas[static_cast<size_t>(timestep)];
-  const auto channels = static_cast<size_t>(parts_->unet->channels());
-  const std::vector<float> drawn = draw_channels_last(noise, 1, channels, latents.values.size() / channels);
-  Latents noisy = latents;
-  for (size_t i = 0; i < drawn.size(); ++i)
-    noisy.values[i] =
-        static_cast<float>(std::sqrt(alpha) * latents.values[i] + std::sqrt(1 - alpha) * drawn[i]);
-  std::vector<float> difference = predict_noise(noisy, timestep, how.guidance);
-  for (size_t i = 0; i < drawn.size(); ++i)
-    difference[i] = static_cast<float>(1 - alpha) * (difference[i] - drawn[i]);
+  const Tensor drawn = drawn_like(latents, noise);
+  Tensor difference = predict({.count = latents.count(),
+                               .latent = latents.data(),
+                               .noise = drawn.data(),
+                               .latent_scale = std::sqrt(alpha),
+                               .noise_scale = std::sqrt(1 - alpha)},
+                              latents.dim(1), latents.dim(2), timestep, how.guidance, nullptr);
+  sum(difference, 1, drawn, -1, difference);
+  sum(difference, static_cast<float>(1 - alpha), {}, 0, difference);
   return difference;
 }
 
 void ImageToImage::distill(const Tensor& picture, const Distillation& how, NormalStream& noise,
                            const Tensor& d_picture) {
-  Backend& backend = parts_->backend;
-  const int64_t height = picture.dim(0), width = picture.dim(1);
-  const int64_t padded_height = round_up(height, size_multiple()),
-                padded_width = round_up(width, size_multiple());
-  const Shape padded{1, padded_height, padded_width, kColors};
-  const Tensor input = Tensor::from_host<float>(
-      backend, padded, padded_to_model_range(picture.to_host(), height, width, padded_height, padded_width));
-  const Tensor d_input = Tensor::zeros(backend, padded);
+  const FitPicture fit = fitting_to_model(picture, size_multiple());
+  const Tensor input = fitted(fit, picture), d_input = Tensor::zeros(parts_->backend, input.shape());
   const float scale = parts_->config.latent_scale;
   parts_->encoder->differentiate(
       input,
       [&](const Tensor& mode) {
-        Latents latents{mode.dim(1), mode.dim(2), mode.to_host()};
-        for (float& value : latents.values) value *= scale;
-        std::vector<float> gradient = score_difference(latents, how, noise);
-        for (float& value : gradient) value *= how.weight * scale / static_cast<float>(gradient.size());
-        return Tensor::from_host<float>(backend, mode.shape(), gradient);
+        const Tensor latents = Tensor::empty(parts_->backend, mode.shape());
+        sum(mode, scale, {}, 0, latents);
+        Tensor gradient = score_difference(latents, how, noise);
+        sum(gradient, how.weight * scale / static_cast<float>(gradient.count()), {}, 0, gradient);
+        return gradient;
       },
       d_input);
-  const Tensor gradient = Tensor::from_host<float>(
-      backend, picture.shape(),
-      gradient_of_padding(d_input.to_host(), height, width, padded_height, padded_width));
-  backend.run(ScaledSum{.count = gradient.count(),
-                        .a = d_picture.array(),
-                        .b = gradient.array(),
-                        .b_scale = 1,
-                        .y = d_picture.array()});
+  parts_->backend.run(FitPictureBackward{.forward = fit, .d_y = d_input.data(), .d_x = d_picture.data()});
 }
 
 const NoiseSchedule& ImageToImage::schedule() const {

@@ -6,6 +6,7 @@
 
 #include "core/normal_stream.h"
 #include "diffusion/control_checkpoint.h"
+#include "diffusion/image_euler_sampler.h"
 #include "diffusion/prompt_embedding.h"
 
 namespace eg4d {
@@ -17,8 +18,9 @@ namespace eg4d {
 class ImageToImage {
  public:
   // The backend must outlive it; the checkpoints may go. Takes UNet, autoencoder and ControlNet (or none:
-  // null) into memory. Throws Error when the ControlNet was made for other networks.
-  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, Precision precision = Precision::f32,
+  // null) into memory. precision: network_type's for UNet and ControlNet. Throws Error when the ControlNet
+  // was made for other networks.
+  ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, DType precision = DType::f32,
                const ControlNetCheckpoint* control = nullptr);
   ~ImageToImage();
 
@@ -49,18 +51,14 @@ class ImageToImage {
   // d_picture; w(t) = 1-ᾱ. Draws ε as one [4,h,w] array. picture, d_picture: device memory [height,width,3].
   void distill(const Tensor& picture, const Distillation& how, NormalStream& noise, const Tensor& d_picture);
 
-  // The parts. Latents are [h,w,4], scaled to deviation 1.
-  struct Latents {
-    int64_t height = 0, width = 0;
-    std::vector<float> values;
-  };
-  // A sample drawn with `noise`, or without it the mean.
-  Latents encode(std::span<const float> picture, int64_t height, int64_t width, NormalStream* noise);
-  // The picture, clamped to [0,1]; as large as the latents tell: the padding is still there.
-  std::vector<float> decode(const Latents& latents);
+  // The parts, in device memory. Latents are [1,h,w,4], scaled to deviation 1.
+  // Of a picture [height,width,3]: a sample drawn with `noise`, or without it the mean.
+  Tensor encode(const Tensor& picture, NormalStream* noise);
+  // The picture, clamped to [0,1]. The latents may tell of a larger one: then the padding is cut off.
+  Tensor decode(const Tensor& latents, int64_t height, int64_t width);
   // The network's prediction of the noise in √ᾱ·latents + √(1-ᾱ)·noise at time step t, for which see
   // cumulative_alphas.
-  std::vector<float> predict_noise(const Latents& noisy, double timestep, double guidance);
+  Tensor predict_noise(const Tensor& noisy, double timestep, double guidance);
   const NoiseSchedule& schedule() const;
 
   int64_t size_multiple() const;  // 32
@@ -70,8 +68,10 @@ class ImageToImage {
   struct Parts;
   struct Control;  // an embedded hint
   Control embed_hint(std::span<const float> hint, int64_t height, int64_t width, float scale);
-  std::vector<float> predict(const Latents& noisy, double timestep, double guidance, const Control* control);
-  std::vector<float> score_difference(const Latents& latents, const Distillation& how, NormalStream& noise);
+  // `noisy`: without its place, which is the network's input of one row, or two with guidance.
+  Tensor predict(NoisyLatents noisy, int64_t height, int64_t width, double timestep, double guidance,
+                 const Control* control);
+  Tensor score_difference(const Tensor& latents, const Distillation& how, NormalStream& noise);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -20,8 +20,9 @@ class ImageUNet {
   struct Options {
     // Heads per level, from the latents' own size down; empty: of so many channels each as the file's
     // metadata "num_head_channels" tell, else 64 as in all published models.
-    std::vector<int64_t> heads;
-    Precision precision = Precision::f32;
+    std::vector<int64_t> heads = {};
+    NetworkType type = {};
+    std::shared_ptr<Arena> arena = {};  // shared with networks that do not run at the same time; or its own
   };
   // Throws Error when tensors below `prefix` are missing, surplus or have another shape. The backend must
   // outlive the network; the weights may go.
@@ -41,13 +42,16 @@ class ImageUNet {
   int64_t vector_width() const;   // 2816
   int64_t size_multiple() const;  // latents' height and width must be multiples of it: 4
 
-  // What the network computes from the conditions alone, once for many calls: N pictures of a call.
+  // What the network computes from the conditions alone, once for many calls: N pictures of a call. Both f32.
   std::shared_ptr<const ImageConditioning> condition(const Tensor& context,  // [N,tokens,context_width]
                                                      const Tensor& vector);  // [N,vector_width]
 
-  // x: [N,H,W,channels] → the same shape. `timesteps` (host): N numbers, or one for all. `residuals`: what a
-  // ControlNet computed for the same call, or null. Observer names: key paths below the prefix,
-  // "input_blocks.3", "middle_block", "time_embed", …
+  // One evaluation of the network, prepared for a size and a condition and made again and again.
+  class Call;
+
+  // The same once, for any size. x: [N,H,W,channels] → the same shape, f32. `timesteps` (host): N numbers, or
+  // one for all. `residuals`: what a ControlNet computed for the same call, or null. Observer names: key
+  // paths below the prefix, "input_blocks.3", "middle_block", "time_embed", …
   Tensor forward(const Tensor& x, std::span<const float> timesteps, const ImageConditioning& conditioning,
                  const UNetResiduals* residuals = nullptr, const Observer& observer = {});
 
@@ -57,6 +61,35 @@ class ImageUNet {
  private:
   struct Network;
   std::unique_ptr<Network> network_;
+};
+
+class ImageUNet::Call {
+ public:
+  // What a ControlNet's call shares with it (ControlNet::Call).
+  struct Shared {
+    Tensor input, sinusoids;
+    const UNetResiduals* residuals = nullptr;
+  };
+  // Plans it and takes its memory. The network, and the residuals, must outlive it; N pictures as the
+  // conditioning has them. Throws Error for a size that the network does not take.
+  Call(ImageUNet& network, int64_t height, int64_t width,
+       std::shared_ptr<const ImageConditioning> conditioning, const Shared& shared);
+  Call(ImageUNet& network, int64_t height, int64_t width,
+       std::shared_ptr<const ImageConditioning> conditioning)
+      : Call(network, height, width, std::move(conditioning), Shared{}) {}
+  ~Call();
+
+  // To be written before run(): [N,H,W,channels] in the network's type, and [N,sinusoid_width], f32.
+  const Tensor& input() const;
+  const Tensor& sinusoids() const;
+  void set_timestep(float timestep);  // the same for all pictures, from the host
+  const Tensor& prediction() const;   // [N,H,W,channels], f32
+
+  void run();  // allocates nothing and copies nothing to or from the host
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace eg4d

@@ -23,7 +23,7 @@ ImageUNetBuilder::HeadChannels image_head_channels(const WeightMap& weights,
 }
 
 std::shared_ptr<const ImageConditioning> condition_image_network(
-    Arena& arena, const ImageUNetBuilder::Encoder& layers,
+    Arena& arena, DType type, const ImageUNetBuilder::Encoder& layers,
     const std::vector<const ImageTransformer*>& transformers, const Tensor& context, const Tensor& vector) {
   const Shape& shape = context.shape();
   if (shape.size() != 3 || (layers.context != 0 && shape[2] != layers.context) ||
@@ -31,17 +31,22 @@ std::shared_ptr<const ImageConditioning> condition_image_network(
     throw Error(fmt::format("the network takes contexts [N,tokens,{}] and vectors [N,{}], not {} and {}",
                             layers.context, layers.vector, to_string(shape), to_string(vector.shape())));
   auto conditioning = std::make_shared<ImageConditioning>();
-  const Tensor tokens = context.reshaped({shape[0] * shape[1], shape[2]});
-  Session::run(arena, {}, [&](Session& session) {
-    const Tensor label = layers.label_second(session, layers.label_first(session, vector, Activation::silu));
-    if (!session.planning()) conditioning->label = label.clone();
-    for (const ImageTransformer* transformer : transformers) {
-      const std::vector<Tensor> keys = transformer->context_keys(session, tokens);
-      if (session.planning()) continue;
-      std::vector<Tensor>& kept = conditioning->context.emplace_back();
-      for (const Tensor& one : keys) kept.push_back(one.clone());
+  conditioning->context.resize(transformers.size());
+  const auto walk = [&](Session& session) {
+    const Tensor tokens = in_session_type(session, context.reshaped({shape[0] * shape[1], shape[2]}));
+    const auto keep = [&](const Tensor& result, Tensor& kept) {
+      session.keep(kept, result.shape());
+      copy(session, result, kept);
+    };
+    const Tensor first = layers.label_first(session, in_session_type(session, vector), Activation::silu);
+    keep(layers.label_second(session, first), conditioning->label);
+    for (size_t i = 0; i < transformers.size(); ++i) {
+      const std::vector<Tensor> keys = transformers[i]->context_keys(session, tokens);
+      conditioning->context[i].resize(keys.size());
+      for (size_t j = 0; j < keys.size(); ++j) keep(keys[j], conditioning->context[i][j]);
     }
-  });
+  };
+  Session::run(arena, {}, walk, type);
   return conditioning;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "diffusion/image_transformer.h"
+#include "diffusion/image_unet.h"
 #include "diffusion/unet_frame.h"
 
 namespace eg4d {
@@ -25,7 +26,7 @@ ImageUNetBuilder::HeadChannels image_head_channels(const WeightMap& weights,
 
 // context: [N,tokens,context_width], vector: [N,vector_width]. `transformers`: all of the network's.
 std::shared_ptr<const ImageConditioning> condition_image_network(
-    Arena& arena, const ImageUNetBuilder::Encoder& layers,
+    Arena& arena, DType type, const ImageUNetBuilder::Encoder& layers,
     const std::vector<const ImageTransformer*>& transformers, const Tensor& context, const Tensor& vector);
 
 template <class Layers>
@@ -38,13 +39,19 @@ std::vector<const ImageTransformer*> transformers_of(const Layers& layers) {
 // A loaded network: its layers and where its activations live.
 template <class Layers>
 struct ImageNetwork {
-  ImageNetwork(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
+  ImageNetwork(Backend& b, Layers l, const ImageUNet::Options& options)
+      : backend(b),
+        arena(options.arena ? options.arena : std::make_shared<Arena>(b)),
+        layers(std::move(l)),
+        type(options.type) {}
   std::shared_ptr<const ImageConditioning> condition(const Tensor& context, const Tensor& vector) {
-    return condition_image_network(arena, layers, transformers_of(layers), context, vector);
+    return condition_image_network(*arena, type.activations, layers, transformers_of(layers), context,
+                                   vector);
   }
   Backend& backend;
-  Arena arena;
+  const std::shared_ptr<Arena> arena;
   Layers layers;
+  const NetworkType type;
   size_t weight_bytes = 0;
 };
 

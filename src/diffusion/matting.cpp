@@ -47,15 +47,14 @@ std::vector<float> matting_input(const Picture& rgb, U2Net::Kind kind) {
 }
 
 Matting::Matting(Backend& backend, const std::filesystem::path& weights, int side)
-    : backend_(backend), network_(backend, read_u2net_weights(weights)), side_(side) {
+    : network_(backend, read_u2net_weights(weights)), side_(side) {
   if (side_ == 0) side_ = network_.kind() == U2Net::Kind::isnet ? kIsnetSide : kU2NetSide;
 }
 
 Picture Matting::matte(const Picture& picture) {
   const Picture small = resize_picture(without_alpha(picture), side_, side_, ResizeFilter::lanczos);
-  const Tensor input =
-      Tensor::from_host<float>(backend_, {1, side_, side_, 3}, matting_input(small, network_.kind()));
-  const Picture matte = to_matte(network_.forward(input).to_host(), side_);
+  if (!call_) call_ = network_.prepare({1, side_, side_, 3});
+  const Picture matte = to_matte(call_->apply(matting_input(small, network_.kind())), side_);
   return resize_picture(matte, picture.width, picture.height, ResizeFilter::lanczos);
 }
 

@@ -20,8 +20,8 @@ class Matting {
   Picture matte(const Picture& picture);
 
  private:
-  Backend& backend_;
   U2Net network_;
+  std::unique_ptr<PreparedFunction> call_;
   int side_;
 };
 

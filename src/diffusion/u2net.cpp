@@ -133,7 +133,7 @@ struct U2Net::State {
 
 U2Net::U2Net(Backend& backend, const WeightMap& weights)
     : state_(std::make_unique<State>(backend,
-                                     Loader::load(backend, weights, "", Precision::f32, U2Net::build))) {}
+                                     Loader::load(backend, weights, "", NetworkType{}, U2Net::build))) {}
 
 U2Net::~U2Net() = default;
 
@@ -211,16 +211,29 @@ Tensor U2Net::State::logits(Session& session, const Tensor& pictures) const {
   return layers.last(session, sides);
 }
 
-Tensor U2Net::forward(const Tensor& pictures) {
-  const Shape& shape = pictures.shape();
+namespace {
+
+void check_pictures(const Shape& shape) {
   if (shape.size() != 4 || shape[3] != 3 || shape[1] < 1 || shape[2] < 1)
     throw Error(fmt::format("U²-Net takes pictures [N,H,W,3], not {}", to_string(shape)));
+}
+
+}  // namespace
+
+Tensor U2Net::forward(const Tensor& pictures) {
+  const Shape& shape = pictures.shape();
+  check_pictures(shape);
   Tensor result = Tensor::empty(state_->backend, {shape[0], shape[1], shape[2], 1});
-  Session::run(state_->arena, {}, [&](Session& session) {
-    const Tensor logits = state_->logits(session, pictures);
-    session.run(Convert{.count = logits.count(), .x = logits.array(), .y = result.array()});
-  });
+  Session::run(state_->arena, {},
+               [&](Session& session) { copy(session, state_->logits(session, pictures), result); });
   return result;
+}
+
+std::unique_ptr<PreparedFunction> U2Net::prepare(const Shape& pictures) {
+  check_pictures(pictures);
+  return std::make_unique<PreparedFunction>(
+      state_->arena, DType::f32, pictures,
+      [state = state_.get()](Session& session, const Tensor& x) { return state->logits(session, x); });
 }
 
 }  // namespace eg4d

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/session.h"
+#include "nn/prepared_call.h"
 #include "nn/weights.h"
 
 namespace eg4d {
@@ -27,6 +27,8 @@ class U2Net {
   Kind kind() const;
   // pictures [N,H,W,3], normalised as the network wants it → logits [N,H,W,1] in the same size.
   Tensor forward(const Tensor& pictures);
+  // The same, prepared for pictures of one shape. The network must outlive it.
+  std::unique_ptr<PreparedFunction> prepare(const Shape& pictures);
 
  private:
   struct Layers;

@@ -4,12 +4,18 @@
 
 namespace eg4d {
 
-Tensor timestep_sinusoids(Backend& backend, std::span<const float> timesteps, int64_t rows, int64_t width) {
-  std::vector<double> steps(static_cast<size_t>(rows));
+void write_sinusoids(const Tensor& sinusoids, std::span<const float> timesteps) {
+  std::vector<double> steps(static_cast<size_t>(sinusoids.dim(0)));
   for (size_t i = 0; i < steps.size(); ++i)
     steps[i] = static_cast<double>(timesteps[timesteps.size() == 1 ? 0 : i]);
-  return Tensor::from_host<float>(backend, {rows, width},
-                                  sinusoidal_embedding(steps, static_cast<int>(width)));
+  const std::vector<float> numbers = sinusoidal_embedding(steps, static_cast<int>(sinusoids.dim(1)));
+  Tensor(sinusoids).copy_from_host(numbers.data(), numbers.size() * sizeof(float));
+}
+
+Tensor timestep_sinusoids(Backend& backend, std::span<const float> timesteps, int64_t rows, int64_t width) {
+  Tensor sinusoids = Tensor::empty(backend, {rows, width});
+  write_sinusoids(sinusoids, timesteps);
+  return sinusoids;
 }
 
 void add_residuals(Session& session, const UNetResiduals& residuals, const UNetEncoded& encoded) {

@@ -220,7 +220,8 @@ class UNetBuilder {
 // SiLU of the sum of the embeddings of time step and vector, which is all that the residual blocks take.
 template <class Layers>
 Tensor unet_embedding(Session& session, const Layers& layers, const Tensor& sinusoids, const Tensor& label) {
-  Tensor sum = layers.time_second(session, layers.time_first(session, sinusoids, Activation::silu));
+  const Tensor first = layers.time_first(session, in_session_type(session, sinusoids), Activation::silu);
+  Tensor sum = layers.time_second(session, first);
   session.observe("time_embed", sum);
   session.observe("label_emb", label);
   session.run(ScaledSum{.count = sum.count(),
@@ -249,8 +250,9 @@ struct UNetResiduals {
 // residual(block, x) and transformer(block, x) apply a block; the transformers are called in the order of
 // each_transformer. `add`, where it is defined, is added to what the first convolution puts out.
 template <class Layers, class ApplyResidual, class ApplyTransformer>
-UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tensor& x, const Tensor& add,
+UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tensor& latents, const Tensor& add,
                              const ApplyResidual& residual, const ApplyTransformer& transformer) {
+  const Tensor x = in_session_type(session, latents);
   UNetEncoded encoded;
   encoded.skips.push_back(add.defined() ? session.empty(add.shape()) : layers.in_convolution(session, x));
   if (add.defined()) layers.in_convolution.add(session, x, add, encoded.skips.back());
@@ -275,7 +277,7 @@ UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tenso
 // Adds what a ControlNet computed.
 void add_residuals(Session& session, const UNetResiduals& residuals, const UNetEncoded& encoded);
 
-// One pass. `residuals` may be null. result: like x, with `out` channels.
+// One pass. `residuals` may be null. x of any type; result: like x, with `out` channels, of any type.
 template <class Layers, class ApplyResidual, class ApplyTransformer>
 void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNetResiduals* residuals,
               const ApplyResidual& residual, const ApplyTransformer& transformer, const Tensor& result) {
@@ -295,7 +297,16 @@ void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNe
   }
   group_norm(session, layers.out_norm, h, h, {.activation = Activation::silu});
   h = layers.out_convolution(session, h);
-  session.run(Convert{.count = h.count(), .x = h.array(), .y = result.array()});
+  copy(session, h, result);
+}
+
+// Throws Error unless latents of that size can be halved as often as the network does.
+template <class Layers>
+void check_unet_size(const Layers& layers, int64_t height, int64_t width) {
+  const int64_t multiple = layers.size_multiple();
+  if (height < 1 || width < 1 || height % multiple != 0 || width % multiple != 0)
+    throw Error(fmt::format("the network takes latents whose height and width are multiples of {}, not {}×{}",
+                            multiple, height, width));
 }
 
 // Throws Error unless x is [rows,H,W,in] with sides that can be halved, and there is one time step or one per
@@ -312,6 +323,7 @@ void check_unet_input(const Layers& layers, const Tensor& x, int64_t rows, std::
 }
 
 // The sinusoids of one time step for all rows, or of one for each: [rows,width].
+void write_sinusoids(const Tensor& sinusoids, std::span<const float> timesteps);
 Tensor timestep_sinusoids(Backend& backend, std::span<const float> timesteps, int64_t rows, int64_t width);
 
 }  // namespace eg4d

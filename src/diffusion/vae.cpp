@@ -21,19 +21,23 @@ struct Level {
 
 // <prefix>quant_conv or <prefix>post_quant_conv, which not all checkpoints have.
 std::optional<LinearLayer> pointwise(Backend* backend, const WeightMap& weights, const std::string& name,
-                                     int64_t channels) {
+                                     const NetworkType& type, int64_t channels) {
   if (!weights.contains_prefix(name + ".")) return {};
   const auto build = [&](Loader& loader) { return loader.linear("", channels, channels); };
-  if (backend) return Loader::load(*backend, weights, name, Precision::f32, build);
+  if (backend) return Loader::load(*backend, weights, name, type, build);
   Loader::check(weights, name, build);
   return {};
 }
 
-void check_size(const Tensor& x, int64_t channels, int64_t multiple) {
-  if (x.shape().size() != 4 || x.dim(3) != channels || x.dim(1) % multiple != 0 || x.dim(2) % multiple != 0 ||
-      x.count() == 0)
+void check_size(const Shape& x, int64_t channels, int64_t multiple) {
+  if (x.size() != 4 || x[3] != channels || x[1] % multiple != 0 || x[2] % multiple != 0 ||
+      element_count(x) == 0)
     throw Error(fmt::format("the autoencoder takes [N,H,W,{}] with H and W multiples of {}, not {}", channels,
-                            multiple, to_string(x.shape())));
+                            multiple, to_string(x)));
+}
+
+std::shared_ptr<Arena> arena_of(Backend& backend, const AutoencoderOptions& options) {
+  return options.arena ? options.arena : std::make_shared<Arena>(backend);
 }
 
 }  // namespace
@@ -76,7 +80,8 @@ EncoderLayers build_encoder(Loader& loader) {
 }  // namespace
 
 struct AutoencoderEncoder::Network {
-  Network(Backend& backend, EncoderLayers l) : arena(backend), layers(std::move(l)) {}
+  Network(Backend& backend, EncoderLayers l, const AutoencoderOptions& options)
+      : arena(arena_of(backend, options)), layers(std::move(l)), type(options.type) {}
 
   // What the way back needs.
   struct Passed {
@@ -89,15 +94,19 @@ struct AutoencoderEncoder::Network {
   void backward(Session& session, const Passed& passed, const Tensor& d_moments,
                 const Tensor& d_pictures) const;
 
-  Arena arena;
+  const std::shared_ptr<Arena> arena;
   EncoderLayers layers;
+  const NetworkType type;
   std::optional<LinearLayer> quant;
 };
 
-AutoencoderEncoder::AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix)
+AutoencoderEncoder::AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                                       const AutoencoderOptions& options)
     : network_(std::make_unique<Network>(
-          backend, Loader::load(backend, weights, prefix + "encoder.", Precision::f32, build_encoder))) {
-  network_->quant = pointwise(&backend, weights, prefix + "quant_conv", network_->layers.out.out);
+          backend, Loader::load(backend, weights, prefix + "encoder.", options.type, build_encoder),
+          options)) {
+  network_->quant =
+      pointwise(&backend, weights, prefix + "quant_conv", options.type, network_->layers.out.out);
 }
 
 AutoencoderEncoder::~AutoencoderEncoder() = default;
@@ -106,14 +115,14 @@ void AutoencoderEncoder::check(const WeightMap& weights, const std::string& pref
   int64_t channels = 0;
   Loader::check(weights, prefix + "encoder.",
                 [&](Loader& loader) { channels = build_encoder(loader).out.out; });
-  pointwise(nullptr, weights, prefix + "quant_conv", channels);
+  pointwise(nullptr, weights, prefix + "quant_conv", {}, channels);
 }
 
 int64_t AutoencoderEncoder::size_multiple() const {
   return int64_t{1} << (network_->layers.levels.size() - 1);
 }
 size_t AutoencoderEncoder::activation_bytes() const {
-  return network_->arena.capacity();
+  return network_->arena->capacity();
 }
 
 Tensor AutoencoderEncoder::Network::forward(Session& session, const Tensor& pictures, Passed* passed) const {
@@ -182,14 +191,22 @@ CopyRows copy_of_means(const Tensor& from, const Tensor& to) {
 Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
   const EncoderLayers& layers = network_->layers;
   const int64_t multiple = size_multiple();
-  check_size(pictures, layers.in.in, multiple);
+  check_size(pictures.shape(), layers.in.in, multiple);
   Tensor result = Tensor::empty(pictures.backend(), {pictures.dim(0), pictures.dim(1) / multiple,
                                                      pictures.dim(2) / multiple, layers.out.out});
-  Session::run(network_->arena, {}, [&](Session& session) {
-    const Tensor h = network_->forward(session, pictures, nullptr);
-    session.run(Convert{.count = h.count(), .x = h.array(), .y = result.array()});
-  });
+  const auto walk = [&](Session& session) {
+    copy(session, network_->forward(session, in_session_type(session, pictures), nullptr), result);
+  };
+  Session::run(*network_->arena, {}, walk, network_->type.activations);
   return result;
+}
+
+std::unique_ptr<PreparedFunction> AutoencoderEncoder::prepare_moments(const Shape& pictures) {
+  check_size(pictures, network_->layers.in.in, size_multiple());
+  return std::make_unique<PreparedFunction>(*network_->arena, network_->type.activations, pictures,
+                                            [network = network_.get()](Session& session, const Tensor& x) {
+                                              return network->forward(session, x, nullptr);
+                                            });
 }
 
 Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
@@ -201,8 +218,11 @@ Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
 
 void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradient& gradient,
                                        const Tensor& d_pictures) {
-  check_size(pictures, network_->layers.in.in, size_multiple());
-  Session::run(network_->arena, {}, [&](Session& session) {
+  check_size(pictures.shape(), network_->layers.in.in, size_multiple());
+  if (network_->type.activations != DType::f32)
+    throw Error(fmt::format("gradients go through the autoencoder in f32 only, not in {}",
+                            name_of(network_->type.activations)));
+  Session::run(*network_->arena, {}, [&](Session& session) {
     Network::Passed passed;
     const Tensor moments = network_->forward(session, pictures, &passed);
     const Tensor mode = session.empty({moments.dim(0), moments.dim(1), moments.dim(2), kLatents});
@@ -211,18 +231,6 @@ void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradien
     if (!session.planning()) session.run(copy_of_means(gradient(mode), d_moments));
     network_->backward(session, passed, d_moments, d_pictures);
   });
-}
-
-std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
-                                  int64_t channels) {
-  std::vector<float> sample(noise.size());
-  const auto width = static_cast<size_t>(channels);
-  for (size_t i = 0; i < sample.size(); ++i) {
-    const float* pixel = moments.data() + i / width * 2 * width;
-    const size_t c = i % width;
-    sample[i] = pixel[c] + std::exp(0.5f * std::clamp(pixel[width + c], -30.0f, 20.0f)) * noise[i];
-  }
-  return sample;
 }
 
 // ---------------------------------------------------------------- decoder
@@ -266,17 +274,22 @@ DecoderLayers build_decoder(Loader& loader) {
 }  // namespace
 
 struct AutoencoderDecoder::Network {
-  Network(Backend& backend, DecoderLayers l) : arena(backend), layers(std::move(l)) {}
+  Network(Backend& backend, DecoderLayers l, const AutoencoderOptions& options)
+      : arena(arena_of(backend, options)), layers(std::move(l)), type(options.type) {}
   Tensor body(Session& session, const Tensor& latents, float latent_scale) const;
-  Arena arena;
+  const std::shared_ptr<Arena> arena;
   DecoderLayers layers;
+  const NetworkType type;
   std::optional<LinearLayer> post_quant;
 };
 
-AutoencoderDecoder::AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix)
+AutoencoderDecoder::AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                                       const AutoencoderOptions& options)
     : network_(std::make_unique<Network>(
-          backend, Loader::load(backend, weights, prefix + "decoder.", Precision::f32, build_decoder))) {
-  network_->post_quant = pointwise(&backend, weights, prefix + "post_quant_conv", network_->layers.in.in);
+          backend, Loader::load(backend, weights, prefix + "decoder.", options.type, build_decoder),
+          options)) {
+  network_->post_quant =
+      pointwise(&backend, weights, prefix + "post_quant_conv", options.type, network_->layers.in.in);
 }
 
 AutoencoderDecoder::~AutoencoderDecoder() = default;
@@ -285,7 +298,7 @@ void AutoencoderDecoder::check(const WeightMap& weights, const std::string& pref
   int64_t channels = 0;
   Loader::check(weights, prefix + "decoder.",
                 [&](Loader& loader) { channels = build_decoder(loader).in.in; });
-  pointwise(nullptr, weights, prefix + "post_quant_conv", channels);
+  pointwise(nullptr, weights, prefix + "post_quant_conv", {}, channels);
 }
 
 bool AutoencoderDecoder::temporal() const {
@@ -295,7 +308,7 @@ int64_t AutoencoderDecoder::size_multiple() const {
   return int64_t{1} << (network_->layers.levels.size() - 1);
 }
 size_t AutoencoderDecoder::activation_bytes() const {
-  return network_->arena.capacity();
+  return network_->arena->capacity();
 }
 
 // latents: the frames of one video.
@@ -324,25 +337,29 @@ Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents
 Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float latent_scale,
                                   const Observer& observer) {
   const DecoderLayers& layers = network_->layers;
-  check_size(latents, layers.in.in, 1);
+  check_size(latents.shape(), layers.in.in, 1);
   const int64_t pictures = latents.dim(0), multiple = size_multiple();
-  const int64_t height = latents.dim(1) * multiple, width = latents.dim(2) * multiple;
-  const int64_t latent_floats = latents.count() / pictures, picture_floats = height * width * layers.out.out;
-  Tensor result = Tensor::empty(latents.backend(), {pictures, height, width, layers.out.out});
+  Tensor result = Tensor::empty(
+      latents.backend(), {pictures, latents.dim(1) * multiple, latents.dim(2) * multiple, layers.out.out});
   const int64_t piece = std::clamp<int64_t>(frames, 1, pictures);
   for (int64_t begin = 0; begin < pictures; begin += piece) {
     const int64_t count = std::min(piece, pictures - begin);
-    Session::run(network_->arena, observer, [&](Session& session) {
-      const Tensor part = session.empty({count, latents.dim(1), latents.dim(2), latents.dim(3)});
-      session.run(Convert{
-          .count = count * latent_floats, .x = latents.array().at(begin * latent_floats), .y = part.array()});
-      const Tensor decoded = network_->body(session, part, latent_scale);
-      session.run(Convert{.count = count * picture_floats,
-                          .x = decoded.array(),
-                          .y = result.array().at(begin * picture_floats)});
-    });
+    const auto walk = [&](Session& session) {
+      const Tensor part = in_session_type(session, latents.rows(begin, count));
+      copy(session, network_->body(session, part, latent_scale), result.rows(begin, count));
+    };
+    Session::run(*network_->arena, observer, walk, network_->type.activations);
   }
   return result;
+}
+
+std::unique_ptr<PreparedFunction> AutoencoderDecoder::prepare(const Shape& latents, float latent_scale) {
+  check_size(latents, network_->layers.in.in, 1);
+  return std::make_unique<PreparedFunction>(
+      *network_->arena, network_->type.activations, latents,
+      [network = network_.get(), latent_scale](Session& session, const Tensor& x) {
+        return network->body(session, x, latent_scale);
+      });
 }
 
 }  // namespace eg4d

@@ -2,18 +2,23 @@
 
 #include <functional>
 #include <memory>
-#include <span>
-#include <vector>
 
-#include "nn/session.h"
+#include "nn/prepared_call.h"
 #include "nn/weights.h"
 
 namespace eg4d {
 
 // The variational autoencoder of Stable Diffusion (Rombach et al. 2022): pictures in [-1,1], latents of 1/8
 // the size with 4 channels. Sizes are read from the tensors. Both parts throw Error when tensors are missing,
-// surplus or have another shape, and always compute in f32. The backend must outlive them; the weights may
-// go.
+// surplus or have another shape; what goes in and comes out is f32. The backend must outlive them; the
+// weights may go.
+
+struct AutoencoderOptions {
+  // Not f16 activations for SDXL's: what its decoder adds up is larger than f16 reaches. The way back through
+  // the encoder is f32 alone.
+  NetworkType type = {};
+  std::shared_ptr<Arena> arena = {};  // shared with networks that do not run at the same time; or its own
+};
 
 inline constexpr float kSvdLatentScale =
     0.18215f;  // standard deviation of the samplers' latents is 1: times this
@@ -21,12 +26,15 @@ inline constexpr float kSvdLatentScale =
 class AutoencoderEncoder {
  public:
   // <prefix>encoder.* and, where the checkpoint has it, <prefix>quant_conv.*
-  AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix);
+  AutoencoderEncoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                     const AutoencoderOptions& options = {});
   ~AutoencoderEncoder();
   static void check(const WeightMap& weights, const std::string& prefix);
 
   // [N,H,W,3] → [N,H/8,W/8,2·4]: mean and logarithm of the variance, not scaled. H and W are multiples of 8.
   Tensor moments(const Tensor& pictures);
+  // The same, prepared for pictures of one shape. The encoder must outlive it.
+  std::unique_ptr<PreparedFunction> prepare_moments(const Shape& pictures);
   // The mode, which is the mean: [N,H/8,W/8,4].
   Tensor mode(const Tensor& pictures);
 
@@ -44,16 +52,12 @@ class AutoencoderEncoder {
   std::unique_ptr<Network> network_;
 };
 
-// mean + exp(clamp(log variance, -30, 20)/2)·noise on the host; moments: [pixels,2·channels], noise:
-// [pixels,channels].
-std::vector<float> sample_moments(std::span<const float> moments, std::span<const float> noise,
-                                  int64_t channels);
-
 // The plain decoder, or the temporal one of SVD, whose residual blocks also convolve over the frames.
 class AutoencoderDecoder {
  public:
   // <prefix>decoder.* and, where the checkpoint has it, <prefix>post_quant_conv.*
-  AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix);
+  AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                     const AutoencoderOptions& options = {});
   ~AutoencoderDecoder();
   static void check(const WeightMap& weights, const std::string& prefix);
 
@@ -62,6 +66,8 @@ class AutoencoderDecoder {
   // time.
   Tensor decode(const Tensor& latents, int64_t frames, float latent_scale = kSvdLatentScale,
                 const Observer& observer = {});
+  // The same for latents of one shape, all at a time. The decoder must outlive it.
+  std::unique_ptr<PreparedFunction> prepare(const Shape& latents, float latent_scale = kSvdLatentScale);
 
   bool temporal() const;
   int64_t size_multiple() const;

@@ -108,10 +108,10 @@ void VideoTransformer::spatial(Session& session, const Block& block, const Tenso
   const Attention sequences = over_pixels(pictures, pixels, channels_, pixels);
   {
     const Tensor queries = layer_norm(session, block.norm1, tokens);
-    const Tensor keys = call.injection
-                            ? call.injection->normed_for_keys(
-                                  session, block.norm1, call.first_injection_layer + depth, tokens, queries)
-                            : queries;
+    const Tensor keys =
+        call.injection ? call.injection->normed_for_keys(session, call.role, block.norm1,
+                                                         call.first_injection_layer + depth, tokens, queries)
+                       : queries;
     attend(session, block.self, queries, block.self.to_key_value(session, keys), tokens, sequences);
   }
   const Tensor normed =

@@ -49,6 +49,7 @@ class VideoTransformer {
     int64_t frames = 1;
     const TransformerConstants* constants = nullptr;
     AttentionInjection* injection = nullptr;
+    AttentionInjection::Role role = AttentionInjection::Role::first_video;
     size_t first_injection_layer = 0;
   };
   Tensor operator()(Session& session, const Tensor& x, const Call& call) const;  // [N,H,W,channels]

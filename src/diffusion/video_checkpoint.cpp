@@ -130,22 +130,29 @@ void VideoCheckpoint::check() const {
   expect_extent(weights_, kVisual + "conv1.weight", 1, 3);
 }
 
-std::unique_ptr<VideoUNet> VideoCheckpoint::unet(Backend& backend, Precision precision) const {
-  return std::make_unique<VideoUNet>(backend, weights_, kUNet, VideoUNet::Options{.precision = precision});
+std::unique_ptr<VideoUNet> VideoCheckpoint::unet(Backend& backend, const NetworkType& type,
+                                                 const SharedArena& arena) const {
+  return std::make_unique<VideoUNet>(backend, weights_, kUNet,
+                                     VideoUNet::Options{.type = type, .arena = arena});
 }
 
-std::unique_ptr<ClipImageEncoder> VideoCheckpoint::image_encoder(Backend& backend,
-                                                                 Precision precision) const {
+std::unique_ptr<ClipImageEncoder> VideoCheckpoint::image_encoder(Backend& backend, const NetworkType& type,
+                                                                 const SharedArena& arena) const {
   return std::make_unique<ClipImageEncoder>(backend, weights_, kVisual,
-                                            ClipImageEncoder::Options{.precision = precision});
+                                            ClipImageEncoder::Options{.type = type, .arena = arena});
 }
 
-std::unique_ptr<AutoencoderEncoder> VideoCheckpoint::condition_encoder(Backend& backend) const {
-  return std::make_unique<AutoencoderEncoder>(backend, weights_, condition_prefix());
+std::unique_ptr<AutoencoderEncoder> VideoCheckpoint::condition_encoder(Backend& backend,
+                                                                       const NetworkType& type,
+                                                                       const SharedArena& arena) const {
+  return std::make_unique<AutoencoderEncoder>(backend, weights_, condition_prefix(),
+                                              AutoencoderOptions{type, arena});
 }
 
-std::unique_ptr<AutoencoderDecoder> VideoCheckpoint::decoder(Backend& backend) const {
-  return std::make_unique<AutoencoderDecoder>(backend, weights_, kFirstStage);
+std::unique_ptr<AutoencoderDecoder> VideoCheckpoint::decoder(Backend& backend, const NetworkType& type,
+                                                             const SharedArena& arena) const {
+  return std::make_unique<AutoencoderDecoder>(backend, weights_, kFirstStage,
+                                              AutoencoderOptions{type, arena});
 }
 
 }  // namespace eg4d

@@ -23,12 +23,17 @@ class VideoCheckpoint {
   const WeightMap& weights() const { return weights_; }
 
   // The networks; each takes the memory of its weights only while it lives.
-  std::unique_ptr<VideoUNet> unet(Backend& backend, Precision precision = Precision::f32) const;
-  std::unique_ptr<ClipImageEncoder> image_encoder(Backend& backend,
-                                                  Precision precision = Precision::f32) const;
+  // Those that share an arena must not run at the same time.
+  using SharedArena = std::shared_ptr<Arena>;
+  std::unique_ptr<VideoUNet> unet(Backend& backend, const NetworkType& type = {},
+                                  const SharedArena& arena = {}) const;
+  std::unique_ptr<ClipImageEncoder> image_encoder(Backend& backend, const NetworkType& type = {},
+                                                  const SharedArena& arena = {}) const;
   // Of the conditioning picture. Its latents are not scaled.
-  std::unique_ptr<AutoencoderEncoder> condition_encoder(Backend& backend) const;
-  std::unique_ptr<AutoencoderDecoder> decoder(Backend& backend) const;
+  std::unique_ptr<AutoencoderEncoder> condition_encoder(Backend& backend, const NetworkType& type = {},
+                                                        const SharedArena& arena = {}) const;
+  std::unique_ptr<AutoencoderDecoder> decoder(Backend& backend, const NetworkType& type = {},
+                                              const SharedArena& arena = {}) const;
 
  private:
   void find_kind();

@@ -1,25 +1,35 @@
 #include "diffusion/video_networks.h"
 
+#include "nn/network_type.h"
+
 namespace eg4d {
 
+std::shared_ptr<Arena> VideoNetworks::arena() {
+  if (!arena_) arena_ = std::make_shared<Arena>(backend_);
+  return arena_;
+}
+
 ClipImageEncoder& VideoNetworks::image_encoder() {
-  if (!image_encoder_) image_encoder_ = checkpoint_.image_encoder(backend_);
+  if (!image_encoder_) image_encoder_ = checkpoint_.image_encoder(backend_, {}, arena());
   return *image_encoder_;
 }
 
 AutoencoderEncoder& VideoNetworks::condition_encoder() {
-  if (!condition_encoder_) condition_encoder_ = checkpoint_.condition_encoder(backend_);
+  if (!condition_encoder_) condition_encoder_ = checkpoint_.condition_encoder(backend_, {}, arena());
   return *condition_encoder_;
 }
 
-VideoUNet& VideoNetworks::unet(Precision precision) {
-  if (!unet_ || unet_precision_ != precision) unet_ = checkpoint_.unet(backend_, precision);
+VideoUNet& VideoNetworks::unet(DType precision) {
+  if (!unet_ || unet_precision_ != precision) {
+    unet_.reset();
+    unet_ = checkpoint_.unet(backend_, network_type(backend_, precision), arena());
+  }
   unet_precision_ = precision;
   return *unet_;
 }
 
 AutoencoderDecoder& VideoNetworks::decoder() {
-  if (!decoder_) decoder_ = checkpoint_.decoder(backend_);
+  if (!decoder_) decoder_ = checkpoint_.decoder(backend_, {}, arena());
   return *decoder_;
 }
 
@@ -29,6 +39,7 @@ void VideoNetworks::release() {
   condition_encoder_.reset();
   unet_.reset();
   decoder_.reset();
+  arena_.reset();
 }
 
 }  // namespace eg4d

@@ -20,20 +20,23 @@ class VideoNetworks {
   const VideoCheckpoint& checkpoint() const { return checkpoint_; }
   ClipImageEncoder& image_encoder();
   AutoencoderEncoder& condition_encoder();
-  VideoUNet& unet(Precision precision);
+  VideoUNet& unet(DType precision);  // as network_type understands it
   AutoencoderDecoder& decoder();
 
   // The networks in memory have done their part.
   void release();
 
  private:
+  std::shared_ptr<Arena> arena();
+
   Backend& backend_;
   const VideoCheckpoint checkpoint_;
   const Keep keep_;
+  std::shared_ptr<Arena> arena_;  // of all of them: one runs at a time
   std::unique_ptr<ClipImageEncoder> image_encoder_;
   std::unique_ptr<AutoencoderEncoder> condition_encoder_;
   std::unique_ptr<VideoUNet> unet_;
-  Precision unet_precision_ = Precision::f32;
+  DType unet_precision_ = DType::f32;
   std::unique_ptr<AutoencoderDecoder> decoder_;
 };
 

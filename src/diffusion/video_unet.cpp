@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "core/error.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/unet_frame.h"
 #include "diffusion/video_blocks.h"
+#include "nn/prepared_call.h"
 
 namespace eg4d {
 namespace {
@@ -27,21 +30,66 @@ int64_t head_channels_of(const WeightMap& weights, int64_t wanted) {
 
 }  // namespace
 
+// All of it lies in one piece of memory, so that one copy brings it into a prepared call.
 struct VideoUNet::Conditioning {
-  int64_t frames = 1;
-  Tensor label;  // [N,embedding]
+  Conditioning(Backend& backend, const Layers& layers, int64_t number_of_rows, int64_t frames_of_a_video,
+               DType type);
+
+  int64_t rows, frames;
+  Tensor all;    // of the network's type
+  Tensor label;  // [rows,embedding]
   std::vector<TransformerConstants> transformers;
 };
 
-struct VideoUNet::Network {
-  Network(Backend& b, Layers l) : backend(b), arena(b), layers(std::move(l)) {}
+VideoUNet::Conditioning::Conditioning(Backend& backend, const Layers& layers, int64_t number_of_rows,
+                                      int64_t frames_of_a_video, DType type)
+    : rows(number_of_rows), frames(frames_of_a_video) {
+  constexpr int64_t kAligned = 64;  // elements
+  int64_t used = 0;
+  // Goes through it twice: to count, then to cut.
+  const auto cut = [&](int64_t height, int64_t width) {
+    const int64_t count = height * width, begin = used;
+    used += (count + kAligned - 1) / kAligned * kAligned;
+    return all.defined() ? all.rows(begin, count).reshaped({height, width}) : Tensor();
+  };
+  const auto lay_out = [&] {
+    used = 0;
+    label = cut(rows, layers.embedding);
+    transformers.clear();
+    layers.each_transformer([&](const VideoTransformer& transformer) {
+      TransformerConstants& constants = transformers.emplace_back();
+      for (size_t depth = 0; depth < transformer.depth(); ++depth) {
+        constants.spatial.push_back(cut(rows, transformer.channels()));
+        constants.temporal.push_back(cut(rows / frames, transformer.channels()));
+      }
+      constants.frame_position = cut(frames, transformer.channels());
+    });
+  };
+  lay_out();
+  all = Tensor::zeros(backend, {used}, type);
+  lay_out();
+}
 
-  void body(Session& session, const Tensor& x, const Tensor& sinusoids, const Conditioning& conditioning,
-            AttentionInjection* injection, const Tensor& result) const;
+struct VideoUNet::Network {
+  Network(Backend& b, Layers l, const Options& options)
+      : backend(b),
+        arena(options.arena ? options.arena : std::make_shared<Arena>(b)),
+        layers(std::move(l)),
+        type(options.type) {}
+
+  // The tensors of one call and how attention injection takes part in it.
+  struct Operands {
+    Tensor input, sinusoids, prediction;
+    AttentionInjection* injection = nullptr;
+    AttentionInjection::Role role = AttentionInjection::Role::first_video;
+  };
+  Operands operands(const Call::Size& size, DType input_type) const;
+  void walk(Session& session, const Operands& operands, const Conditioning& conditioning) const;
 
   Backend& backend;
-  Arena arena;
+  const std::shared_ptr<Arena> arena;
   Layers layers;
+  const NetworkType type;
   size_t weight_bytes = 0;
 };
 
@@ -49,9 +97,11 @@ VideoUNet::VideoUNet(Backend& backend, const WeightMap& weights, const std::stri
                      const Options& options) {
   const size_t before = backend.allocated_bytes();
   const int64_t head_channels = head_channels_of(weights, options.head_channels);
-  network_ = std::make_unique<Network>(
-      backend, Loader::load(backend, weights, prefix, options.precision,
-                            [&](Loader& loader) { return build(loader, head_channels); }));
+  network_ =
+      std::make_unique<Network>(backend,
+                                Loader::load(backend, weights, prefix, options.type,
+                                             [&](Loader& loader) { return build(loader, head_channels); }),
+                                options);
   network_->weight_bytes = backend.allocated_bytes() - before;
 }
 
@@ -81,7 +131,7 @@ size_t VideoUNet::weight_bytes() const {
   return network_->weight_bytes;
 }
 size_t VideoUNet::activation_bytes() const {
-  return network_->arena.capacity();
+  return network_->arena->capacity();
 }
 
 size_t VideoUNet::injection_layers() const {
@@ -102,12 +152,12 @@ Tensor frame_sinusoids(Backend& backend, int64_t frames, int64_t width) {
                                   sinusoidal_embedding(numbers, static_cast<int>(width)));
 }
 
-TransformerConstants kept(const TransformerConstants& constants) {
-  TransformerConstants copy;
-  for (const Tensor& tensor : constants.spatial) copy.spatial.push_back(tensor.clone());
-  for (const Tensor& tensor : constants.temporal) copy.temporal.push_back(tensor.clone());
-  copy.frame_position = constants.frame_position.clone();
-  return copy;
+void copy(Session& session, const TransformerConstants& from, const TransformerConstants& to) {
+  for (size_t i = 0; i < from.spatial.size(); ++i) {
+    copy(session, from.spatial[i], to.spatial[i]);
+    copy(session, from.temporal[i], to.temporal[i]);
+  }
+  copy(session, from.frame_position, to.frame_position);
 }
 
 }  // namespace
@@ -122,32 +172,40 @@ std::shared_ptr<const VideoUNet::Conditioning> VideoUNet::condition(const Tensor
         "the network takes contexts [N,1,{}] and vectors [N,{}], N a multiple of {} frames, not {} "
         "and {}",
         layers.context, layers.vector, frames, to_string(context.shape()), to_string(vector.shape())));
-  auto conditioning = std::make_shared<Conditioning>();
-  conditioning->frames = frames;
-  const Tensor tokens = context.reshaped({rows, layers.context});
+  const DType type = network_->type.activations;
+  auto conditioning = std::make_shared<Conditioning>(network_->backend, layers, rows, frames, type);
   std::map<int64_t, Tensor> sinusoids;  // by width
   layers.each_transformer([&](const VideoTransformer& transformer) {
     const int64_t width = transformer.channels();
     if (!sinusoids.count(width)) sinusoids[width] = frame_sinusoids(network_->backend, frames, width);
   });
-  Session::run(network_->arena, {}, [&](Session& session) {
-    const Tensor label = layers.label_second(session, layers.label_first(session, vector, Activation::silu));
-    if (!session.planning()) conditioning->label = label.clone();
+  const auto walk = [&](Session& session) {
+    const Tensor tokens = in_session_type(session, context.reshaped({rows, layers.context}));
+    const Tensor first = layers.label_first(session, in_session_type(session, vector), Activation::silu);
+    copy(session, layers.label_second(session, first), conditioning->label);
+    size_t index = 0;
     layers.each_transformer([&](const VideoTransformer& transformer) {
-      const TransformerConstants constants =
-          transformer.constants(session, tokens, sinusoids.at(transformer.channels()));
-      if (!session.planning()) conditioning->transformers.push_back(kept(constants));
+      const Tensor numbers = in_session_type(session, sinusoids.at(transformer.channels()));
+      copy(session, transformer.constants(session, tokens, numbers), conditioning->transformers[index++]);
     });
-  });
+  };
+  Session::run(*network_->arena, {}, walk, type);
   return conditioning;
 }
 
-// ---------------------------------------------------------------- forward
+// ---------------------------------------------------------------- one evaluation
 
-void VideoUNet::Network::body(Session& session, const Tensor& x, const Tensor& sinusoids,
-                              const Conditioning& conditioning, AttentionInjection* injection,
-                              const Tensor& result) const {
-  const Tensor emb = unet_embedding(session, layers, sinusoids, conditioning.label);
+// Throws Error where the network cannot take latents of that size.
+VideoUNet::Network::Operands VideoUNet::Network::operands(const Call::Size& size, DType input_type) const {
+  check_unet_size(layers, size.height, size.width);
+  return {.input = Tensor::empty(backend, {size.rows, size.height, size.width, layers.in}, input_type),
+          .sinusoids = Tensor::empty(backend, {size.rows, layers.model_channels}),
+          .prediction = Tensor::empty(backend, {size.rows, size.height, size.width, layers.out})};
+}
+
+void VideoUNet::Network::walk(Session& session, const Operands& operands,
+                              const Conditioning& conditioning) const {
+  const Tensor emb = unet_embedding(session, layers, operands.sinusoids, conditioning.label);
   const int64_t frames = conditioning.frames;
   size_t transformer_index = 0, injection_layer = 0;
   const auto residual = [&](const VideoResidualBlock& block, const Tensor& h) {
@@ -157,25 +215,105 @@ void VideoUNet::Network::body(Session& session, const Tensor& x, const Tensor& s
     Tensor y = transformer(session, h,
                            {.frames = frames,
                             .constants = &conditioning.transformers[transformer_index++],
-                            .injection = injection,
+                            .injection = operands.injection,
+                            .role = operands.role,
                             .first_injection_layer = injection_layer});
     injection_layer += transformer.depth();
     return y;
   };
-  run_unet(session, layers, x, nullptr, residual, transform, result);
+  run_unet(session, layers, operands.input, nullptr, residual, transform, operands.prediction);
 }
 
 Tensor VideoUNet::forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,
-                          AttentionInjection* injection, const Observer& observer) {
+                          const Observer& observer) {
   const Layers& layers = network_->layers;
-  const int64_t rows = conditioning.label.dim(0);
+  const int64_t rows = conditioning.rows;
   check_unet_input(layers, x, rows, timesteps);
-  const Tensor sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels);
-  Tensor result = Tensor::empty(network_->backend, {rows, x.dim(1), x.dim(2), layers.out});
-  Session::run(network_->arena, observer, [&](Session& session) {
-    network_->body(session, x, sinusoids, conditioning, injection, result);
-  });
-  return result;
+  const Network::Operands operands{
+      .input = x,
+      .sinusoids = timestep_sinusoids(network_->backend, timesteps, rows, layers.model_channels),
+      .prediction = Tensor::empty(network_->backend, {rows, x.dim(1), x.dim(2), layers.out})};
+  Session::run(
+      *network_->arena, observer, [&](Session& session) { network_->walk(session, operands, conditioning); },
+      network_->type.activations);
+  return operands.prediction;
+}
+
+// ---------------------------------------------------------------- a prepared call
+
+struct VideoUNet::Call::State {
+  State(const Network& n, const Size& s, const std::optional<AttentionInjection::Options>& options)
+      : network(n),
+        size(s),
+        conditioning(n.backend, n.layers, s.rows, s.frames, n.type.activations),
+        operands(n.operands(s, n.type.activations)) {
+    if (options) injection.emplace(*options);
+    operands.injection = injection ? &*injection : nullptr;
+    first = prepare(AttentionInjection::Role::first_video);
+    if (injection) later = prepare(AttentionInjection::Role::later_video);
+  }
+  std::unique_ptr<PreparedCall> prepare(AttentionInjection::Role role) {
+    Network::Operands own = operands;
+    own.role = role;
+    return std::make_unique<PreparedCall>(
+        *network.arena, network.type.activations,
+        [this, own](Session& session) { network.walk(session, own, conditioning); });
+  }
+
+  const Network& network;
+  const Size size;
+  const Conditioning conditioning;  // the running video's
+  Network::Operands operands;
+  std::optional<AttentionInjection> injection;
+  std::unique_ptr<PreparedCall> first, later;  // without injection: the first alone
+};
+
+namespace {
+
+void check_call_size(const VideoUNet::Call::Size& size) {
+  if (size.frames < 1 || size.rows < 1 || size.rows % size.frames != 0)
+    throw Error(fmt::format("a call of the network is for whole videos, not for {} rows of {} frames each",
+                            size.rows, size.frames));
+}
+
+}  // namespace
+
+VideoUNet::Call::Call(VideoUNet& network, const Size& size,
+                      const std::optional<AttentionInjection::Options>& injection) {
+  check_call_size(size);
+  state_ = std::make_unique<State>(*network.network_, size, injection);
+}
+
+VideoUNet::Call::~Call() = default;
+
+const Tensor& VideoUNet::Call::input() const {
+  return state_->operands.input;
+}
+const Tensor& VideoUNet::Call::sinusoids() const {
+  return state_->operands.sinusoids;
+}
+const Tensor& VideoUNet::Call::prediction() const {
+  return state_->operands.prediction;
+}
+const VideoUNet::Call::Size& VideoUNet::Call::size() const {
+  return state_->size;
+}
+const AttentionInjection* VideoUNet::Call::injection() const {
+  return state_->operands.injection;
+}
+
+void VideoUNet::Call::set_timestep(float timestep) {
+  write_sinusoids(state_->operands.sinusoids, {&timestep, 1});
+}
+
+void VideoUNet::Call::run(const Conditioning& conditioning, int step, bool first_video) {
+  const Conditioning& own = state_->conditioning;
+  if (conditioning.rows != own.rows || conditioning.frames != own.frames)
+    throw Error(fmt::format("a call for {} rows of {} frames each was given the conditions of {} of {}",
+                            own.rows, own.frames, conditioning.rows, conditioning.frames));
+  if (state_->injection) state_->injection->begin(step, first_video);
+  own.all.backend().run(CopyBytes{own.all.raw(), conditioning.all.raw(), own.all.bytes()});
+  (state_->injection && !first_video ? state_->later : state_->first)->run();
 }
 
 }  // namespace eg4d

@@ -181,4 +181,18 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Safe
   file.commit();
 }
 
+PreparedFile prepare_safetensors(std::vector<HostTensor> tensors, std::map<std::string, std::string> metadata,
+                                 Checksum checksum) {
+  PreparedFile file;
+  for (const HostTensor& tensor : tensors) file.bytes += tensor.values.size() * sizeof(float);
+  file.write = [tensors = std::make_shared<const std::vector<HostTensor>>(std::move(tensors)),
+                metadata = std::move(metadata), checksum](const std::filesystem::path& path) {
+    std::vector<SafetensorsTensor> views;
+    for (const HostTensor& tensor : *tensors)
+      views.push_back({tensor.name, DType::f32, tensor.shape, tensor.values.data()});
+    write_safetensors(path, views, metadata, checksum);
+  };
+  return file;
+}
+
 }  // namespace eg4d

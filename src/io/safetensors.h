@@ -9,6 +9,7 @@
 
 #include "core/dtype.h"
 #include "io/mapped_file.h"
+#include "io/prepared_file.h"
 
 namespace eg4d {
 
@@ -67,5 +68,15 @@ enum class Checksum { no, yes };
 // a name occurs twice or writing fails.
 void write_safetensors(const std::filesystem::path& path, const std::vector<SafetensorsTensor>& tensors,
                        std::map<std::string, std::string> metadata = {}, Checksum checksum = Checksum::no);
+
+// The same for values that are the file's own.
+struct HostTensor {
+  std::string name;
+  Shape shape;
+  std::vector<float> values;
+};
+PreparedFile prepare_safetensors(std::vector<HostTensor> tensors,
+                                 std::map<std::string, std::string> metadata = {},
+                                 Checksum checksum = Checksum::no);
 
 }  // namespace eg4d

@@ -3,9 +3,6 @@
 #include "core/shared_library.h"
 #include "io/video_library.h"
 
-#define EG4D_TEXT_OF(name) #name
-#define EG4D_TEXT(name) EG4D_TEXT_OF(name)
-
 namespace eg4d {
 namespace {
 
@@ -13,7 +10,7 @@ const VideoLibrary& library() {
   static const VideoLibrary* const loaded = [] {
     using Entry = const VideoLibrary* (*)();
     return reinterpret_cast<Entry>(
-        load_function("eg4d_video", EG4D_TEXT(EG4D_VIDEO_LIBRARY),
+        load_function("eg4d_video", EG4D_VIDEO_LIBRARY_NAME,
                       "reading and writing videos needs libeg4d_video.so and FFmpeg's libraries "
                       "(pictures in a folder need neither)"))();
   }();

@@ -32,6 +32,7 @@ struct VideoLibrary {
 
 // The function that the library exports; a change of these declarations changes its name.
 #define EG4D_VIDEO_LIBRARY eg4d_video_library_1
+#define EG4D_VIDEO_LIBRARY_NAME "eg4d_video_library_1"
 
 }  // namespace eg4d
 

@@ -14,18 +14,18 @@ Arena::~Arena() {
   backend_->release(block_);
 }
 
-void Arena::begin_plan() {
-  if (top_ != 0) throw Error("activations of an earlier network call are still alive");
-  planning_ = true;
-  needed_ = 0;
+Arena::Plan::Plan(Arena& arena) : arena_(arena) {
+  if (arena.in_use()) throw Error("activations of an earlier network call are still alive");
+  arena.planning_ = true;
+  arena.needed_ = 0;
 }
 
-void Arena::end_plan() {
-  planning_ = false;
+void Arena::use_plan() {
   if (needed_ <= capacity_) return;
   backend_->release(block_);
   block_ = nullptr;
   capacity_ = 0;
+  ++version_;
   block_ = backend_->allocate(needed_);
   capacity_ = needed_;
 }

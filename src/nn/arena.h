@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 
@@ -17,15 +18,27 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // While planning, tensors have addresses that no operation may touch. All tensors must be gone at begin and
-  // end.
-  void begin_plan();
-  void end_plan();  // gets the memory that was needed, unless the block is already large enough
+  // While one lives, tensors have addresses that no operation may touch. All tensors must be gone when it is
+  // made: throws Error otherwise.
+  class Plan {
+   public:
+    explicit Plan(Arena& arena);
+    ~Plan() { arena_.planning_ = false; }
+    Plan(const Plan&) = delete;
+    Plan& operator=(const Plan&) = delete;
+
+   private:
+    Arena& arena_;
+  };
+  // Gets the memory that the plan needed, unless the block is already large enough. All tensors must be gone.
+  void use_plan();
 
   // The smallest free gap that is large enough. The arena must outlive the tensor.
   Tensor empty(Shape shape, DType type = DType::f32);
 
   size_t capacity() const { return capacity_; }  // bytes of the block: the largest plan so far
+  bool in_use() const { return top_ != 0; }      // is a tensor alive?
+  uint64_t version() const { return version_; }  // another one whenever the block has moved
   Backend& backend() const { return *backend_; }
 
  private:
@@ -35,6 +48,7 @@ class Arena {
   Backend* backend_;
   void* block_ = nullptr;
   size_t capacity_ = 0;
+  uint64_t version_ = 0;
   bool planning_ = false;
   size_t top_ = 0, needed_ = 0;    // end of what is used now, at most
   std::map<size_t, size_t> gaps_;  // offset → bytes, below top_

@@ -24,6 +24,10 @@ Tensor LinearLayer::operator()(Session& session, const Tensor& x, Activation act
   return y;
 }
 
+void LinearLayer::into(Session& session, const Tensor& x, const Tensor& y) const {
+  session.run(Linear{.rows = rows_of(x), .x = x.array(), .weight = weight.get(), .y = y.array()});
+}
+
 void LinearLayer::add_to(Session& session, const Tensor& x, const Tensor& y) const {
   session.run(Linear{
       .rows = rows_of(x), .x = x.array(), .weight = weight.get(), .residual = y.array(), .y = y.array()});
@@ -189,6 +193,17 @@ void FeedForwardLayer::add_to(Session& session, const Tensor& x, const Tensor& y
                           .narrow = narrow.weight.get(),
                           .residual = y.array(),
                           .y = y.array()});
+}
+
+void copy(Session& session, const Tensor& from, const Tensor& to) {
+  session.run(Convert{.count = from.count(), .x = from.array(), .y = to.array()});
+}
+
+Tensor in_session_type(Session& session, const Tensor& x) {
+  if (x.dtype() == session.type()) return x;
+  Tensor converted = session.empty(x.shape());
+  copy(session, x, converted);
+  return converted;
 }
 
 void blend(Session& session, const Tensor& a, const Tensor& b, float weight, const Tensor& to) {

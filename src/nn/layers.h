@@ -15,6 +15,8 @@ struct LinearLayer {
 
   // x: […,in] → […,out]
   Tensor operator()(Session& session, const Tensor& x, Activation activation = Activation::none) const;
+  // y = layer(x)
+  void into(Session& session, const Tensor& x, const Tensor& y) const;
   // y = layer(x) + y
   void add_to(Session& session, const Tensor& x, const Tensor& y) const;
   // d_x += the gradient with respect to x.
@@ -85,6 +87,11 @@ struct FeedForwardLayer {
   LinearLayer widen, narrow;                                              // widen.out = 2·narrow.in
   void add_to(Session& session, const Tensor& x, const Tensor& y) const;  // y = ff(x) + y
 };
+
+// The numbers of one tensor in another of the same count, rounded to its type.
+void copy(Session& session, const Tensor& from, const Tensor& to);
+// x in the session's type: itself, or a copy.
+Tensor in_session_type(Session& session, const Tensor& x);
 
 // a·weight + b·(1-weight), into `to`, which may be one of them.
 void blend(Session& session, const Tensor& a, const Tensor& b, float weight, const Tensor& to);

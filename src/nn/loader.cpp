@@ -9,12 +9,12 @@
 
 namespace eg4d {
 
-Loader::Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, Precision precision)
+Loader::Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, const NetworkType& type)
     : backend_(backend),
       weights_(&weights),
       root_(prefix),
       prefix_(prefix),
-      precision_(precision),
+      type_(type),
       shared_(std::make_shared<Shared>()) {}
 
 Loader Loader::at(const std::string& name) const {
@@ -117,8 +117,7 @@ LinearLayer Loader::linear(const std::string& name, int64_t in, int64_t out, con
 
 LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int64_t in, int64_t out_each,
                                    const Options& options) const {
-  LinearWeight weight{
-      .in = in, .out = out_each * static_cast<int64_t>(names.size()), .precision = precision_};
+  LinearWeight weight{.in = in, .out = out_each * static_cast<int64_t>(names.size()), .type = type_};
   weight.weight.scale = weight.bias.scale = options.scale;
   for (const std::string name : names) {
     // A 1×1 convolution is the same layer.
@@ -142,7 +141,7 @@ ConvolutionLayer Loader::make_convolution(const std::string& name, const Convolu
                            .out = shape.out,
                            .kernel_height = shape.kernel_height,
                            .kernel_width = shape.kernel_width,
-                           .precision = precision_};
+                           .type = type_};
   weight.weight.scale = weight.bias.scale = scale;
   add_stored(name + ".weight", weight.weight);
   add_stored(name + ".bias", weight.bias);
@@ -187,6 +186,12 @@ NormLayer Loader::group_norm(const std::string& name, int64_t channels, float ep
 float Loader::scalar(const std::string& name) const {
   expect(name, {{1}, {}});
   return checking() ? 0 : read(name).at(0);
+}
+
+Tensor Loader::constants(Shape shape, const std::vector<float>& values) const {
+  if (checking()) return {};
+  const Tensor exact = Tensor::from_host<float>(*backend_, std::move(shape), values);
+  return exact.converted(type_.activations);
 }
 
 std::vector<float> Loader::values(const std::string& name, const Shape& shape) const {

@@ -19,15 +19,15 @@ class Loader {
   // `prefix` ends with a dot, or is empty. Throws Error that names the file and the missing, surplus and
   // misshaped tensors.
   template <class Build>
-  static auto load(Backend& backend, const WeightMap& weights, const std::string& prefix, Precision precision,
-                   Build&& build) {
+  static auto load(Backend& backend, const WeightMap& weights, const std::string& prefix,
+                   const NetworkType& type, Build&& build) {
     check(weights, prefix, build);
-    Loader loader(&backend, weights, prefix, precision);
+    Loader loader(&backend, weights, prefix, type);
     return build(loader);
   }
   template <class Build>
   static void check(const WeightMap& weights, const std::string& prefix, Build&& build) {
-    Loader loader(nullptr, weights, prefix, Precision::f32);
+    Loader loader(nullptr, weights, prefix, {});
     build(loader);
     loader.finish();
   }
@@ -70,6 +70,8 @@ class Loader {
   // One that group_norm() takes: kGroups must divide the channels.
   NormLayer group_norm(const std::string& name, int64_t channels, float epsilon) const;
   float scalar(const std::string& name) const;  // shape [1]
+  // Constants that activations are made of, in their type; undefined when only checking.
+  Tensor constants(Shape shape, const std::vector<float>& values) const;
   // A bare tensor on the host, empty when only checking.
   std::vector<float> values(const std::string& name, const Shape& shape) const;
   // Part of the checkpoint, but nothing here needs it.
@@ -77,7 +79,7 @@ class Loader {
 
   bool checking() const { return backend_ == nullptr; }
   Backend& backend() const { return *backend_; }
-  Precision precision() const { return precision_; }
+  const NetworkType& type() const { return type_; }
   // Something else is wrong with the checkpoint; told together with the rest.
   void complain(const std::string& problem) const { shared_->problems.push_back(problem); }
 
@@ -86,7 +88,7 @@ class Loader {
     std::set<std::string> used;
     std::vector<std::string> problems;
   };
-  Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, Precision precision);
+  Loader(Backend* backend, const WeightMap& weights, const std::string& prefix, const NetworkType& type);
   // Notes the tensor as used and compares its shape with the allowed ones (the same numbers in the same
   // order).
   void expect(const std::string& name, std::initializer_list<Shape> shapes) const;
@@ -99,7 +101,7 @@ class Loader {
   Backend* backend_;
   const WeightMap* weights_;
   std::string root_, path_, prefix_;  // prefix_ = root_ + path_
-  Precision precision_;
+  NetworkType type_;
   std::shared_ptr<Shared> shared_;
 };
 

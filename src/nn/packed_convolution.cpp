@@ -12,7 +12,7 @@ ConvolutionLayer packed_convolution(const Loader& loader, const ConvolutionLayer
                                                       .kernel_width = layer.kernel_width,
                                                       .weight = weight,
                                                       .bias = bias,
-                                                      .precision = loader.precision()});
+                                                      .type = loader.type()});
   return layer;
 }
 

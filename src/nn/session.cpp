@@ -8,4 +8,9 @@ Tensor Session::zeros(Shape shape, DType type) {
   return tensor;
 }
 
+void Session::keep(Tensor& kept, const Shape& shape) {
+  if (planning_ && (!kept.defined() || kept.shape() != shape || kept.dtype() != type_))
+    kept = Tensor::empty(backend(), shape, type_);
+}
+
 }  // namespace eg4d

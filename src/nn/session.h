@@ -11,24 +11,38 @@ namespace eg4d {
 // for looking into a network. The tensor is only valid during the call.
 using Observer = std::function<void(const std::string& name, const Tensor& value)>;
 
-// One call of a network: where its activations live and what runs its layers.
+// One walk through a network: where its activations live, what type they have, and what runs its layers.
 class Session {
  public:
-  // Goes through `body(session)` twice: first without operations, to plan the arena, then for real.
+  // Goes through `body(session)` twice: first without operations, to plan the arena, then for real. A call
+  // that is made again and again with one shape is a PreparedCall, which does each once.
   template <class Body>
-  static void run(Arena& arena, const Observer& observer, Body&& body) {
-    arena.begin_plan();
-    {
-      Session plan(arena, nullptr, true);
-      body(plan);
-    }
-    arena.end_plan();
-    Session session(arena, &observer, false);
+  static void run(Arena& arena, const Observer& observer, Body&& body, DType type = DType::f32) {
+    plan(arena, body, type);
+    walk(arena, observer, body, type);
+  }
+  // The first of the two.
+  template <class Body>
+  static void plan(Arena& arena, Body&& body, DType type = DType::f32) {
+    const Arena::Plan planning(arena);
+    Session session(arena, nullptr, true, type);
+    body(session);
+    arena.use_plan();
+  }
+  // The second: as often as wanted after a plan of the same body.
+  template <class Body>
+  static void walk(Arena& arena, const Observer& observer, Body&& body, DType type = DType::f32) {
+    Session session(arena, &observer, false, type);
     body(session);
   }
 
-  Tensor empty(Shape shape) { return arena_.empty(std::move(shape)); }
+  DType type() const { return type_; }  // of activations
+  Tensor empty(Shape shape) { return arena_.empty(std::move(shape), type_); }
   Tensor zeros(Shape shape, DType type = DType::f32);
+  // Memory outside the arena for a result that outlives the walk, in the session's type: made in the plan,
+  // where `kept` is not of that shape and type yet.
+  void keep(Tensor& kept, const Shape& shape);
+
   void run(const Operation& operation) {
     if (!planning_) backend().run(operation);
   }
@@ -39,12 +53,13 @@ class Session {
   }
 
  private:
-  Session(Arena& arena, const Observer* observer, bool planning)
-      : arena_(arena), observer_(observer), planning_(planning) {}
+  Session(Arena& arena, const Observer* observer, bool planning, DType type)
+      : arena_(arena), observer_(observer), planning_(planning), type_(type) {}
 
   Arena& arena_;
   const Observer* observer_;
   bool planning_;
+  DType type_;
 };
 
 }  // namespace eg4d

@@ -36,6 +36,7 @@ class Tensor {
   int64_t dim(size_t axis) const { return shape_.at(axis); }
   int64_t count() const { return element_count(shape_); }
   size_t bytes() const { return static_cast<size_t>(count()) * size_of(type_); }
+  size_t capacity() const { return capacity_; }  // bytes of the memory, of which the shape may take fewer
   DType dtype() const { return type_; }
   Backend& backend() const { return *backend_; }
 
@@ -59,12 +60,23 @@ class Tensor {
   void copy_from_host(const void* host, size_t bytes);
   void fill_zero();
   Tensor clone() const;
+  Tensor converted(DType type) const;  // in memory of its own unless it has that floating-point type already
   Tensor reshaped(Shape shape) const;  // same memory, same count
+  // `count` of the first axis from `begin` on, in the same memory.
+  Tensor rows(int64_t begin, int64_t count) const;
+  // Another length of the first axis, with unknown contents: in this memory where it is large enough,
+  // otherwise in new memory with room for half as many rows again. Other tensors that share the memory keep
+  // it.
+  void set_rows(int64_t rows);
+  // The elements from `offset` on as a tensor of this shape; same memory. Throws Error when there are too
+  // few.
+  Tensor part(int64_t offset, Shape shape) const;
 
  private:
   void check(DType wanted) const;
   Backend* backend_ = nullptr;
   std::shared_ptr<void> memory_;
+  size_t capacity_ = 0;
   Shape shape_;
   DType type_ = DType::f32;
 };

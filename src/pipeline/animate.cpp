@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "io/video.h"
+#include "nn/network_type.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
 #include "scene/input_picture.h"
@@ -66,6 +67,7 @@ void check_animation(const AnimateJob& job) {
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
   check_options(options);
+  network_type(backend, options.sampling.precision);  // refuses what the device cannot do
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;

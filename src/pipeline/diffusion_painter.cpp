@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "nn/network_type.h"
 #include "pipeline/stage_folder.h"
 #include "scene/picture_resize.h"
 
@@ -47,8 +48,9 @@ std::unique_ptr<DepthEstimator> load_depth(Backend& backend, const DiffusionPain
 }
 
 // What does not belong together is said before gigabytes are read.
-const DiffusionPainter::Models& checked(const DiffusionPainter::Models& models,
+const DiffusionPainter::Models& checked(const Backend& backend, const DiffusionPainter::Models& models,
                                         const DiffusionPainterOptions& options) {
+  network_type(backend, options.precision);  // refuses what the device cannot do
   const bool wanted = options.sampling.control_scale > 0;
   if (wanted && !models.control) throw UsageError("controlnet.scale is above 0, but no ControlNet was given");
   if (!wanted && models.control)
@@ -93,8 +95,9 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
   s.add("diffusion.seed", seed, {0, 1e15}, "random seed of the noise; every view has its own stream");
   s.add("diffusion.rng", rng,
         "random numbers: philox, or PyTorch's: torch-cpu, torch-cuda:GPU (a100, h100, 108x2048, …)");
-  s.add("diffusion.precision", precision, {{"f32", Precision::f32}, {"bf16", Precision::bf16}},
-        "of the networks' weights and products");
+  s.add("diffusion.precision", precision, {{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}},
+        "of UNet and ControlNet; on the processor bf16 is that of their weights and products, and f16 is for "
+        "GPUs");
   s.add("diffusion.steps", sampling.steps, {1, 1000}, "denoising steps of the whole way from noise");
   s.add("diffusion.strength", sampling.strength, {0, 1},
         "share of that way: the last ⌊steps · strength⌋ steps are made, at least one");
@@ -143,7 +146,7 @@ DiffusionPainter::Models::Control DiffusionPainter::find_control(const std::stri
 DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
                                    const DiffusionPainterOptions& options)
     : backend_(backend),
-      models_(checked(models, options)),
+      models_(checked(backend, models, options)),
       options_(options),
       depth_(load_depth(backend, models)),
       network_(load_network(backend, models, options)) {

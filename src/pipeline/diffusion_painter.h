@@ -18,7 +18,7 @@ struct DiffusionPainterOptions {
   std::string negative_prompt;  // used with guidance above 1, also that of score distillation
   uint64_t seed = 0;
   std::string rng = "philox";
-  Precision precision = Precision::f32;
+  DType precision = DType::f32;
   int size = 0;  // the pictures' longer side inside; 0: as they are
   ImageToImage::Options sampling;
 

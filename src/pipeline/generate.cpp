@@ -13,6 +13,7 @@
 #include "io/atomic_file.h"
 #include "io/file_lock.h"
 #include "io/folder.h"
+#include "nn/network_type.h"
 #include "pipeline/animate.h"
 #include "pipeline/dataset_interpolation.h"
 #include "pipeline/export.h"
@@ -89,6 +90,10 @@ class Generation {
         painter_(backend, job.models.multiview.path, keep_) {}
 
   void run_all() {
+    // Refuses what the device cannot do before anything is made.
+    for (const DType precision : {job_.options.animate.sampling.precision,
+                                  job_.options.multiview.sampling.precision, job_.options.painting.precision})
+      network_type(backend_, precision);
     find_notes();
     for (const GenerateJob::Item& item : job_.items) check(item);
     for (const std::string& note : notes_) progress_.message(note);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/sha256.h"
+#include "nn/network_type.h"
 #include "pipeline/dataset_interpolation.h"
 #include "pipeline/matting_model.h"
 #include "pipeline/stage_folder.h"
@@ -133,6 +134,7 @@ void check_views(const MultiviewJob& job) {
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
+  network_type(backend, options.sampling.precision);  // refuses what the device cannot do
   std::optional<VideoNetworks> own;
   VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
   const VideoCheckpoint& checkpoint = networks.checkpoint();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/error.h"
@@ -76,23 +77,22 @@ std::optional<PictureConditions> load_conditions(const fs::path& folder) {
 }
 
 void save_latents(const fs::path& folder, const LatentState& state) {
-  const auto all = joined(state.latents);
-  write_safetensors(latents_file(folder),
-                    {{"latents",
-                      DType::f32,
-                      {static_cast<int64_t>(state.latents.size()), width_of(state.latents)},
-                      all.data()}},
-                    {{"steps_done", std::to_string(state.steps_done)}}, Checksum::yes);
+  const auto videos = static_cast<int64_t>(state.videos), all = static_cast<int64_t>(state.latents.size());
+  write_safetensors(
+      latents_file(folder),
+      {{"latents", DType::f32, {videos, all / std::max<int64_t>(videos, 1)}, state.latents.data()}},
+      {{"steps_done", std::to_string(state.steps_done)}}, Checksum::yes);
 }
 
 std::optional<LatentState> load_latents(const fs::path& folder, size_t videos, size_t size) {
   if (!fs::exists(latents_file(folder))) return {};
   const SafetensorsFile file = opened(latents_file(folder));
-  LatentState state{0, rows_of(file, "latents")};
+  LatentState state{0, videos, file.floats("latents")};
   const auto steps = file.metadata().find("steps_done");
   const std::string text = steps == file.metadata().end() ? "" : steps->second;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), state.steps_done);
-  const bool fits = state.latents.size() == videos && width_of(state.latents) == static_cast<int64_t>(size);
+  const bool fits =
+      file.at("latents").shape == Shape{static_cast<int64_t>(videos), static_cast<int64_t>(size)};
   if (text.empty() || parsed.ec != std::errc() || state.steps_done < 0 || !fits)
     throw Error(fmt::format("{} does not belong to this run: remove it, or start anew with --overwrite",
                             file.path().string()));

@@ -20,7 +20,8 @@ std::optional<PictureConditions> load_conditions(const std::filesystem::path& fo
 
 struct LatentState {
   int steps_done = 0;
-  std::vector<std::vector<float>> latents;  // per video: [frames, height, width, 4]
+  size_t videos = 0;
+  std::vector<float> latents;  // [videos, frames, height, width, 4]
 };
 void save_latents(const std::filesystem::path& folder, const LatentState& state);
 // `videos` latents of `size` numbers each are expected.

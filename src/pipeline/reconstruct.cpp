@@ -55,9 +55,7 @@ class Reconstruction : private TrainingTask {
   const char* stage() const override { return name_of(trainer_->stage()); }
   int64_t iteration() const override { return trainer_->iteration(); }
   std::vector<Figure> loss() const override;
-  void save_state(const fs::path& path, const std::string& extra) const override {
-    trainer_->save_state(path, extra);
-  }
+  PreparedFile prepare_state(const std::string& extra) override { return trainer_->prepare_state(extra); }
   std::string load_state(const fs::path& path) override { return trainer_->load_state(path); }
   ModelInfo model_info() const override;
   const Gaussians& gaussians() const override { return trainer_->model_gaussians(); }

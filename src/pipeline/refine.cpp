@@ -6,6 +6,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
+#include "io/background_writer.h"
 #include "io/folder.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
@@ -93,8 +94,9 @@ class Refinement : private TrainingTask {
   const char* stage() const override { return "refine"; }
   int64_t iteration() const override { return trainer_->iteration(); }
   std::vector<Figure> loss() const override;
-  void save_state(const fs::path& path, const std::string& extra) const override {
-    trainer_->save_state(path, extra);
+  PreparedFile prepare_state(const std::string& extra) override {
+    target_files_.finish();  // what is made again later would be made of a later render
+    return trainer_->prepare_state(extra);
   }
   std::string load_state(const fs::path& path) override { return trainer_->load_state(path); }
   ModelInfo model_info() const override;
@@ -118,9 +120,11 @@ class Refinement : private TrainingTask {
   TrainingViews training_, test_;
   std::optional<RefinementTrainer> trainer_;
   size_t targets_ = 0;  // that training has
+  BackgroundWriter target_files_{{.threads = 1, .jobs = 8}};
 };
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
+// The file is written beside the training, and there before the next checkpoint is.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
   const fs::path path = folder_.path() / "targets" / fmt::format("{:06}.png", view);
   Picture picture;
@@ -132,7 +136,7 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
     const Picture shown = to_picture(clamped), input = view_picture(training_[view].picture);
     picture = painter_.paint(psnr_between(shown, input) > job_.options.keep_psnr ? shown : input, view,
                              model_.info.options.data.background);
-    write_png(path, picture);
+    target_files_.push(picture.data.size(), [path, picture] { write_png(path, picture); });
   }
   // Training asks once per view.
   if (++targets_ == training_.size() && job_.options.training.loss.sds == 0) painter_.release();
@@ -214,6 +218,7 @@ RefineResult Refinement::run() {
           trainer_->total_iterations(), fine_iterations(model_.info), options.last_iteration));
   }
   loop.run();
+  target_files_.finish();
   loop.save_model("model.safetensors");
   std::vector<TrainingLoop::SplitResult> splits;
   if (!test_.empty()) splits.push_back({model_.info.options.data.test_split, loop.evaluate_test()});

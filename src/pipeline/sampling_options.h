@@ -17,7 +17,7 @@ namespace eg4d {
 struct SamplingOptions {
   uint64_t seed = 23;
   std::string rng = "philox";
-  Precision precision = Precision::f32;
+  DType precision = DType::f32;
   EdmSchedule schedule{.steps = 30};
   float guidance_min = 1.5f, guidance_max = 3;
   int decode_frames = 1;

@@ -50,7 +50,34 @@ int64_t iterations_of_model(const fs::path& path) {
   return header.is_object() ? header.value("iterations", int64_t{-1}) : -1;
 }
 
+// A killed process may have left the best model of a checkpoint before or after that was complete.
+// `best_iteration`: the checkpoint's.
+void settle_best(const fs::path& folder, int64_t best_iteration) {
+  const fs::path next = folder / kNextBest, best = folder / kBest;
+  if (!fs::exists(next)) return;
+  std::error_code error;
+  const fs::path next_moments = moments_file(next);
+  if (best_iteration > 0 && iterations_of_model(next) == best_iteration) {
+    if (fs::exists(next_moments)) fs::rename(next_moments, moments_file(best), error);
+    if (!error) fs::rename(next, best, error);
+  } else {
+    fs::remove(next_moments, error);
+    if (!error) fs::remove(next, error);
+  }
+  if (error) throw Error(fmt::format("cannot put '{}' in its place: {}", next.string(), error.message()));
+}
+
 }  // namespace
+
+// Of the best model since the last checkpoint, with their bytes; nothing where there is none.
+struct TrainingLoop::BestFiles {
+  PreparedFile model, moments;
+  size_t bytes() const { return model.bytes + moments.bytes; }
+  void write(const fs::path& folder) const {
+    if (model.write) model.write(folder / kNextBest);
+    if (moments.write) moments.write(moments_file(folder / kNextBest));
+  }
+};
 
 TrainingLoop::TrainingLoop(Backend& backend, TrainingTask& task, StageFolder& folder,
                            const TrainingViews& test, const Settings& settings, Progress& progress)
@@ -65,11 +92,12 @@ double TrainingLoop::seconds() const {
   return earlier_seconds_ + seconds_since(start_);
 }
 
-Error TrainingLoop::diverged(const std::string& what) const {
-  const std::string kept =
-      checkpoint_iteration_ >= 0
-          ? fmt::format("the checkpoint of iteration {} and the models beside it stay", checkpoint_iteration_)
-          : "there was no checkpoint yet";
+Error TrainingLoop::diverged(const std::string& what) {
+  writer_.finish();
+  const std::string kept = checkpoint_iteration_ >= 0
+                               ? fmt::format("the checkpoint of iteration {} and the models beside it stay",
+                                             checkpoint_iteration_.load())
+                               : "there was no checkpoint yet";
   return Error(fmt::format(
       "training diverged at iteration {}: {}; begin anew in another folder or with --overwrite, with "
       "smaller learning rates (rate.*) or another seed ({})",
@@ -77,9 +105,9 @@ Error TrainingLoop::diverged(const std::string& what) const {
 }
 
 template <class Work>
-void TrainingLoop::stopping_at_nonsense(const Work& work) const {
+auto TrainingLoop::stopping_at_nonsense(const Work& work) {
   try {
-    work();
+    return work();
   } catch (const NotFinite& what) {
     throw diverged(what.what());
   }
@@ -140,36 +168,24 @@ bool TrainingLoop::resume() {
     checkpoint_iteration_ = task_.done();
     progress_.message(fmt::format("continuing from iteration {}", task_.done()));
   }
-  settle_best();
+  settle_best(folder_.path(), best_iteration_);
   log_.emplace(folder_.path(), task_.done());
   return found;
 }
 
-// A killed process may have left the best model of a checkpoint before or after that was complete.
-void TrainingLoop::settle_best() {
-  const fs::path next = file(kNextBest);
-  if (!fs::exists(next)) return;
-  std::error_code error;
-  const fs::path next_moments = moments_file(next);
-  if (best_iteration_ > 0 && iterations_of_model(next) == best_iteration_) {
-    if (fs::exists(next_moments)) fs::rename(next_moments, moments_file(file(kBest)), error);
-    if (!error) fs::rename(next, file(kBest), error);
-  } else {
-    fs::remove(next_moments, error);
-    if (!error) fs::remove(next, error);
-  }
-  if (error) throw Error(fmt::format("cannot put '{}' in its place: {}", next.string(), error.message()));
-}
-
-void TrainingLoop::save_best_beside() {
-  if (!unsaved_best_) return;
+// Frees its memory on the device.
+TrainingLoop::BestFiles TrainingLoop::prepare_best() {
+  BestFiles files;
+  if (!unsaved_best_) return files;
   const Best& best = *unsaved_best_;
-  stopping_at_nonsense([&] { eg4d::save_model(file(kNextBest), best.info, best.gaussians, &best.field); });
-  if (!best.moments.empty()) save_moments(moments_file(file(kNextBest)), best.moments, best.info.iterations);
+  files.model = stopping_at_nonsense([&] { return prepare_model(best.info, best.gaussians, &best.field); });
+  if (!best.moments.empty()) files.moments = prepare_moments(best.moments, best.info.iterations);
+  unsaved_best_.reset();
+  return files;
 }
 
 // The figures of the last iteration.
-std::vector<Figure> TrainingLoop::sound_loss() const {
+std::vector<Figure> TrainingLoop::sound_loss() {
   std::vector<Figure> figures = task_.loss();
   for (const Figure& figure : figures)
     if (!std::isfinite(figure.value)) throw diverged(fmt::format("'{}' is {}", figure.name, figure.value));
@@ -177,13 +193,18 @@ std::vector<Figure> TrainingLoop::sound_loss() const {
 }
 
 void TrainingLoop::save_checkpoint() {
+  writer_.finish();
   log_->flush();
   sound_loss();
-  save_best_beside();
-  stopping_at_nonsense([&] { task_.save_state(file(kCheckpoint), extra()); });
-  checkpoint_iteration_ = task_.done();
-  if (unsaved_best_) settle_best();
-  unsaved_best_.reset();
+  const BestFiles best = prepare_best();
+  const PreparedFile state = stopping_at_nonsense([&] { return task_.prepare_state(extra()); });
+  writer_.push(best.bytes() + state.bytes,
+               [this, best, state, done = task_.done(), iteration = best_iteration_] {
+                 best.write(folder_.path());
+                 state.write(file(kCheckpoint));
+                 checkpoint_iteration_ = done;
+                 settle_best(folder_.path(), iteration);
+               });
 }
 
 // ---------------------------------------------------------------- training
@@ -236,9 +257,11 @@ void TrainingLoop::run() {
     if (by_count || interrupted || seconds_since(last_checkpoint) > settings_.checkpoint_seconds) {
       save_checkpoint();
       last_checkpoint = Clock::now();
-      if (interrupted)
+      if (interrupted) {
+        writer_.finish();
         throw Interrupted(fmt::format("stopped at iteration {} of {}; the same command continues from there",
                                       done, task_.total()));
+      }
     }
   }
   progress_.end();
@@ -247,8 +270,9 @@ void TrainingLoop::run() {
 // ---------------------------------------------------------------- results
 
 void TrainingLoop::save_model(const char* name) {
-  stopping_at_nonsense(
-      [&] { eg4d::save_model(file(name), task_.model_info(), task_.gaussians(), task_.field()); });
+  const PreparedFile model = stopping_at_nonsense(
+      [&] { return prepare_model(task_.model_info(), task_.gaussians(), task_.field()); });
+  writer_.push(model.bytes, [model, path = file(name)] { model.write(path); });
 }
 
 EvaluationMetrics TrainingLoop::evaluate_test() {
@@ -279,8 +303,10 @@ void TrainingLoop::complete(const std::string& preset, const std::vector<SplitRe
   metrics["run"]["dataset"] = place.text;
   if (!place.bytes.empty()) metrics["run"]["dataset_bytes"] = place.bytes;
   if (best_iteration_ > 0) metrics["best"] = {{"psnr", best_psnr_}, {"iteration", best_iteration_}};
-  save_best_beside();
-  settle_best();
+  const BestFiles best = prepare_best();
+  writer_.finish();
+  best.write(folder_.path());
+  settle_best(folder_.path(), best_iteration_);
   write_file_atomically(file("metrics.json"),
                         metrics.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
   folder_.finish();

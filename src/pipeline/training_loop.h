@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -8,6 +9,8 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "io/background_writer.h"
+#include "io/prepared_file.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_log.h"
 #include "splat/evaluation.h"
@@ -26,8 +29,8 @@ class TrainingTask {
   virtual int64_t iteration() const = 0;                // of the stage
   // Of the last iteration, "psnr" among them (waits for the device).
   virtual std::vector<Figure> loss() const = 0;
-  // As Trainer::save_state and load_state.
-  virtual void save_state(const std::filesystem::path& path, const std::string& extra) const = 0;
+  // As Trainer::prepare_state and load_state.
+  virtual PreparedFile prepare_state(const std::string& extra) = 0;
   virtual std::string load_state(const std::filesystem::path& path) = 0;
 
   virtual ModelInfo model_info() const = 0;
@@ -40,6 +43,10 @@ class TrainingTask {
 // The loop around a trainer: figures to the log every tenth iteration, evaluations, checkpoints, the best
 // model so far, Ctrl-C. Everything it keeps belongs to the last checkpoint: killed at any moment, a later
 // call continues from there to the same bits.
+//
+// Models and checkpoints are copied to the host between two iterations and written beside the next ones. A
+// checkpoint waits until the one before is complete, so that host memory holds one of them at most, with its
+// best model.
 class TrainingLoop {
  public:
   struct Settings {
@@ -60,7 +67,7 @@ class TrainingLoop {
   // training diverges; then the last good checkpoint and model stay as they were.
   void run();
 
-  // Writes the model (throws the same Error).
+  // Writes the model (throws the same Error). It is there when complete() returns.
   void save_model(const char* file);
 
   // On the test split; what the last evaluation of the loop found is not computed again.
@@ -93,15 +100,15 @@ class TrainingLoop {
   void log_step();
   void evaluate_now();
   void save_checkpoint();
-  void save_best_beside();
-  void settle_best();
+  struct BestFiles;
+  BestFiles prepare_best();
   void read_extra(const std::string& extra);
   std::string extra() const;
   static std::string text_of(const Evaluation& evaluation);
-  Error diverged(const std::string& what) const;
+  Error diverged(const std::string& what);
   template <class Work>
-  void stopping_at_nonsense(const Work& work) const;  // NotFinite becomes diverged()
-  std::vector<Figure> sound_loss() const;
+  auto stopping_at_nonsense(const Work& work);  // NotFinite becomes diverged()
+  std::vector<Figure> sound_loss();
   double seconds() const;
 
   Backend& backend_;
@@ -112,8 +119,8 @@ class TrainingLoop {
   Progress& progress_;
   std::optional<TrainingLog> log_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  double shown_psnr_ = 0;  // smoothed
-  int64_t checkpoint_iteration_ = -1;
+  double shown_psnr_ = 0;                           // smoothed
+  std::atomic<int64_t> checkpoint_iteration_ = -1;  // that is complete
   std::optional<Best> unsaved_best_;
   std::optional<EvaluationMetrics> latest_;  // of the model as it is now
 
@@ -122,6 +129,8 @@ class TrainingLoop {
   double best_psnr_ = -1;
   int64_t best_iteration_ = 0;  // 0: there is none
   double earlier_seconds_ = 0;
+
+  BackgroundWriter writer_{{}};  // last: what it writes is done before anything else goes
 };
 
 }  // namespace eg4d

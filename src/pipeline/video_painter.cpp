@@ -7,17 +7,35 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/normal_stream.h"
+#include "core/threads.h"
 #include "diffusion/edm_sampler.h"
-#include "diffusion/unet_network.h"
+#include "diffusion/unet_video_call.h"
+#include "io/background_writer.h"
 #include "pipeline/painter_state.h"
 #include "scene/input_picture.h"
 
 namespace eg4d {
 namespace {
 
+// Latents are written after every step; the next one's wait until they are.
+constexpr BackgroundWriter::Limits kLatentWriting{.threads = 1, .jobs = 1};
+
+// A picture of 576×576 takes a thread 40 ms, a GPU 10.
+BackgroundWriter::Limits picture_writing() {
+  const int threads = std::clamp(thread_count() / 2, 1, 8);
+  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
+}
+
 void stop_if_asked(const std::string& done) {
   if (interrupt_requested())
     throw Interrupted(fmt::format("stopped; {}, and the same command continues from there", done));
+}
+
+// The same once everything is written.
+void stop_if_asked(BackgroundWriter& files, const std::string& done) {
+  if (!interrupt_requested()) return;
+  files.finish();
+  stop_if_asked(done);
 }
 
 class Painter {
@@ -40,14 +58,19 @@ class Painter {
  private:
   int videos() const { return static_cast<int>(job_.inputs.size()); }
   size_t latent_pixels() const { return static_cast<size_t>(conditions_.height) * conditions_.width; }
+  size_t latent_size() const {  // of a video
+    return static_cast<size_t>(job_.frames) * latent_pixels() * kLatentChannels;
+  }
   bool all_written() const;
   void condition();
   void add_condition(ClipImageEncoder& clip, AutoencoderEncoder& encoder, const Picture& input,
                      const std::vector<float>& noise);
+  void upload(std::span<const float> latents);
+  LatentState download() const;
+  VideoCondition video_condition(int video, bool both_halves) const;
   void denoise();
-  std::vector<VideoCondition> video_conditions() const;
   void decode();
-  void decode_piece(AutoencoderDecoder& decoder, int video, int first, int count);
+  void decode_piece(AutoencoderDecoder& decoder, BackgroundWriter& files, int video, int first, int count);
 
   Backend& backend_;
   VideoNetworks& networks_;
@@ -55,7 +78,8 @@ class Painter {
   const PictureSink& sink_;
   Progress& progress_;
   PictureConditions conditions_;
-  LatentState state_;  // before the first step: unit noise
+  int steps_done_ = 0;
+  std::vector<Tensor> latents_;  // per video: [frames, height, width, 4]; before the first step: unit noise
 };
 
 bool Painter::all_written() const {
@@ -94,98 +118,131 @@ void Painter::condition() {
     const Picture& input = job_.inputs[static_cast<size_t>(video)];
     const auto noise = draw_channels_last(*stream, 1, 3, static_cast<size_t>(input.width) * input.height);
     if (!known) add_condition(*clip, *encoder, input, noise);
-    auto latent =
+    const auto latent =
         draw_channels_last(*stream, static_cast<size_t>(job_.frames), kLatentChannels, latent_pixels());
-    state_.latents.push_back(job_.same_noise && video > 0 ? state_.latents.front() : std::move(latent));
+    if (job_.same_noise && video > 0)
+      latents_.push_back(latents_.front().clone());
+    else
+      upload(latent);
     progress_.update(video + 1);
     stop_if_asked("nothing was made yet");
   }
   if (!known) save_conditions(job_.state_folder, conditions_);
 }
 
-std::vector<VideoCondition> Painter::video_conditions() const {
-  std::vector<VideoCondition> all;
-  for (int video = 0; video < videos(); ++video) {
-    std::vector<float> context, concat;
-    for (int frame = 0; frame < job_.frames; ++frame) {
-      const auto& one_context = conditions_.context[static_cast<size_t>(video)];
-      const auto& one_concat = conditions_.concat[static_cast<size_t>(video)];
-      context.insert(context.end(), one_context.begin(), one_context.end());
-      concat.insert(concat.end(), one_concat.begin(), one_concat.end());
-    }
-    all.push_back(with_unconditional_half(job_.frames, conditions_.height, conditions_.width, context, concat,
-                                          job_.vector));
+// Of one video more.
+void Painter::upload(std::span<const float> latents) {
+  const Shape shape = {job_.frames, conditions_.height, conditions_.width, kLatentChannels};
+  latents_.push_back(Tensor::from_host(backend_, shape, latents));
+}
+
+LatentState Painter::download() const {
+  LatentState state{steps_done_, latents_.size(), {}};
+  state.latents.resize(latents_.size() * latent_size());
+  float* to = state.latents.data();
+  for (const Tensor& latent : latents_) {
+    backend_.copy_to_host(to, latent.raw(), latent.bytes());
+    to += latent.count();
   }
-  return all;
+  return state;
+}
+
+VideoCondition Painter::video_condition(int video, bool both_halves) const {
+  const auto index = static_cast<size_t>(video);
+  return eg4d::video_condition(backend_,
+                               {.frames = job_.frames,
+                                .height = conditions_.height,
+                                .width = conditions_.width,
+                                .context = conditions_.context[index],
+                                .concat = conditions_.concat[index],
+                                .vector = job_.vector},
+                               both_halves);
 }
 
 void Painter::denoise() {
-  const size_t size = static_cast<size_t>(job_.frames) * latent_pixels() * kLatentChannels;
-  const auto stored = load_latents(job_.state_folder, job_.inputs.size(), size);
-  if (stored && stored->steps_done >= job_.sampling.schedule.steps) {
-    state_ = *stored;
-    return;
+  const auto stored = load_latents(job_.state_folder, job_.inputs.size(), latent_size());
+  if (stored) {
+    steps_done_ = stored->steps_done;
+    latents_.clear();
+    for (int video = 0; video < videos(); ++video)
+      upload(std::span(stored->latents).subspan(static_cast<size_t>(video) * latent_size(), latent_size()));
+    if (steps_done_ >= job_.sampling.schedule.steps) return;
   }
   progress_.begin(1, "reading the UNet's weights");
   VideoUNet& unet = networks_.unet(job_.sampling.precision);
-  UNetNetwork network(backend_, unet, job_.injection);
-  const Guidance guidance{job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max};
-  EulerSampler sampler(job_.sampling.schedule, guidance_scales(guidance, job_.frames), std::ref(network));
-  if (stored)
-    state_ = *stored;
-  else
-    for (auto& latent : state_.latents) sampler.start(latent);
+  const std::vector<float> scales =
+      guidance_scales({job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max}, job_.frames);
+  std::vector<VideoCondition> conditions;
+  std::vector<Tensor> concats;
+  for (int video = 0; video < videos(); ++video) {
+    conditions.push_back(video_condition(video, needs_unconditional(scales)));
+    concats.push_back(conditions.back().concat);
+  }
+  UNetVideoCall network(unet, job_.frames, conditions, job_.injection);
+  EulerSampler sampler(backend_, job_.sampling.schedule, scales, network);
+  if (!stored)
+    for (const Tensor& latent : latents_) sampler.start(latent);
 
+  BackgroundWriter files(kLatentWriting);
   const int64_t per_step = videos();
-  progress_.begin(sampler.steps() * per_step, "denoising", state_.steps_done * per_step);
+  progress_.begin(sampler.steps() * per_step, "denoising", steps_done_ * per_step);
   const auto before_video = [&](int step, int video) {
     progress_.update(step * per_step + video, {{"step", step + 1.0}});
-    stop_if_asked(fmt::format("{} of {} steps are kept", state_.steps_done, sampler.steps()));
+    stop_if_asked(files, fmt::format("{} of {} steps are kept", steps_done_, sampler.steps()));
   };
   const auto after_step = [&](int step) {
-    network.forget(step);
-    state_.steps_done = step + 1;
-    save_latents(job_.state_folder, state_);
+    steps_done_ = step + 1;
+    files.finish();
+    const auto state = std::make_shared<const LatentState>(download());
+    files.push(state->latents.size() * sizeof(float),
+               [folder = job_.state_folder, state] { save_latents(folder, *state); });
     progress_.update((step + 1) * per_step, {{"step", step + 1.0}});
   };
-  sampler.advance_step_major(state_.steps_done, video_conditions(), state_.latents,
-                             {before_video, after_step});
+  sampler.advance_step_major(steps_done_, concats, latents_, {before_video, after_step});
+  files.finish();
 }
 
-void Painter::decode_piece(AutoencoderDecoder& decoder, int video, int first, int count) {
-  const auto& latent = state_.latents[static_cast<size_t>(video)];
-  const size_t per_frame = latent.size() / static_cast<size_t>(job_.frames);
-  const std::span<const float> piece(latent.data() + static_cast<size_t>(first) * per_frame,
-                                     static_cast<size_t>(count) * per_frame);
-  const Shape shape = {count, conditions_.height, conditions_.width, kLatentChannels};
-  const Tensor decoded = decoder.decode(Tensor::from_host(backend_, shape, piece), count);
-  const std::vector<float> values = decoded.to_host();
-  const size_t picture_size = values.size() / static_cast<size_t>(count);
+void Painter::decode_piece(AutoencoderDecoder& decoder, BackgroundWriter& files, int video, int first,
+                           int count) {
+  const Tensor& latent = latents_[static_cast<size_t>(video)];
+  const Tensor piece =
+      Tensor::empty(backend_, {count, conditions_.height, conditions_.width, kLatentChannels});
+  const auto* from = latent.data() + latent.count() / job_.frames * first;
+  backend_.run(CopyBytes{piece.raw(), from, piece.bytes()});
+  const Tensor decoded = decoder.decode(piece, count);
+  const int height = static_cast<int>(decoded.dim(1)), width = static_cast<int>(decoded.dim(2));
+  const int64_t size = decoded.count() / count;
   for (int i = 0; i < count; ++i) {
-    const std::span<const float> pixels(values.data() + static_cast<size_t>(i) * picture_size, picture_size);
-    sink_.write(video, first + i,
-                from_model_range(pixels, static_cast<int>(decoded.dim(2)), static_cast<int>(decoded.dim(1)),
-                                 job_.sampling.rounding));
+    auto pixels = std::make_shared<std::vector<float>>(static_cast<size_t>(size));
+    backend_.copy_to_host(pixels->data(), decoded.data() + size * i, pixels->size() * sizeof(float));
+    files.push(pixels->size() * sizeof(float), [this, video, frame = first + i, pixels, width, height] {
+      sink_.write(video, frame, from_model_range(*pixels, width, height, job_.sampling.rounding));
+    });
   }
 }
 
 void Painter::decode() {
   progress_.begin(int64_t{videos()} * job_.frames, "decoding");
   AutoencoderDecoder& decoder = networks_.decoder();
+  BackgroundWriter files(picture_writing());
   int64_t done = 0;
   for (int video = 0; video < videos(); ++video) {
     const int painted = job_.frames - (job_.last_is_input ? 1 : 0);
-    if (job_.last_is_input) sink_.write(video, painted, job_.inputs[static_cast<size_t>(video)]);
+    if (job_.last_is_input) {
+      const Picture& input = job_.inputs[static_cast<size_t>(video)];
+      files.push(input.data.size(), [this, video, painted, &input] { sink_.write(video, painted, input); });
+    }
     for (int first = 0; first < painted; first += job_.sampling.decode_frames) {
-      stop_if_asked(fmt::format("{} of {} pictures are decoded", done, videos() * job_.frames));
+      stop_if_asked(files, fmt::format("{} of {} pictures are decoded", done, videos() * job_.frames));
       const int count = std::min(job_.sampling.decode_frames, painted - first);
       bool needed = false;
       for (int i = 0; i < count; ++i) needed = needed || !sink_.has(video, first + i);
-      if (needed) decode_piece(decoder, video, first, count);
+      if (needed) decode_piece(decoder, files, video, first, count);
       done += count;
       progress_.update(done);
     }
   }
+  files.finish();
 }
 
 }  // namespace

@@ -29,14 +29,17 @@ struct PaintJob {
   std::filesystem::path state_folder;
 };
 
-// Where the pictures go. Pictures that are there already (of an earlier call) are not decoded again.
+// Where the pictures go. Pictures that are there already (of an earlier call) are not decoded again. `write`
+// is called by several threads at once, for different pictures.
 struct PictureSink {
   std::function<bool(int video, int frame)> has;
   std::function<void(int video, int frame, const Picture& picture)> write;
 };
 
 // Conditions of all videos, then all denoising steps in step-major order with the latents written to the
-// state folder after each, then decoding; each network is released when it has done its part. Noise is drawn
+// state folder after each, then decoding; each network is released when it has done its part. Latents and
+// pictures are written beside the work: in host memory wait one state of all latents, and pictures of at most
+// 64 MiB. Noise is drawn
 // up front, video by video: first for the conditioning picture, then for the latents, both in PyTorch's order
 // of axes (channels first). Throws Interrupted when the user asked to stop; a later call with the same job
 // then continues, to the same bits.

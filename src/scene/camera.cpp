@@ -44,12 +44,11 @@ Camera Camera::resized(int new_width, int new_height) const {
 
 RasterizeCamera Camera::rasterize_camera(const float background[3]) const {
   RasterizeCamera camera;
-  camera.width = width;
-  camera.height = height;
   camera.tan_fov_x = static_cast<float>(std::tan(fov_x / 2));
   camera.tan_fov_y = static_cast<float>(std::tan(fov_y / 2));
   std::copy(world_to_view, world_to_view + 16, camera.world_to_view);
   std::copy(full_projection, full_projection + 16, camera.full_projection);
+  std::copy(center, center + 3, camera.center);
   std::copy(background, background + 3, camera.background);
   return camera;
 }

@@ -19,6 +19,7 @@ struct Camera {
 
   // The same camera with another picture size (the field of view stays).
   Camera resized(int new_width, int new_height) const;
+  // Without the size, which does not change it.
   RasterizeCamera rasterize_camera(const float background[3]) const;
 };
 

@@ -104,22 +104,14 @@ void DeformationField::initialize(const std::vector<float>& positions, Philox& r
   box.copy_from_host(corners, sizeof corners);
 }
 
-DeformationNetwork DeformationField::describe(const Tensor* gradient) const {
-  const float* base = network.data();
-  float* d_base = gradient ? gradient->data() : nullptr;
-  auto dense = [&](const Layer& layer) {
-    return DenseLayer{layer.in,
-                      layer.out,
-                      base + layer.weight,
-                      base + layer.bias,
-                      d_base ? d_base + layer.weight : nullptr,
-                      d_base ? d_base + layer.bias : nullptr};
+FieldDescription DeformationField::description() const {
+  const auto place = [](const Layer& layer) {
+    return DeformationNetworkLayout::Layer{layer.in, layer.out, layer.weight, layer.bias};
   };
-  DeformationNetwork description;
-  for (const Layer& layer : trunk) description.trunk.push_back(dense(layer));
+  FieldDescription description{layout, {}};
+  for (const Layer& layer : trunk) description.network.trunk.push_back(place(layer));
   for (size_t head = 0; head < kHeadCount; ++head)
-    description.heads.push_back(
-        {dense(head_layers[2 * head]), dense(head_layers[2 * head + 1]), nullptr, nullptr});
+    description.network.heads.push_back({place(head_layers[2 * head]), place(head_layers[2 * head + 1])});
   return description;
 }
 

@@ -30,8 +30,8 @@ class DeformationField {
   // The grid_sample coordinate of a time in [0,1].
   float time_coordinate(float time) const { return full_time_axis_ ? 2 * time - 1 : time; }
 
-  // Describes the network for the backend, with gradients in a tensor of the network's shape when given.
-  DeformationNetwork describe(const Tensor* gradient = nullptr) const;
+  // For the backend.
+  FieldDescription description() const;
 
   // One linear layer's place in `network`: weight [out,in] at `weight`, bias [out] at `bias` (offsets in
   // floats). The name is the reference checkpoint's: "feature_out.0", "pos_deform.1", "pos_deform.3", …

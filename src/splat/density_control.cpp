@@ -1,172 +1,141 @@
 #include "splat/density_control.h"
 
-#include <algorithm>
 #include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
 
 namespace eg4d {
 namespace {
 
-constexpr int kParts = 2;  // pieces of a split
-constexpr float kSplitScale = 0.8f * kParts;
-
-// Rebuilds every tensor from rows of the old ones: values from `index`, moments and statistics from
-// `moment_index` (-1: zeros, for new Gaussians).
-void take_rows(TrainedGaussians& g, const std::vector<int32_t>& index,
-               const std::vector<int32_t>& moment_index) {
-  Backend& backend = g.values.positions.backend();
-  const int64_t count = static_cast<int64_t>(index.size());
-  const Tensor rows = Tensor::from_host<int32_t>(backend, {count}, index);
-  const Tensor moment_rows = Tensor::from_host<int32_t>(backend, {count}, moment_index);
-  auto gather = [&](Tensor& tensor, const Tensor& from_rows) {
-    Shape shape = tensor.shape();
-    const int64_t row_bytes =
-        static_cast<int64_t>(size_of(tensor.dtype())) * tensor.count() / std::max<int64_t>(shape[0], 1);
-    shape[0] = count;
-    const Tensor taken = Tensor::empty(backend, shape, tensor.dtype());
-    backend.run(GatherRows{taken.raw(), tensor.raw(), from_rows.data<int32_t>(), count, row_bytes});
-    tensor = taken;
-  };
-  for (Tensor* tensor : g.values.tensors()) gather(*tensor, rows);
-  for (Tensor* tensor : g.first_moments.tensors()) gather(*tensor, moment_rows);
-  for (Tensor* tensor : g.second_moments.tensors()) gather(*tensor, moment_rows);
-  for (Tensor* tensor : {&g.gradient_sum, &g.views, &g.max_radii}) gather(*tensor, moment_rows);
+// Limits as the device compares them. Rounding aside, log s > log l where s > l, and the same for logits.
+float log_of(float scale) {
+  return static_cast<float>(std::log(static_cast<double>(scale)));
+}
+float logit_of(float opacity) {
+  const auto exact = static_cast<double>(opacity);
+  return static_cast<float>(std::log(exact / (1 - exact)));
 }
 
-std::vector<int32_t> iota(int64_t count) {
-  std::vector<int32_t> index(static_cast<size_t>(count));
-  for (size_t i = 0; i < index.size(); ++i) index[i] = static_cast<int32_t>(i);
-  return index;
+// What an event makes of the Gaussians, by number.
+struct Totals {
+  int64_t kept = 0, cloned = 0, split = 0;
+  int64_t count() const { return kept + cloned + 2 * split; }
+};
+
+Totals decide(TrainedGaussians& g, const DensityRules& rules) {
+  TrainedGaussians::Buffers& buffers = g.buffers;
+  buffers.fates.set_rows(g.count());
+  buffers.rows.set_rows(2 * g.count());
+
+  DecideDensity decide;
+  decide.count = g.count();
+  decide.positions = g.values.positions.data();
+  decide.log_scales = g.values.log_scales.data();
+  decide.quaternions = g.values.quaternions.data();
+  decide.opacity_logits = g.values.opacity_logits.data();
+  if (rules.grow) {
+    decide.gradient_sum = g.gradient_sum.data();
+    decide.views = g.views.data();
+    decide.gradient = rules.gradient;
+    decide.dense_size = log_of(rules.dense_scale);
+  }
+  decide.prune = rules.prune;
+  decide.smallest_logit = logit_of(rules.opacity);
+  decide.largest_size = std::numeric_limits<float>::infinity();
+  if (rules.by_size) {
+    decide.largest_size = log_of(rules.scale);
+    // Growing resets the statistics first, as published.
+    if (!rules.grow) decide.max_radii = g.max_radii.data();
+    decide.largest_radius = rules.screen_radius;
+  }
+  decide.fates = buffers.fates.data<uint8_t>();
+  Backend& backend = g.backend();
+  backend.run(decide);
+  backend.run(
+      DensityRows{g.count(), decide.fates, buffers.rows.data<int32_t>(), buffers.totals.data<int32_t>()});
+  const std::vector<int32_t> totals = buffers.totals.to_host<int32_t>();  // the one wait of an event
+  return {totals[0], totals[1], totals[2]};
 }
 
-float largest_scale(const std::vector<float>& log_scales, size_t i) {
-  return std::exp(std::max({log_scales[3 * i], log_scales[3 * i + 1], log_scales[3 * i + 2]}));
+// Rebuilds a tensor: `taken` rows of it as the list says, then zeros.
+void take_rows(TrainedGaussians& g, Tensor& tensor, int64_t width, int64_t taken, int64_t count) {
+  Backend& backend = g.backend();
+  Tensor& spare = g.buffers.spare[width];
+  if (!spare.defined()) spare = Tensor::empty(backend, tensor.shape());
+  spare.set_rows(count);
+  const int64_t row_bytes = width * static_cast<int64_t>(sizeof(float));
+  backend.run(GatherRows{spare.raw(), tensor.raw(), g.buffers.rows.data<int32_t>(), taken, row_bytes});
+  if (taken < count)
+    backend.run(FillBytes{spare.data() + taken * width, 0, static_cast<size_t>((count - taken) * row_bytes)});
+  std::swap(spare, tensor);
 }
 
-// False for a Gaussian that went astray: nothing shows it, and no gradient would bring it back.
-bool has_place(const std::vector<float>& positions, const std::vector<float>& log_scales,
-               const std::vector<float>& quaternions, size_t i) {
-  const auto finite = [](float value) { return std::isfinite(value); };
-  return std::all_of(&positions[3 * i], &positions[3 * i] + 3, finite) &&
-         std::all_of(&log_scales[3 * i], &log_scales[3 * i] + 3, finite) &&
-         std::all_of(&quaternions[4 * i], &quaternions[4 * i] + 4, finite);
+void take_rows(TrainedGaussians& g, const Totals& totals) {
+  const int64_t count = totals.count();
+  for (size_t i = 0; i < Gaussians::kWidths.size(); ++i) {
+    const int64_t width = Gaussians::kWidths[i];
+    take_rows(g, *g.values.tensors()[i], width, count, count);
+    take_rows(g, *g.first_moments.tensors()[i], width, totals.kept, count);
+    take_rows(g, *g.second_moments.tensors()[i], width, totals.kept, count);
+  }
+  for (Tensor* tensor : {&g.gradient_sum, &g.views, &g.max_radii})
+    take_rows(g, *tensor, 1, totals.kept, count);
+  // The memory that was given away may be too small next time.
+  for (auto& [width, spare] : g.buffers.spare) spare.set_rows(count);
 }
 
-// R(q)·v with q = w,x,y,z, normalised here; a quaternion of zeros turns nothing, as in the renderer.
-std::array<float, 3> rotate(const float* quaternion, const std::array<float, 3>& v) {
-  const float norm = std::max(std::sqrt(quaternion[0] * quaternion[0] + quaternion[1] * quaternion[1] +
-                                        quaternion[2] * quaternion[2] + quaternion[3] * quaternion[3]),
-                              1e-12f);
-  const float w = quaternion[0] / norm, x = quaternion[1] / norm, y = quaternion[2] / norm,
-              z = quaternion[3] / norm;
-  return {(1 - 2 * (y * y + z * z)) * v[0] + 2 * (x * y - w * z) * v[1] + 2 * (x * z + w * y) * v[2],
-          2 * (x * y + w * z) * v[0] + (1 - 2 * (x * x + z * z)) * v[1] + 2 * (y * z - w * x) * v[2],
-          2 * (x * z - w * y) * v[0] + 2 * (y * z + w * x) * v[1] + (1 - 2 * (x * x + y * y)) * v[2]};
+void place_parts(TrainedGaussians& g, const Totals& totals, const DensityRules& rules) {
+  if (totals.split == 0) return;
+  Backend& backend = g.backend();
+  Tensor& normals = g.buffers.normals;
+  const int64_t first = totals.kept + totals.cloned;
+  normals.set_rows(2 * totals.split);
+  SplitNoise noise;
+  noise.count = totals.split;
+  noise.rows = g.buffers.rows.data<int32_t>() + first;
+  noise.seed = rules.seed;
+  noise.stream = rules.stream;
+  noise.normals = normals.data();
+  backend.run(noise);
+  SplitGaussians parts;
+  parts.count = 2 * totals.split;
+  parts.normals = normals.data();
+  parts.quaternions = g.values.quaternions.data() + 4 * first;
+  parts.positions = g.values.positions.data() + 3 * first;
+  parts.log_scales = g.values.log_scales.data() + 3 * first;
+  backend.run(parts);
 }
 
 }  // namespace
 
 TrainedGaussians::TrainedGaussians(Gaussians start) : values(std::move(start)) {
-  Backend& backend = values.positions.backend();
-  first_moments = Gaussians::zeros(backend, values.count());
-  second_moments = Gaussians::zeros(backend, values.count());
-  reset_statistics();
+  first_moments = Gaussians::zeros(backend(), count());
+  second_moments = Gaussians::zeros(backend(), count());
+  for (Tensor* tensor : {&gradient_sum, &views, &max_radii}) *tensor = Tensor::zeros(backend(), {count()});
+  buffers.fates = Tensor::empty(backend(), {0}, DType::u8);
+  buffers.rows = Tensor::empty(backend(), {0}, DType::i32);
+  buffers.totals = Tensor::empty(backend(), {3}, DType::i32);
+  buffers.normals = Tensor::empty(backend(), {0, 3});
 }
 
 void TrainedGaussians::reset_statistics() {
-  Backend& backend = values.positions.backend();
-  for (Tensor* tensor : {&gradient_sum, &views, &max_radii}) *tensor = Tensor::zeros(backend, {count()});
+  for (Tensor* tensor : {&gradient_sum, &views, &max_radii}) tensor->fill_zero();
 }
 
-std::vector<float> TrainedGaussians::mean_gradients() const {
-  std::vector<float> sums = gradient_sum.to_host();
-  const std::vector<float> counts = views.to_host();
-  for (size_t i = 0; i < sums.size(); ++i) sums[i] = counts[i] > 0 ? sums[i] / counts[i] : 0.0f;
-  return sums;
-}
-
-int64_t clone_gaussians(TrainedGaussians& g, const std::vector<float>& gradients, float threshold,
-                        float scale_limit) {
-  const std::vector<float> scales = g.values.log_scales.to_host();
-  std::vector<int32_t> index = iota(g.count()), moments = index;
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    if (!(gradients[i] >= threshold) || !(largest_scale(scales, i) <= scale_limit)) continue;
-    index.push_back(static_cast<int32_t>(i));
-    moments.push_back(-1);
+DensityChange control_density(TrainedGaussians& g, const DensityRules& rules) {
+  const int64_t before = g.count();
+  const Totals totals = decide(g, rules);
+  if (totals.kept != before || totals.cloned > 0) {
+    take_rows(g, totals);
+    place_parts(g, totals, rules);
   }
-  const int64_t added = static_cast<int64_t>(index.size()) - g.count();
-  if (added > 0) take_rows(g, index, moments);
-  g.reset_statistics();
-  return added;
-}
-
-int64_t split_gaussians(TrainedGaussians& g, const std::vector<float>& gradients, float threshold,
-                        float scale_limit, const std::function<float()>& normal) {
-  std::vector<float> scales = g.values.log_scales.to_host();
-  const std::vector<float> positions = g.values.positions.to_host();
-  const std::vector<float> quaternions = g.values.quaternions.to_host();
-  std::vector<int32_t> selected, index;
-  for (size_t i = 0; i < static_cast<size_t>(g.count()); ++i) {
-    const bool split =
-        i < gradients.size() && gradients[i] >= threshold && largest_scale(scales, i) > scale_limit;
-    (split ? selected : index).push_back(static_cast<int32_t>(i));
-  }
-  if (selected.empty()) {
-    g.reset_statistics();
-    return 0;
-  }
-  const size_t kept = index.size();
-  std::vector<int32_t> moments = index;
-  for (int part = 0; part < kParts; ++part)
-    for (int32_t i : selected) {
-      index.push_back(i);
-      moments.push_back(-1);
-    }
-  take_rows(g, index, moments);
-
-  std::vector<float> new_positions = g.values.positions.to_host(), new_scales = g.values.log_scales.to_host();
-  for (size_t row = kept; row < index.size(); ++row) {
-    const size_t i = static_cast<size_t>(index[row]);
-    std::array<float, 3> sample;
-    for (size_t axis = 0; axis < 3; ++axis) sample[axis] = std::exp(scales[3 * i + axis]) * normal();
-    const auto offset = rotate(&quaternions[4 * i], sample);
-    for (size_t axis = 0; axis < 3; ++axis) {
-      new_positions[3 * row + axis] = positions[3 * i + axis] + offset[axis];
-      new_scales[3 * row + axis] = std::log(std::exp(scales[3 * i + axis]) / kSplitScale);
-    }
-  }
-  g.values.positions.copy_from_host(new_positions.data(), g.values.positions.bytes());
-  g.values.log_scales.copy_from_host(new_scales.data(), g.values.log_scales.bytes());
-  g.reset_statistics();
-  return static_cast<int64_t>(selected.size());
-}
-
-int64_t prune_gaussians(TrainedGaussians& g, const PruneRule& rule) {
-  const std::vector<float> logits = g.values.opacity_logits.to_host(), scales = g.values.log_scales.to_host();
-  const std::vector<float> radii = g.max_radii.to_host();
-  const std::vector<float> positions = g.values.positions.to_host(),
-                           quaternions = g.values.quaternions.to_host();
-  std::vector<int32_t> keep;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float opacity = 1 / (1 + std::exp(-logits[i]));
-    const bool visible = std::isfinite(logits[i]) && opacity >= rule.opacity;
-    const bool large =
-        rule.by_size && (radii[i] > rule.screen_radius || largest_scale(scales, i) > rule.scale);
-    if (visible && !large && has_place(positions, scales, quaternions, i))
-      keep.push_back(static_cast<int32_t>(i));
-  }
-  if (keep.empty() && !logits.empty()) keep.push_back(0);
-  const int64_t removed = g.count() - static_cast<int64_t>(keep.size());
-  if (removed > 0) take_rows(g, keep, keep);
-  return removed;
+  if (rules.grow) g.reset_statistics();
+  return {totals.cloned, totals.split, before - totals.kept - totals.split};
 }
 
 void reset_opacity(TrainedGaussians& g, float limit) {
-  std::vector<float> logits = g.values.opacity_logits.to_host();
-  for (float& logit : logits) {
-    const float opacity = std::min(1 / (1 + std::exp(-logit)), limit);
-    logit = std::log(opacity / (1 - opacity));
-  }
-  g.values.opacity_logits.copy_from_host(logits.data(), g.values.opacity_logits.bytes());
+  g.backend().run(ClampAbove{g.values.opacity_logits.data(), g.count(), logit_of(limit)});
   g.first_moments.opacity_logits.fill_zero();
   g.second_moments.opacity_logits.fill_zero();
 }

@@ -36,20 +36,30 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
                    [&](size_t a, size_t b) { return views[a].time < views[b].time; });
 
   Renderer renderer(backend, render_options(options));
+  std::vector<IterationInputs> inputs;
+  for (const size_t k : order) {
+    const TrainingView& view = views[k];
+    inputs.push_back(renderer.inputs(view.camera, field, view.time, color_time(options, view.time)));
+    inputs.back().picture = {view.picture.data<uint8_t>(), view.camera.width, view.camera.height};
+  }
+  const InputRows rows(backend, inputs);
   const Tensor values = Tensor::zeros(backend, {4}, DType::f64);
-  Tensor target;
+  ResizableTensor target_memory;
   for (size_t k = 0; k < order.size(); ++k) {
     const TrainingView& view = views[order[k]];
     if (k == 0 || view.time != views[order[k - 1]].time)
-      renderer.deform(gaussians, field, view.time, color_time(options, view.time), false);
+      renderer.deform(gaussians, field, rows[static_cast<int64_t>(k)],
+                      color_time(options, view.time) != view.time, false);
     const int width = view.camera.width, height = view.camera.height;
-    const Tensor& image = renderer.render(view.camera).image;
+    const IterationInputs* row = rows[static_cast<int64_t>(k)];
+    const Tensor& image = renderer.render(width, height, row).image;
     backend.run(ClampUnit{image.data(), image.count()});
-    if (!target.defined() || target.shape() != image.shape()) target = Tensor::empty(backend, image.shape());
+    target_memory.resize(backend, image.shape());
+    const Tensor& target = target_memory.tensor();
     ResizePicture convert;
-    convert.width = convert.out_width = width;
-    convert.height = convert.out_height = height;
-    convert.picture = view.picture.data<uint8_t>();
+    convert.picture = &row->picture;
+    convert.out_width = width;
+    convert.out_height = height;
     convert.out = target.data();
     backend.run(convert);
     ImageLoss loss;

@@ -106,6 +106,8 @@ struct Lpips::State {
   FeatureDistance distance(size_t tap, const Tensor& a, const Tensor& b, const Tensor& values) const;
   void backward(Session& session, const Tensor& pictures, const std::vector<Passed>& passed,
                 const std::vector<Passed>& wanted, float weight, const Tensor& d_pictures) const;
+  void compare(Session& session, const Tensor& pictures, const Tensor& targets, const Tensor& values,
+               float weight, bool with_gradient, const Tensor& d_pictures) const;
 
   Arena arena;
   Network network;
@@ -117,9 +119,9 @@ struct Lpips::State {
 Lpips::Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads) {
   const Network network = network_of(backbone);
   state_ = std::make_unique<State>(backend, network,
-                                   Loader::load(backend, backbone, kBackbone, Precision::f32,
+                                   Loader::load(backend, backbone, kBackbone, NetworkType{},
                                                 [&](Loader& loader) { return build(loader, network); }));
-  state_->heads = Loader::load(backend, heads, kHeads, Precision::f32, Lpips::build_heads);
+  state_->heads = Loader::load(backend, heads, kHeads, NetworkType{}, Lpips::build_heads);
   for (size_t i = 0, tap = 0; const Step& step : steps_of(network)) {
     const int64_t channels = state_->layers.convolutions[i++].out;
     if (step.tap && state_->heads[tap++].dim(0) != channels)
@@ -261,8 +263,26 @@ void Lpips::State::backward(Session& session, const Tensor& pictures, const std:
 
 // ---------------------------------------------------------------- both
 
-void Lpips::measure(const Tensor& pictures, const Tensor& targets, const Tensor& values, float weight,
-                    const Tensor& d_pictures) {
+void Lpips::State::compare(Session& session, const Tensor& pictures, const Tensor& targets,
+                           const Tensor& values, float weight, bool with_gradient,
+                           const Tensor& d_pictures) const {
+  const std::vector<Passed> wanted = forward(session, targets, false);
+  const std::vector<Passed> passed = forward(session, pictures, with_gradient);
+  for (size_t i = 0, tap = 0; const Step& step : steps_of(network)) {
+    if (step.tap) session.run(distance(tap++, passed[i].result, wanted[i].result, values));
+    ++i;
+  }
+  if (with_gradient) backward(session, pictures, passed, wanted, weight, d_pictures);
+}
+
+void Lpips::plan(Arena& arena, const Shape& pictures, bool with_gradient) const {
+  const Tensor none = Tensor::from_memory(arena.backend(), nullptr, pictures);
+  Session::plan(arena,
+                [&](Session& session) { state_->compare(session, none, none, {}, 0, with_gradient, none); });
+}
+
+void Lpips::measure(Arena& arena, const Tensor& pictures, const Tensor& targets, const Tensor& values,
+                    float weight, const Tensor& d_pictures) const {
   const Shape& shape = pictures.shape();
   if (shape.size() != 4 || shape[3] != 3 || targets.shape() != shape || values.shape() != Shape{shape[0]})
     throw Error(fmt::format("LPIPS compares pictures [N,H,W,3], not {} with {}", to_string(shape),
@@ -270,16 +290,14 @@ void Lpips::measure(const Tensor& pictures, const Tensor& targets, const Tensor&
   if (std::min(shape[1], shape[2]) < smallest_side())
     throw Error(fmt::format("LPIPS ({}) needs pictures of at least {} pixels a side, not {}×{}",
                             name_of(network()), smallest_side(), shape[2], shape[1]));
-  const bool with_gradient = d_pictures.defined();
-  Session::run(state_->arena, {}, [&](Session& session) {
-    const std::vector<State::Passed> wanted = state_->forward(session, targets, false);
-    const std::vector<State::Passed> passed = state_->forward(session, pictures, with_gradient);
-    for (size_t i = 0, tap = 0; const Step& step : steps_of(network())) {
-      if (step.tap) session.run(state_->distance(tap++, passed[i].result, wanted[i].result, values));
-      ++i;
-    }
-    if (with_gradient) state_->backward(session, pictures, passed, wanted, weight, d_pictures);
+  Session::run(arena, {}, [&](Session& session) {
+    state_->compare(session, pictures, targets, values, weight, d_pictures.defined(), d_pictures);
   });
+}
+
+void Lpips::measure(const Tensor& pictures, const Tensor& targets, const Tensor& values, float weight,
+                    const Tensor& d_pictures) {
+  measure(state_->arena, pictures, targets, values, weight, d_pictures);
 }
 
 std::vector<double> Lpips::distances(const Tensor& pictures, const Tensor& targets) {

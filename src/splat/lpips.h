@@ -34,6 +34,12 @@ class Lpips {
   // too small.
   void measure(const Tensor& pictures, const Tensor& targets, const Tensor& values, float weight = 0,
                const Tensor& d_pictures = {});
+  // The same with working memory of the caller's: after plan() for pictures of this shape nothing is
+  // allocated, so that it may be recorded. The arena must outlive what is recorded, and must not be planned
+  // for larger pictures meanwhile.
+  void plan(Arena& arena, const Shape& pictures, bool with_gradient) const;
+  void measure(Arena& arena, const Tensor& pictures, const Tensor& targets, const Tensor& values,
+               float weight = 0, const Tensor& d_pictures = {}) const;
   // The distances of N pictures; waits for them.
   std::vector<double> distances(const Tensor& pictures, const Tensor& targets);
 

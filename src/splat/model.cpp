@@ -49,13 +49,14 @@ int64_t fine_iterations(const ModelInfo& info) {
 
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field) {
-  std::vector<std::vector<float>> host;
-  std::vector<SafetensorsTensor> tensors;
-  host.reserve(9);
+  prepare_model(info, gaussians, field).write(path);
+}
+
+PreparedFile prepare_model(const ModelInfo& info, const Gaussians& gaussians, const DeformationField* field) {
+  std::vector<HostTensor> tensors;
   auto add = [&](const std::string& name, const Tensor& tensor) {
-    host.push_back(tensor.to_host());
-    require_finite(name, host.back());
-    tensors.push_back({name, DType::f32, tensor.shape(), host.back().data()});
+    tensors.push_back({name, tensor.shape(), tensor.to_host()});
+    require_finite(name, tensors.back().values);
   };
   const auto parameters = gaussians.tensors();
   for (size_t i = 0; i < parameters.size(); ++i)
@@ -67,7 +68,7 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
   }
   // The dataset's name need not be UTF-8.
   const std::string header = to_json(info, gaussians).dump(-1, ' ', false, json::error_handler_t::replace);
-  write_safetensors(path, tensors, {{"format", kFormat}, {"info", header}});
+  return prepare_safetensors(std::move(tensors), {{"format", kFormat}, {"info", header}});
 }
 
 namespace {

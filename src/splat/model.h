@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "io/prepared_file.h"
 #include "splat/deformation_field.h"
 #include "splat/gaussians.h"
 #include "splat/options.h"
@@ -40,6 +41,8 @@ struct Model {
 // (training_state.h) when a tensor holds NaN or infinity; the file of before then stays.
 void save_model(const std::filesystem::path& path, const ModelInfo& info, const Gaussians& gaussians,
                 const DeformationField* field);
+// The same in two parts: this one waits for the device, looks for NaN and throws.
+PreparedFile prepare_model(const ModelInfo& info, const Gaussians& gaussians, const DeformationField* field);
 
 // Throws Error when the file is not a model, is of a later version, or its tensors do not fit its header or
 // hold NaN.

@@ -24,21 +24,19 @@ fs::path moments_file(const fs::path& model) {
 }
 
 void save_moments(const fs::path& path, const NamedMoments& moments, int64_t iterations) {
-  std::vector<std::vector<float>> host;
-  host.reserve(2 * moments.size());
-  std::vector<SafetensorsTensor> tensors;
+  prepare_moments(moments, iterations).write(path);
+}
+
+PreparedFile prepare_moments(const NamedMoments& moments, int64_t iterations) {
+  std::vector<HostTensor> tensors;
   json steps = json::object();
   for (const auto& [name, state] : moments) {
-    for (const auto& [part, tensor] :
-         {std::pair{"first", &state.first}, std::pair{"second", &state.second}}) {
-      host.push_back(tensor->to_host());
-      tensors.push_back(
-          {fmt::format("{}.{}_moment", name, part), DType::f32, tensor->shape(), host.back().data()});
-    }
+    for (const auto& [part, tensor] : {std::pair{"first", &state.first}, std::pair{"second", &state.second}})
+      tensors.push_back({fmt::format("{}.{}_moment", name, part), tensor->shape(), tensor->to_host()});
     steps[name] = state.steps;
   }
-  write_safetensors(
-      path, tensors,
+  return prepare_safetensors(
+      std::move(tensors),
       {{"format", kFormat}, {"iterations", std::to_string(iterations)}, {"steps", steps.dump()}});
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "io/prepared_file.h"
 #include "nn/tensor.h"
 
 namespace eg4d {
@@ -25,6 +26,7 @@ std::filesystem::path moments_file(const std::filesystem::path& model);
 
 // `iterations` is that of the model (ModelInfo). Atomic. Throws Error.
 void save_moments(const std::filesystem::path& path, const NamedMoments& moments, int64_t iterations);
+PreparedFile prepare_moments(const NamedMoments& moments, int64_t iterations);  // waits for the device
 
 // Empty when there is no such file, or when it belongs to a model of other iterations (the program was
 // stopped between the two files). Throws Error when it is damaged.

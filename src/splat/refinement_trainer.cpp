@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "core/config.h"
 #include "core/error.h"
@@ -16,6 +17,7 @@ namespace eg4d {
 namespace {
 
 constexpr uint64_t kDistillationStream = uint64_t{6} << 56;  // of random numbers; the iteration is added
+constexpr int64_t kPlannedIterations = 100;                  // whose inputs are uploaded at once
 constexpr const char* kStateFormat = "eg4d-refinement-state-1";
 
 ReconstructOptions::Schedule one_view_at_a_time() {
@@ -71,6 +73,7 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
     : backend_(backend),
       options_(options),
       views_(views),
+      largest_(largest_picture(views)),
       model_(model),
       lpips_(options.loss.lpips > 0 ? lpips : nullptr),
       targets_(std::move(targets)),
@@ -78,8 +81,8 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
       schedule_(views, one_view_at_a_time(), options.seed),
       renderer_(backend, render_options(model.info.options)),
       total_iterations_(iterations_left(options, model.info)),
-      loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
-      lpips_value_(Tensor::zeros(backend, {1}, DType::f64)) {
+      inputs_(backend, kPlannedIterations, 1),
+      losses_(Tensor::zeros(backend, {5}, DType::f64)) {
   if (views.empty()) throw Error("there are no training pictures");
   if (!model.info.deforms)
     throw Error("the model does not move (coarse stage only): refinement needs one of the fine stage");
@@ -97,6 +100,12 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
   train("sh_rest", values.sh_rest, gradients.sh_rest);
   train("grid", field.grid, gradients_.grid);
   if (model.info.options.hexplane.train_box) train("box", field.box, gradients_.box);
+  if (lpips_) {
+    lpips_arena_.emplace(backend);
+    std::set<RenderSize> sizes;
+    for (const TrainingView& view : views) sizes.insert({view.camera.width, view.camera.height});
+    for (const auto& [width, height] : sizes) lpips_->plan(*lpips_arena_, {1, height, width, 3}, true);
+  }
 }
 
 void RefinementTrainer::carry(const NamedMoments& moments) {
@@ -109,63 +118,135 @@ void RefinementTrainer::carry(const NamedMoments& moments) {
                                 to_string(tensor->shape()), to_string(trained.value->shape())));
     trained.moments = {found->second.first.clone(), found->second.second.clone(), found->second.steps};
   }
+  forget_prepared();
 }
 
-void RefinementTrainer::step() {
-  ++iteration_;
-  const auto index = static_cast<size_t>(schedule_.views(Stage::fine, iteration_).front());
+// The next iteration will be planned and recorded anew.
+void RefinementTrainer::forget_prepared() {
+  prepared_.clear();
+  planned_.clear();
+  taken_ = 0;
+}
+
+// ---------------------------------------------------------------- preparing
+
+size_t RefinementTrainer::view_of(int64_t iteration) {
+  return static_cast<size_t>(schedule_.views(Stage::fine, iteration).front());
+}
+
+// Asks for a view's picture when it first comes up.
+void RefinementTrainer::know_target(size_t index) {
+  if (known_targets_.contains(index)) return;
   const TrainingView& view = views_[index];
   renderer_.deform(model_.gaussians, &model_.field, view.time, view.time, true);
   const Tensor& image = renderer_.render(view.camera).image;
-  Tensor& wanted = known_targets_[index];
-  if (!wanted.defined()) {
-    wanted = targets_(index, image);
-    if (wanted.shape() != image.shape())
-      throw Error(fmt::format("the refined picture of '{}' has another size than the view", view.name));
+  Tensor wanted = targets_(index, image);
+  if (wanted.shape() != image.shape())
+    throw Error(fmt::format("the refined picture of '{}' has another size than the view", view.name));
+  known_targets_[index] = std::move(wanted);
+}
+
+IterationInputs RefinementTrainer::inputs_of(size_t index, int64_t iteration) const {
+  const TrainingView& view = views_[index];
+  IterationInputs row = renderer_.inputs(view.camera, &model_.field, view.time, view.time);
+  row.picture = {known_targets_.at(index).data<uint8_t>(), view.camera.width, view.camera.height};
+  const auto& rate = options_.rate;
+  const auto extent = static_cast<float>(model_.info.extent);
+  const float grid_rate =
+      log_linear(rate.grid * extent, rate.grid_final * extent, iteration - 1 + rate.offset, rate.steps);
+  const float rates[] = {rate.sh_dc, rate.sh_dc / rate.sh_rest_divisor, grid_rate, grid_rate};
+  for (size_t i = 0; i < trained_.size(); ++i)
+    row.rates[i] = adam_rate(rates[i], trained_[i].moments.steps + iteration - iteration_ + 1);
+  return row;
+}
+
+// Plans iteration_ and what follows, as far as the pictures are known.
+void RefinementTrainer::plan_ahead() {
+  planned_.clear();
+  taken_ = 0;
+  know_target(view_of(iteration_));
+  std::vector<IterationInputs> rows;
+  for (int64_t i = iteration_;
+       i <= std::max(total_iterations_, iteration_) && i < iteration_ + kPlannedIterations; ++i) {
+    const size_t index = view_of(i);
+    if (!known_targets_.contains(index)) break;
+    planned_.push_back(index);
+    rows.push_back(inputs_of(index, i));
   }
-  if (!target_.defined() || target_.shape() != image.shape()) {
-    target_ = Tensor::empty(backend_, image.shape());
-    d_image_ = Tensor::empty(backend_, image.shape());
-  }
-  ResizePicture convert;
-  convert.width = convert.out_width = view.camera.width;
-  convert.height = convert.out_height = view.camera.height;
-  convert.picture = wanted.data<uint8_t>();
-  convert.out = target_.data();
-  backend_.run(convert);
+  inputs_.upload(rows);
+}
+
+const RefinementTrainer::Prepared& RefinementTrainer::prepared(RenderSize size) {
+  const auto [width, height] = largest_;
+  bool moved = renderer_.reserve(model_.gaussians, &model_.field, true, width, height);
+  for (ResizableTensor* tensor : {&target_, &clamped_, &d_image_})
+    moved |= tensor->resize(backend_, {height, width, 3});
+  if (moved) prepared_.clear();
+  Prepared& recorded = prepared_[size];
+  if (recorded.forward) return recorded;
+  recorded.forward = backend_.record([this, size] { forward_pass(size); });
+  recorded.image = renderer_.last_image();
+  recorded.d_image = d_image_.tensor();
+  recorded.backward = backend_.record([this, d_image = recorded.d_image] {
+    renderer_.render_backward(d_image, gradients_);
+    renderer_.deform_backward(gradients_);
+    update_parameters();
+  });
+  return recorded;
+}
+
+// ---------------------------------------------------------------- an iteration
+
+void RefinementTrainer::step() {
+  ++iteration_;
+  if (taken_ == planned_.size()) plan_ahead();
+  const Camera& camera = views_[planned_[taken_++]].camera;
+  const Prepared& work = prepared({camera.width, camera.height});
+  backend_.replay(*work.forward);
+  if (options_.loss.sds > 0) distiller_(work.image, draw_distillation(), work.d_image);
+  backend_.replay(*work.backward);
+  for (Trained& trained : trained_) ++trained.moments.steps;
+}
+
+// Renders and compares; the gradient goes to d_image_.
+void RefinementTrainer::forward_pass(RenderSize size) {
+  const auto [width, height] = size;
+  const Shape pixels{height, width, 3};
+  for (ResizableTensor* tensor : {&target_, &clamped_, &d_image_}) tensor->resize(backend_, pixels);
+  backend_.run(inputs_.next(1));
+  renderer_.deform(model_.gaussians, &model_.field, inputs_.now(), false, true);
+  const Tensor& image = renderer_.render(width, height, inputs_.now()).image;
+  backend_.run(ResizePicture{&inputs_.now()->picture, width, height, target_.data()});
   if (options_.loss.clamp) {
-    const Tensor clamped = image.clone();
-    backend_.run(ClampUnit{clamped.data(), clamped.count()});
-    measure(clamped, view);
+    backend_.run(CopyBytes{clamped_.data(), image.data(), image.bytes()});
+    backend_.run(ClampUnit{clamped_.data(), image.count()});
+    measure(clamped_.tensor(), size);
     backend_.run(ClampUnitBackward{image.data(), d_image_.data(), image.count()});
   } else {
-    measure(image, view);
+    measure(image, size);
   }
-  if (options_.loss.sds > 0) distiller_(image, draw_distillation(), d_image_);
-  renderer_.render_backward(d_image_, gradients_);
-  renderer_.deform_backward(gradients_);
-  update_parameters();
 }
 
 // Compares the image with target_; its gradient goes to d_image_.
-void RefinementTrainer::measure(const Tensor& image, const TrainingView& view) {
+void RefinementTrainer::measure(const Tensor& image, RenderSize size) {
   const RefinementOptions::Loss& weights = options_.loss;
   const bool no_lpips = weights.lpips > 0 && !lpips_;
   ImageLoss loss;
-  loss.width = view.camera.width;
-  loss.height = view.camera.height;
+  loss.width = size.width;
+  loss.height = size.height;
   loss.image = image.data();
   loss.target = target_.data();
   loss.l1_weight = weights.weight * weights.l1;
   loss.dssim_weight = weights.weight * (weights.dssim + (no_lpips ? weights.dssim_instead : 0));
   loss.d_image = d_image_.data();
-  loss.values = loss_values_.data<double>();
+  loss.values = losses_.data<double>();
   backend_.run(loss);
   if (lpips_) {
-    lpips_value_.fill_zero();
-    const Shape batch{1, image.dim(0), image.dim(1), 3};
-    lpips_->measure(image.reshaped(batch), target_.reshaped(batch), lpips_value_,
-                    weights.weight * weights.lpips, d_image_.reshaped(batch));
+    const Shape batch{1, size.height, size.width, 3};
+    Tensor distance = losses_.part(4, {1});
+    distance.fill_zero();
+    lpips_->measure(*lpips_arena_, image.reshaped(batch), target_.tensor().reshaped(batch), distance,
+                    weights.weight * weights.lpips, d_image_.tensor().reshaped(batch));
   }
 }
 
@@ -182,28 +263,22 @@ RefinementTrainer::DistillationDraw RefinementTrainer::draw_distillation() const
 }
 
 void RefinementTrainer::update_parameters() {
-  const auto& rate = options_.rate;
-  const auto extent = static_cast<float>(model_.info.extent);
-  const float grid_rate =
-      log_linear(rate.grid * extent, rate.grid_final * extent, iteration_ - 1 + rate.offset, rate.steps);
-  const float rates[] = {rate.sh_dc, rate.sh_dc / rate.sh_rest_divisor, grid_rate, grid_rate};
   for (size_t i = 0; i < trained_.size(); ++i) {
-    Trained& trained = trained_[i];
+    const Trained& trained = trained_[i];
     Adam adam;
     adam.count = trained.value->count();
     adam.parameter = trained.value->data();
     adam.gradient = trained.gradient->data();
     adam.first_moment = trained.moments.first.data();
     adam.second_moment = trained.moments.second.data();
-    adam.learning_rate = rates[i];
-    adam.step = ++trained.moments.steps;
+    adam.rate = &inputs_.now()->rates[i];
     if (trained.value != &model_.field.grid) {
       backend_.run(adam);
       continue;
     }
     const auto& regularization = model_.info.options.regularization;
     HexPlaneAdam grid;
-    grid.layout = &model_.field.layout;
+    grid.context = &renderer_.field_context(model_.field);
     grid.adam = adam;
     grid.plane_smoothness = regularization.plane_smoothness;
     grid.time_smoothness = regularization.time_smoothness;
@@ -213,11 +288,11 @@ void RefinementTrainer::update_parameters() {
 }
 
 RefinementTrainer::LossValues RefinementTrainer::last_loss() const {
-  const std::vector<double> values = loss_values_.to_host<double>();
+  const std::vector<double> values = losses_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
   loss.psnr = psnr_of(values[2]);
-  loss.lpips = lpips_value_.to_host<double>()[0];
+  loss.lpips = values[4];
   return loss;
 }
 
@@ -231,7 +306,7 @@ std::vector<RefinementTrainer::StatePart> RefinementTrainer::state_parts() {
   return parts;
 }
 
-void RefinementTrainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+PreparedFile RefinementTrainer::prepare_state(const std::string& extra) const {
   std::vector<StateTensor> tensors;
   // The tensors are only read; the list is shared with load_state.
   for (const StatePart& part : const_cast<RefinementTrainer*>(this)->state_parts())
@@ -239,7 +314,7 @@ void RefinementTrainer::save_state(const std::filesystem::path& path, const std:
   std::map<std::string, std::string> numbers{{"iteration", std::to_string(iteration_)}, {"extra", extra}};
   for (const Trained& trained : trained_)
     numbers[fmt::format("{}.steps", trained.name)] = std::to_string(trained.moments.steps);
-  write_training_state(path, kStateFormat, tensors, numbers);
+  return prepare_training_state(kStateFormat, tensors, numbers);
 }
 
 std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
@@ -263,6 +338,7 @@ std::string RefinementTrainer::load_state(const std::filesystem::path& path) {
   for (const StatePart& part : state_parts()) file.check(part.name, part.tensor->shape(), part.parameter);
 
   // Everything fits: only now anything changes.
+  forget_prepared();
   iteration_ = iteration;
   for (const StatePart& part : state_parts()) file.copy_to(part.name, *part.tensor);
   for (size_t i = 0; i < trained_.size(); ++i) {

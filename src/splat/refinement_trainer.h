@@ -3,18 +3,23 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "splat/input_table.h"
+#include "splat/lpips.h"
 #include "splat/model.h"
 #include "splat/moments.h"
 #include "splat/renderer.h"
+#include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
 
 namespace eg4d {
 
 class ConfigSchema;
-class Lpips;
 
 // Hyper-parameters of Stage III's training; the defaults are the published ones (preset `paper`).
 struct RefinementOptions {
@@ -56,7 +61,9 @@ struct RefinementOptions {
 
 // Stage III's training loop: the colours (SH) and the hexplane of a model move towards refined pictures, one
 // per training view; positions, scales, rotations, opacities and the network stay as they are, bit for bit.
-// All randomness is a function of the seed and the iteration: a saved state continues to the same bits.
+// All randomness is a function of the seed and the iteration: a saved state continues to the same bits. An
+// iteration is prepared once and replayed, as Trainer's is; only asking for a view's picture and score
+// distillation stand outside.
 class RefinementTrainer {
  public:
   // The picture (8-bit RGB [H,W,3], device memory) that a view is to show, asked for once per view and
@@ -92,10 +99,10 @@ class RefinementTrainer {
     double l1 = 0, psnr = 0;
     double lpips = 0;  // 0 without weights
   };
-  LossValues last_loss() const;  // waits for the device
+  LossValues last_loss() const;  // waits for the device; one small copy
 
-  // As Trainer::save_state and load_state.
-  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  // As Trainer::prepare_state and load_state.
+  PreparedFile prepare_state(const std::string& extra) const;
   std::string load_state(const std::filesystem::path& path);
 
  private:
@@ -105,7 +112,19 @@ class RefinementTrainer {
     Tensor* gradient;
     Moments moments;
   };
-  void measure(const Tensor& image, const TrainingView& view);
+  // An iteration of pictures of one size. Score distillation stands between the two recordings.
+  struct Prepared {
+    std::unique_ptr<Recording> forward, backward;
+    Tensor image, d_image;  // [H,W,3]
+  };
+  size_t view_of(int64_t iteration);
+  void forget_prepared();
+  void know_target(size_t view);
+  void plan_ahead();
+  IterationInputs inputs_of(size_t view, int64_t iteration) const;
+  const Prepared& prepared(RenderSize size);
+  void forward_pass(RenderSize size);
+  void measure(const Tensor& image, RenderSize size);
   struct StatePart {
     std::string name;
     Tensor* tensor;
@@ -118,6 +137,7 @@ class RefinementTrainer {
   Backend& backend_;
   const RefinementOptions options_;
   const TrainingViews& views_;
+  const RenderSize largest_;  // of the views
   Model& model_;
   Lpips* lpips_;
   TargetSource targets_;
@@ -129,7 +149,16 @@ class RefinementTrainer {
   Gradients gradients_;  // undefined for what is frozen
   std::vector<Trained> trained_;
   std::map<size_t, Tensor> known_targets_;
-  Tensor target_, d_image_, loss_values_, lpips_value_;
+
+  // What is prepared: the views of the iterations planned and uploaded, of which `taken_` have been made.
+  InputTable inputs_;
+  std::vector<size_t> planned_;
+  size_t taken_ = 0;
+  std::map<RenderSize, Prepared> prepared_;
+
+  ResizableTensor target_, clamped_, d_image_;
+  std::optional<Arena> lpips_arena_;
+  Tensor losses_;  // [5] f64: the four of ImageLoss, LPIPS
 };
 
 }  // namespace eg4d

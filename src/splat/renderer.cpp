@@ -1,7 +1,5 @@
 #include "splat/renderer.h"
 
-#include <algorithm>
-
 namespace eg4d {
 namespace {
 
@@ -24,95 +22,144 @@ Gradients Gradients::zeros_like(const Gaussians& gaussians, const DeformationFie
 }
 
 Renderer::Renderer(Backend& backend, const RenderOptions& options)
-    : backend_(backend), options_(options), context_(backend.create_rasterize_context()) {}
+    : backend_(backend),
+      options_(options),
+      raster_context_(backend.create_rasterize_context()),
+      own_row_(backend, 1) {}
 
-void Renderer::reserve(int64_t count, bool backward) {
-  if (capacity_ != count) {
-    capacity_ = count;
-    backward_ready_ = false;
-    passes_.clear();
-    d_features_ = gain_bias_ = {};
-    for (Tensor& output : outputs_) output = {};
-    means_ = Tensor::empty(backend_, {count, 3});
-    scales_ = Tensor::empty(backend_, {count, 3});
-    rotations_ = Tensor::empty(backend_, {count, 4});
-    opacities_ = Tensor::empty(backend_, {count});
-    colors_ = Tensor::empty(backend_, {count, 3});
-    view_.radii = Tensor::empty(backend_, {count}, DType::i32);
-  }
-  if (field_ && !gain_bias_.defined()) {
-    gain_bias_ = Tensor::empty(backend_, {count, 4});
-    for (size_t head = 0; head < kHeadCount; ++head)
-      outputs_[head] = Tensor::empty(backend_, {count, kHeadWidths[head]});
-    backward_ready_ = false;
-  }
-  if (backward && !backward_ready_) {
-    backward_ready_ = true;
-    d_means_ = Tensor::empty(backend_, {count, 3});
-    d_scales_ = Tensor::empty(backend_, {count, 3});
-    d_rotations_ = Tensor::empty(backend_, {count, 4});
-    d_opacities_ = Tensor::empty(backend_, {count});
-    d_colors_ = Tensor::empty(backend_, {count, 3});
-    d_means_ndc_ = Tensor::empty(backend_, {count, 2});
-    if (field_) {
-      d_features_ = Tensor::empty(backend_, {count, field_->layout.feature_width()});
-      d_gain_bias_ = Tensor::empty(backend_, {count, 4});
-      for (size_t head = 0; head < kHeadCount; ++head)
-        d_outputs_[head] = Tensor::empty(backend_, outputs_[head].shape());
-    }
-  }
+// ---------------------------------------------------------------- memory
+
+bool Renderer::reserve_gaussians(int64_t count, bool backward) {
+  bool moved = false;
+  const auto room = [&](ResizableTensor& tensor, Shape shape, DType type = DType::f32) {
+    moved |= tensor.resize(backend_, std::move(shape), type);
+  };
+  room(means_, {count, 3});
+  room(scales_, {count, 3});
+  room(rotations_, {count, 4});
+  room(opacities_, {count});
+  room(colors_, {count, 3});
+  room(radii_, {count}, DType::i32);
+  if (!backward) return moved;
+  room(d_means_, {count, 3});
+  room(d_scales_, {count, 3});
+  room(d_rotations_, {count, 4});
+  room(d_opacities_, {count});
+  room(d_colors_, {count, 3});
+  room(d_means_ndc_, {count, 2});
+  return moved;
 }
 
-HexPlane Renderer::hexplane(const FieldPass& pass) const {
+bool Renderer::reserve_field(int64_t count, bool backward) {
+  bool moved = false;
+  const auto room = [&](ResizableTensor& tensor, Shape shape) {
+    moved |= tensor.resize(backend_, std::move(shape));
+  };
+  const int64_t width = described_.planes.feature_width();
+  room(features_[0], {count, width});
+  room(gain_bias_, {count, 4});
+  for (size_t head = 0; head < kHeadCount; ++head) room(outputs_[head], {count, kHeadWidths[head]});
+  if (!backward) return moved;
+  room(d_features_, {count, width});
+  room(d_gain_bias_, {count, 4});
+  for (size_t head = 0; head < kHeadCount; ++head) room(d_outputs_[head], {count, kHeadWidths[head]});
+  return moved;
+}
+
+bool Renderer::reserve_picture(int width, int height) {
+  bool moved = image_.resize(backend_, {height, width, 3});
+  moved |= depth_.resize(backend_, {height, width});
+  moved |= alpha_.resize(backend_, {height, width});
+  view_ = {image_.tensor(), depth_.tensor(), alpha_.tensor(), radii_.tensor()};
+  return moved;
+}
+
+void Renderer::use_field(const DeformationField& field) {
+  FieldDescription description = field.description();
+  if (field_contexts_[0] && description == described_) return;
+  described_ = std::move(description);
+  field_contexts_[0] = backend_.create_field_context(described_);
+  field_contexts_[1] = nullptr;
+}
+
+FieldContext& Renderer::field_context(const DeformationField& field) {
+  use_field(field);
+  return *field_contexts_[0];
+}
+
+bool Renderer::reserve(const Gaussians& gaussians, const DeformationField* field, bool backward, int width,
+                       int height) {
+  const int64_t count = gaussians.count();
+  const FieldContext* const context = field_contexts_[0].get();
+  bool moved = reserve_gaussians(count, backward);
+  if (field) {
+    use_field(*field);
+    moved |= context && context != field_contexts_[0].get();
+    moved |= reserve_field(count, backward);
+    gaussians_ = &gaussians;
+    field_ = field;
+    keep_ = backward;
+    passes_ = {pass_of(true, true)};
+    field_contexts_[0]->reserve(network(0));
+  }
+  moved |= reserve_picture(width, height);
+  raster_context_->reserve(count, width, height);
+  return moved;
+}
+
+// ---------------------------------------------------------------- forward
+
+IterationInputs Renderer::inputs(const Camera& camera, const DeformationField* field, float time,
+                                 float color_time) const {
+  IterationInputs row;
+  row.camera = camera.rasterize_camera(options_.background);
+  if (field) {
+    row.time = field->time_coordinate(time);
+    row.color_time = field->time_coordinate(color_time);
+  }
+  return row;
+}
+
+Renderer::FieldPass Renderer::pass_of(bool geometry, bool appearance) const {
+  FieldPass pass;
+  pass.at_color_time = !geometry;
+  for (const Head head : {Head::position, Head::log_scale, Head::quaternion})
+    pass.heads[index_of(head)] = geometry;
+  pass.heads[index_of(Head::opacity)] = appearance && options_.use_opacity_change;
+  for (const Head head : {Head::gain, Head::bias})
+    pass.heads[index_of(head)] = appearance && options_.use_color_change;
+  return pass;
+}
+
+HexPlane Renderer::hexplane(size_t number) const {
   HexPlane plane;
-  plane.layout = &field_->layout;
+  plane.context = field_contexts_[number].get();
   plane.count = gaussians_->count();
   plane.grid = field_->grid.data();
   plane.box = field_->box.data();
   plane.points = gaussians_->positions.data();
-  plane.time = field_->time_coordinate(pass.time);
-  plane.features = pass.features.data();
+  plane.time = passes_[number].at_color_time ? &deform_row_->color_time : &deform_row_->time;
+  plane.features = features_[number].data();
   return plane;
 }
 
-DeformationNetwork Renderer::network(const FieldPass& pass, const Gradients* gradients) const {
-  DeformationNetwork network = field_->describe(gradients ? &gradients->network : nullptr);
+DeformationNetwork Renderer::network(size_t number) const {
+  DeformationNetwork network;
+  network.context = field_contexts_[number].get();
   network.count = gaussians_->count();
-  network.features = pass.features.data();
-  if (pass.activations.defined()) network.activations = pass.activations.data();
-  for (Head head : pass.heads) {
-    network.heads[index_of(head)].output = outputs_[index_of(head)].data();
-    if (gradients) network.heads[index_of(head)].d_output = d_outputs_[index_of(head)].data();
-  }
+  network.features = features_[number].data();
+  network.weights = field_->network.data();
+  network.keep = keep_;
+  for (size_t head = 0; head < kHeadCount; ++head)
+    if (passes_[number].heads[head]) network.outputs[head] = outputs_[head].data();
   return network;
 }
 
-void Renderer::run(FieldPass& pass, bool keep) {
-  if (!pass.features.defined())
-    pass.features = Tensor::empty(backend_, {gaussians_->count(), field_->layout.feature_width()});
-  backend_.run(hexplane(pass));
-  if (keep) {
-    const int64_t wanted = deformation_network_activations(network(pass, nullptr));
-    if (!pass.activations.defined() || pass.activations.count() != wanted)
-      pass.activations = Tensor::empty(backend_, {wanted});
-  } else {
-    pass.activations = {};
-  }
-  backend_.run(network(pass, nullptr));
-}
-
-void Renderer::run_backward(const FieldPass& pass, Gradients& gradients) {
-  d_features_.fill_zero();
-  DeformationNetwork description = network(pass, &gradients);
-  description.d_features = d_features_.data();
-  backend_.run(DeformationNetworkBackward{description});
-
-  HexPlane plane = hexplane(pass);
-  plane.d_features = d_features_.data();
-  plane.d_grid = gradients.grid.data();
-  plane.d_box = gradients.box.data();
-  plane.d_points = gradients.gaussians.positions.data();
-  backend_.run(HexPlaneBackward{plane});
+void Renderer::run(size_t number) {
+  if (!field_contexts_[number]) field_contexts_[number] = backend_.create_field_context(described_);
+  features_[number].resize(backend_, {gaussians_->count(), described_.planes.feature_width()});
+  backend_.run(hexplane(number));
+  backend_.run(network(number));
 }
 
 GaussianActivation Renderer::activation() const {
@@ -142,32 +189,39 @@ GaussianActivation Renderer::activation() const {
   return a;
 }
 
-void Renderer::deform(const Gaussians& gaussians, const DeformationField* field, float time, float color_time,
-                      bool keep_for_backward) {
+void Renderer::deform(const Gaussians& gaussians, const DeformationField* field, const IterationInputs* row,
+                      bool own_color_time, bool keep_for_backward) {
   gaussians_ = &gaussians;
   field_ = field;
+  deform_row_ = row;
+  keep_ = keep_for_backward;
   last_render_.reset();
-  reserve(gaussians.count(), keep_for_backward);
+  reserve_gaussians(gaussians.count(), keep_for_backward);
   if (field) {
-    std::vector<Head> geometry{Head::position, Head::log_scale, Head::quaternion}, appearance;
-    if (options_.use_opacity_change) appearance.push_back(Head::opacity);
-    if (options_.use_color_change) appearance.insert(appearance.end(), {Head::gain, Head::bias});
-    const bool together = color_time == time || appearance.empty();
-    if (together) geometry.insert(geometry.end(), appearance.begin(), appearance.end());
-    passes_.resize(together ? 1 : 2);
-    passes_[0].time = time;
-    passes_[0].heads = std::move(geometry);
-    if (!together) {
-      passes_[1].time = color_time;
-      passes_[1].heads = std::move(appearance);
-    }
-    for (FieldPass& pass : passes_) run(pass, keep_for_backward);
+    use_field(*field);
+    reserve_field(gaussians.count(), keep_for_backward);
+    const bool two = own_color_time && (options_.use_opacity_change || options_.use_color_change);
+    if (two)
+      passes_ = {pass_of(true, false), pass_of(false, true)};
+    else
+      passes_ = {pass_of(true, true)};
+    for (size_t number = 0; number < passes_.size(); ++number) run(number);
   }
   backend_.run(activation());
   if (keep_for_backward) {
-    for (Tensor* tensor : {&d_means_, &d_scales_, &d_rotations_, &d_opacities_}) tensor->fill_zero();
+    for (ResizableTensor* tensor : {&d_means_, &d_scales_, &d_rotations_, &d_opacities_}) tensor->fill_zero();
     if (field) d_gain_bias_.fill_zero();
   }
+}
+
+void Renderer::deform(const Gaussians& gaussians, const DeformationField* field, float time, float color_time,
+                      bool keep_for_backward) {
+  if (field) {
+    own_inputs_.time = field->time_coordinate(time);
+    own_inputs_.color_time = field->time_coordinate(color_time);
+    own_row_.copy_from_host({own_inputs_});
+  }
+  deform(gaussians, field, own_row_[0], color_time != time, keep_for_backward);
 }
 
 ShColor Renderer::sh_color() const {
@@ -175,7 +229,7 @@ ShColor Renderer::sh_color() const {
   color.count = gaussians_->count();
   color.degree = gaussians_->active_sh_degree;
   color.positions = gaussians_->positions.data();
-  std::copy(last_center_, last_center_ + 3, color.camera_center);
+  color.camera_center = render_row_->camera.center;
   color.sh_dc = gaussians_->sh_dc.data();
   color.sh_rest = gaussians_->sh_rest.data();
   if (field_ && options_.use_color_change) color.gain_bias = gain_bias_.data();
@@ -183,17 +237,14 @@ ShColor Renderer::sh_color() const {
   return color;
 }
 
-const Renderer::View& Renderer::render(const Camera& camera) {
-  const Shape pixels{camera.height, camera.width};
-  if (!view_.depth.defined() || view_.depth.shape() != pixels) {
-    view_.image = Tensor::empty(backend_, {camera.height, camera.width, 3});
-    view_.depth = Tensor::empty(backend_, pixels);
-    view_.alpha = Tensor::empty(backend_, pixels);
-  }
-  std::copy(camera.center, camera.center + 3, last_center_);
+const Renderer::View& Renderer::render(int width, int height, const IterationInputs* row) {
+  reserve_picture(width, height);
+  render_row_ = row;
   backend_.run(sh_color());
   RasterizeForward forward;
-  forward.camera = camera.rasterize_camera(options_.background);
+  forward.camera = &row->camera;
+  forward.width = width;
+  forward.height = height;
   forward.count = gaussians_->count();
   forward.means = means_.data();
   forward.scales = scales_.data();
@@ -204,11 +255,19 @@ const Renderer::View& Renderer::render(const Camera& camera) {
   forward.depth = view_.depth.data();
   forward.alpha = view_.alpha.data();
   forward.radii = view_.radii.data<int32_t>();
-  forward.context = context_.get();
+  forward.context = raster_context_.get();
   backend_.run(forward);
   last_render_ = forward;
   return view_;
 }
+
+const Renderer::View& Renderer::render(const Camera& camera) {
+  own_inputs_.camera = camera.rasterize_camera(options_.background);
+  own_row_.copy_from_host({own_inputs_});
+  return render(camera.width, camera.height, own_row_[0]);
+}
+
+// ---------------------------------------------------------------- backward
 
 void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   d_means_ndc_.fill_zero();
@@ -224,13 +283,33 @@ void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   backward.d_means_ndc = d_means_ndc_.data();
   backend_.run(backward);
 
-  ShColor color = sh_color();
+  ShColorBackward color;
+  color.forward = sh_color();
   color.d_colors = d_colors_.data();
   color.d_positions = gradients.gaussians.positions.data();
   color.d_sh_dc = gradients.gaussians.sh_dc.data();
   color.d_sh_rest = gradients.gaussians.sh_rest.data();
-  if (color.gain_bias) color.d_gain_bias = d_gain_bias_.data();
-  backend_.run(ShColorBackward{color});
+  if (color.forward.gain_bias) color.d_gain_bias = d_gain_bias_.data();
+  backend_.run(color);
+}
+
+void Renderer::run_backward(size_t number, Gradients& gradients) {
+  d_features_.fill_zero();
+  DeformationNetworkBackward network_backward;
+  network_backward.forward = network(number);
+  for (size_t head = 0; head < kHeadCount; ++head)
+    if (passes_[number].heads[head]) network_backward.d_outputs[head] = d_outputs_[head].data();
+  network_backward.d_features = d_features_.data();
+  network_backward.d_weights = gradients.network.data();
+  backend_.run(network_backward);
+
+  HexPlaneBackward plane;
+  plane.forward = hexplane(number);
+  plane.d_features = d_features_.data();
+  plane.d_grid = gradients.grid.data();
+  plane.d_box = gradients.box.data();
+  plane.d_points = gradients.gaussians.positions.data();
+  backend_.run(plane);
 }
 
 void Renderer::deform_backward(Gradients& gradients) {
@@ -250,7 +329,7 @@ void Renderer::deform_backward(Gradients& gradients) {
     backend_.run(backward);
     return;
   }
-  for (Tensor& tensor : d_outputs_) tensor.fill_zero();
+  for (ResizableTensor& tensor : d_outputs_) tensor.fill_zero();
   auto d_output = [&](Head head) { return d_outputs_[index_of(head)].data(); };
   backward.d_delta_positions = d_output(Head::position);
   backward.d_delta_log_scales = d_output(Head::log_scale);
@@ -262,7 +341,7 @@ void Renderer::deform_backward(Gradients& gradients) {
   }
   backend_.run(backward);
 
-  for (const FieldPass& pass : passes_) run_backward(pass, gradients);
+  for (size_t number = 0; number < passes_.size(); ++number) run_backward(number, gradients);
 }
 
 }  // namespace eg4d

@@ -2,10 +2,13 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "scene/camera.h"
 #include "splat/deformation_field.h"
 #include "splat/gaussians.h"
+#include "splat/input_table.h"
+#include "splat/resizable_tensor.h"
 
 namespace eg4d {
 
@@ -26,13 +29,29 @@ struct RenderOptions {
 
 // The render path of Stage II, forward and backward: canonical Gaussians at a time → activated Gaussians →
 // pictures. One deform() serves any number of render() calls of that time; gradients of several views add up.
+//
+// Camera and times are read from rows of inputs in device memory when the operations run. After reserve() for
+// what follows nothing is allocated, so that it may be recorded; a recording is good until reserve() says
+// that something moved.
 class Renderer {
  public:
   Renderer(Backend& backend, const RenderOptions& options);
 
-  // Evaluates the field at `time` in [0,1]; the colour and opacity heads at `color_time` (equal to `time` in
-  // training). A null field renders the canonical Gaussians (coarse stage). The arguments must outlive the
-  // renders. With `keep_for_backward` what backward needs is kept.
+  // Room for these Gaussians and pictures of this size, with `backward` for the backward pass too. The null
+  // field is the coarse stage. Returns whether memory moved that earlier calls used.
+  bool reserve(const Gaussians& gaussians, const DeformationField* field, bool backward, int width,
+               int height);
+
+  // A row for a camera and times in [0,1]; the rest of it is the caller's.
+  IterationInputs inputs(const Camera& camera, const DeformationField* field, float time,
+                         float color_time) const;
+
+  // Evaluates the field at the row's time, the colour and opacity heads at its color_time where that is
+  // another one (`own_color_time`; never in training). A null field renders the canonical Gaussians. The
+  // arguments must outlive the renders. With `keep_for_backward` what backward needs is kept.
+  void deform(const Gaussians& gaussians, const DeformationField* field, const IterationInputs* row,
+              bool own_color_time, bool keep_for_backward);
+  // The same with a row of the renderer's own.
   void deform(const Gaussians& gaussians, const DeformationField* field, float time, float color_time,
               bool keep_for_backward);
 
@@ -42,57 +61,71 @@ class Renderer {
     Tensor alpha;  // [H,W]
     Tensor radii;  // [N] int32
   };
-  // The tensors are valid until the next render of another size.
-  const View& render(const Camera& camera);
+  // Renders with the row's camera. The tensors' memory is the next render's, too.
+  const View& render(int width, int height, const IterationInputs* row);
+  const View& render(const Camera& camera);  // with the renderer's own row
+  const Tensor& last_image() const { return view_.image; }
 
-  // Backward of the last render, d_image: [H,W,3]. Adds to the colours' gradients (SH, and positions through
-  // the viewing direction) and to what deform_backward will carry on.
+  // Backward of the last render, d_image: [H,W,3]; the row must still be as it was. Adds to the colours'
+  // gradients (SH, and positions through the viewing direction) and to what deform_backward will carry on.
   void render_backward(const Tensor& d_image, Gradients& gradients);
   // Screen-space gradient [N,2] of the last render_backward, normalised device units.
-  const Tensor& d_means_ndc() const { return d_means_ndc_; }
+  const Tensor& d_means_ndc() const { return d_means_ndc_.tensor(); }
 
   // Carries the collected gradients on to the parameters; adds to `gradients`.
   void deform_backward(Gradients& gradients);
 
   // Activated Gaussians of the last deform(): means, scales, rotations, opacities, gain_bias (undefined
   // without field).
-  const Tensor& means() const { return means_; }
-  const Tensor& scales() const { return scales_; }
-  const Tensor& rotations() const { return rotations_; }
-  const Tensor& opacities() const { return opacities_; }
-  const Tensor& gain_bias() const { return gain_bias_; }
-  const Tensor& head_output(Head head) const { return outputs_[static_cast<size_t>(head)]; }
+  const Tensor& means() const { return means_.tensor(); }
+  const Tensor& scales() const { return scales_.tensor(); }
+  const Tensor& rotations() const { return rotations_.tensor(); }
+  const Tensor& opacities() const { return opacities_.tensor(); }
+  const Tensor& gain_bias() const { return gain_bias_.tensor(); }
+
+  // What HexPlaneAdam takes for this field.
+  FieldContext& field_context(const DeformationField& field);
 
  private:
-  void reserve(int64_t count, bool backward);
   // One evaluation of the field: some heads at one time.
   struct FieldPass {
-    float time = 0;
-    std::vector<Head> heads;
-    Tensor features, activations;
+    bool at_color_time = false;
+    bool heads[kHeadCount] = {};
   };
-  void run(FieldPass& pass, bool keep);
-  void run_backward(const FieldPass& pass, Gradients& gradients);
+  bool reserve_gaussians(int64_t count, bool backward);
+  bool reserve_field(int64_t count, bool backward);
+  bool reserve_picture(int width, int height);
+  void use_field(const DeformationField& field);
+  FieldPass pass_of(bool geometry, bool appearance) const;
+  void run(size_t number);
+  void run_backward(size_t number, Gradients& gradients);
   GaussianActivation activation() const;
   ShColor sh_color() const;
-  DeformationNetwork network(const FieldPass& pass, const Gradients* gradients) const;
-  HexPlane hexplane(const FieldPass& pass) const;
+  DeformationNetwork network(size_t number) const;
+  HexPlane hexplane(size_t number) const;
 
   Backend& backend_;
   RenderOptions options_;
-  std::unique_ptr<RasterizeContext> context_;
+  std::unique_ptr<RasterizeContext> raster_context_;
+  FieldDescription described_;
+  std::unique_ptr<FieldContext> field_contexts_[2];  // of `described_`, one for each pass
 
   const Gaussians* gaussians_ = nullptr;
   const DeformationField* field_ = nullptr;
+  const IterationInputs* deform_row_ = nullptr;
+  const IterationInputs* render_row_ = nullptr;
+  bool keep_ = false;
   std::vector<FieldPass> passes_;
   std::optional<RasterizeForward> last_render_;
-  float last_center_[3] = {};
 
-  int64_t capacity_ = -1;  // N of the tensors below
-  bool backward_ready_ = false;
-  Tensor outputs_[kHeadCount], d_outputs_[kHeadCount];
-  Tensor means_, scales_, rotations_, opacities_, gain_bias_, colors_;
-  Tensor d_means_, d_scales_, d_rotations_, d_opacities_, d_gain_bias_, d_colors_, d_means_ndc_, d_features_;
+  InputRows own_row_;
+  IterationInputs own_inputs_;
+
+  ResizableTensor features_[2], outputs_[kHeadCount], d_outputs_[kHeadCount];
+  ResizableTensor means_, scales_, rotations_, opacities_, gain_bias_, colors_, radii_;
+  ResizableTensor d_means_, d_scales_, d_rotations_, d_opacities_, d_gain_bias_, d_colors_, d_means_ndc_,
+      d_features_;
+  ResizableTensor image_, depth_, alpha_;
   View view_;
 };
 

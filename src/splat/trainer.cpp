@@ -23,16 +23,18 @@ Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const Trai
     : backend_(backend),
       options_(options),
       views_(views),
+      largest_(largest_picture(views)),
       extent_(extent),
       lpips_(options.loss.lpips != 0 ? lpips : nullptr),
       schedule_(views, options.schedule, options.seed),
       renderer_(backend, render_options(options)),
       gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale)),
       field_(backend, options),
-      loss_values_(Tensor::zeros(backend, {4}, DType::f64)),
-      lpips_value_(Tensor::zeros(backend, {1}, DType::f64)) {
+      inputs_(backend, kPlannedIterations * options.schedule.views, options.schedule.views),
+      losses_(Tensor::zeros(backend, {5}, DType::f64)) {
   if (views.empty()) throw Error("there are no training pictures");
   check_lpips();
+  plan_lpips();
   Philox random(options.seed, kFieldStream << 56);
   field_.initialize(start.positions, random);
   begin_stage(Stage::coarse);
@@ -82,7 +84,54 @@ void Trainer::begin_stage(Stage stage) {
   grid_moments_ = fresh(field_.grid);
   box_moments_ = fresh(field_.box);
   network_moments_ = fresh(field_.network);
-  gradients_ = Gradients::zeros_like(gaussians_.values, fine ? &field_ : nullptr);
+  fresh_gaussian_gradients();
+  gradients_.grid = gradients_.box = gradients_.network = {};
+  if (fine) {
+    gradients_.grid = Tensor::zeros(backend_, field_.grid.shape());
+    gradients_.box = Tensor::zeros(backend_, field_.box.shape());
+    gradients_.network = Tensor::zeros(backend_, field_.network.shape());
+  }
+  forget_prepared();
+}
+
+void Trainer::fresh_gaussian_gradients() {
+  const auto shapes = Gaussians::shapes(gaussians_.count());
+  const auto tensors = gradients_.gaussians.tensors();
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    *tensors[i] = {};
+    gaussian_gradients_[i].resize(backend_, shapes[i]);
+    *tensors[i] = gaussian_gradients_[i].tensor();
+    tensors[i]->fill_zero();
+  }
+}
+
+// The next iteration will be planned and recorded anew.
+void Trainer::forget_prepared() {
+  gradient_recordings_.clear();
+  update_recording_.reset();
+  planned_.clear();
+  taken_ = 0;
+}
+
+// ---------------------------------------------------------------- preparing
+
+// Forward and backward pass of the iteration, with memory for the largest picture there is.
+void Trainer::replay_gradients(const Plan& plan) {
+  const auto [width, height] = largest_;
+  bool moved = renderer_.reserve(gaussians_.values, active_field(), true, width, height);
+  const Shape pixels{height, width, 3};
+  moved |= target_.resize(backend_, pixels);
+  moved |= d_image_.resize(backend_, pixels);
+  if (moved) {
+    gradient_recordings_.clear();
+    update_recording_.reset();
+  }
+  const Kind kind{plan.sizes, gaussians_.values.active_sh_degree, iteration_ < options_.density.until};
+  std::unique_ptr<Recording>& recording = gradient_recordings_[kind];
+  if (!recording)
+    recording = backend_.record(
+        [this, plan, statistics = kind.statistics] { accumulate_gradients(plan, statistics); });
+  backend_.replay(*recording);
 }
 
 void Trainer::step() {
@@ -108,45 +157,40 @@ void Trainer::iterate() {
   if (iteration_ % options_.gaussian.sh_interval == 0)
     values.active_sh_degree = std::min(values.active_sh_degree + 1, options_.gaussian.sh_degree);
 
-  const std::vector<int>& chosen = schedule_.views(stage_, iteration_);
-  const bool full_size = !options_.schedule.random_resolution ||
-                         (stage_ == Stage::fine && options_.schedule.full_resolution_from >= 0 &&
-                          iteration_ >= options_.schedule.full_resolution_from);
-  const int divisor = full_size ? 1 : schedule_.divisor(stage_, iteration_);
-  const float time = views_[static_cast<size_t>(chosen.front())].time;
-  renderer_.deform(values, active_field(), time, time, true);
-  for (int view : chosen) accumulate_view(views_[static_cast<size_t>(view)], divisor);
-  renderer_.deform_backward(gradients_);
+  replay_gradients(next_plan());
 
   replaced_.fill(false);
   const bool keep = options_.schedule.skip_last_update && stage_ == Stage::fine &&
                     iteration_ == options_.schedule.fine_iterations;
-  if (options_.density.after_update && !keep) update_parameters();
+  if (options_.density.after_update && !keep) replay_update();
   control_density();
-  if (!options_.density.after_update && !keep) update_parameters();
+  if (!options_.density.after_update && !keep) replay_update();
   update_mean();
+}
+
+void Trainer::accumulate_gradients(const Plan& plan, bool statistics) {
+  const auto count = static_cast<int64_t>(plan.sizes.size());
+  backend_.run(inputs_.next(count));
+  renderer_.deform(gaussians_.values, active_field(), inputs_.now(), false, true);
+  for (int64_t i = 0; i < count; ++i)
+    accumulate_view(inputs_.now(i), plan.sizes[static_cast<size_t>(i)], statistics);
+  renderer_.deform_backward(gradients_);
 }
 
 // Renders one picture, adds its gradients and measures what density control wants to know. Losses of several
 // pictures are summed: Adam does not see the scale, and the screen-space gradients keep that of one picture.
-void Trainer::accumulate_view(const TrainingView& view, int divisor) {
-  const int width = std::max(view.camera.width / divisor, 1),
-            height = std::max(view.camera.height / divisor, 1);
-  const Shape shape{height, width, 3};
-  if (!target_.defined() || target_.shape() != shape) {
-    target_ = Tensor::empty(backend_, shape);
-    d_image_ = Tensor::empty(backend_, shape);
-  }
+void Trainer::accumulate_view(const IterationInputs* row, RenderSize size, bool statistics) {
+  const auto [width, height] = size;
+  target_.resize(backend_, {height, width, 3});
+  d_image_.resize(backend_, {height, width, 3});
   ResizePicture resize;
-  resize.width = view.camera.width;
-  resize.height = view.camera.height;
+  resize.picture = &row->picture;
   resize.out_width = width;
   resize.out_height = height;
-  resize.picture = view.picture.data<uint8_t>();
   resize.out = target_.data();
   backend_.run(resize);
 
-  const Renderer::View& rendered = renderer_.render(view.camera.resized(width, height));
+  const Renderer::View& rendered = renderer_.render(width, height, row);
   ImageLoss loss;
   loss.width = width;
   loss.height = height;
@@ -155,49 +199,47 @@ void Trainer::accumulate_view(const TrainingView& view, int divisor) {
   loss.l1_weight = 1;
   loss.dssim_weight = options_.loss.dssim;
   loss.d_image = d_image_.data();
-  loss.values = loss_values_.data<double>();
+  loss.values = losses_.data<double>();
   backend_.run(loss);
   if (lpips_) {
     const Shape batch{1, height, width, 3};
-    lpips_value_.fill_zero();
-    lpips_->measure(rendered.image.reshaped(batch), target_.reshaped(batch), lpips_value_,
-                    options_.loss.lpips, d_image_.reshaped(batch));
+    Tensor distance = losses_.part(4, {1});
+    distance.fill_zero();
+    lpips_->measure(*lpips_arena_, rendered.image.reshaped(batch), target_.tensor().reshaped(batch), distance,
+                    options_.loss.lpips, d_image_.tensor().reshaped(batch));
   }
-  renderer_.render_backward(d_image_, gradients_);
-
-  if (iteration_ < options_.density.until) {
-    DensityStatistics statistics;
-    statistics.count = gaussians_.count();
-    statistics.d_means_ndc = renderer_.d_means_ndc().data();
-    statistics.radii = rendered.radii.data<int32_t>();
-    statistics.gradient_sum = gaussians_.gradient_sum.data();
-    statistics.views = gaussians_.views.data();
-    statistics.max_radii = gaussians_.max_radii.data();
-    backend_.run(statistics);
-  }
+  renderer_.render_backward(d_image_.tensor(), gradients_);
+  if (!statistics) return;
+  DensityStatistics seen;
+  seen.count = gaussians_.count();
+  seen.d_means_ndc = renderer_.d_means_ndc().data();
+  seen.radii = rendered.radii.data<int32_t>();
+  seen.gradient_sum = gaussians_.gradient_sum.data();
+  seen.views = gaussians_.views.data();
+  seen.max_radii = gaussians_.max_radii.data();
+  backend_.run(seen);
 }
+
+// ---------------------------------------------------------------- density, parameters
 
 void Trainer::control_density() {
   const auto& rule = options_.density;
   const int64_t before = gaussians_.count();
   if (iteration_ < rule.until && iteration_ > rule.from) {
-    if (iteration_ % rule.interval == 0 &&
-        (rule.max_gaussians == 0 || gaussians_.count() < rule.max_gaussians)) {
-      const std::vector<float> gradients = gaussians_.mean_gradients();
-      const float limit = rule.dense_scale * static_cast<float>(extent_);
-      clone_gaussians(gaussians_, gradients, rule.gradient, limit);
-      Philox random(options_.seed, kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 |
-                                       static_cast<uint64_t>(iteration_));
-      split_gaussians(gaussians_, gradients, rule.gradient, limit, [&] { return random.normal(); });
-      replaced_.fill(true);
-    }
-    if (iteration_ % rule.prune_interval == 0) {
-      PruneRule prune;
-      prune.opacity = rule.prune_opacity;
-      prune.by_size = iteration_ > rule.prune_size_from;
-      prune.screen_radius = rule.prune_radius;
-      prune.scale = rule.prune_scale * static_cast<float>(extent_);
-      prune_gaussians(gaussians_, prune);
+    DensityRules event;
+    event.grow = iteration_ % rule.interval == 0 && (rule.max_gaussians == 0 || before < rule.max_gaussians);
+    event.gradient = rule.gradient;
+    event.dense_scale = rule.dense_scale * static_cast<float>(extent_);
+    event.seed = options_.seed;
+    event.stream =
+        kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 | static_cast<uint64_t>(iteration_);
+    event.prune = iteration_ % rule.prune_interval == 0;
+    event.opacity = rule.prune_opacity;
+    event.by_size = iteration_ > rule.prune_size_from;
+    event.screen_radius = rule.prune_radius;
+    event.scale = rule.prune_scale * static_cast<float>(extent_);
+    if (event.grow || event.prune) {
+      eg4d::control_density(gaussians_, event);
       replaced_.fill(true);
     }
   }
@@ -209,53 +251,59 @@ void Trainer::control_density() {
     replaced_[5] = true;
   }
   // New tensors have no gradient yet.
-  if (gaussians_.count() != before || replaced_[0])
-    gradients_.gaussians = Gaussians::zeros(backend_, gaussians_.count());
+  if (replaced_[0])
+    fresh_gaussian_gradients();
   else if (replaced_[5])
     gradients_.gaussians.opacity_logits.fill_zero();
+  if (replaced_ != std::array<bool, 6>{}) forget_prepared();
 }
 
-Adam Trainer::adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments,
-                   float rate) const {
+Adam Trainer::adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, int rate) const {
   Adam adam;
   adam.count = parameter.count();
   adam.parameter = parameter.data();
   adam.gradient = gradient.data();
   adam.first_moment = moments.first.data();
   adam.second_moment = moments.second.data();
-  adam.learning_rate = rate;
-  adam.step = moments.steps;
+  adam.rate = &inputs_.now()->rates[rate];
   return adam;
 }
 
+// One Adam step of everything but the tensors that density control replaced in this iteration.
 void Trainer::update_parameters() {
-  const LearningRates rates = learning_rates(options_.rate, iteration_, extent_);
-  const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
-                                   rates.scale,    rates.rotation, rates.opacity};
   const auto parameters = gaussians_.values.tensors(), gradients = gradients_.gaussians.tensors();
   const auto first = gaussians_.first_moments.tensors(), second = gaussians_.second_moments.tensors();
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (replaced_[i]) continue;
-    const Moments moments{*first[i], *second[i], ++gaussians_.steps[i]};
-    backend_.run(adam(*parameters[i], *gradients[i], moments, gaussian_rates[i]));
+    const Moments moments{*first[i], *second[i], 0};
+    backend_.run(adam(*parameters[i], *gradients[i], moments, static_cast<int>(i)));
   }
   if (stage_ != Stage::fine) return;
-
-  ++grid_moments_.steps;
-  ++network_moments_.steps;
   HexPlaneAdam grid;
-  grid.layout = &field_.layout;
-  grid.adam = adam(field_.grid, gradients_.grid, grid_moments_, rates.grid);
+  grid.context = &renderer_.field_context(field_);
+  grid.adam = adam(field_.grid, gradients_.grid, grid_moments_, kGridRate);
   const float views = static_cast<float>(options_.schedule.views);  // the pictures' losses are summed
   grid.plane_smoothness = options_.regularization.plane_smoothness * views;
   grid.time_smoothness = options_.regularization.time_smoothness * views;
   grid.time_l1 = options_.regularization.time_l1 * views;
   backend_.run(grid);
-  backend_.run(adam(field_.network, gradients_.network, network_moments_, rates.network));
-  if (options_.hexplane.train_box) {
-    ++box_moments_.steps;
-    backend_.run(adam(field_.box, gradients_.box, box_moments_, rates.grid));
+  backend_.run(adam(field_.network, gradients_.network, network_moments_, kNetworkRate));
+  if (options_.hexplane.train_box) backend_.run(adam(field_.box, gradients_.box, box_moments_, kBoxRate));
+}
+
+void Trainer::replay_update() {
+  if (replaced_ != std::array<bool, 6>{}) {
+    update_parameters();  // as it is this once
+  } else {
+    if (!update_recording_) update_recording_ = backend_.record([this] { update_parameters(); });
+    backend_.replay(*update_recording_);
   }
+  for (size_t i = 0; i < replaced_.size(); ++i)
+    if (!replaced_[i]) ++gaussians_.steps[i];
+  if (stage_ != Stage::fine) return;
+  ++grid_moments_.steps;
+  ++network_moments_.steps;
+  if (options_.hexplane.train_box) ++box_moments_.steps;
 }
 
 // The mean of every tenth state from schedule.average_from on: it evens out the noise that single pictures
@@ -292,12 +340,12 @@ NamedMoments Trainer::color_moments() const {
 }
 
 Trainer::LossValues Trainer::last_loss() const {
-  const std::vector<double> values = loss_values_.to_host<double>();
+  const std::vector<double> values = losses_.to_host<double>();
   LossValues loss;
   loss.l1 = values[0];
   loss.ssim = values[1];
   loss.psnr = psnr_of(values[2]);
-  loss.lpips = lpips_value_.to_host<double>()[0];
+  loss.lpips = values[4];
   return loss;
 }
 

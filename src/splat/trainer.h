@@ -1,16 +1,21 @@
 #pragma once
 
+#include <compare>
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
+#include "splat/input_table.h"
 #include "splat/lpips.h"
 #include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
+#include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
 
@@ -19,6 +24,11 @@ namespace eg4d {
 // Stage II's training loop: one step() is one iteration, as the published code orders it (rates, picture,
 // loss, gradients, density control, Adam). All randomness is a function of the seed and the iteration, so
 // that a state saved after any iteration continues to the same bits.
+//
+// An iteration is prepared once and replayed: its operations are recorded for each number of Gaussians and
+// each set of picture sizes that come up, and what changes from one to the next (IterationInputs) is worked
+// out and uploaded for many iterations at once. Density control stands outside and throws all of that away
+// when it changes something.
 class Trainer {
  public:
   // `extent`: cameras_extent of the training cameras. `lpips` may be null when loss.lpips is 0. Views and
@@ -36,7 +46,7 @@ class Trainer {
   int64_t total_iterations() const;
   int64_t gaussian_count() const { return gaussians_.count(); }
 
-  // The loss of the last iteration (waits for the device).
+  // The loss of the last iteration (waits for the device; one small copy).
   struct LossValues {
     double l1 = 0, ssim = 0, psnr = 0, lpips = 0;  // lpips is 0 where it is no part of the loss
   };
@@ -54,24 +64,49 @@ class Trainer {
   // What Stage III may go on with (fine stage); the tensors are the trainer's own, not copies.
   NamedMoments color_moments() const;
 
-  // Everything that a later run needs to continue, atomically, as one safetensors file. `extra` is kept with
-  // it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite; the file of before then
-  // stays.
-  void save_state(const std::filesystem::path& path, const std::string& extra) const;
+  // Everything that a later run needs to continue, copied to the host, as one safetensors file. `extra` is
+  // kept with it. Throws NotFinite (training_state.h) when a parameter is NaN or infinite.
+  PreparedFile prepare_state(const std::string& extra) const;
   // Returns `extra`. Throws Error, and changes nothing, when the file is damaged or does not belong to these
   // options.
   std::string load_state(const std::filesystem::path& path);
 
  private:
+  static constexpr int64_t kPlannedIterations = 100;  // whose inputs are uploaded at once
+  // What an iteration sees: its pictures, and the sizes they are rendered at.
+  struct Plan {
+    std::vector<int> views;
+    std::vector<RenderSize> sizes;
+  };
+  // What distinguishes recordings that hold together otherwise.
+  struct Kind {
+    std::vector<RenderSize> sizes;
+    int sh_degree;
+    bool statistics;  // density control still collects
+    auto operator<=>(const Kind&) const = default;
+  };
+  // The rows of IterationInputs::rates: the Gaussians' six tensors first.
+  enum Rate { kGridRate = 6, kNetworkRate, kBoxRate };
+
   void check_lpips() const;
+  void plan_lpips();
+  std::vector<int> divisors() const;
   void begin_stage(Stage stage);
+  void fresh_gaussian_gradients();
+  void forget_prepared();
+  Plan plan_of(int64_t iteration);
+  void add_inputs(const Plan& plan, int64_t iteration, std::vector<IterationInputs>& rows) const;
+  const Plan& next_plan();
+  void replay_gradients(const Plan& plan);
   void iterate();
-  void accumulate_view(const TrainingView& view, int divisor);
+  void accumulate_gradients(const Plan& plan, bool statistics);
+  void accumulate_view(const IterationInputs* row, RenderSize size, bool statistics);
   void control_density();
   void update_parameters();
+  void replay_update();
   void update_mean();
 
-  Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, float rate) const;
+  Adam adam(const Tensor& parameter, const Tensor& gradient, const Moments& moments, int rate) const;
   // One tensor of what a state holds. Its shape is that of `like`, but for the number of Gaussians.
   struct StatePart {
     std::string name;
@@ -84,6 +119,7 @@ class Trainer {
   Backend& backend_;
   const ReconstructOptions options_;
   const TrainingViews& views_;
+  const RenderSize largest_;  // of the views
   const double extent_;
   Lpips* const lpips_;
   ViewSchedule schedule_;
@@ -101,7 +137,17 @@ class Trainer {
   Gaussians mean_gaussians_;
   DeformationField mean_field_;
 
-  Tensor target_, d_image_, loss_values_, lpips_value_;
+  // What is prepared: the iterations planned and uploaded, of which `taken_` have been made, and recordings.
+  InputTable inputs_;
+  std::vector<Plan> planned_;
+  size_t taken_ = 0;
+  std::map<Kind, std::unique_ptr<Recording>> gradient_recordings_;
+  std::unique_ptr<Recording> update_recording_;
+
+  std::array<ResizableTensor, 6> gaussian_gradients_;  // the memory of gradients_.gaussians
+  ResizableTensor target_, d_image_;
+  std::optional<Arena> lpips_arena_;
+  Tensor losses_;  // [5] f64: the four of ImageLoss, LPIPS
 };
 
 }  // namespace eg4d

@@ -97,7 +97,7 @@ std::vector<Trainer::StatePart> Trainer::state_parts(Stage stage, bool averaged)
   return parts;
 }
 
-void Trainer::save_state(const std::filesystem::path& path, const std::string& extra) const {
+PreparedFile Trainer::prepare_state(const std::string& extra) const {
   std::vector<StateTensor> tensors;
   // The tensors are only read; the list is shared with load_state.
   for (const StatePart& part : const_cast<Trainer*>(this)->state_parts(stage_, averaged_ > 0))
@@ -110,7 +110,7 @@ void Trainer::save_state(const std::filesystem::path& path, const std::string& e
                          {"network_steps", network_moments_.steps},
                          {"active_sh_degree", gaussians_.values.active_sh_degree},
                          {"averaged", averaged_}};
-  write_training_state(path, kFormat, tensors, {{"counters", counters.dump()}, {"extra", extra}});
+  return prepare_training_state(kFormat, tensors, {{"counters", counters.dump()}, {"extra", extra}});
 }
 
 std::string Trainer::load_state(const std::filesystem::path& path) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <compare>
 #include <string>
 #include <vector>
 
@@ -17,5 +19,20 @@ struct TrainingView {
 };
 
 using TrainingViews = std::vector<TrainingView>;
+
+struct RenderSize {
+  int width = 0, height = 0;
+  auto operator<=>(const RenderSize&) const = default;
+};
+
+// The largest width and the largest height.
+inline RenderSize largest_picture(const TrainingViews& views) {
+  RenderSize largest;
+  for (const TrainingView& view : views) {
+    largest.width = std::max(largest.width, view.camera.width);
+    largest.height = std::max(largest.height, view.camera.height);
+  }
+  return largest;
+}
 
 }  // namespace eg4d

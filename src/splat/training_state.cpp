@@ -47,19 +47,15 @@ void require_finite(const std::string& name, std::span<const float> values) {
   if (!all_finite(values)) throw NotFinite(unsound(name));
 }
 
-void write_training_state(const std::filesystem::path& path, const std::string& format,
-                          const std::vector<StateTensor>& tensors,
-                          std::map<std::string, std::string> metadata) {
-  std::vector<std::vector<float>> host;
-  std::vector<SafetensorsTensor> stored;
-  host.reserve(tensors.size());
+PreparedFile prepare_training_state(const std::string& format, const std::vector<StateTensor>& tensors,
+                                    std::map<std::string, std::string> metadata) {
+  std::vector<HostTensor> stored;
   for (const StateTensor& state : tensors) {
-    host.push_back(state.tensor->to_host());
-    if (!is_sound(host.back(), state.parameter)) throw NotFinite(unsound(state.name));
-    stored.push_back({state.name, DType::f32, state.tensor->shape(), host.back().data()});
+    stored.push_back({state.name, state.tensor->shape(), state.tensor->to_host()});
+    if (!is_sound(stored.back().values, state.parameter)) throw NotFinite(unsound(state.name));
   }
   metadata["format"] = format;
-  write_safetensors(path, stored, std::move(metadata), Checksum::yes);
+  return prepare_safetensors(std::move(stored), std::move(metadata), Checksum::yes);
 }
 
 TrainingStateFile::TrainingStateFile(const std::filesystem::path& path, const std::string& format)

@@ -27,10 +27,9 @@ struct StateTensor {
   const Tensor* tensor = nullptr;
   bool parameter = false;  // must be finite; anything else must not be NaN
 };
-// Written atomically, after what must be finite was found to be. `format` goes into the metadata.
-void write_training_state(const std::filesystem::path& path, const std::string& format,
-                          const std::vector<StateTensor>& tensors,
-                          std::map<std::string, std::string> metadata);
+// Copied to the host, after what must be finite was found to be. `format` goes into the metadata.
+PreparedFile prepare_training_state(const std::string& format, const std::vector<StateTensor>& tensors,
+                                    std::map<std::string, std::string> metadata);
 
 class TrainingStateFile {
  public:

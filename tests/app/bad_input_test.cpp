@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 
@@ -18,7 +19,7 @@ void expect_failure(const std::vector<std::string>& arguments, const std::string
 
 class BadInput : public testing::Test {
  protected:
-  const std::string dataset_ = EG4D_EXAMPLES "/robot-192";
+  const std::string dataset_ = examples() / "robot-192";
   TemporaryFolder folder_;
   const std::string run_ = folder_ / "run";
 };

@@ -6,6 +6,7 @@
 
 #include "core/text_layout.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 
@@ -176,7 +177,7 @@ TEST(CommandLine, SettingsOfEveryCommandCanBeDumpedAndReadBack) {
 }
 
 TEST(CommandLine, TheOptionsPageIsUpToDate) {
-  EXPECT_EQ(read_text(EG4D_DOCS "/options.md"), run_program({"options", "--markdown"}).output)
+  EXPECT_EQ(read_text(docs() / "options.md"), run_program({"options", "--markdown"}).output)
       << "run: build/release/eg4d options --markdown > docs/options.md";
 }
 
@@ -184,7 +185,8 @@ TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
   const ProgramResult result = run_program({"options", "--json"});
   EXPECT_EQ(result.exit_code, 0);
   const TemporaryFolder folder;
-  const std::string command = EG4D_PROGRAM " options > /dev/full 2> " + (folder / "errors").string();
+  const std::string command =
+      eg4d_program().string() + " options > /dev/full 2> " + (folder / "errors").string();
   EXPECT_NE(std::system(command.c_str()), 0);
   EXPECT_EQ(read_text(folder / "errors"),
             "error: not all of standard output could be written; is its disk full?\n");

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_scene.h"
@@ -53,6 +54,7 @@ class WholeProgram : public testing::Test {
 };
 
 TEST_F(WholeProgram, FromADatasetToEveryOutput) {
+  EG4D_TEST_NEEDS_VIDEO();
   run(reconstruct(30));
   EXPECT_TRUE(contains(run(reconstruct(30)).errors, "was finished before"));
   EXPECT_EQ(run_program(reconstruct(31)).exit_code, 1) << "other settings in the same folder";

@@ -4,11 +4,14 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_training.h"
+#include "support/regularization_terms.h"
 
 namespace eg4d::test {
 namespace {
@@ -19,7 +22,7 @@ constexpr double kRate = 0.01;
 class DeviceAdam {
  public:
   explicit DeviceAdam(const std::vector<float>& start)
-      : backend_(make_cpu_backend({.guard_memory = true})),
+      : backend_(make_test_backend({.guard_memory = true})),
         parameter(upload(*backend_, start)),
         first(Tensor::zeros(*backend_, {parameter.count()})),
         second(Tensor::zeros(*backend_, {parameter.count()})) {}
@@ -27,15 +30,16 @@ class DeviceAdam {
   void step(const std::vector<float>& gradient, const HexPlaneLayout* layout = nullptr,
             const RegularizationWeights& weights = {}) {
     const Tensor given = upload(*backend_, gradient);
+    const DeviceValue<AdamRate> rate(*backend_, adam_rate(kRate, ++steps_));
     const Adam adam{.count = parameter.count(),
                     .parameter = parameter.data(),
                     .gradient = given.data(),
                     .first_moment = first.data(),
                     .second_moment = second.data(),
-                    .learning_rate = kRate,
-                    .step = ++steps_};
+                    .rate = rate.data()};
     if (layout) {
-      backend_->run(HexPlaneAdam{.layout = layout,
+      const auto context = backend_->create_field_context({*layout, {}});
+      backend_->run(HexPlaneAdam{.context = context.get(),
                                  .adam = adam,
                                  .plane_smoothness = static_cast<float>(weights.plane),
                                  .time_smoothness = static_cast<float>(weights.time),
@@ -62,7 +66,9 @@ class DeviceAdam {
   Tensor parameter, first, second;
 };
 
-TEST(Adam, MatchesTheReference) {
+EG4D_DEVICE_SUITE(AdamTest);
+
+TEST_P(AdamTest, MatchesTheReference) {
   for_each_instruction_set([] {
     for (const int64_t count : {0, 1, 31, 1000}) {
       Philox random(1);
@@ -82,7 +88,7 @@ TEST(Adam, MatchesTheReference) {
 }
 
 // Gradients from where their squares vanish to where they are large, together in one vector.
-TEST(Adam, SubnormalSecondMomentsAreExact) {
+TEST_P(AdamTest, SubnormalSecondMomentsAreExact) {
   for_each_instruction_set([] {
     std::vector<float> magnitudes;
     for (int exponent = -150; exponent <= 40; ++exponent) magnitudes.push_back(std::ldexp(1.3f, exponent));
@@ -108,7 +114,7 @@ TEST(Adam, SubnormalSecondMomentsAreExact) {
   });
 }
 
-TEST(Adam, NotANumberStaysInItsElement) {
+TEST_P(AdamTest, NotANumberStaysInItsElement) {
   DeviceAdam device(std::vector<float>(40, 1.0f));
   std::vector<float> gradient(40, 0.1f);
   gradient[3] = std::numeric_limits<float>::quiet_NaN();
@@ -137,36 +143,30 @@ std::vector<HexPlaneLayout> layouts() {
           make_hexplane_layout(33, {{300, 4, 3, 5}})};  // rows of more than one stripe
 }
 
-TEST(HexPlaneRegularization, MatchesTheReference) {
+EG4D_DEVICE_SUITE(HexPlaneAdamTest);
+
+TEST_P(HexPlaneAdamTest, RegularisersMatchTheReference) {
   for_each_instruction_set([] {
     const RegularizationWeights weights{0.7, 0.3, 0.05};
     for (const HexPlaneLayout& layout : layouts()) {
       Philox random(3);
       std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);
       start[0] = 1;
-      std::vector<double> d(start.size(), 0.5);
+      std::vector<double> d(start.size());
       const std::vector<double> wanted =
           reference_regularization(layout, converted<double>(start), weights, &d);
-      const auto backend = make_cpu_backend({.guard_memory = true});
-      const Tensor grid = upload(*backend, start),
-                   d_grid = upload(*backend, std::vector<float>(start.size(), 0.5f)),
-                   values = Tensor::zeros(*backend, {3}, DType::f64);
-      backend->run(HexPlaneRegularization{.layout = &layout,
-                                          .grid = grid.data(),
-                                          .values = values.data<double>(),
-                                          .d_grid = d_grid.data(),
-                                          .plane_smoothness = 0.7f,
-                                          .time_smoothness = 0.3f,
-                                          .time_l1 = 0.05f});
-      const std::vector<double> ours = values.to_host<double>();
+      const auto backend = make_test_backend({.guard_memory = true});
+      const Tensor grid = upload(*backend, start);
+      const std::vector<double> ours = regularization_values(*backend, layout, grid);
       for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(ours[i], wanted[i], 1e-6 * wanted[i]) << i;
-      EXPECT_LE(relative_error(d_grid.to_host(), converted<float>(d)), 1e-6);
+      EXPECT_LE(relative_error(regularization_gradient(*backend, layout, grid, weights), converted<float>(d)),
+                1e-6);
     }
   });
 }
 
 // The regularisers see the values before the step.
-TEST(HexPlaneAdam, MatchesRegularizationThenAdam) {
+TEST_P(HexPlaneAdamTest, MatchesRegularizationThenAdam) {
   for_each_instruction_set([] {
     for (const HexPlaneLayout& layout : layouts())
       for (const RegularizationWeights& weights :
@@ -190,7 +190,7 @@ TEST(HexPlaneAdam, MatchesRegularizationThenAdam) {
   });
 }
 
-TEST(HexPlaneAdam, UntouchedTexelsStay) {
+TEST_P(HexPlaneAdamTest, UntouchedTexelsStay) {
   const HexPlaneLayout layout = make_hexplane_layout(8, 6, 5, 1);
   const std::vector<float> start(static_cast<size_t>(layout.size()), 1.0f);
   DeviceAdam device(start);
@@ -198,7 +198,7 @@ TEST(HexPlaneAdam, UntouchedTexelsStay) {
   EXPECT_EQ(device.parameter.to_host(), start);
 }
 
-TEST(HexPlaneAdam, SameBitsForAnyNumberOfThreads) {
+TEST(HexPlaneAdamOnCpu, SameBitsForAnyNumberOfThreads) {
   const HexPlaneLayout layout = make_hexplane_layout(33, {{300, 40, 30, 5}});
   Philox random(5);
   const std::vector<float> start = uniform_values(random, layout.size(), 0.5f, 1.5f);

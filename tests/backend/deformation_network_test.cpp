@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
 
@@ -34,35 +34,48 @@ class DeviceNetwork {
  public:
   DeviceNetwork(Backend& backend, const ReferenceMlp<double>& mlp, const std::vector<double>& features)
       : backend_(backend), features_(upload(backend, converted<float>(features))) {
-    network.count = static_cast<int64_t>(features.size()) / mlp.trunk.front().in;
-    network.features = features_.data();
-    d_features_ = Tensor::zeros(backend, features_.shape());
-    network.d_features = d_features_.data();
-    for (const auto& layer : mlp.trunk) network.trunk.push_back(add(layer));
+    FieldDescription description;
+    for (const auto& layer : mlp.trunk) description.network.trunk.push_back(add(layer));
     for (const auto& head : mlp.heads) {
-      outputs.push_back(Tensor::zeros(backend, {network.count * head.last.out}));
-      network.heads.push_back(
-          {.hidden = add(head.hidden), .last = add(head.last), .output = outputs.back().data()});
+      const auto hidden = add(head.hidden);
+      description.network.heads.push_back({hidden, add(head.last)});
     }
+    context_ = backend.create_field_context(description);
+    weights_ = upload(backend, host_weights_);
+    d_weights_ = Tensor::zeros(backend, weights_.shape());
+    d_features_ = Tensor::zeros(backend, features_.shape());
+    DeformationNetwork& forward = network.forward;
+    forward.context = context_.get();
+    forward.count = static_cast<int64_t>(features.size()) / mlp.trunk.front().in;
+    forward.features = features_.data();
+    forward.weights = weights_.data();
+    forward.keep = true;
+    for (size_t i = 0; i < mlp.heads.size(); ++i) {
+      outputs.push_back(Tensor::zeros(backend, {forward.count * mlp.heads[i].last.out}));
+      forward.outputs[i] = outputs[i].data();
+    }
+    network.d_features = d_features_.data();
+    network.d_weights = d_weights_.data();
   }
-  void forward() {
-    activations_ = Tensor::empty(backend_, {deformation_network_activations(network)});
-    network.activations = activations_.data();
-    backend_.run(network);
-  }
+  void forward() { backend_.run(network.forward); }
   void backward(const std::vector<std::vector<double>>& d_outputs) {
     for (size_t i = 0; i < d_outputs.size(); ++i) {
       if (d_outputs[i].empty()) continue;
       d_outputs_.push_back(upload(backend_, converted<float>(d_outputs[i])));
-      network.heads[i].d_output = d_outputs_.back().data();
+      network.d_outputs[i] = d_outputs_.back().data();
     }
-    backend_.run(DeformationNetworkBackward{network});
+    backend_.run(network);
   }
   std::vector<float> d_features() const { return d_features_.to_host(); }
   // Weight gradient, bias gradient of every layer: the trunk's, then hidden and last of the heads.
   std::vector<std::vector<float>> gradients() const {
     std::vector<std::vector<float>> all;
-    for (const Tensor& tensor : gradients_) all.push_back(tensor.to_host());
+    const std::vector<float> d = d_weights_.to_host();
+    for (const auto& layer : layers_) {
+      const auto weight = d.begin() + layer.weight, bias = d.begin() + layer.bias;
+      all.emplace_back(weight, weight + int64_t{layer.in} * layer.out);
+      all.emplace_back(bias, bias + layer.out);
+    }
     return all;
   }
   std::vector<float> everything() const {
@@ -75,26 +88,27 @@ class DeviceNetwork {
     return all;
   }
 
-  DeformationNetwork network;
+  DeformationNetworkBackward network;
   std::vector<Tensor> outputs;
 
  private:
-  DenseLayer add(const ReferenceLayer<double>& layer) {
-    parameters_.push_back(upload(backend_, converted<float>(layer.weight)));
-    parameters_.push_back(upload(backend_, converted<float>(layer.bias)));
-    for (size_t i = parameters_.size() - 2; i < parameters_.size(); ++i)
-      gradients_.push_back(Tensor::zeros(backend_, parameters_[i].shape()));
-    return {layer.in,
-            layer.out,
-            parameters_.end()[-2].data(),
-            parameters_.end()[-1].data(),
-            gradients_.end()[-2].data(),
-            gradients_.end()[-1].data()};
+  DeformationNetworkLayout::Layer add(const ReferenceLayer<double>& layer) {
+    const auto append = [&](const std::vector<double>& values) {
+      const auto place = static_cast<int64_t>(host_weights_.size());
+      for (const double value : values) host_weights_.push_back(static_cast<float>(value));
+      return place;
+    };
+    const int64_t weight = append(layer.weight);
+    layers_.push_back({layer.in, layer.out, weight, append(layer.bias)});
+    return layers_.back();
   }
 
   Backend& backend_;
-  Tensor features_, d_features_, activations_;
-  std::vector<Tensor> parameters_, gradients_, d_outputs_;
+  std::vector<float> host_weights_;
+  std::vector<DeformationNetworkLayout::Layer> layers_;
+  std::unique_ptr<FieldContext> context_;
+  Tensor features_, d_features_, weights_, d_weights_;
+  std::vector<Tensor> d_outputs_;
 };
 
 std::vector<std::vector<double>> layers_of(const ReferenceMlp<double>& mlp) {
@@ -127,7 +141,7 @@ void compare(const DeviceNetwork& device, const ReferenceMlp<double>& mlp,
              const std::vector<double>& features, const std::vector<std::vector<double>>& d_outputs) {
   const auto outputs = reference_mlp(mlp, features);
   for (size_t i = 0; i < outputs.size(); ++i)
-    EXPECT_TRUE(!device.network.heads[i].output ||
+    EXPECT_TRUE(!device.network.forward.outputs[i] ||
                 relative_error(device.outputs[i].to_host(), converted<float>(outputs[i])) <= 1e-5)
         << i;
   const MlpGradients<double> wanted = reference_mlp_backward(mlp, features, d_outputs);
@@ -165,7 +179,9 @@ TEST(MlpReference, GradientsAreDerivatives) {
   }
 }
 
-TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
+EG4D_DEVICE_SUITE(DeformationNetworkTest);
+
+TEST_P(DeformationNetworkTest, MatchesTheReferenceForAnySizes) {
   for_each_instruction_set([] {
     const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
     for (const auto& trunk : trunks)
@@ -173,7 +189,7 @@ TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
         const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
         const std::vector<double> features = random_doubles(3, count * trunk.front());
         const auto d_outputs = random_d_outputs(mlp, count);
-        const auto backend = make_cpu_backend({.guard_memory = true});
+        const auto backend = make_test_backend({.guard_memory = true});
         DeviceNetwork device(*backend, mlp, features);
         device.forward();
         device.backward(d_outputs);
@@ -182,61 +198,73 @@ TEST(DeformationNetwork, MatchesTheReferenceForAnySizes) {
   });
 }
 
-TEST(DeformationNetwork, HeadsWithoutOutputOrDerivativeAreLeftOut) {
+TEST_P(DeformationNetworkTest, HeadsWithoutOutputOrDerivativeAreLeftOut) {
   const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3, 1, 2});
   const std::vector<double> features = random_doubles(5, 100 * 6);
   auto d_outputs = random_d_outputs(mlp, 100);
   d_outputs[0].clear();
   d_outputs[1].clear();
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
-  device.network.heads[0].output = nullptr;
+  device.network.forward.outputs[0] = nullptr;
   device.forward();
   device.backward(d_outputs);
   EXPECT_EQ(device.outputs[0].to_host(), std::vector<float>(300));
   compare(device, mlp, features, d_outputs);
 }
 
-TEST(DeformationNetwork, NoHeadHasADerivative) {
+TEST_P(DeformationNetworkTest, NoHeadHasADerivative) {
   const ReferenceMlp<double> mlp = random_mlp(4, {6, 8, 8}, 8, {3});
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, random_doubles(5, 20 * 6));
   device.forward();
   device.backward({{}});
   EXPECT_EQ(device.d_features(), std::vector<float>(120));
 }
 
-TEST(DeformationNetwork, InferenceKeepsNothing) {
+TEST_P(DeformationNetworkTest, InferenceKeepsNothing) {
   const ReferenceMlp<double> mlp = random_mlp(6, {6, 8, 8, 5}, 8, {3, 1});
   const std::vector<double> features = random_doubles(7, 600 * 6);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork kept(*backend, mlp, features), passing(*backend, mlp, features);
   kept.forward();
-  backend->run(passing.network);
+  passing.network.forward.keep = false;
+  const size_t before = backend->allocated_bytes();
+  backend->run(passing.network.forward);
+  EXPECT_EQ(backend->allocated_bytes(), before);
   for (size_t i = 0; i < kept.outputs.size(); ++i)
     EXPECT_EQ(kept.outputs[i].to_host(), passing.outputs[i].to_host());
 }
 
-TEST(DeformationNetwork, FrozenLayersHaveNoGradientButPassItOn) {
+TEST_P(DeformationNetworkTest, FrozenLayersHaveNoGradientButPassItOn) {
   const ReferenceMlp<double> mlp = random_mlp(8, {6, 8, 8}, 8, {3, 1});
   const std::vector<double> features = random_doubles(9, 64 * 6);
   const auto d_outputs = random_d_outputs(mlp, 64);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
-  const auto freeze = [](DenseLayer& layer) { layer.d_weight = layer.d_bias = nullptr; };
-  for (DenseLayer& layer : device.network.trunk) freeze(layer);
-  for (auto& head : device.network.heads) {
-    freeze(head.hidden);
-    freeze(head.last);
-  }
+  device.network.d_weights = nullptr;
   device.forward();
   device.backward(d_outputs);
   EXPECT_LE(relative_error(device.d_features(),
                            converted<float>(reference_mlp_backward(mlp, features, d_outputs).features)),
             1e-4);
+  for (const auto& gradient : device.gradients()) EXPECT_EQ(gradient, std::vector<float>(gradient.size()));
 }
 
-TEST(DeformationNetwork, RowsWithoutDerivativeAreLeftOut) {
+// What reserve() made room for, the operation keeps there.
+TEST(DeformationNetwork, WithRoomReservedNothingIsAllocated) {
+  const ReferenceMlp<double> mlp = random_mlp(6, {6, 8, 8}, 8, {3, 1});
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, random_doubles(7, 300 * 6));
+  const size_t before = backend->allocated_bytes();
+  device.network.forward.context->reserve(device.network.forward);
+  const size_t reserved = backend->allocated_bytes();
+  EXPECT_GE(reserved - before, 300 * (8 + 8 + 2 * 8) * sizeof(float));
+  device.forward();
+  EXPECT_EQ(backend->allocated_bytes(), reserved);
+}
+
+TEST_P(DeformationNetworkTest, RowsWithoutDerivativeAreLeftOut) {
   const ReferenceMlp<double> mlp = random_mlp(10, {12, 16, 16}, 16, {3, 4});
   const int64_t count = 1500;
   const std::vector<double> features = random_doubles(11, count * 12);
@@ -246,17 +274,17 @@ TEST(DeformationNetwork, RowsWithoutDerivativeAreLeftOut) {
       const int64_t out = mlp.heads[head].last.out;
       std::fill_n(d_outputs[head].begin() + row * out, out, 0.0);
     }
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork device(*backend, mlp, features);
   device.forward();
   device.backward(d_outputs);
   compare(device, mlp, features, d_outputs);
 }
 
-TEST(DeformationNetwork, NotANumberStaysInItsRow) {
+TEST_P(DeformationNetworkTest, NotANumberStaysInItsRow) {
   const ReferenceMlp<double> mlp = random_mlp(12, {6, 8, 8}, 8, {3});
   std::vector<double> features = random_doubles(13, 40 * 6);
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   DeviceNetwork clean(*backend, mlp, features);
   clean.forward();
   features[5 * 6 + 2] = std::numeric_limits<double>::quiet_NaN();
@@ -269,13 +297,13 @@ TEST(DeformationNetwork, NotANumberStaysInItsRow) {
   EXPECT_TRUE(std::isnan(ours[15]));
 }
 
-TEST(DeformationNetwork, SameBitsForAnyNumberOfThreads) {
+TEST(DeformationNetworkOnCpu, SameBitsForAnyNumberOfThreads) {
   const ReferenceMlp<double> mlp = random_mlp(14, {32, 64, 64}, 64, {3, 4, 1});
   for (const int64_t count : {100, 3000}) {
     const std::vector<double> features = random_doubles(15, count * 32);
     const auto d_outputs = random_d_outputs(mlp, count);
     EXPECT_TRUE(same_bits_for_any_thread_count([&] {
-      const auto backend = make_cpu_backend();
+      const auto backend = make_test_backend();
       DeviceNetwork device(*backend, mlp, features);
       device.forward();
       device.backward(d_outputs);

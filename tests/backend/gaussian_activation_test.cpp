@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 #include "support/reference_mlp.h"
 
@@ -39,7 +39,7 @@ RawGaussians<double> random_gaussians(int64_t count, bool deltas, bool color, ui
 class DeviceGaussians {
  public:
   DeviceGaussians(const RawGaussians<double>& raw, bool flat)
-      : backend_(make_cpu_backend({.guard_memory = true})) {
+      : backend_(make_test_backend({.guard_memory = true})) {
     const auto count = raw.opacity_logits.size();
     a.count = static_cast<int64_t>(count);
     a.flat = flat;
@@ -159,7 +159,9 @@ TEST(ActivationsReference, GradientsAreDerivatives) {
   check(raw.raw_bias, d.raw_bias);
 }
 
-TEST(GaussianActivation, MatchesTheReference) {
+EG4D_DEVICE_SUITE(GaussianActivationTest);
+
+TEST_P(GaussianActivationTest, MatchesTheReference) {
   for_each_instruction_set([] {
     for (const int64_t count : {0, 1, 31, 5000})
       for (const bool deltas : {false, true})
@@ -187,7 +189,7 @@ TEST(GaussianActivation, MatchesTheReference) {
   });
 }
 
-TEST(GaussianActivation, ExtremeValuesStayInRange) {
+TEST_P(GaussianActivationTest, ExtremeValuesStayInRange) {
   for_each_instruction_set([] {
     RawGaussians<double> raw = random_gaussians(4, false, false);
     raw.opacity_logits = {200, -200, 0, std::numeric_limits<double>::quiet_NaN()};
@@ -208,7 +210,7 @@ TEST(GaussianActivation, ExtremeValuesStayInRange) {
   });
 }
 
-TEST(GaussianActivation, SameBitsForAnyNumberOfThreads) {
+TEST(GaussianActivationOnCpu, SameBitsForAnyNumberOfThreads) {
   const RawGaussians<double> raw = random_gaussians(9000, true, true);
   const ReferenceActivations<double> d = random_derivatives(9000, true);
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
@@ -221,8 +223,10 @@ TEST(GaussianActivation, SameBitsForAnyNumberOfThreads) {
   }));
 }
 
-TEST(DensityStatistics, VisibleGaussiansAreCounted) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+EG4D_DEVICE_SUITE(DensityStatisticsTest);
+
+TEST_P(DensityStatisticsTest, VisibleGaussiansAreCounted) {
+  const auto backend = make_test_backend({.guard_memory = true});
   const Tensor d_means = upload(*backend, {3, 4, 1, 1, 0.6f, 0.8f});
   const Tensor radii = Tensor::from_host(*backend, {3}, std::vector<int32_t>{7, 0, 2});
   const Tensor sums = upload(*backend, {1, 1, 1}), views = upload(*backend, {2, 2, 2}),

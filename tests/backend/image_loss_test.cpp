@@ -4,6 +4,8 @@
 #include <limits>
 
 #include "backend/backend.h"
+#include "support/device_fixture.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 #include "support/instruction_sets.h"
 #include "support/random_values.h"
@@ -18,7 +20,7 @@ struct LossResult {
 };
 LossResult run_loss(const std::vector<float>& a, const std::vector<float>& b, int width, int height,
                     float l1_weight, float dssim_weight, bool want_ssim = false) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const Tensor image = upload(*backend, a), target = upload(*backend, b);
   const Tensor gradient = upload(*backend, std::vector<float>(a.size(), 7.0f));  // to be overwritten
   const Tensor values = Tensor::zeros(*backend, {4}, DType::f64);
@@ -39,9 +41,11 @@ std::vector<float> picture(int width, int height, uint64_t seed) {
   return uniform_values(random, int64_t{3} * width * height, 0.0f, 1.0f);
 }
 
-TEST(ClampUnit, BackwardLetsGradientsThroughInsideAlone) {
+EG4D_DEVICE_SUITE(ClampUnitTest);
+
+TEST_P(ClampUnitTest, BackwardLetsGradientsThroughInsideAlone) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const Tensor values = upload(*backend, std::vector<float>{-0.1f, 0, 0.5f, 1, 1.0001f, nan});
   const Tensor gradients = upload(*backend, std::vector<float>{1, 2, 3, 4, 5, 6});
   backend->run(ClampUnitBackward{values.data(), gradients.data(), values.count()});
@@ -59,7 +63,9 @@ TEST(SsimReference, GradientIsTheDerivative) {
     EXPECT_NEAR(d[i], central_difference(a[i], 1e-6, [&] { return reference_ssim(a, b, 7, 5); }), 1e-8);
 }
 
-TEST(ImageLoss, MatchesTheReferenceForAnySize) {
+EG4D_DEVICE_SUITE(ImageLossTest);
+
+TEST_P(ImageLossTest, MatchesTheReferenceForAnySize) {
   for_each_instruction_set([] {
     const int sizes[][2] = {{1, 1}, {2, 1}, {1, 9}, {5, 3}, {17, 23}, {40, 31}};
     for (const auto& [width, height] : sizes) {
@@ -84,7 +90,7 @@ TEST(ImageLoss, MatchesTheReferenceForAnySize) {
   });
 }
 
-TEST(ImageLoss, SsimIsComputedOnlyWhenWanted) {
+TEST_P(ImageLossTest, SsimIsComputedOnlyWhenWanted) {
   const std::vector<float> a = picture(9, 8, 5), b = picture(9, 8, 6);
   EXPECT_EQ(run_loss(a, b, 9, 8, 1, 0).values[1], 0);
   const LossResult wanted = run_loss(a, b, 9, 8, 1, 0, true);
@@ -93,7 +99,7 @@ TEST(ImageLoss, SsimIsComputedOnlyWhenWanted) {
   EXPECT_DOUBLE_EQ(wanted.values[3], wanted.values[0]);
 }
 
-TEST(ImageLoss, EqualImages) {
+TEST_P(ImageLossTest, EqualImages) {
   const std::vector<float> a = picture(13, 12, 5);
   const LossResult result = run_loss(a, a, 13, 12, 0.8f, 0.2f);
   EXPECT_EQ(result.values[0], 0);
@@ -101,7 +107,7 @@ TEST(ImageLoss, EqualImages) {
   for (const float d : result.d_image) EXPECT_NEAR(d, 0, 1e-6);
 }
 
-TEST(ImageLoss, NoPixelsAndNotANumber) {
+TEST_P(ImageLossTest, NoPixelsAndNotANumber) {
   const LossResult empty = run_loss({}, {}, 0, 0, 1, 1, true);
   EXPECT_EQ(empty.values[0], 0);
   std::vector<float> a = picture(9, 8, 5);
@@ -111,7 +117,7 @@ TEST(ImageLoss, NoPixelsAndNotANumber) {
   EXPECT_TRUE(std::isnan(result.values[0]));
 }
 
-TEST(ImageLoss, SameBitsForAnyNumberOfThreads) {
+TEST(ImageLossOnCpu, SameBitsForAnyNumberOfThreads) {
   const std::vector<float> a = picture(150, 130, 7), b = picture(150, 130, 8);
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
     LossResult result = run_loss(a, b, 150, 130, 0.8f, 0.2f);
@@ -122,19 +128,19 @@ TEST(ImageLoss, SameBitsForAnyNumberOfThreads) {
 
 std::vector<float> run_resize(const std::vector<uint8_t>& picture, int width, int height, int out_width,
                               int out_height) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   const Tensor input = Tensor::from_host(*backend, {static_cast<int64_t>(picture.size())}, picture);
   const Tensor out = Tensor::zeros(*backend, {out_height, out_width, 3});
-  backend->run(ResizePicture{.width = width,
-                             .height = height,
-                             .out_width = out_width,
-                             .out_height = out_height,
-                             .picture = input.data<uint8_t>(),
-                             .out = out.data()});
+  const DeviceValue<SourcePicture> source(
+      *backend, {.pixels = input.data<uint8_t>(), .width = width, .height = height});
+  backend->run(ResizePicture{
+      .picture = source.data(), .out_width = out_width, .out_height = out_height, .out = out.data()});
   return out.to_host();
 }
 
-TEST(ResizePicture, MatchesTheReference) {
+EG4D_DEVICE_SUITE(ResizePictureTest);
+
+TEST_P(ResizePictureTest, MatchesTheReference) {
   for_each_instruction_set([] {
     const int sizes[][4] = {{1, 1, 1, 1},    {1, 1, 4, 3},   {5, 7, 1, 1},   {8, 6, 4, 3},
                             {31, 17, 10, 5}, {9, 9, 20, 13}, {12, 9, 12, 4}, {12, 9, 5, 9}};
@@ -153,7 +159,7 @@ TEST(ResizePicture, MatchesTheReference) {
   });
 }
 
-TEST(ResizePicture, EqualSizesOnlyConvert) {
+TEST_P(ResizePictureTest, EqualSizesOnlyConvert) {
   for_each_instruction_set([] {
     std::vector<uint8_t> picture(3 * 16 * 16);
     for (size_t i = 0; i < picture.size(); ++i) picture[i] = static_cast<uint8_t>(i);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "support/device_fixture.h"
 #include "support/operation_test.h"
 
 namespace eg4d::test {
@@ -200,6 +201,7 @@ TEST_P(NetworkGradients, AttentionOfLargeScoresStaysFinite) {
 // ---------------------------------------------------------------- threads
 
 TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
+  EG4D_TEST_OF_THE_PROCESSOR();
   const int64_t rows = 700, width = 64;
   const Tensor x = device({rows, 3 * width}, numbers(rows * 3 * width, 1)),
                d_y = device({rows, width}, numbers(rows * width, 2)),
@@ -241,8 +243,8 @@ TEST_P(NetworkGradients, NumberOfThreadsChangesNothing) {
   }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, NetworkGradients, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, NetworkGradients, testing::ValuesIn(test_devices_by_instruction_set()),
+                         DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -8,9 +8,9 @@
 #include "core/error.h"
 #include "core/threads.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 
 namespace eg4d::test {
@@ -50,7 +50,7 @@ double activated(Activation activation, double x) {
 constexpr Activation kActivations[] = {Activation::none, Activation::silu, Activation::gelu,
                                        Activation::quick_gelu, Activation::relu};
 
-class NeuralOpsTest : public testing::TestWithParam<int64_t> {
+class NeuralOpsTest : public OnEachDevice {
  protected:
   Tensor device(Shape shape, const Values& values) {
     return Tensor::from_host<float>(*backend, std::move(shape), values);
@@ -58,8 +58,7 @@ class NeuralOpsTest : public testing::TestWithParam<int64_t> {
   Tensor empty(Shape shape) { return Tensor::empty(*backend, std::move(shape)); }
   Backend& ops() { return *backend; }
 
-  UseInstructionSet instruction_set{GetParam()};
-  std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend = make_test_backend({.guard_memory = true});
 };
 
 // ---------------------------------------------------------------- products
@@ -191,7 +190,10 @@ TEST_P(NeuralOpsTest, RoundedOperands) {
   const Values x = numbers(rows * in, 1), w = numbers(in * out, 2);
   std::shared_ptr<const PackedWeight> packed;
   try {
-    packed = ops().pack_linear({.in = in, .out = out, .weight = w, .precision = Precision::bf16});
+    packed = ops().pack_linear({.in = in,
+                                .out = out,
+                                .weight = w,
+                                .type = {.weights = DType::bf16, .products = NetworkType::Products::half}});
   } catch (const Error& error) {
     GTEST_SKIP() << error.what();
   }
@@ -561,6 +563,7 @@ TEST_P(NeuralOpsTest, MovingPixels) {
 // ---------------------------------------------------------------- threads
 
 TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
+  EG4D_TEST_OF_THE_PROCESSOR();
   const int64_t n = 3, size = 9, channels = 64, rows = n * size * size;
   const Values x = numbers(rows * channels, 1), w = numbers(channels * channels * 9, 2),
                scale = numbers(channels, 3);
@@ -611,8 +614,8 @@ TEST_P(NeuralOpsTest, NumberOfThreadsChangesNothing) {
   set_thread_count(0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, NeuralOpsTest, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, NeuralOpsTest, testing::ValuesIn(test_devices_by_instruction_set()),
+                         DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "support/device_fixture.h"
 #include "support/operation_test.h"
 
 namespace eg4d::test {
@@ -344,6 +345,7 @@ TEST_P(PictureFeatures, ResizeFeatures) {
 // ---------------------------------------------------------------- threads
 
 TEST_P(PictureFeatures, NumberOfThreadsChangesNothing) {
+  EG4D_TEST_OF_THE_PROCESSOR();
   const int64_t height = 61, width = 97, channels = 32, pixels = height * width;
   const Tensor x = device({pixels * channels}, numbers(pixels * channels, 1)),
                d_y = device({pixels * channels}, numbers(pixels * channels, 2)),
@@ -390,8 +392,8 @@ TEST_P(PictureFeatures, NumberOfThreadsChangesNothing) {
   }));
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, PictureFeatures, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, PictureFeatures, testing::ValuesIn(test_devices_by_instruction_set()),
+                         DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

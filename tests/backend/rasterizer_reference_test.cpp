@@ -35,13 +35,12 @@ std::vector<double> weights(size_t count) {
 }
 
 struct Loss {
-  std::vector<double> image, alpha;
+  std::vector<double> image;
   double operator()(const RasterScene<double>& scene) const {
     ReferenceRasterizer<double> rasterizer;
     rasterizer.forward(scene);
     double sum = 0;
     for (size_t i = 0; i < image.size(); ++i) sum += image[i] * rasterizer.image[i];
-    for (size_t i = 0; i < alpha.size(); ++i) sum += alpha[i] * rasterizer.alpha[i];
     return sum;
   }
 };
@@ -67,29 +66,16 @@ void expect_derivative(Scene& scene, std::vector<double>& parameter, const std::
 
 TEST(ReferenceRasterizer, GradientsAreDerivatives) {
   RasterScene<double> scene = smooth_scene();
-  const size_t pixels = static_cast<size_t>(scene.camera.width) * scene.camera.height;
-  const Loss loss{weights(3 * pixels), weights(pixels)};
+  const size_t pixels = static_cast<size_t>(scene.width) * scene.height;
+  const Loss loss{weights(3 * pixels)};
   ReferenceRasterizer<double> rasterizer;
   rasterizer.forward(scene);
-  const RasterGradients<double> d = rasterizer.backward(scene, loss.image, loss.alpha);
+  const RasterGradients<double> d = rasterizer.backward(scene, loss.image);
   expect_derivative(scene, scene.means, d.means, loss, "mean");
   expect_derivative(scene, scene.scales, d.scales, loss, "scale");
   expect_derivative(scene, scene.rotations, d.rotations, loss, "rotation");
   expect_derivative(scene, scene.opacities, d.opacities, loss, "opacity");
   expect_derivative(scene, scene.colors, d.colors, loss, "color");
-}
-
-TEST(ReferenceRasterizer, CovarianceGradientsAreDerivatives) {
-  RasterScene<double> scene = smooth_scene();
-  for (int64_t i = 0; i < scene.count; ++i)
-    scene.covariances.insert(scene.covariances.end(), {0.05, 0.01, -0.005, 0.04 + 0.003 * i, 0.008, 0.06});
-  const size_t pixels = static_cast<size_t>(scene.camera.width) * scene.camera.height;
-  const Loss loss{weights(3 * pixels), {}};
-  ReferenceRasterizer<double> rasterizer;
-  rasterizer.forward(scene);
-  const RasterGradients<double> d = rasterizer.backward(scene, loss.image);
-  expect_derivative(scene, scene.covariances, d.covariances, loss, "covariance");
-  expect_derivative(scene, scene.means, d.means, loss, "mean");
 }
 
 class ReferenceShColor : public testing::TestWithParam<int> {};

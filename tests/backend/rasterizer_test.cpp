@@ -5,10 +5,11 @@
 #include <cmath>
 #include <limits>
 
+#include "backend/cpu/testing.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/raster_scenes.h"
 
 namespace eg4d::test {
@@ -22,7 +23,7 @@ std::vector<float> weights(size_t count) {
 }
 
 size_t pixel_count(const RasterScene<float>& scene) {
-  return static_cast<size_t>(scene.camera.width) * static_cast<size_t>(scene.camera.height);
+  return static_cast<size_t>(scene.width) * static_cast<size_t>(scene.height);
 }
 
 // Pixels (all channels) that differ by more than 1e-4: rounding may flip a threshold in few of them.
@@ -41,10 +42,8 @@ bool finite(const std::vector<float>& values) {
   return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
 }
 
-class Rasterizer : public testing::TestWithParam<int64_t> {
+class Rasterizer : public OnEachDevice {
  protected:
-  Rasterizer() : instruction_set(GetParam()), backend(make_cpu_backend({.guard_memory = true})) {}
-
   void expect_like_reference(const RasterScene<float>& scene) {
     ReferenceRasterizer<float> reference;
     reference.forward(scene);
@@ -61,28 +60,27 @@ class Rasterizer : public testing::TestWithParam<int64_t> {
       other_radii += radii[i] != reference.radii[i];
     }
     EXPECT_LE(other_radii, 1 + scene.count / 1000);
-    EXPECT_LE(kernels.context->pair_count(), reference.pair_count());
+    EXPECT_LE(cpu::pair_count(*kernels.context), reference.pair_count());
     expect_gradients_like_reference(scene, kernels, reference);
   }
 
   void expect_gradients_like_reference(const RasterScene<float>& scene, DeviceRaster& kernels,
                                        const ReferenceRasterizer<float>& reference) {
     // Pixels where a threshold flipped get no gradient.
-    std::vector<float> d_image = weights(3 * pixel_count(scene)), d_alpha = weights(pixel_count(scene));
+    std::vector<float> d_image = weights(3 * pixel_count(scene));
     const std::vector<float> alpha = kernels.alpha.to_host();
     for (size_t i = 0; i < alpha.size(); ++i)
       if (std::abs(alpha[i] - reference.alpha[i]) > 1e-6f)
-        d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = d_alpha[i] = 0;
+        d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = 0;
     // In double, because the sums of a float reference are no better than the kernels'.
     const RasterScene<double> exact = converted<double>(scene);
     ReferenceRasterizer<double> precise;
     precise.forward(exact);
     for (size_t i = 0; i < alpha.size(); ++i)
       if (std::abs(alpha[i] - precise.alpha[i]) > 1e-6)
-        d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = d_alpha[i] = 0;
-    const RasterGradients<double> want =
-        precise.backward(exact, {d_image.begin(), d_image.end()}, {d_alpha.begin(), d_alpha.end()});
-    kernels.backward(d_image, d_alpha);
+        d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = 0;
+    const RasterGradients<double> want = precise.backward(exact, {d_image.begin(), d_image.end()});
+    kernels.backward(d_image);
     const RasterGradients<float> got = kernels.gradients();
     const auto compare = [](const std::vector<float>& a, const std::vector<double>& b, const char* what) {
       EXPECT_LE(relative_error(a, std::vector<float>(b.begin(), b.end())), 1e-3) << what;
@@ -90,14 +88,12 @@ class Rasterizer : public testing::TestWithParam<int64_t> {
     compare(got.means, want.means, "means");
     compare(got.scales, want.scales, "scales");
     compare(got.rotations, want.rotations, "rotations");
-    compare(got.covariances, want.covariances, "covariances");
     compare(got.opacities, want.opacities, "opacities");
     compare(got.colors, want.colors, "colors");
     compare(got.means_ndc, want.means_ndc, "means_ndc");
   }
 
-  UseInstructionSet instruction_set;
-  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Backend> backend = make_test_backend({.guard_memory = true});
 };
 
 TEST_P(Rasterizer, ScatteredScenesOfOddSizes) {
@@ -114,15 +110,6 @@ TEST_P(Rasterizer, AnyNumberOfGaussians) {
     SCOPED_TRACE(count);
     expect_like_reference(scattered_scene(count, 40, 30, 40 + count));
   }
-}
-
-TEST_P(Rasterizer, CovariancesInsteadOfScales) {
-  RasterScene<float> scene = scattered_scene(100, 50, 40, 77);
-  for (int64_t i = 0; i < scene.count; ++i) {
-    const float s = 0.01f + 0.001f * static_cast<float>(i);
-    scene.covariances.insert(scene.covariances.end(), {s, 0.3f * s, -0.1f * s, 2 * s, 0.2f * s, 0.5f * s});
-  }
-  expect_like_reference(scene);
 }
 
 TEST_P(Rasterizer, MoreGaussiansInATileThanABatchHolds) {
@@ -148,7 +135,7 @@ TEST_P(Rasterizer, EverythingBehindTheCameraLeavesTheBackground) {
   kernels.forward();
   const std::vector<float> image = kernels.image.to_host();
   for (size_t i = 0; i < image.size(); ++i) EXPECT_EQ(image[i], scene.camera.background[i % 3]);
-  EXPECT_EQ(kernels.context->pair_count(), 0);
+  EXPECT_EQ(cpu::pair_count(*kernels.context), 0);
   kernels.backward(weights(3 * pixel_count(scene)));
   EXPECT_EQ(kernels.gradients().means, std::vector<float>(150, 0.0f));
 }
@@ -211,6 +198,7 @@ TEST_P(Rasterizer, ExtremeScalesStayFinite) {
 }
 
 TEST_P(Rasterizer, SameBitsForAnyNumberOfThreads) {
+  EG4D_TEST_OF_THE_PROCESSOR();
   const RasterScene<float> scene = scattered_scene(9000, 120, 90, 30);
   const std::vector<float> d_image = weights(3 * pixel_count(scene));
   const int before = thread_count();
@@ -261,8 +249,7 @@ TEST_P(Rasterizer, ContextsAreReusedAndGradientsAccumulate) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(twice[i], 2 * once[i]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rasterizer, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, Rasterizer, testing::ValuesIn(test_devices_by_instruction_set()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

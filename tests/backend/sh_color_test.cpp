@@ -4,8 +4,8 @@
 
 #include "core/random.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/reference_sh_color.h"
 
 namespace eg4d::test {
@@ -21,15 +21,13 @@ std::vector<double> doubles(const std::vector<float>& values) {
   return {values.begin(), values.end()};
 }
 
-class ShColors : public testing::TestWithParam<int64_t> {
+class ShColors : public OnEachDevice {
  protected:
-  ShColors() : instruction_set(GetParam()) {}
-
   void expect_like_reference(int64_t count, int degree, bool with_gain_bias) {
     SCOPED_TRACE(testing::Message() << count << " Gaussians, degree " << degree);
     const size_t n = static_cast<size_t>(count);
     Philox random(17);
-    const auto backend = make_cpu_backend({.guard_memory = true});
+    const auto backend = make_test_backend({.guard_memory = true});
     const auto upload = [&](const std::vector<float>& values) {
       return Tensor::from_host(*backend, {static_cast<int64_t>(values.size())}, values);
     };
@@ -41,7 +39,8 @@ class ShColors : public testing::TestWithParam<int64_t> {
     if (with_gain_bias) scene.gain_bias = doubles(gain_bias);
 
     const Tensor t_positions = upload(positions), t_dc = upload(dc), t_rest = upload(rest),
-                 t_gain_bias = upload(gain_bias), t_d_colors = upload(d_colors);
+                 t_gain_bias = upload(gain_bias), t_d_colors = upload(d_colors),
+                 t_center = upload({0, 0, -3});
     const Tensor colors = Tensor::zeros(*backend, {count, 3}),
                  d_positions = Tensor::zeros(*backend, {count, 3});
     const Tensor d_dc = Tensor::zeros(*backend, {count, 3}), d_rest = Tensor::zeros(*backend, {count, 45});
@@ -50,7 +49,7 @@ class ShColors : public testing::TestWithParam<int64_t> {
     a.count = count;
     a.degree = degree;
     a.positions = t_positions.data();
-    a.camera_center[2] = -3;
+    a.camera_center = t_center.data();
     a.sh_dc = t_dc.data();
     a.sh_rest = t_rest.data();
     if (with_gain_bias) a.gain_bias = t_gain_bias.data();
@@ -59,12 +58,14 @@ class ShColors : public testing::TestWithParam<int64_t> {
     const std::vector<double> want_colors = reference_sh_color(scene);
     expect_close(colors, want_colors, "colors");
 
-    a.d_colors = t_d_colors.data();
-    a.d_positions = d_positions.data();
-    a.d_sh_dc = d_dc.data();
-    a.d_sh_rest = d_rest.data();
-    a.d_gain_bias = d_gain_bias.data();
-    backend->run(ShColorBackward{a});
+    ShColorBackward b;
+    b.forward = a;
+    b.d_colors = t_d_colors.data();
+    b.d_positions = d_positions.data();
+    b.d_sh_dc = d_dc.data();
+    b.d_sh_rest = d_rest.data();
+    b.d_gain_bias = d_gain_bias.data();
+    backend->run(b);
     const ShGradients<double> want = reference_sh_color_backward(scene, want_colors, doubles(d_colors));
     expect_close(d_positions, want.positions, "d_positions");
     expect_close(d_dc, want.sh_dc, "d_sh_dc");
@@ -72,8 +73,8 @@ class ShColors : public testing::TestWithParam<int64_t> {
     if (with_gain_bias) expect_close(d_gain_bias, want.gain_bias, "d_gain_bias");
 
     // Gradients are added to, and null ones skipped.
-    a.d_positions = a.d_sh_dc = a.d_gain_bias = nullptr;
-    backend->run(ShColorBackward{a});
+    b.d_positions = b.d_sh_dc = b.d_gain_bias = nullptr;
+    backend->run(b);
     std::vector<double> twice = want.sh_rest;
     for (double& value : twice) value *= 2;
     expect_close(d_rest, twice, "d_sh_rest, twice");
@@ -82,8 +83,6 @@ class ShColors : public testing::TestWithParam<int64_t> {
   static void expect_close(const Tensor& got, const std::vector<double>& want, const char* what) {
     EXPECT_LE(relative_error(got.to_host(), {want.begin(), want.end()}), 1e-5) << what;
   }
-
-  UseInstructionSet instruction_set;
 };
 
 TEST_P(ShColors, AreThoseOfTheReference) {
@@ -97,8 +96,7 @@ TEST_P(ShColors, AnyNumberOfGaussians) {
   for (const int64_t count : {0, 1, 2, 7, 16, 17}) expect_like_reference(count, 3, true);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ShColors, testing::ValuesIn(instruction_sets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(, ShColors, testing::ValuesIn(test_devices_by_instruction_set()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

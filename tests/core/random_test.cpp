@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 namespace eg4d {
 namespace {
@@ -39,6 +40,31 @@ TEST(Philox, NormalHasUnitVariance) {
   }
   EXPECT_NEAR(sum / count, 0, 0.02);
   EXPECT_NEAR(squares / count, 1, 0.02);
+}
+
+// Box and Muller's formula, with the C library's functions.
+TEST(Philox, NormalsOfABlockAreThoseOfTheFormula) {
+  for (uint64_t counter = 0; counter < 2000; ++counter) {
+    uint32_t words[4];
+    float normals[4];
+    Philox::block(5, 6, counter, words);
+    Philox::normals(5, 6, counter, normals);
+    for (int i = 0; i < 4; ++i) {
+      const double radius = std::sqrt(-2 * std::log((words[i & ~1] + 1.0) * 0x1p-32));
+      const double angle = 2 * std::numbers::pi * (words[i | 1] * 0x1p-32);
+      EXPECT_NEAR(normals[i], radius * (i % 2 ? std::sin(angle) : std::cos(angle)), 1e-6);
+    }
+  }
+}
+
+// Every device must give these bits.
+TEST(Philox, NormalsHaveTheseBits) {
+  float normals[4];
+  Philox::normals(23, uint64_t{4} << 56 | 1500, 12345, normals);
+  EXPECT_EQ(normals[0], 0x1.0987cap-2f);
+  EXPECT_EQ(normals[1], 0x1.3dddb8p-1f);
+  EXPECT_EQ(normals[2], -0x1.788534p-2f);
+  EXPECT_EQ(normals[3], 0x1.06d5eep+0f);
 }
 
 }  // namespace

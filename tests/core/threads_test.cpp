@@ -51,5 +51,24 @@ TEST(ParallelFor, OneOfManyExceptionsIsThrownAndLaterChunksAreLeftOut) {
   set_thread_count(0);
 }
 
+TEST(ParallelTeam, SharesCoverTheRangeAndWaitingSeesTheOthersWork) {
+  for (const int threads : {1, 2, 5}) {
+    set_thread_count(threads);
+    std::vector<int64_t> counted(static_cast<size_t>(threads));
+    std::vector<std::atomic<int64_t>> sums(static_cast<size_t>(threads));
+    parallel_team([&](const Team& team) {
+      const auto self = static_cast<size_t>(team.number);
+      for (int step = 1; step <= 3; ++step) {
+        counted[self] += step * (team.end(1001) - team.begin(1001));
+        team.wait();
+        for (const int64_t one : counted) sums[self] += one;
+        team.wait();
+      }
+    });
+    for (const auto& sum : sums) EXPECT_EQ(sum, 1001 * (1 + 3 + 6)) << threads;
+  }
+  set_thread_count(0);
+}
+
 }  // namespace
 }  // namespace eg4d

@@ -7,13 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "support/places.h"
 
 namespace eg4d {
 namespace {
 
 // tests/data/torch_random.json is made by tests/core/make_torch_random.py.
 nlohmann::json fixture() {
-  std::ifstream file(std::string(EG4D_TEST_DATA) + "/torch_random.json");
+  std::ifstream file(test::test_data() / "torch_random.json");
   return file ? nlohmann::json::parse(file) : nlohmann::json();
 }
 

@@ -40,21 +40,20 @@ class NetworkCase {
   std::vector<Values> on_gpu(MatrixPrecision precision, bool keep_activations = true) {
     buffers_.clear();
     results_.clear();
-    DeformationNetwork net;
+    cuda::Mlp net;
     net.count = count_;
     net.features = upload(features);
-    int64_t width = 0;
     for (const auto& layer : mlp.trunk) {
       net.trunk.push_back(device_layer(layer));
-      width += layer.out;
     }
     for (const auto& head : mlp.heads) {
-      DeformationNetwork::Head on_device{device_layer(head.hidden), device_layer(head.last)};
+      cuda::Mlp::Head on_device{device_layer(head.hidden), device_layer(head.last)};
       on_device.output = result(DeviceBuffer<float>(count_ * head.last.out));
       net.heads.push_back(on_device);
-      width += head.hidden.out;
     }
-    if (keep_activations) net.activations = upload_raw(DeviceBuffer<float>(count_ * width));
+    if (keep_activations)
+      net.activations =
+          upload_raw(DeviceBuffer<float>(static_cast<int64_t>((cuda::mlp_activation_bytes(net) + 3) / 4)));
     run(net, precision, false);
     if (keep_activations) {
       for (size_t i = 0; i < d_outputs.size(); ++i)
@@ -118,19 +117,19 @@ class NetworkCase {
     results_.push_back(buffers_.size());
     return upload_raw(std::move(buffer));
   }
-  DenseLayer device_layer(const ReferenceLayer<double>& layer) {
-    DenseLayer d{layer.in, layer.out, upload(layer.weight), upload(layer.bias)};
+  cuda::DenseLayer device_layer(const ReferenceLayer<double>& layer) {
+    cuda::DenseLayer d{layer.in, layer.out, upload(layer.weight), upload(layer.bias)};
     d.d_weight = result(DeviceBuffer<float>::zeros(int64_t{layer.in} * layer.out));
     d.d_bias = result(DeviceBuffer<float>::zeros(layer.out));
     return d;
   }
-  static void run(const DeformationNetwork& net, MatrixPrecision precision, bool backward) {
+  static void run(const cuda::Mlp& net, MatrixPrecision precision, bool backward) {
     const DeviceBuffer<uint8_t> workspace(
-        static_cast<int64_t>(cuda::deformation_network_workspace_bytes(net, precision, backward)));
+        static_cast<int64_t>(cuda::mlp_workspace_bytes(net, precision, backward)));
     if (backward)
-      cuda::deformation_network_backward(net, precision, workspace.data(), nullptr);
+      cuda::mlp_backward(net, precision, workspace.data(), nullptr);
     else
-      cuda::deformation_network_forward(net, precision, workspace.data(), nullptr);
+      cuda::mlp_forward(net, precision, workspace.data(), nullptr);
     cuda::check(cudaDeviceSynchronize(), "computing a network");
   }
 
@@ -214,11 +213,11 @@ TEST(CudaDeformationNetwork, WithoutActivationsTheOutputsAreTheSame) {
 
 // Needs no GPU.
 TEST(CudaDeformationNetwork, WithoutHeadsThereIsStillAWorkspace) {
-  DeformationNetwork network;
+  cuda::Mlp network;
   network.count = 1000;
   network.trunk = {{32, 64}, {64, 64}};
   for (const MatrixPrecision precision : {MatrixPrecision::f32, MatrixPrecision::tf32, MatrixPrecision::bf16})
-    EXPECT_GT(cuda::deformation_network_workspace_bytes(network, precision, true), 0u);
+    EXPECT_GT(cuda::mlp_workspace_bytes(network, precision, true), 0u);
 }
 
 }  // namespace

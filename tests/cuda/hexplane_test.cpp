@@ -4,9 +4,11 @@
 
 #include <limits>
 
+#include "backend/cpu/memory.h"
 #include "backend/cpu/splat_kernels.h"
 #include "backend/cuda/splat_kernels.h"
 #include "core/random.h"
+#include "cuda/support/description_alone.h"
 #include "cuda/support/device.h"
 #include "support/golden.h"
 #include "support/random_values.h"
@@ -28,8 +30,7 @@ std::vector<HexPlaneLayout> layouts() {
 
 // One field with its gradients on both sides.
 struct Fields {
-  Fields(const HexPlaneLayout& layout, int64_t count, bool with_times, uint64_t seed)
-      : layout(layout), with_times(with_times), count(count) {
+  Fields(const HexPlaneLayout& layout, int64_t count, uint64_t seed) : layout(layout), count(count) {
     Philox random(seed);
     const auto draw = [&](int64_t n, float low, float high) {
       return uniform_values<float>(random, n, low, high);
@@ -38,38 +39,23 @@ struct Fields {
     host = {draw(layout.size(), 0.1f, 1.5f),
             {1, 1.5f, 2, -1, -1.25f, -1.5f},
             draw(3 * count, -1.8f, 1.8f),
-            draw(count, -0.2f, 1.1f),
+            draw(1, -0.2f, 1.1f),
             draw(count * width, -1, 1)};
     for (int64_t i = 0; i < count; i += 3)  // seen by no pixel
       for (int64_t c = 0; c < width; ++c) host.d_features[static_cast<size_t>(i * width + c)] = 0;
     Philox more(seed, 1);
     gradients = {uniform_values<float>(more, layout.size(), -1, 1), uniform_values<float>(more, 6, -1, 1),
-                 uniform_values<float>(more, 3 * count, -1, 1), uniform_values<float>(more, count, -1, 1)};
+                 uniform_values<float>(more, 3 * count, -1, 1)};
   }
 
   struct Inputs {
-    Values grid, box, points, times, d_features;
+    Values grid, box, points, time, d_features;
   };
   struct Gradients {
-    Values grid, box, points, times;
+    Values grid, box, points;
   };
 
-  HexPlane arguments(const float* grid, const float* box, const float* points, const float* times,
-                     const float* d_features) const {
-    HexPlane field;
-    field.layout = &layout;
-    field.count = count;
-    field.grid = grid;
-    field.box = box;
-    field.points = points;
-    field.times = with_times ? times : nullptr;
-    field.time = 0.4f;
-    field.d_features = d_features;
-    return field;
-  }
-
   HexPlaneLayout layout;
-  bool with_times;
   int64_t count;
   Inputs host;
   Gradients gradients;
@@ -85,36 +71,37 @@ Result on_cpu(const Fields& fields) {
   r.features.resize(static_cast<size_t>(fields.count * fields.layout.feature_width()));
   r.gradients = fields.gradients;
   const Fields::Inputs& in = fields.host;
-  HexPlane field = fields.arguments(in.grid.data(), in.box.data(), in.points.data(), in.times.data(),
-                                    in.d_features.data());
-  field.features = r.features.data();
-  field.d_grid = r.gradients.grid.data();
-  field.d_box = r.gradients.box.data();
-  field.d_points = r.gradients.points.data();
-  field.d_times = fields.with_times ? r.gradients.times.data() : nullptr;
-  cpu::hexplane_forward(field);
-  cpu::hexplane_backward(field);
+  cpu::Memory memory(false);
+  const auto context = cpu::create_field_context(memory, {fields.layout, {}});
+  HexPlaneBackward b{.forward = {context.get(), fields.count, in.grid.data(), in.box.data(), in.points.data(),
+                                 in.time.data(), r.features.data()},
+                     .d_features = in.d_features.data(),
+                     .d_grid = r.gradients.grid.data(),
+                     .d_box = r.gradients.box.data(),
+                     .d_points = r.gradients.points.data()};
+  cpu::hexplane_forward(b.forward);
+  cpu::hexplane_backward(b);
   return r;
 }
 
 Result on_gpu(const Fields& fields) {
   const Fields::Inputs& in = fields.host;
-  const DeviceBuffer<float> grid(in.grid), box(in.box), points(in.points), times(in.times),
-      d_features(in.d_features), time(Values{0.4f});
+  const DeviceBuffer<float> grid(in.grid), box(in.box), points(in.points), d_features(in.d_features),
+      time(in.time);
   const DeviceBuffer<float> features(fields.count * fields.layout.feature_width()),
-      d_grid(fields.gradients.grid), d_box(fields.gradients.box), d_points(fields.gradients.points),
-      d_times(fields.gradients.times);
+      d_grid(fields.gradients.grid), d_box(fields.gradients.box), d_points(fields.gradients.points);
   const DeviceBuffer<uint8_t> workspace(
       static_cast<int64_t>(cuda::hexplane_backward_workspace_bytes(fields.layout, fields.count)));
-  HexPlane field = fields.arguments(grid.data(), box.data(), points.data(), times.data(), d_features.data());
-  field.features = features.data();
-  field.d_grid = d_grid.data();
-  field.d_box = d_box.data();
-  field.d_points = d_points.data();
-  field.d_times = fields.with_times ? d_times.data() : nullptr;
-  cuda::hexplane_forward(field, time.data(), nullptr);
-  cuda::hexplane_backward(field, time.data(), workspace.data(), nullptr);
-  return {features.to_host(), {d_grid.to_host(), d_box.to_host(), d_points.to_host(), d_times.to_host()}};
+  DescriptionAlone context({fields.layout, {}});
+  const HexPlaneBackward b{.forward = {&context, fields.count, grid.data(), box.data(), points.data(),
+                                       time.data(), features.data()},
+                           .d_features = d_features.data(),
+                           .d_grid = d_grid.data(),
+                           .d_box = d_box.data(),
+                           .d_points = d_points.data()};
+  cuda::hexplane_forward(b.forward, nullptr);
+  cuda::hexplane_backward(b, workspace.data(), nullptr);
+  return {features.to_host(), {d_grid.to_host(), d_box.to_host(), d_points.to_host()}};
 }
 
 TEST(CudaHexPlane, ForwardAndBackwardLikeTheCpu) {
@@ -122,27 +109,24 @@ TEST(CudaHexPlane, ForwardAndBackwardLikeTheCpu) {
   uint64_t seed = 1;
   for (const HexPlaneLayout& layout : layouts()) {
     for (const int64_t count : {0, 1, 31, 257, 3000}) {
-      for (const bool with_times : {false, true}) {
-        SCOPED_TRACE(testing::Message() << layout.channels << " channels, " << layout.levels() << " levels, "
-                                        << count << " points, times: " << with_times);
-        const Fields fields(layout, count, with_times, ++seed);
-        const Result want = on_cpu(fields), got = on_gpu(fields);
-        EXPECT_LE(relative_error(got.features, want.features), 1e-6);
-        EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
-        EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
-        EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
-        EXPECT_LE(relative_error(got.gradients.times, want.gradients.times), 1e-5);
-      }
+      SCOPED_TRACE(testing::Message() << layout.channels << " channels, " << layout.levels() << " levels, "
+                                      << count << " points");
+      const Fields fields(layout, count, ++seed);
+      const Result want = on_cpu(fields), got = on_gpu(fields);
+      EXPECT_LE(relative_error(got.features, want.features), 1e-6);
+      EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+      EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
+      EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
     }
   }
 }
 
 TEST(CudaHexPlane, NotANumberIsACornerAndNothingIsWrittenOutside) {
   EG4D_NEEDS_GPU();
-  Fields fields(make_hexplane_layout(4, 5, 3, 2), 40, true, 9);
+  Fields fields(make_hexplane_layout(4, 5, 3, 2), 40, 9);
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                        -1e38f};
-  for (size_t i = 0; i < 30; ++i) (i % 2 == 0 ? fields.host.points[i] : fields.host.times[i]) = bad[i % 3];
+  for (size_t i = 0; i < 30; ++i) fields.host.points[i] = bad[i % 3];
   const Result want = on_cpu(fields), got = on_gpu(fields);
   EXPECT_LE(relative_error(got.features, want.features), 1e-6);
   EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
@@ -150,7 +134,7 @@ TEST(CudaHexPlane, NotANumberIsACornerAndNothingIsWrittenOutside) {
 
 TEST(CudaHexPlane, SameBitsFromRunToRun) {
   EG4D_NEEDS_GPU();
-  const Fields fields(make_hexplane_layout(32, 16, 25, 4), 5000, false, 10);
+  const Fields fields(make_hexplane_layout(32, 16, 25, 4), 5000, 10);
   const Result first = on_gpu(fields);
   for (int run = 0; run < 3; ++run) {
     const Result again = on_gpu(fields);
@@ -164,6 +148,7 @@ TEST(CudaHexPlane, SameBitsFromRunToRun) {
 TEST(CudaHexPlaneAdam, MatchesRegularizationThenAdam) {
   EG4D_NEEDS_GPU();
   for (const HexPlaneLayout& layout : layouts()) {
+    const DescriptionAlone context({layout, {}});
     for (const RegularizationWeights& weights :
          {RegularizationWeights{0.7, 0.3, 0.05}, RegularizationWeights{0, 0, 0},
           RegularizationWeights{0, 0.2, 0}}) {
@@ -176,9 +161,9 @@ TEST(CudaHexPlaneAdam, MatchesRegularizationThenAdam) {
         Values given = uniform_values(random, layout.size(), -1.0f, 1.0f);
         for (size_t i = 0; i < given.size(); i += 3) given[i] = 0;
         const DeviceBuffer<float> gradient(given);
-        const DeviceBuffer<cuda::AdamRate> rate(std::vector<cuda::AdamRate>{{0.01, step}});
+        const DeviceBuffer<AdamRate> rate(std::vector<AdamRate>{adam_rate(0.01, step)});
         HexPlaneAdam a;
-        a.layout = &layout;
+        a.context = &context;
         a.plane_smoothness = static_cast<float>(weights.plane);
         a.time_smoothness = static_cast<float>(weights.time);
         a.time_l1 = static_cast<float>(weights.l1);
@@ -186,8 +171,9 @@ TEST(CudaHexPlaneAdam, MatchesRegularizationThenAdam) {
                   .parameter = parameter.data(),
                   .gradient = gradient.data(),
                   .first_moment = device_first.data(),
-                  .second_moment = device_second.data()};
-        cuda::hexplane_adam(a, rate.data(), nullptr);
+                  .second_moment = device_second.data(),
+                  .rate = rate.data()};
+        cuda::hexplane_adam(a, nullptr);
         EXPECT_EQ(gradient.to_host(), Values(given.size())) << "the gradient is zeroed";
         std::vector<double> wanted = converted<double>(given);
         reference_regularization(layout, grid, weights, &wanted);

@@ -20,11 +20,11 @@ namespace eg4d::test {
 namespace {
 
 size_t pixel_count(const RasterScene<float>& scene) {
-  return static_cast<size_t>(scene.camera.width) * static_cast<size_t>(scene.camera.height);
+  return static_cast<size_t>(scene.width) * static_cast<size_t>(scene.height);
 }
 
-std::vector<float> weights(size_t count, uint64_t seed = 21) {
-  Philox random(seed);
+std::vector<float> weights(size_t count) {
+  Philox random(21);
   return uniform_values<float>(random, static_cast<int64_t>(count), -0.5f, 0.5f);
 }
 
@@ -51,15 +51,13 @@ void expect_close(const RasterGradients<float>& a, const RasterGradients<float>&
   expect_close(a.means, b.means, limit, "means");
   expect_close(a.scales, b.scales, limit, "scales");
   expect_close(a.rotations, b.rotations, limit, "rotations");
-  expect_close(a.covariances, b.covariances, limit, "covariances");
   expect_close(a.opacities, b.opacities, limit, "opacities");
   expect_close(a.colors, b.colors, limit, "colors");
   expect_close(a.means_ndc, b.means_ndc, limit, "means_ndc");
 }
 RasterGradients<float> rounded(const RasterGradients<double>& g) {
-  return {converted<float>(g.means),       converted<float>(g.scales),    converted<float>(g.rotations),
-          converted<float>(g.covariances), converted<float>(g.opacities), converted<float>(g.colors),
-          converted<float>(g.means_ndc)};
+  return {converted<float>(g.means),     converted<float>(g.scales), converted<float>(g.rotations),
+          converted<float>(g.opacities), converted<float>(g.colors), converted<float>(g.means_ndc)};
 }
 
 // The CPU's kernels on the same scene, in plain host memory.
@@ -68,12 +66,13 @@ struct HostRaster {
       : scene(scene), image(3 * pixel_count(scene)), depth(pixel_count(scene)), alpha(pixel_count(scene)) {
     const size_t n = static_cast<size_t>(scene.count);
     radii.resize(n);
-    forward.camera = scene.camera;
+    forward.camera = &scene.camera;
+    forward.width = scene.width;
+    forward.height = scene.height;
     forward.count = scene.count;
     forward.means = scene.means.data();
     forward.scales = scene.scales.data();
     forward.rotations = scene.rotations.data();
-    forward.covariances = scene.covariances.empty() ? nullptr : scene.covariances.data();
     forward.opacities = scene.opacities.data();
     forward.colors = scene.colors.data();
     forward.image = image.data();
@@ -83,7 +82,7 @@ struct HostRaster {
     forward.context = context.get();
     cpu::rasterize_forward(forward);
   }
-  RasterGradients<float> backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
+  RasterGradients<float> backward(const std::vector<float>& d_image) {
     const size_t n = static_cast<size_t>(scene.count);
     RasterGradients<float> g;
     RasterizeBackward b;
@@ -93,11 +92,9 @@ struct HostRaster {
     };
     b.forward = forward;
     b.d_image = d_image.data();
-    b.d_alpha = d_alpha.data();
     b.d_means = gradient(g.means, 3);
     b.d_scales = gradient(g.scales, 3);
     b.d_rotations = gradient(g.rotations, 4);
-    b.d_covariances = gradient(g.covariances, 6);
     b.d_opacities = gradient(g.opacities, 1);
     b.d_colors = gradient(g.colors, 3);
     b.d_means_ndc = gradient(g.means_ndc, 2);
@@ -114,11 +111,10 @@ struct HostRaster {
 };
 
 // No gradient at pixels where a threshold flipped between two results.
-void leave_out(const std::vector<float>& alpha, const std::vector<float>& other, std::vector<float>& d_image,
-               std::vector<float>& d_alpha) {
+void leave_out(const std::vector<float>& alpha, const std::vector<float>& other,
+               std::vector<float>& d_image) {
   for (size_t i = 0; i < alpha.size(); ++i)
-    if (std::abs(alpha[i] - other[i]) > 1e-6f)
-      d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = d_alpha[i] = 0;
+    if (std::abs(alpha[i] - other[i]) > 1e-6f) d_image[3 * i] = d_image[3 * i + 1] = d_image[3 * i + 2] = 0;
 }
 
 void expect_like_reference(const RasterScene<float>& scene) {
@@ -139,15 +135,14 @@ void expect_like_reference(const RasterScene<float>& scene) {
   }
   EXPECT_LE(other_radii, 1 + scene.count / 1000);
   // Gradients against double, because the sums of a float reference are no better than the kernels'.
-  std::vector<float> d_image = weights(3 * pixel_count(scene)), d_alpha = weights(pixel_count(scene), 22);
-  leave_out(alpha, reference.alpha, d_image, d_alpha);
+  std::vector<float> d_image = weights(3 * pixel_count(scene));
+  leave_out(alpha, reference.alpha, d_image);
   const RasterScene<double> exact = converted<double>(scene);
   ReferenceRasterizer<double> precise;
   precise.forward(exact);
-  leave_out(alpha, converted<float>(precise.alpha), d_image, d_alpha);
-  const RasterGradients<double> want =
-      precise.backward(exact, {d_image.begin(), d_image.end()}, {d_alpha.begin(), d_alpha.end()});
-  kernels.backward(d_image, d_alpha);
+  leave_out(alpha, converted<float>(precise.alpha), d_image);
+  const RasterGradients<double> want = precise.backward(exact, {d_image.begin(), d_image.end()});
+  kernels.backward(d_image);
   expect_close(kernels.gradients(), rounded(want), 1e-3);
 }
 
@@ -161,10 +156,10 @@ void expect_like_cpu(const RasterScene<float>& scene) {
   EXPECT_LE(different_pixels(kernels.image.to_host(), host.image, 3), allowed);
   EXPECT_LE(different_pixels(kernels.depth.to_host(), host.depth, 1), allowed);
   EXPECT_LE(different_pixels(alpha, host.alpha, 1), allowed);
-  std::vector<float> d_image = weights(3 * pixel_count(scene)), d_alpha = weights(pixel_count(scene), 22);
-  leave_out(alpha, host.alpha, d_image, d_alpha);
-  kernels.backward(d_image, d_alpha);
-  expect_close(kernels.gradients(), host.backward(d_image, d_alpha), 1e-4);
+  std::vector<float> d_image = weights(3 * pixel_count(scene));
+  leave_out(alpha, host.alpha, d_image);
+  kernels.backward(d_image);
+  expect_close(kernels.gradients(), host.backward(d_image), 1e-4);
 }
 
 TEST(CudaRasterizer, ScatteredScenesOfOddSizes) {
@@ -190,16 +185,6 @@ TEST(CudaRasterizer, ThousandsOfGaussiansLikeTheCpu) {
   expect_like_cpu(ball_scene(20000, 0.0085f, 576, 576, 3));
   expect_like_cpu(ball_scene(20000, 0.02f, 97, 61, 4));
   expect_like_cpu(scattered_scene(20000, 160, 90, 5));
-}
-
-TEST(CudaRasterizer, CovariancesInsteadOfScales) {
-  EG4D_NEEDS_GPU();
-  RasterScene<float> scene = scattered_scene(100, 50, 40, 77);
-  for (int64_t i = 0; i < scene.count; ++i) {
-    const float s = 0.01f + 0.001f * static_cast<float>(i);
-    scene.covariances.insert(scene.covariances.end(), {s, 0.3f * s, -0.1f * s, 2 * s, 0.2f * s, 0.5f * s});
-  }
-  expect_like_reference(scene);
 }
 
 TEST(CudaRasterizer, ManyFaintGaussiansInACell) {

@@ -60,37 +60,34 @@ TEST(CudaShColor, ForwardAndBackwardLikeTheCpu) {
           positions.host[2] = 2;
           positions = Both(positions.host);
         }
-        const DeviceBuffer<float> center(Values{0.1f, -0.2f, 2});
+        Both center(Values{0.1f, -0.2f, 2});
         const auto arguments = [&](auto pick) {
-          ShColor a;
+          ShColorBackward b;
+          ShColor& a = b.forward;
           a.count = n;
           a.degree = degree;
-          a.camera_center[0] = 0.1f;
-          a.camera_center[1] = -0.2f;
-          a.camera_center[2] = 2;
+          a.camera_center = pick(center);
           a.positions = pick(positions);
           a.sh_dc = pick(dc);
           a.sh_rest = pick(rest);
           a.gain_bias = with_gain ? pick(gain) : nullptr;
           a.colors = pick(colors);
-          a.d_colors = pick(d_colors);
-          a.d_positions = pick(d_positions);
-          a.d_sh_dc = pick(d_dc);
-          a.d_sh_rest = pick(d_rest);
-          a.d_gain_bias = pick(d_gain);
-          return a;
+          b.d_colors = pick(d_colors);
+          b.d_positions = pick(d_positions);
+          b.d_sh_dc = pick(d_dc);
+          b.d_sh_rest = pick(d_rest);
+          b.d_gain_bias = pick(d_gain);
+          return b;
         };
-        const ShColor host = arguments([](Both& b) { return b.host.data(); });
-        const ShColor device = arguments([](Both& b) { return b.device.data(); });
-        cpu::sh_color_forward(host);
-        cuda::sh_color_forward(device, center.data(), nullptr);
+        const auto on_host = [](Both& b) { return b.host.data(); };
+        const auto on_device = [](Both& b) { return b.device.data(); };
+        cpu::sh_color_forward(arguments(on_host).forward);
+        cuda::sh_color_forward(arguments(on_device).forward, nullptr);
         expect_same(colors, 1e-6, "colors");
         // A colour that rounding puts on the other side of 0 must not count.
         colors = Both(colors.host);
-        const ShColor device_again = arguments([](Both& b) { return b.device.data(); });
-        const ShColor host_again = arguments([](Both& b) { return b.host.data(); });
-        cpu::sh_color_backward(host_again);
-        cuda::sh_color_backward(device_again, center.data(), nullptr);
+        cpu::sh_color_backward(arguments(on_host));
+        cuda::sh_color_backward(arguments(on_device), nullptr);
         expect_same(d_positions, 1e-5, "d_positions");
         expect_same(d_dc, 1e-6, "d_sh_dc");
         expect_same(d_rest, 1e-6, "d_sh_rest");
@@ -268,7 +265,10 @@ TEST(CudaAdam, ManyTensorsInOneLaunch) {
   }
   for (int64_t step = 1; step <= 10; ++step) {
     std::vector<Adam> tensors;
-    std::vector<cuda::AdamRate> rates;
+    std::vector<AdamRate> rates;
+    for (size_t t = 0; t < std::size(counts); ++t)
+      rates.push_back(adam_rate(0.01 * static_cast<double>(t + 1), step));
+    const DeviceBuffer<AdamRate> device_rates(rates);
     gradients.clear();
     for (size_t t = 0; t < std::size(counts); ++t) {
       Values gradient = random(counts[t]);
@@ -282,12 +282,11 @@ TEST(CudaAdam, ManyTensorsInOneLaunch) {
                          .parameter = parameters[t].data(),
                          .gradient = gradients[t].data(),
                          .first_moment = firsts[t].data(),
-                         .second_moment = seconds[t].data()});
-      rates.push_back({rate, step});
+                         .second_moment = seconds[t].data(),
+                         .rate = device_rates.data() + t});
       reference_adam(want[t], converted<double>(gradient), want_first[t], want_second[t], step, rate);
     }
-    const DeviceBuffer<cuda::AdamRate> device_rates(rates);
-    cuda::adam(tensors, device_rates.data(), nullptr);
+    cuda::adam(tensors, nullptr);
     for (const DeviceBuffer<float>& gradient : gradients)
       EXPECT_EQ(gradient.to_host(), Values(static_cast<size_t>(gradient.count())))
           << "the gradient is zeroed";
@@ -306,13 +305,14 @@ TEST(CudaAdam, NotANumberStaysInItsElement) {
   gradient[20] = std::numeric_limits<float>::infinity();
   const DeviceBuffer<float> parameter(Values(40, 1.0f)), given(gradient),
       first = DeviceBuffer<float>::zeros(40), second = DeviceBuffer<float>::zeros(40);
-  const DeviceBuffer<cuda::AdamRate> rate(std::vector<cuda::AdamRate>{{0.01, 1}});
+  const DeviceBuffer<AdamRate> rate(std::vector<AdamRate>{adam_rate(0.01, 1)});
   const Adam adam{.count = 40,
                   .parameter = parameter.data(),
                   .gradient = given.data(),
                   .first_moment = first.data(),
-                  .second_moment = second.data()};
-  cuda::adam({&adam, 1}, rate.data(), nullptr);
+                  .second_moment = second.data(),
+                  .rate = rate.data()};
+  cuda::adam({&adam, 1}, nullptr);
   const Values p = parameter.to_host();
   for (size_t i = 0; i < p.size(); ++i) EXPECT_TRUE(i == 3 || i == 20 || std::isfinite(p[i])) << i;
   EXPECT_TRUE(std::isnan(p[3]));

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "io/safetensors.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
@@ -14,10 +15,12 @@
 namespace eg4d::test {
 namespace {
 
-TEST(ClipImage, HuggingFacesNamesGiveTheSameTower) {
+EG4D_DEVICE_SUITE(ClipImageTest);
+
+TEST_P(ClipImageTest, HuggingFacesNamesGiveTheSameTower) {
   const TemporaryFolder folder;
   write_tiny_clip(folder / "clip.safetensors");
-  auto backend = make_cpu_backend({.guard_memory = true});
+  auto backend = make_test_backend({.guard_memory = true});
   const nlohmann::json config = golden_json("openclip_vit/config.json");
   const int64_t head = config.at("arch").at("vision_cfg").value("head_width", int64_t{64});
   const WeightMap weights = ClipSimilarity::checked(WeightMap(folder / "clip.safetensors"));
@@ -36,10 +39,12 @@ TEST(ClipImage, HuggingFacesNamesGiveTheSameTower) {
   EXPECT_LT(changed, 0.2);
 }
 
-TEST(ClipSimilarity, OfPictures) {
+EG4D_DEVICE_SUITE(ClipSimilarityTest);
+
+TEST_P(ClipSimilarityTest, OfPictures) {
   const TemporaryFolder folder;
   write_tiny_clip(folder / "clip.safetensors");
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   ClipSimilarity clip(*backend, WeightMap(folder / "clip.safetensors"));
   Picture a(50, 37, 3), b(50, 37, 3);
   for (size_t i = 0; i < a.data.size(); ++i) {

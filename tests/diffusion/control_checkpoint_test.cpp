@@ -9,6 +9,7 @@
 #include "pipeline/model_catalog.h"
 #include "support/expect_error.h"
 #include "support/hashed_weights.h"
+#include "support/places.h"
 #include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -114,7 +115,7 @@ TEST(ControlNetCheckpoint, OtherNetworksAreRefused) {
   EXPECT_ERROR(ControlNetCheckpoint(folder / "nothing.safetensors"), "nothing.safetensors");
   write_tiny_image_model(folder / "tiny");
   const ImageCheckpoint tiny(folder / "tiny");
-  copy_model_folder(std::filesystem::path(EG4D_TEST_DATA) / "controlnet", folder / "own");
+  copy_model_folder(test_data() / "controlnet", folder / "own");
   EXPECT_NO_THROW(ControlNetCheckpoint(folder / "own").check_fits(tiny));
   write_sparse_safetensors(folder / "large.safetensors", sdxl_control_net());
   EXPECT_ERROR(ControlNetCheckpoint(folder / "large.safetensors").check_fits(tiny),

@@ -9,10 +9,12 @@
 
 #include "diffusion/control_checkpoint.h"
 #include "diffusion/image_unet_frame.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -20,9 +22,9 @@
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "controlnet";
+const std::filesystem::path kData = test_data() / "controlnet";
 
-class ControlNetTest : public testing::Test {
+class ControlNetTest : public OnEachDevice {
  protected:
   ControlNetTest() {
     write_tiny_image_model(folder_.path());
@@ -46,13 +48,13 @@ class ControlNetTest : public testing::Test {
   }
 
   TemporaryFolder folder_, own_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
   const SafetensorsFile io_ = stored_tensors(kData / "io.safetensors");
   std::unique_ptr<ImageUNet> unet_;
   std::unique_ptr<ControlNet> control_;
 };
 
-TEST_F(ControlNetTest, ComputesWhatPyTorchDoes) {
+TEST_P(ControlNetTest, ComputesWhatPyTorchDoes) {
   const UNetResiduals computed = residuals(0.3f, pictures("hint"));
   ASSERT_EQ(computed.values.skips.size(), 6u);
   for (size_t i = 0; i < computed.values.skips.size(); ++i)
@@ -62,7 +64,7 @@ TEST_F(ControlNetTest, ComputesWhatPyTorchDoes) {
   expect_as_stored(predict(&computed), "controlled");
 }
 
-TEST_F(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
+TEST_P(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
   const std::vector<float> plain = predict(nullptr).to_host();
   const UNetResiduals scaled = residuals(0, pictures("hint"));
   EXPECT_TRUE(same_bits(predict(&scaled).to_host(), plain));
@@ -86,7 +88,7 @@ TEST_F(ControlNetTest, ScaleZeroAndZeroConvolutionsLeaveThePredictionAsItIs) {
 }
 
 // As in the published small ones: transformers without blocks, which are a norm and two linear layers.
-TEST_F(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
+TEST_P(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
   const WeightMap weights = WeightMap(own_.path() / "diffusion_pytorch_model.safetensors");
   TemporaryFolder folder;
   std::vector<SafetensorsTensor> tensors;
@@ -114,7 +116,7 @@ TEST_F(ControlNetTest, WithoutTransformerBlocksTheTextDoesNotMatter) {
   EXPECT_TRUE(same_bits(middle(Tensor::zeros(*backend_, context.shape())), computed));
 }
 
-TEST_F(ControlNetTest, OneHintServesAllPictures) {
+TEST_P(ControlNetTest, OneHintServesAllPictures) {
   const Tensor both = pictures("hint");
   const std::vector<float> values = both.to_host();
   std::vector<float> twice(values.begin(), values.begin() + static_cast<long>(values.size() / 2));
@@ -125,14 +127,16 @@ TEST_F(ControlNetTest, OneHintServesAllPictures) {
   EXPECT_LE(relative_error(a.values.middle.to_host(), b.values.middle.to_host()), 1e-6);
 }
 
-TEST_F(ControlNetTest, NumberOfThreadsChangesNothing) {
+using ControlNetTestOnCpu = ControlNetTest;
+
+TEST_F(ControlNetTestOnCpu, NumberOfThreadsChangesNothing) {
   EXPECT_TRUE(same_bits_for_any_thread_count([&] {
     const UNetResiduals computed = residuals(0.3f, pictures("hint"));
     return predict(&computed).to_host();
   }));
 }
 
-TEST_F(ControlNetTest, WrongSizesAreNamed) {
+TEST_P(ControlNetTest, WrongSizesAreNamed) {
   EXPECT_EQ(control_->hint_multiple(), 4);
   EXPECT_ERROR(control_->embed_hint(Tensor::zeros(*backend_, {1, 8, 9, 3})), "multiples of 4");
   EXPECT_ERROR(control_->embed_hint(Tensor::zeros(*backend_, {0, 8, 8, 3})), "hints [N,H,W,3]");
@@ -145,6 +149,8 @@ TEST_F(ControlNetTest, WrongSizesAreNamed) {
   computed.values.middle = computed.values.skips[0];
   EXPECT_ERROR(predict(&computed), "a ControlNet's numbers are");
 }
+
+EG4D_ON_EACH_DEVICE(ControlNetTest);
 
 }  // namespace
 }  // namespace eg4d::test

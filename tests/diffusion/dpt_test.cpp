@@ -15,24 +15,26 @@
 #include "diffusion/image_config.h"
 #include "io/torch_checkpoint.h"
 #include "pipeline/model_catalog.h"
+#include "support/device_fixture.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "dpt";
+const std::filesystem::path kData = test_data() / "dpt";
 
 // Everything that the file tells about one input.
 void expect_as_stored(const SafetensorsFile& io, const std::string& name) {
   const TemporaryFolder folder;
   copy_model_folder(kData, folder.path());
-  auto backend = make_cpu_backend({.guard_memory = true});
+  auto backend = make_test_backend({.guard_memory = true});
   DptHybrid network(*backend, read_dpt_weights(folder.path()), read_dpt_options(folder.path()));
   int compared = 0;
   const auto compare = [&](const std::string& part, const Tensor& value, double tolerance) {
@@ -48,7 +50,9 @@ void expect_as_stored(const SafetensorsFile& io, const std::string& name) {
   EXPECT_EQ(compared, 5);
 }
 
-TEST(DptHybrid, ComputesWhatPyTorchDoes) {
+EG4D_DEVICE_SUITE(DptHybridTest);
+
+TEST_P(DptHybridTest, ComputesWhatPyTorchDoes) {
   const SafetensorsFile io = stored_tensors(kData / "io.safetensors");
   expect_as_stored(io, "square");
   expect_as_stored(io, "wide");
@@ -102,7 +106,7 @@ TEST(DptHybrid, OtherNetworksAreRefused) {
   EXPECT_ERROR(read_dpt_weights(folder.path()), "has no 'model.safetensors' or 'pytorch_model.bin'");
   EXPECT_ERROR(read_dpt_weights(folder / "none.bin"), "none.bin");
   write_tiny_depth_model(folder.path());
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   const auto expect = [&](const std::string& config, const std::string& complaint) {
     write_text(folder / "config.json", "{\"model_type\": \"dpt\", " + config + "}");
     EXPECT_ERROR(DepthEstimator(*backend, folder.path()), complaint);
@@ -112,14 +116,14 @@ TEST(DptHybrid, OtherNetworksAreRefused) {
   expect("\"num_attention_heads\": 5, \"backbone_out_indices\": [0, 0, 0, 1]", "5 attention heads");
 }
 
-class TinyDepth : public testing::Test {
+class TinyDepth : public OnEachDevice {
  protected:
   TinyDepth() { write_tiny_depth_model(folder_.path()); }
   TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
 };
 
-TEST_F(TinyDepth, DepthMapsHaveThePicturesSizeAndTheWholeRange) {
+TEST_P(TinyDepth, DepthMapsHaveThePicturesSizeAndTheWholeRange) {
   DepthEstimator depth(*backend_, folder_.path());
   Picture picture(50, 31, 3);
   for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * i % 253);
@@ -133,7 +137,7 @@ TEST_F(TinyDepth, DepthMapsHaveThePicturesSizeAndTheWholeRange) {
 }
 
 // As pytorch_model.bin, which is how it was published first.
-TEST_F(TinyDepth, PyTorchFilesGiveTheSame) {
+TEST_P(TinyDepth, PyTorchFilesGiveTheSame) {
   const WeightMap weights = read_weights(folder_ / "model.safetensors");
   TorchValue::Dict dict;
   for (const auto& [name, item] : weights.items())
@@ -150,7 +154,7 @@ TEST_F(TinyDepth, PyTorchFilesGiveTheSame) {
   EXPECT_EQ(map_of(other / "pytorch_model.bin"), map_of(folder_.path()));
 }
 
-TEST_F(TinyDepth, OtherGridsAndBatchesRun) {
+TEST_P(TinyDepth, OtherGridsAndBatchesRun) {
   DptHybrid network(*backend_, read_dpt_weights(folder_.path()), {.heads = 2, .taps = {0, 1}});
   EXPECT_EQ(network.picture_size(), 64);
   const std::vector<float> x = hash_tensor(1, 2 * 96 * 32 * 3, 2);
@@ -163,6 +167,8 @@ TEST_F(TinyDepth, OtherGridsAndBatchesRun) {
   EXPECT_ERROR(network.forward(Tensor::zeros(*backend_, {1, 64, 48, 3})), "multiples of 32");
   EXPECT_ERROR(network.forward(Tensor::zeros(*backend_, {0, 64, 64, 3})), "takes pictures");
 }
+
+EG4D_ON_EACH_DEVICE(TinyDepth);
 
 }  // namespace
 }  // namespace eg4d::test

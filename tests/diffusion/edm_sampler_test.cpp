@@ -5,93 +5,142 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "diffusion/conditioning.h"
+#include "diffusion/video_condition.h"
+#include "support/expect_error.h"
+#include "support/fake_video_call.h"
+#include "support/golden.h"
+#include "support/reference_sampling.h"
 
 namespace eg4d {
 namespace {
 
-VideoCondition small_condition(int frames = 3) {
-  const size_t pixels = static_cast<size_t>(frames) * 2 * 2;
-  return with_unconditional_half(frames, 2, 2, std::vector<float>(frames * 5, 1),
-                                 std::vector<float>(pixels * 4, 2), std::vector<float>(frames * 6, 3));
+using test::FakeVideoCall;
+using Values = std::vector<float>;
+
+constexpr int kFrames = 3, kHeight = 2, kWidth = 4;
+constexpr size_t kSize = size_t{kFrames} * kHeight * kWidth * kLatentChannels;
+
+class EulerSamplerTest : public testing::Test {
+ protected:
+  Tensor latent(const Values& values) {
+    return Tensor::from_host<float>(*backend_, {kFrames, kHeight, kWidth, kLatentChannels}, values);
+  }
+  Tensor latent(uint32_t seed) { return latent(test::hash_tensor(seed, kSize, 2)); }
+  Tensor concat(const Values& values) {
+    const auto rows = static_cast<int64_t>(values.size() / (kSize / kFrames));
+    return Tensor::from_host<float>(*backend_, {rows, kHeight, kWidth, kLatentChannels}, values);
+  }
+  // One row for every row of the network.
+  Tensor concat(size_t halves) { return concat(test::hash_tensor(77, halves * kSize, 2)); }
+  FakeVideoCall network(int halves, FakeVideoCall::Predict predict) {
+    return {*backend_, halves * kFrames, kHeight, kWidth, std::move(predict)};
+  }
+
+  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+};
+
+// Mixes the noisy latent and concat.
+Values mixture(int, int, const Values& input) {
+  Values prediction;
+  for (size_t i = 0; i < input.size() / 2; ++i)
+    prediction.push_back(std::sin(input[i / 4 * 8 + i % 4] + 0.3f * input[i / 4 * 8 + 4 + i % 4]));
+  return prediction;
 }
 
-// A network that knows the answer: v = (c_skip·x - target)/-c_out for both halves, from its own scaled input.
-VideoNetwork knowing_network(float target) {
-  return [target](const NetworkCall& call, std::span<float> prediction) {
-    const float sigma = std::exp(4 * call.c_noise);
-    const EdmScaling scaling = v_prediction_scaling(sigma);
-    for (size_t i = 0; i < prediction.size(); ++i) {
-      const float latent = call.input[(i / 4) * 8 + i % 4] / scaling.c_in;
-      prediction[i] = (target - scaling.c_skip * latent) / scaling.c_out;
+TEST_F(EulerSamplerTest, ReachesWhatTheNetworkKnows) {
+  const EdmSchedule schedule{.steps = 7};
+  const Values sigmas = edm_sigmas(schedule);
+  // v = (c_skip·x - target)/-c_out for both halves, from its own scaled input.
+  FakeVideoCall knowing = network(2, [&](int step, int, const Values& input) {
+    const EdmScaling scaling = v_prediction_scaling(sigmas[static_cast<size_t>(step)]);
+    Values prediction;
+    for (size_t i = 0; i < input.size() / 2; ++i) {
+      const float x = input[i / 4 * 8 + i % 4] / scaling.c_in;
+      prediction.push_back((0.75f - scaling.c_skip * x) / scaling.c_out);
     }
-  };
-}
-
-TEST(EulerSampler, ReachesWhatTheNetworkKnows) {
-  EulerSampler sampler({.steps = 7}, {1, 2, 3}, knowing_network(0.75f));
-  std::vector<float> latent(3 * 2 * 2 * 4);
-  for (size_t i = 0; i < latent.size(); ++i) latent[i] = std::sin(static_cast<float>(i));
-  sampler.start(latent);
-  for (int step = 0; step < sampler.steps(); ++step) sampler.advance(step, 0, small_condition(), latent);
-  for (const float value : latent) EXPECT_NEAR(value, 0.75f, 1e-3);
-}
-
-TEST(EulerSampler, HandsTheNetworkBothHalves) {
-  bool called = false;
-  EulerSampler sampler({.steps = 1}, {1, 2, 1}, [&](const NetworkCall& call, std::span<float> prediction) {
-    called = true;
-    EXPECT_EQ(call.input.size(), 2u * 3 * 2 * 2 * 8);
-    EXPECT_EQ(call.input[4], 0);                          // unconditional concat
-    EXPECT_EQ(call.input[call.input.size() / 2 + 4], 2);  // conditional concat
-    EXPECT_EQ(call.condition->context.front(), 0);
-    EXPECT_EQ(call.condition->context.back(), 1);
-    EXPECT_EQ(call.condition->vector.front(), 3);
-    std::fill(prediction.begin(), prediction.end(), 0.f);
+    return prediction;
   });
-  std::vector<float> latent(3 * 2 * 2 * 4, 1);
-  sampler.advance(0, 0, small_condition(), latent);
-  EXPECT_TRUE(called);
-  EXPECT_THROW(sampler.advance(0, 0, small_condition(2), latent), Error);
+  EulerSampler sampler(*backend_, schedule, {1, 2, 3}, knowing);
+  const Tensor x = latent(1);
+  sampler.start(x);
+  for (int step = 0; step < sampler.steps(); ++step) sampler.advance(step, 0, concat(2), x);
+  for (const float value : x.to_host()) EXPECT_NEAR(value, 0.75f, 1e-3);
+}
+
+// Every number on the way, to the bit: with guidance in some frames, and with the conditional half alone.
+TEST_F(EulerSamplerTest, EveryStepIsThePlainOne) {
+  const EdmSchedule schedule{.steps = 5};
+  const Values sigmas = edm_sigmas(schedule);
+  const auto coefficients = euler_coefficients(sigmas);
+  for (const Values& scales : {Values{1, 2.5f, 1.75f}, Values{1, 1, 1}}) {
+    const bool alone = !needs_unconditional(scales);
+    const size_t halves = alone ? 1 : 2;
+    Values seen;
+    FakeVideoCall fake = network(static_cast<int>(halves), [&](int step, int video, const Values& input) {
+      seen = input;
+      return mixture(step, video, input);
+    });
+    EulerSampler sampler(*backend_, schedule, scales, fake);
+    const Tensor x = latent(1), other = concat(halves);
+    Values plain = x.to_host();
+    sampler.start(x);
+    for (float& value : plain) value *= std::sqrt(1 + sigmas[0] * sigmas[0]);
+    EXPECT_EQ(x.to_host(), plain);
+    for (int step = 0; step < sampler.steps(); ++step) {
+      const EulerCoefficients& now = coefficients[static_cast<size_t>(step)];
+      const Values input = test::plain_network_input(plain, other.to_host(), now.c_in);
+      sampler.advance(step, 0, other, x);
+      EXPECT_EQ(seen, input);
+      const Values denoised = test::plain_denoised(mixture(step, 0, input), plain, now);
+      test::plain_euler_step(test::plain_guided(denoised, scales, alone), now, plain);
+      EXPECT_EQ(x.to_host(), plain);
+      // Of c_noise, in every row.
+      const std::vector<double> times(halves * kFrames, now.c_noise);
+      EXPECT_EQ(fake.sinusoids().to_host(), sinusoidal_embedding(times, FakeVideoCall::kSinusoidWidth));
+    }
+  }
+}
+
+TEST_F(EulerSamplerTest, AConcatRowStandsForAllFramesOfAHalf) {
+  const Values one = test::hash_tensor(5, 2 * kSize / kFrames, 2);
+  Values all;
+  for (size_t half = 0; half < 2; ++half)
+    for (int frame = 0; frame < kFrames; ++frame)
+      all.insert(all.end(), one.begin() + half * one.size() / 2, one.begin() + (half + 1) * one.size() / 2);
+  std::vector<Values> results;
+  for (const Values& values : {one, all}) {
+    FakeVideoCall fake = network(2, mixture);
+    EulerSampler sampler(*backend_, {.steps = 2}, {1, 2, 3}, fake);
+    const Tensor x = latent(1);
+    sampler.advance(0, 0, concat(values), x);
+    results.push_back(x.to_host());
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
+TEST_F(EulerSamplerTest, WhatDoesNotFitIsRefused) {
+  FakeVideoCall both = network(2, mixture), alone = network(1, mixture);
+  EXPECT_THROW(EulerSampler(*backend_, {.steps = 2}, {1, 1, 1}, both), Error);
+  EXPECT_THROW(EulerSampler(*backend_, {.steps = 2}, {1, 2, 1}, alone), Error);
+  EulerSampler sampler(*backend_, {.steps = 2}, {1, 2, 1}, both);
+  const Tensor x = latent(1), fewer = Tensor::zeros(*backend_, {2, kHeight, kWidth, kLatentChannels});
+  EXPECT_THROW(sampler.advance(0, 0, concat(2), fewer), Error);
+  EXPECT_THROW(sampler.advance(0, 0, Tensor::zeros(*backend_, {4, kHeight, kWidth, 4}), x), Error);
+  EXPECT_THROW(sampler.advance(2, 0, concat(2), x), Error);
   EXPECT_THROW(edm_sigmas({.steps = 0}), UsageError);
 }
 
-// Guidance of 1 in every frame: the conditional half alone, and what it gives as it is.
-TEST(EulerSampler, LeavesOutWhatGuidanceDoesNotNeed) {
-  const auto prediction_of = [](float noisy, float concat) { return std::sin(noisy + 0.3f * concat); };
-  size_t rows = 0;
-  EulerSampler sampler({.steps = 5}, {1, 1, 1}, [&](const NetworkCall& call, std::span<float> prediction) {
-    EXPECT_TRUE(call.conditional_only);
-    EXPECT_EQ(call.input.size(), 2 * prediction.size());
-    rows += prediction.size();
-    for (size_t i = 0; i < prediction.size(); ++i)
-      prediction[i] = prediction_of(call.input[(i / 4) * 8 + i % 4], call.input[(i / 4) * 8 + 4 + i % 4]);
+TEST_F(EulerSamplerTest, StepMajorVisitsVideosInOrderAndContinues) {
+  std::vector<std::pair<int, int>> visits, runs;
+  FakeVideoCall fake = network(1, [&](int step, int video, const Values& input) {
+    runs.push_back({step, video});
+    return mixture(step, video, input);
   });
-  std::vector<float> latent(48);
-  for (size_t i = 0; i < latent.size(); ++i) latent[i] = std::cos(static_cast<float>(i));
-  sampler.start(latent);
-  std::vector<float> expected = latent;
-  const std::vector<float> sigmas = edm_sigmas({.steps = 5});
-  for (int step = 0; step < sampler.steps(); ++step) {
-    sampler.advance(step, 0, small_condition(), latent);
-    const EdmScaling scaling = v_prediction_scaling(sigmas[step]);
-    for (size_t i = 0; i < latent.size(); ++i) {
-      const float denoised =
-          scaling.c_out * prediction_of(expected[i] * scaling.c_in, 2) + scaling.c_skip * expected[i];
-      EXPECT_EQ(sampler.denoised()[i], denoised);
-      expected[i] += (expected[i] - denoised) / sigmas[step] * (sigmas[step + 1] - sigmas[step]);
-    }
-  }
-  EXPECT_EQ(rows, 5u * 48);
-  EXPECT_EQ(latent, expected);
-}
-
-TEST(EulerSampler, StepMajorVisitsVideosInOrderAndContinues) {
-  std::vector<std::pair<int, int>> visits;
-  EulerSampler sampler({.steps = 4}, {1, 1, 1}, knowing_network(0.1f));
-  const std::vector<VideoCondition> conditions(2, small_condition());
-  std::vector<std::vector<float>> whole(2, std::vector<float>(48, 1.5f));
-  auto parts = whole;
-  sampler.advance_step_major(0, conditions, whole,
+  EulerSampler sampler(*backend_, {.steps = 4}, {1, 1, 1}, fake);
+  const std::vector<Tensor> concats(2, concat(1));
+  const std::vector<Tensor> whole = {latent(1), latent(2)}, parts = {latent(1), latent(2)};
+  sampler.advance_step_major(0, concats, whole,
                              {[&](int step, int video) {
                                 visits.push_back({step, video});
                               },
@@ -99,16 +148,66 @@ TEST(EulerSampler, StepMajorVisitsVideosInOrderAndContinues) {
   ASSERT_EQ(visits.size(), 8u);
   EXPECT_EQ(visits[1], std::make_pair(0, 1));
   EXPECT_EQ(visits[2], std::make_pair(1, 0));
+  EXPECT_EQ(runs, visits);
 
   struct Stop {};
-  EXPECT_THROW(sampler.advance_step_major(0, conditions, parts,
+  EXPECT_THROW(sampler.advance_step_major(0, concats, parts,
                                           {{},
                                            [](int step) {
                                              if (step == 1) throw Stop();
                                            }}),
                Stop);
-  sampler.advance_step_major(2, conditions, parts, {});
-  EXPECT_EQ(parts, whole);
+  sampler.advance_step_major(2, concats, parts, {});
+  for (size_t video = 0; video < 2; ++video) EXPECT_EQ(parts[video].to_host(), whole[video].to_host());
+}
+
+// A network of one operation: it passes the noisy latents on.
+class PassingCall : public FakeVideoCall {
+ public:
+  explicit PassingCall(Backend& backend) : FakeVideoCall(backend, kFrames * 2, kHeight, kWidth, {}) {}
+  void run(int, int) override {
+    input().backend().run(CopyRows{.rows = prediction().count() / 4,
+                                   .width = 4,
+                                   .from = input().array(),
+                                   .from_pitch = 8,
+                                   .to = prediction().array(),
+                                   .to_pitch = 4});
+  }
+};
+
+// All steps of a video are one recorded step, replayed with the row of coefficients that stands there.
+TEST_F(EulerSamplerTest, AStepIsRecordedOnceAndReplayed) {
+  PassingCall passing(*backend_);
+  EulerSampler sampler(*backend_, {.steps = 6}, {1, 2, 3}, passing);
+  const Tensor called = latent(1), replayed = latent(1), other = concat(2);
+  const auto step_of_video = backend_->record([&] { sampler.run(0, 0, other, replayed); });
+  for (int step = 0; step < sampler.steps(); ++step) {
+    sampler.advance(step, 0, other, called);
+    sampler.select(step);
+    backend_->replay(*step_of_video);
+    EXPECT_EQ(replayed.to_host(), called.to_host());
+  }
+  EXPECT_NE(called.to_host(), latent(1).to_host());
+}
+
+TEST_F(EulerSamplerTest, ConditionsOfAPicture) {
+  const Values context = {1, 2, 3}, picture = test::hash_tensor(3, kSize / kFrames, 2),
+               vector = test::hash_tensor(4, kFrames * 5, 2);
+  const auto make = [&](bool both) {
+    return video_condition(*backend_, {kFrames, kHeight, kWidth, context, picture, vector}, both);
+  };
+  const VideoCondition both = make(true), alone = make(false);
+  EXPECT_EQ(both.context.shape(), (Shape{2 * kFrames, 1, 3}));
+  EXPECT_EQ(both.context.to_host(), (Values{0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 1, 2, 3, 1, 2, 3}));
+  EXPECT_EQ(alone.context.to_host(), (Values{1, 2, 3, 1, 2, 3, 1, 2, 3}));
+  Values twice = vector, zeros(picture.size());
+  twice.insert(twice.end(), vector.begin(), vector.end());
+  EXPECT_EQ(both.vector.to_host(), twice);
+  EXPECT_EQ(alone.vector.to_host(), vector);
+  EXPECT_EQ(alone.concat.to_host(), picture);
+  zeros.insert(zeros.end(), picture.begin(), picture.end());
+  EXPECT_EQ(both.concat.to_host(), zeros);
+  EXPECT_EQ(both.concat.shape(), (Shape{2, kHeight, kWidth, 4}));
 }
 
 TEST(Guidance, OneFrameTakesTheSmallestScale) {

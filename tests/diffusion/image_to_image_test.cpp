@@ -6,7 +6,9 @@
 #include <cmath>
 
 #include "core/log.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
+#include "support/golden.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -15,7 +17,7 @@ namespace eg4d::test {
 namespace {
 
 // One model for all tests: writing it takes a moment.
-class ImageToImageTest : public testing::Test {
+class ImageToImageTest : public OnEachDevice {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
@@ -35,11 +37,11 @@ class ImageToImageTest : public testing::Test {
   }
 
   static TemporaryFolder* folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = make_test_backend();
 };
 TemporaryFolder* ImageToImageTest::folder_ = nullptr;
 
-TEST_F(ImageToImageTest, AnySizeAnyNumberOfThreads) {
+TEST_P(ImageToImageTest, AnySizeAnyNumberOfThreads) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   EXPECT_ERROR(refine(refiner, 32, 32, {}), "no prompt was set");
@@ -59,7 +61,7 @@ TEST_F(ImageToImageTest, AnySizeAnyNumberOfThreads) {
   EXPECT_EQ(refiner.refine(broken, 16, 16, {}, *make_normal_stream("philox", 1)).size(), broken.size());
 }
 
-TEST_F(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
+TEST_P(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   const PromptEmbedding nothing = embed_no_prompt(*backend_, checkpoint);
@@ -76,22 +78,22 @@ TEST_F(ImageToImageTest, PromptStrengthAndGuidanceMatter) {
   EXPECT_ERROR(refine(refiner, 16, 16, {.steps = 1001}), "1001 denoising steps");
 }
 
-TEST_F(ImageToImageTest, PartsFitTogether) {
+TEST_P(ImageToImageTest, PartsFitTogether) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage refiner(*backend_, checkpoint);
   refiner.set_prompt(embed_prompt(*backend_, checkpoint, ""), embed_no_prompt(*backend_, checkpoint));
-  const ImageToImage::Latents latents = refiner.encode(picture(16, 32), 16, 32, nullptr);
-  EXPECT_EQ(latents.height, 4);
-  EXPECT_EQ(latents.width, 8);
-  EXPECT_EQ(refiner.decode(latents).size(), 16u * 32 * 3);
-  EXPECT_EQ(refiner.predict_noise(latents, 500, 0).size(), latents.values.size());
+  const Tensor latents =
+      refiner.encode(Tensor::from_host<float>(*backend_, {16, 32, 3}, picture(16, 32)), nullptr);
+  EXPECT_EQ(latents.shape(), (Shape{1, 4, 8, 4}));
+  EXPECT_EQ(refiner.decode(latents, 16, 32).shape(), (Shape{16, 32, 3}));
+  EXPECT_EQ(refiner.predict_noise(latents, 500, 0).shape(), latents.shape());
   // u + g·(c - u) is linear in g.
-  const auto at = [&](double guidance) { return refiner.predict_noise(latents, 500, guidance); };
+  const auto at = [&](double guidance) { return refiner.predict_noise(latents, 500, guidance).to_host(); };
   const std::vector<float> two = at(2), three = at(3), four = at(4);
   for (size_t i = 0; i < two.size(); ++i) EXPECT_NEAR(three[i], (two[i] + four[i]) / 2, 1e-3);
 }
 
-TEST_F(ImageToImageTest, FileAndFolderGiveTheSame) {
+TEST_P(ImageToImageTest, FileAndFolderGiveTheSame) {
   const TemporaryFolder other;
   write_tiny_image_file(other / "model.safetensors");
   const ImageCheckpoint as_folder(folder_->path()), as_file(other / "model.safetensors");
@@ -105,7 +107,7 @@ TEST_F(ImageToImageTest, FileAndFolderGiveTheSame) {
   EXPECT_EQ(results[0], results[1]);
 }
 
-TEST_F(ImageToImageTest, LongPromptsWarn) {
+TEST_P(ImageToImageTest, LongPromptsWarn) {
   std::string warning;
   set_warning_sink([&](const std::string& sentence) { warning = sentence; });
   const ImageCheckpoint checkpoint(folder_->path());
@@ -117,7 +119,7 @@ TEST_F(ImageToImageTest, LongPromptsWarn) {
   EXPECT_ERROR(embed_prompt(*backend_, checkpoint, "\xFF"), "not UTF-8");
 }
 
-TEST_F(ImageToImageTest, FoldersTokenizerIsUsed) {
+TEST_P(ImageToImageTest, FoldersTokenizerIsUsed) {
   const TemporaryFolder own;
   write_tiny_image_model(own.path(), "#version: 0.2\nt o\nto y</w>\n", 516);
   const ImageCheckpoint checkpoint(own.path());
@@ -139,7 +141,7 @@ TEST_F(ImageToImageTest, FoldersTokenizerIsUsed) {
 }
 
 // A text encoder of a tiny vocabulary cannot take real prompts.
-TEST_F(ImageToImageTest, UnknownTokensAreRefused) {
+TEST_P(ImageToImageTest, UnknownTokensAreRefused) {
   const ImageCheckpoint checkpoint(folder_->path());
   ClipTokenizer::Row row = ClipTokenizer::built_in().row({}, 0);
   row[5] = static_cast<int32_t>(ClipTokenizer::kVocabulary);
@@ -153,13 +155,53 @@ TEST(EulerAncestral, LaterStepsAddNoise) {
   EXPECT_EQ(sampler.first_step(0.5), 2);
   // With the exact prediction of the noise, what remains has the next sigma's deviation.
   const float from = sampler.sigmas()[1], to = sampler.sigmas()[2];
-  std::vector<float> latent = {from};  // the picture is 0, its noise 1
-  sampler.advance(1, std::vector<float>{1}, std::vector<float>{0}, latent);
-  const float down = latent[0];
-  latent = {from};
-  sampler.advance(1, std::vector<float>{1}, std::vector<float>{1}, latent);
-  EXPECT_NEAR(std::hypot(down, latent[0] - down), to, 1e-5);
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto one = [&](float value) { return upload(*backend, {value}); };
+  const auto advanced = [&](float noise) {
+    const Tensor latent = one(from);  // the picture is 0, its noise 1
+    sampler.advance(1, one(1), one(noise), latent);
+    return latent.to_host()[0];
+  };
+  const float down = advanced(0);
+  EXPECT_NEAR(std::hypot(down, advanced(1) - down), to, 1e-5);
 }
+
+// As PyTorch's scheduler does it, number by number and to the bit.
+TEST(EulerAncestral, StepsArePlainArithmetic) {
+  const auto backend = make_cpu_backend({.guard_memory = true});
+  const std::vector<float> latent = hash_tensor(1, 70, 2), predicted = hash_tensor(2, 70, 2),
+                           noise = hash_tensor(3, 70, 2);
+  for (const EulerKind kind : {EulerKind::ancestral, EulerKind::plain}) {
+    const ImageEulerSampler sampler({}, 4, kind);
+    const Tensor x = upload(*backend, latent), input = Tensor::empty(*backend, x.shape());
+    const double from = sampler.sigmas()[1], to = sampler.sigmas()[2];
+    sampler.add_noise(1, upload(*backend, noise), x);
+    std::vector<float> expected = latent;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float change = sampler.sigmas()[1] * noise[i];
+      expected[i] = expected[i] + change;
+    }
+    EXPECT_EQ(x.to_host(), expected);
+    NoisyLatents scaled = sampler.network_input(1, x);
+    scaled.y = input.array();
+    backend->run(scaled);
+    const float deviation = std::sqrt(sampler.sigmas()[1] * sampler.sigmas()[1] + 1);
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(input.to_host()[i], expected[i] / deviation);
+
+    const bool draws = kind == EulerKind::ancestral;
+    const double up = draws ? std::sqrt(to * to * (from * from - to * to) / (from * from)) : 0;
+    const auto change = static_cast<float>(std::sqrt(to * to - up * up) - from);
+    sampler.advance(1, upload(*backend, predicted), draws ? upload(*backend, noise) : Tensor(), x);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float drift = change * predicted[i], fresh = draws ? static_cast<float>(up) * noise[i] : 0;
+      const float sum = drift + fresh;
+      expected[i] = expected[i] + sum;
+    }
+    EXPECT_EQ(x.to_host(), expected);
+  }
+}
+
+EG4D_ON_EACH_DEVICE(ImageToImageTest);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "diffusion/image_to_image.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
@@ -49,7 +50,7 @@ void expect_gradient(const Values& gradient, const Values& x,
   }
 }
 
-class ScoreDistillation : public testing::Test {
+class ScoreDistillation : public OnEachDevice {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
@@ -61,11 +62,11 @@ class ScoreDistillation : public testing::Test {
   }
 
   static TemporaryFolder* folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
 };
 TemporaryFolder* ScoreDistillation::folder_ = nullptr;
 
-TEST_F(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
+TEST_P(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
   const auto encoder = ImageCheckpoint(folder_->path()).encoder(*backend_);
   const int64_t multiple = encoder->size_multiple();
   for (const auto& [batch, rows, columns] : {std::array<int64_t, 3>{1, 4, 6}, {2, 3, 1}}) {
@@ -104,7 +105,7 @@ TEST_F(ScoreDistillation, TheEncodersGradientIsItsDerivative) {
 }
 
 // The gradient of Σ w·(ε̂ - ε)·z(picture) with the first factors held, put together from the public parts.
-TEST_F(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
+TEST_P(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
   const ImageCheckpoint checkpoint(folder_->path());
   ImageToImage network(*backend_, checkpoint);
   network.set_prompt(embed_prompt(*backend_, checkpoint, "a toy"), embed_no_prompt(*backend_, checkpoint));
@@ -118,26 +119,29 @@ TEST_F(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
   };
 
   const ImageToImage::Distillation how{.share = 0.3009, .guidance = 3, .weight = 2};
-  const auto latents = network.encode(x, height, width, nullptr);
+  const auto encode = [&](const Values& at) {
+    return network.encode(Tensor::from_host<float>(*backend_, {height, width, 3}, at), nullptr);
+  };
+  const Tensor latents = encode(x);
   const double alpha = cumulative_alphas(network.schedule())[300];
-  const Values noise = draw_channels_last(*make_normal_stream("philox", 7), 1, 4, latents.values.size() / 4);
-  auto noisy = latents;
+  Values noisy = latents.to_host();
+  const Values noise = draw_channels_last(*make_normal_stream("philox", 7), 1, 4, noisy.size() / 4);
   for (size_t i = 0; i < noise.size(); ++i)
-    noisy.values[i] =
-        static_cast<float>(std::sqrt(alpha) * latents.values[i] + std::sqrt(1 - alpha) * noise[i]);
-  Values held = network.predict_noise(noisy, 300, 3);
+    noisy[i] = static_cast<float>(std::sqrt(alpha) * noisy[i] + std::sqrt(1 - alpha) * noise[i]);
+  Values held =
+      network.predict_noise(Tensor::from_host<float>(*backend_, latents.shape(), noisy), 300, 3).to_host();
   for (size_t i = 0; i < noise.size(); ++i)
     held[i] = static_cast<float>(2 * (1 - alpha) * (held[i] - noise[i]) / static_cast<double>(noise.size()));
   const Values gradient = distilled(how, 7);
-  expect_gradient(gradient, x, [&](const Values& at) {
-    return dot(network.encode(at, height, width, nullptr).values, held);
-  });
+  expect_gradient(gradient, x, [&](const Values& at) { return dot(encode(at).to_host(), held); });
 
   EXPECT_TRUE(same_bits_for_any_thread_count([&] { return distilled(how, 7); }));
   EXPECT_NE(distilled(how, 8), gradient);
   for (const double share : {0.0, 1.0})  // the first and the last time step
     for (const float value : distilled({.share = share}, 7)) ASSERT_TRUE(std::isfinite(value));
 }
+
+EG4D_ON_EACH_DEVICE(ScoreDistillation);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -8,22 +8,24 @@
 
 #include "diffusion/matting.h"
 #include "io/onnx.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
+#include "support/places.h"
 #include "support/random_values.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
 namespace {
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "u2net";
+const std::filesystem::path kData = test_data() / "u2net";
 
-class U2NetFile : public testing::TestWithParam<const char*> {};
+class U2NetFile : public OnEachDeviceWith<const char*> {};
 
 TEST_P(U2NetFile, ComputesWhatPyTorchDoes) {
-  auto backend = make_cpu_backend({.guard_memory = true});
-  const std::filesystem::path file = kData / GetParam();
+  auto backend = make_test_backend({.guard_memory = true});
+  const std::filesystem::path file = kData / parameter();
   const std::string name = file.stem().string();
   const SafetensorsFile io(kData / "io.safetensors");
   U2Net network(*backend, read_u2net_weights(file));
@@ -33,15 +35,13 @@ TEST_P(U2NetFile, ComputesWhatPyTorchDoes) {
             1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, U2NetFile, testing::Values("u2net.pth", "u2net.onnx", "isnet.onnx"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '.', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, U2NetFile,
+                         testing::Combine(testing::ValuesIn(test_devices()),
+                                          testing::Values("u2net.pth", "u2net.onnx", "isnet.onnx")),
+                         device_label_and([](const std::string& name) { return name; }));
 
-TEST(U2Net, NumberOfThreadsAndBatchChangeNothing) {
-  auto backend = make_cpu_backend();
+TEST(U2NetOnCpu, NumberOfThreadsAndBatchChangeNothing) {
+  auto backend = make_test_backend();
   U2Net network(*backend, read_u2net_weights(kData / "u2net.pth"));
   const auto x = hash_tensor(1, 2 * 33 * 20 * 3, 2);
   const Tensor both = Tensor::from_host<float>(*backend, {2, 33, 20, 3}, x);
@@ -54,8 +54,10 @@ TEST(U2Net, NumberOfThreadsAndBatchChangeNothing) {
             1e-5);
 }
 
-TEST(U2Net, PicturesOfOnePixelAndOddSizes) {
-  auto backend = make_cpu_backend();
+EG4D_DEVICE_SUITE(U2NetTest);
+
+TEST_P(U2NetTest, PicturesOfOnePixelAndOddSizes) {
+  auto backend = make_test_backend();
   for (const char* file : {"u2net.pth", "isnet.onnx"}) {
     U2Net network(*backend, read_u2net_weights(kData / file));
     for (const Shape& shape :
@@ -78,7 +80,7 @@ TEST(U2NetGraph, NoTwoConvolutionsHaveTheSameSources) {
 
 TEST(U2Net, OtherNetworksAreRefused) {
   TemporaryFolder folder;
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   WeightMap weights = read_u2net_weights(kData / "u2net.pth");
   weights.remove("stage3.rebnconv2.bn_s1.running_mean");
   EXPECT_ERROR(U2Net(*backend, weights), "'stage3.rebnconv2.bn_s1.running_mean' is missing");
@@ -136,8 +138,10 @@ TEST(Matting, InputIsNormalisedAsRembgDoes) {
   EXPECT_EQ(matting_input(Picture(1, 1, 3), U2Net::Kind::isnet), std::vector<float>(3, -0.5f));
 }
 
-TEST(Matting, MatteHasThePicturesSize) {
-  auto backend = make_cpu_backend();
+EG4D_DEVICE_SUITE(MattingTest);
+
+TEST_P(MattingTest, MatteHasThePicturesSize) {
+  auto backend = make_test_backend();
   Matting matting(*backend, kData / "u2net.onnx", 64);
   Picture picture(50, 31, 4);
   for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * 31 % 253);

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/threads.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
@@ -11,7 +12,7 @@
 namespace eg4d::test {
 namespace {
 
-class VideoUNetTest : public testing::Test {
+class VideoUNetTest : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has("svd_unet")) GTEST_SKIP() << "no svd_unet fixture";
@@ -35,12 +36,12 @@ class VideoUNetTest : public testing::Test {
   nlohmann::json config;
   WeightMap weights;
   int64_t frames = 0;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_test_backend();
   std::unique_ptr<VideoUNet> network;
 };
 
 // Over a single context token the softmax is 1 whatever queries and keys are.
-TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
+TEST_P(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
   const int64_t context_width = network->context_width(), tokens = 50;
   for (const auto& [name, item] : weights.items()) {
     if (!name.ends_with("attn2.to_q.weight")) continue;
@@ -82,72 +83,27 @@ TEST_F(VideoUNetTest, CrossAttentionWithOneTokenIsAConstant) {
   }
 }
 
-// Videos one after the other with all references kept, and step by step with those of one step.
-TEST_F(VideoUNetTest, InjectionInBothOrdersGivesTheSame) {
-  const int videos = 3, steps = 3;
-  std::vector<std::shared_ptr<const VideoUNet::Conditioning>> conditions;
-  for (int video = 0; video < videos; ++video)
-    conditions.push_back(conditioning(static_cast<uint32_t>(10 * video)));
-  const auto advance = [&](AttentionInjection& injection, Tensor& x, int step, int video) {
-    injection.begin(step, video == 0);
-    const float time = 0.5f - 0.1f * static_cast<float>(step);
-    const Tensor y = network->forward(x, {&time, 1}, *conditions[static_cast<size_t>(video)], &injection);
-    backend->run(CopyRows{.rows = y.count() / network->out_channels(),
-                          .width = network->out_channels(),
-                          .from = y.data(),
-                          .from_pitch = network->out_channels(),
-                          .to = x.data(),
-                          .to_pitch = network->in_channels()});
-  };
-  for (const bool ema : {false, true}) {
-    std::vector<std::vector<float>> results[2];
-    for (const bool step_major : {false, true}) {
-      AttentionInjection injection(*backend, {.strength = 0.5f, .ema = ema});
-      std::vector<Tensor> latents;
-      for (int video = 0; video < videos; ++video)
-        latents.push_back(
-            numbers({2 * frames, 8, 4, network->in_channels()}, static_cast<uint32_t>(100 + video)));
-      if (step_major) {
-        size_t bytes = 0;
-        for (int step = 0; step < steps; ++step) {
-          for (int video = 0; video < videos; ++video)
-            advance(injection, latents[static_cast<size_t>(video)], step, video);
-          EXPECT_EQ(injection.references(step).size(), network->injection_layers());
-          if (step > 0) {
-            EXPECT_EQ(injection.bytes(), bytes);  // memory for one step
-          }
-          bytes = injection.bytes();
-          injection.forget(step);
-        }
-      } else {
-        for (int video = 0; video < videos; ++video)
-          for (int step = 0; step < steps; ++step)
-            advance(injection, latents[static_cast<size_t>(video)], step, video);
-      }
-      for (const Tensor& latent : latents) results[step_major].push_back(latent.to_host());
-    }
-    EXPECT_EQ(results[0], results[1]);
-  }
-}
-
-TEST_F(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
+TEST_P(VideoUNetTest, InjectionIntoTheFirstVideoChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 4, network->in_channels()}, 3);
   const float time = 0.2f;
-  AttentionInjection injection(*backend, {});
-  EXPECT_ERROR(injection.begin(0, false), "the first video has not made step 0");
-  injection.begin(0, true);
-  EXPECT_EQ(network->forward(x, {&time, 1}, *condition, &injection).to_host(),
-            network->forward(x, {&time, 1}, *condition).to_host());
-  injection.begin(0, false);
-  const Tensor larger = numbers({2 * frames, 8, 8, network->in_channels()}, 3);
-  EXPECT_ERROR(network->forward(larger, {&time, 1}, *condition, &injection), "differ in size");
-  // An error leaves the network usable.
-  EXPECT_EQ(network->forward(x, {&time, 1}, *condition).shape(),
-            (Shape{2 * frames, 8, 4, network->out_channels()}));
+  VideoUNet::Call call(*network, {2 * frames, frames, 8, 4}, AttentionInjection::Options{});
+  EXPECT_EQ(call.injection()->references().size(), network->injection_layers());
+  backend->run(CopyBytes{call.input().raw(), x.raw(), x.bytes()});
+  call.set_timestep(time);
+  call.run(*condition, 0, true);
+  EXPECT_EQ(call.prediction().to_host(), network->forward(x, {&time, 1}, *condition).to_host());
+  // A later one with other inputs sees the references.
+  call.run(*condition, 0, false);
+  const std::vector<float> same = call.prediction().to_host();
+  const Tensor other = numbers(x.shape(), 4);
+  backend->run(CopyBytes{call.input().raw(), other.raw(), other.bytes()});
+  call.run(*condition, 0, false);
+  EXPECT_NE(call.prediction().to_host(), network->forward(other, {&time, 1}, *condition).to_host());
+  EXPECT_LE(relative_error(same, network->forward(x, {&time, 1}, *condition).to_host()), 1e-6);
 }
 
-TEST_F(VideoUNetTest, WrongSizesAreNamed) {
+TEST_P(VideoUNetTest, WrongSizesAreNamed) {
   const auto condition = conditioning(1);
   const float time = 0;
   EXPECT_EQ(network->size_multiple(), 4);
@@ -161,7 +117,9 @@ TEST_F(VideoUNetTest, WrongSizesAreNamed) {
   EXPECT_ERROR(VideoUNet(*backend, weights), "attention heads of 64");
 }
 
-TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
+using VideoUNetTestOnCpu = VideoUNetTest;
+
+TEST_F(VideoUNetTestOnCpu, NumberOfThreadsChangesNothing) {
   const auto condition = conditioning(1);
   const Tensor x = numbers({2 * frames, 8, 8, network->in_channels()}, 3);
   const float time = 0.2f;
@@ -174,6 +132,8 @@ TEST_F(VideoUNetTest, NumberOfThreadsChangesNothing) {
   }
   set_thread_count(0);
 }
+
+EG4D_ON_EACH_DEVICE(VideoUNetTest);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "backend/forwarding_backend.h"
 #include "splat/density_control.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 
 namespace eg4d {
@@ -10,13 +14,26 @@ using test::relative_error;
 
 constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", "rotation", "opacity"};
 
-class Densify : public ::testing::Test {
+// The CPU with the noise of split Gaussians given.
+class GivenNoise final : public ForwardingBackend {
+ public:
+  GivenNoise() : ForwardingBackend(test::make_test_backend({.guard_memory = true})) {}
+  void run(const Operation& operation) override {
+    const auto* noise = std::get_if<SplitNoise>(&operation);
+    if (!noise) return ForwardingBackend::run(operation);
+    ASSERT_EQ(normals.size(), static_cast<size_t>(6 * noise->count));
+    copy_to_device(noise->normals, normals.data(), normals.size() * sizeof(float));
+  }
+  std::vector<float> normals;
+};
+
+class Densify : public test::OnEachDevice {
  protected:
   void SetUp() override {
     if (!test::golden_has_fixture("optim/densify.safetensors")) GTEST_SKIP() << "no densify fixture";
     config_ = test::golden_json("optim/config.json")["densify"];
     file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("optim/densify.safetensors"));
-    backend_ = make_cpu_backend({.guard_memory = true});
+    backend_ = std::make_unique<GivenNoise>();
   }
 
   Tensor read(const std::string& name, const Shape& shape) {
@@ -55,52 +72,71 @@ class Densify : public ::testing::Test {
   int states_ = 0;  // compared
   nlohmann::json config_;
   std::unique_ptr<SafetensorsFile> file_;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<GivenNoise> backend_;
 };
 
-TEST_F(Densify, CloneSplitPruneAndReset) {
-  TrainedGaussians g = read_state("s0_before");
+TEST_P(Densify, CloneSplitPruneAndReset) {
   const std::vector<float> gradients = file_->floats("grads");
-  const float extent = config_["extent"], threshold = config_["grad_threshold"];
-  const float limit = config_["percent_dense"].get<float>() * extent;
+  const float extent = config_["extent"];
+  DensityRules growth;
+  growth.grow = true;
+  growth.gradient = config_["grad_threshold"];
+  growth.dense_scale = config_["percent_dense"].get<float>() * extent;
 
-  clone_gaussians(g, gradients, threshold, limit);
-  expect_state(g, "s1_after_clone");
-
-  // The fixture's samples are already scaled by the standard deviation: divide it out again.
-  const std::vector<float> samples = file_->floats("split.normal_samples");
+  TrainedGaussians g = read_state("s0_before");
   const std::vector<float> log_scales = g.values.log_scales.to_host();
-  std::vector<float> normals;
-  std::vector<size_t> selected;
+  std::vector<float> of_small, of_large;  // gradients
+  std::vector<size_t> selected;           // to be split
   for (size_t i = 0; i < gradients.size(); ++i) {
     const float largest =
         std::exp(std::max({log_scales[3 * i], log_scales[3 * i + 1], log_scales[3 * i + 2]}));
-    if (gradients[i] >= threshold && largest > limit) selected.push_back(i);
+    const bool large = largest > growth.dense_scale;
+    of_small.push_back(large ? 0 : gradients[i]);
+    of_large.push_back(large ? gradients[i] : 0);
+    if (large && gradients[i] >= growth.gradient) selected.push_back(i);
   }
+  // The fixture's samples are already scaled by the standard deviation: divide it out again.
+  const std::vector<float> samples = file_->floats("split.normal_samples");
   ASSERT_EQ(samples.size(), selected.size() * 6);
   for (size_t k = 0; k < samples.size(); ++k)
-    normals.push_back(samples[k] / std::exp(log_scales[3 * selected[k / 3 % selected.size()] + k % 3]));
-  size_t next = 0;
-  split_gaussians(g, gradients, threshold, limit, [&] { return normals.at(next++); });
-  expect_state(g, "s2_after_split");
+    backend_->normals.push_back(samples[k] /
+                                std::exp(log_scales[3 * selected[k / 3 % selected.size()] + k % 3]));
 
-  PruneRule rule;
+  // One after the other, as the fixture has them, then both at once, as training does it.
+  const auto grow = [&](TrainedGaussians& some, std::vector<float> by) {
+    by.resize(static_cast<size_t>(some.count()));  // clones of the same pass have none
+    some.gradient_sum = Tensor::from_host<float>(*backend_, {some.count()}, by);
+    some.views = Tensor::from_host<float>(*backend_, {some.count()}, std::vector<float>(by.size(), 1.0f));
+    control_density(some, growth);
+  };
+  grow(g, of_small);
+  expect_state(g, "s1_after_clone");
+  grow(g, of_large);
+  expect_state(g, "s2_after_split");
+  TrainedGaussians at_once = read_state("s0_before");
+  grow(at_once, gradients);
+  expect_state(at_once, "s2_after_split");
+
+  DensityRules rule;
+  rule.prune = true;
   rule.opacity = config_["opacity_threshold"];
   TrainedGaussians by_opacity = read_state("s2_after_split");
   by_opacity.max_radii = read("prune.max_radii2D", {g.count()});
-  prune_gaussians(by_opacity, rule);
+  control_density(by_opacity, rule);
   expect_state(by_opacity, "s3_after_prune_nosize");
 
   rule.by_size = true;
   rule.screen_radius = config_["size_threshold"];
   rule.scale = 0.1f * extent;
-  prune_gaussians(by_opacity, rule);
+  control_density(by_opacity, rule);
   expect_state(by_opacity, "s4_after_prune_size20");
 
   reset_opacity(by_opacity, 0.01f);
   expect_state(by_opacity, "s5_after_reset_opacity");
   EXPECT_GT(states_, 0);
 }
+
+EG4D_ON_EACH_DEVICE(Densify);
 
 }  // namespace
 }  // namespace eg4d

@@ -8,6 +8,7 @@
 #include "support/environment.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -48,6 +49,7 @@ const bool registered = [] {
 // The exit code of these golden tests with another set.
 int run_with_set(const fs::path& folder, const std::string& filter) {
   const WithEnvironment set("EG4D_GOLDEN_DIR", folder.string());
+  const WithEnvironment unsharded("GTEST_TOTAL_SHARDS", std::nullopt);
   return run_process(fs::read_symlink("/proc/self/exe"), {"--gtest_filter=" + filter}).exit_code;
 }
 
@@ -66,7 +68,7 @@ TEST(GoldenSet, OneThatIsNamedAndMissingFails) {
 
 TEST(GoldenSet, AFixtureMayBeMissingButNotHalfOfIt) {
   count_golden_comparison();
-  const fs::path cameras = fs::path(EG4D_TEST_DATA) / "golden/cameras";
+  const fs::path cameras = test_data() / "golden/cameras";
   const TemporaryFolder folder;
   fs::copy(cameras, folder / "cameras", fs::copy_options::recursive);
   EXPECT_EQ(run_with_set(folder.path(), "GoldenCameras.*:Losses.*"), 0);
@@ -77,13 +79,13 @@ TEST(GoldenSet, AFixtureMayBeMissingButNotHalfOfIt) {
 // As sets with the reference's own tensors are.
 TEST(GoldenSet, WeightsMayBeFiles) {
   count_golden_comparison();
-  const fs::path own = fs::path(EG4D_TEST_DATA) / "golden";
+  const fs::path own = test_data() / "golden";
   const TemporaryFolder folder, pipeline;
   copy_model_folder(own / "svd_vae", folder / "svd_vae");  // weights.hash.json becomes weights.safetensors
   nlohmann::json config = nlohmann::json::parse(read_text(folder / "svd_vae/config.json"));
   config.erase("weights");
   write_text(folder / "svd_vae/config.json", config.dump());
-  EXPECT_EQ(run_with_set(folder.path(), "*SvdVae*Plain"), 0);
+  EXPECT_EQ(run_with_set(folder.path(), "*SvdVae*/cpu"), 0);
 
   fs::create_directory(folder / "sdxl_img2img");
   for (const char* name : {"config.json", "io.safetensors.gz"})
@@ -93,9 +95,9 @@ TEST(GoldenSet, WeightsMayBeFiles) {
   ASSERT_EQ(
       run_process("/bin/tar", {"--create", "--file", archive, "--directory", pipeline.path(), "."}).exit_code,
       0);
-  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*Plain"), 0);
+  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*/cpu"), 0);
   fs::remove(archive);
-  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*Plain"), 1);
+  EXPECT_EQ(run_with_set(folder.path(), "*Sdxl*/cpu"), 1);
 }
 
 }  // namespace

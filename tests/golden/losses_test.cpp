@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 
 namespace eg4d::test {
@@ -31,7 +32,7 @@ struct Result {
   std::vector<float> psnr, d_images;
 };
 
-class Losses : public testing::Test {
+class Losses : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("losses/io.safetensors")) GTEST_SKIP() << "no losses fixture";
@@ -88,13 +89,13 @@ class Losses : public testing::Test {
     EXPECT_LE(relative_error(ours, io_->floats(name)), kGradient) << name;
   }
 
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
   std::unique_ptr<SafetensorsFile> io_;
   std::vector<std::string> batches_;
   int compared_ = 0;
 };
 
-TEST_F(Losses, L1MatchesTheReference) {
+TEST_P(Losses, L1MatchesTheReference) {
   for (const std::string& batch : batches_) {
     const Result result = evaluate(batch, 1, 0);
     expect_near(result.l1, batch + ".l1");
@@ -104,7 +105,7 @@ TEST_F(Losses, L1MatchesTheReference) {
   EXPECT_GT(compared_, 0);
 }
 
-TEST_F(Losses, SsimMatchesTheReference) {
+TEST_P(Losses, SsimMatchesTheReference) {
   for (const std::string& batch : batches_) {
     Result result = evaluate(batch, 0, 1);
     expect_near(result.ssim, batch + ".ssim");
@@ -115,7 +116,7 @@ TEST_F(Losses, SsimMatchesTheReference) {
   EXPECT_GT(compared_, 0);
 }
 
-TEST_F(Losses, SquaredErrorAndPsnrMatchTheReference) {
+TEST_P(Losses, SquaredErrorAndPsnrMatchTheReference) {
   for (const std::string& batch : batches_) {
     const Result result = evaluate(batch, 1, 0);
     expect_near(result.l2, batch + ".l2");
@@ -126,7 +127,7 @@ TEST_F(Losses, SquaredErrorAndPsnrMatchTheReference) {
   EXPECT_GT(compared_, 0);
 }
 
-TEST_F(Losses, WeightedSumHasTheSumOfTheGradients) {
+TEST_P(Losses, WeightedSumHasTheSumOfTheGradients) {
   for (const std::string& batch : batches_) {
     const Result result = evaluate(batch, 0.8f, 0.2f);
     if (!io_->contains(batch + ".l1.grad_img1") || !io_->contains(batch + ".ssim.grad_img1")) continue;
@@ -140,6 +141,8 @@ TEST_F(Losses, WeightedSumHasTheSumOfTheGradients) {
   }
   EXPECT_GT(compared_, 0);
 }
+
+EG4D_ON_EACH_DEVICE(Losses);
 
 }  // namespace
 }  // namespace eg4d::test

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
@@ -70,15 +71,15 @@ void expect_gradient(const std::vector<float>& ours, const std::vector<float>& w
   EXPECT_LE(relative_error(without_ties, wanted), kTolerance);
 }
 
-class LpipsGolden : public testing::TestWithParam<const char*> {};
+class LpipsGolden : public OnEachDeviceWith<const char*> {};
 
 TEST_P(LpipsGolden, ValueAndGradient) {
-  const Fixture fixture{GetParam()};
+  const Fixture fixture{parameter()};
   if (!golden_has_fixture(fixture.path("io"), GoldenPart::optional)) GTEST_SKIP() << "no " << fixture.name;
   const nlohmann::json config = golden_json("losses/config.json").at(fixture.name);
   const SafetensorsFile io = fixture.file("io");
   const bool guard = fixture.name == "lpips_alex";
-  auto backend = make_cpu_backend({.guard_memory = guard});
+  auto backend = make_test_backend({.guard_memory = guard});
   const WeightMap backbone = backbone_of(fixture, config);
   const Tensor pictures = channels_last(*backend, io, "img1"), targets = channels_last(*backend, io, "img2");
   const int64_t count = pictures.dim(0);
@@ -96,8 +97,10 @@ TEST_P(LpipsGolden, ValueAndGradient) {
   expect_gradient(values_like(gradient, io.at("grad_img1_of_mean").shape), io.floats("grad_img1_of_mean"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, LpipsGolden, testing::Values("lpips_alex", "lpips_vgg"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Networks, LpipsGolden,
+                         testing::Combine(testing::ValuesIn(test_devices()),
+                                          testing::Values("lpips_alex", "lpips_vgg")),
+                         device_label_and([](const char* name) { return name; }));
 
 }  // namespace
 }  // namespace eg4d::test

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "diffusion/clip_image.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 
@@ -13,13 +14,13 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-class OpenClipViT : public testing::TestWithParam<bool> {};
+class OpenClipViT : public OnEachDevice {};
 
 TEST_P(OpenClipViT, EmbeddingAndIntermediates) {
   if (!golden_has_fixture("openclip_vit/io.safetensors")) GTEST_SKIP() << "no openclip_vit fixture";
   const nlohmann::json config = golden_json("openclip_vit/config.json");
   const SafetensorsFile io = golden_tensors("openclip_vit/io.safetensors");
-  auto backend = make_cpu_backend({.guard_memory = GetParam()});
+  auto backend = make_test_backend();
   const WeightMap weights = golden_weights("openclip_vit");
   ClipImageEncoder encoder(
       *backend, weights, "conditioner.embedders.0.open_clip.model.visual.",
@@ -50,8 +51,7 @@ TEST_P(OpenClipViT, EmbeddingAndIntermediates) {
   EXPECT_LE(relative_error(embeddings, io.floats("embedding")), kTolerance);
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, OpenClipViT, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, OpenClipViT, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 // The fixture's two generators of full-size pictures (golden/NOTES.md), channels last.
 std::vector<float> hash_picture(int64_t height, int64_t width) {
@@ -84,13 +84,15 @@ void expect_prepared(const SafetensorsFile& file, const std::string& name, const
                      int64_t height, int64_t width) {
   if (!file.contains(name)) return;
   const Shape& shape = file.at(name).shape;
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   const Tensor prepared = Tensor::from_host<float>(*backend, {1, shape[2], shape[3], 3},
                                                    clip_preprocess(picture, height, width, shape[2]));
   EXPECT_LE(relative_error(values_like(prepared, shape), file.floats(name)), kTolerance) << name;
 }
 
-TEST(OpenClipPreprocess, FullSizePictures) {
+EG4D_DEVICE_SUITE(OpenClipPreprocessTest);
+
+TEST_P(OpenClipPreprocessTest, FullSizePictures) {
   if (!golden_has_fixture("openclip_vit/preprocess_real.safetensors", GoldenPart::optional))
     GTEST_SKIP() << "no preprocess_real";
   const SafetensorsFile file = golden_tensors("openclip_vit/preprocess_real.safetensors");

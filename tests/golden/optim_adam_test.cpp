@@ -4,16 +4,20 @@
 
 #include "backend/backend.h"
 #include "nn/tensor.h"
+#include "support/device_fixture.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 
 namespace eg4d::test {
 namespace {
 
-TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
+EG4D_DEVICE_SUITE(GoldenAdamTest);
+
+TEST_P(GoldenAdamTest, FollowsTheReferenceStepByStep) {
   if (!golden_has_fixture("optim/adam.safetensors")) GTEST_SKIP() << "no Adam fixture";
   const SafetensorsFile io = golden_tensors("optim/adam.safetensors");
   const nlohmann::json config = golden_json("optim/config.json").at("adam");
-  const auto backend = make_cpu_backend({.guard_memory = true});
+  const auto backend = make_test_backend({.guard_memory = true});
   int steps = 0;
   for (const auto& [key, entry] : io.entries()) {
     if (!key.ends_with(".init")) continue;
@@ -29,11 +33,12 @@ TEST(GoldenAdam, FollowsTheReferenceStepByStep) {
       adam.gradient = gradient.data();
       adam.first_moment = first.data();
       adam.second_moment = second.data();
-      adam.learning_rate = config.at("lr").at(name);
       adam.beta1 = config.at("betas").at(0);
       adam.beta2 = config.at("betas").at(1);
       adam.epsilon = config.at("eps");
-      adam.step = step + 1;
+      const DeviceValue<AdamRate> rate(*backend,
+                                       adam_rate(config.at("lr").at(name), step + 1, adam.beta1, adam.beta2));
+      adam.rate = rate.data();
       backend->run(adam);
       EXPECT_EQ(gradient.to_host(), std::vector<float>(static_cast<size_t>(parameter.count())));
       const std::vector<float> ours = parameter.to_host(), wanted = io.floats(name + ".step" + number);

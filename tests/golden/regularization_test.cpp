@@ -4,17 +4,18 @@
 
 #include <algorithm>
 
+#include "support/device_fixture.h"
+#include "support/device_value.h"
 #include "support/golden.h"
 #include "support/reference_network.h"
+#include "support/regularization_terms.h"
 
 namespace eg4d::test {
 namespace {
 
 constexpr double kForward = 1e-4, kGradient = 1e-3;
 
-struct Weights {
-  float plane = 0, time = 0, l1 = 0;
-};
+using Weights = RegularizationWeights;
 
 std::vector<std::string> set_names() {
   std::vector<std::string> names;
@@ -28,13 +29,13 @@ std::vector<std::string> set_names() {
   return names;
 }
 
-class Regularization : public testing::TestWithParam<std::string> {
+class Regularization : public OnEachDeviceWith<std::string> {
  protected:
   void SetUp() override {
     io_ = std::make_unique<SafetensorsFile>(golden_folder() / "deform4d" /
-                                            (GetParam() + ".regulation.safetensors"));
+                                            (parameter() + ".regulation.safetensors"));
     const nlohmann::json all = golden_json("deform4d/config.json");
-    config_ = all.value("regulation_" + GetParam(), nlohmann::json::object());
+    config_ = all.value("regulation_" + parameter(), nlohmann::json::object());
     weights_ = all.contains("weights_from_hash")
                    ? tensors_from_hash(all.at("weights_from_hash"))
                    : tensors_from_file(SafetensorsFile(golden_folder() / "deform4d/weights.safetensors"));
@@ -42,35 +43,20 @@ class Regularization : public testing::TestWithParam<std::string> {
     weights_.try_emplace("deformation_net.grid.aabb", NamedTensor{{2, 3}, {1, 1, 1, -1, -1, -1}});
   }
 
-  HexPlaneRegularization regularization(const ReferenceNetwork& network, const Weights& weights) const {
-    HexPlaneRegularization r;
-    r.layout = &network.layout();
-    r.grid = network.grid().data();
-    r.plane_smoothness = weights.plane;
-    r.time_smoothness = weights.time;
-    r.time_l1 = weights.l1;
-    return r;
-  }
-
   // `part`: prefix of the fixture's tensors; planes without a stored gradient must have none.
   void compare(const std::string& part, const Weights& weights) {
     if (!io_->contains(part + ".value")) return;
     ++compared_;
     const ReferenceNetwork network(*backend_, weights_);
-    const Tensor values = Tensor::zeros(*backend_, {3}, DType::f64);
-    HexPlaneRegularization r = regularization(network, weights);
-    r.values = values.data<double>();
-    r.d_grid = network.field().d_grid;
-    backend_->run(r);
-    const std::vector<double> v = values.to_host<double>();
+    const std::vector<double> v = regularization_values(*backend_, network.layout(), network.grid());
     const double wanted = io_->floats(part + ".value")[0];
     EXPECT_NEAR(weights.plane * v[0] + weights.time * v[1] + weights.l1 * v[2], wanted, kForward * wanted)
         << part;
     bool stored = false;
     for (const auto& [name, entry] : io_->entries()) stored |= name.starts_with(part + ".grad.");
     if (!stored) return;
-    for (const auto& [name, gradient] : network.gradients()) {
-      if (name.find(".grids.") == std::string::npos) continue;
+    for (const auto& [name, gradient] :
+         network.planes(regularization_gradient(*backend_, network.layout(), network.grid(), weights))) {
       const std::string key = part + ".grad." + name;
       const std::vector<float> zeros(gradient.values.size());
       EXPECT_LE(relative_error(gradient.values, io_->contains(key) ? io_->floats(key) : zeros), kGradient)
@@ -83,7 +69,7 @@ class Regularization : public testing::TestWithParam<std::string> {
     return {config.at("l1_time_planes"), config.at("time_smoothness_weight"), config.at("plane_tv_weight")};
   }
 
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = make_test_backend({.guard_memory = true});
   std::unique_ptr<SafetensorsFile> io_;
   nlohmann::json config_;
   NamedTensors weights_;
@@ -110,28 +96,31 @@ TEST_P(Regularization, FusedAdamEqualsGradientThenAdam) {
   for (int fused = 0; fused < 2; ++fused) {
     const ReferenceNetwork network(*backend_, weights_);
     const int64_t size = network.layout().size();
-    const Tensor gradient = Tensor::empty(*backend_, {size}), first = Tensor::zeros(*backend_, {size}),
-                 second = Tensor::zeros(*backend_, {size});
+    const auto context = backend_->create_field_context({network.layout(), {}});
+    Tensor gradient = Tensor::empty(*backend_, {size});
+    const Tensor first = Tensor::zeros(*backend_, {size}), second = Tensor::zeros(*backend_, {size});
     for (int64_t step = 1; step <= 3; ++step) {
-      const std::vector<float> given = hash_tensor(static_cast<uint32_t>(step), size, 0.01f);
-      const_cast<Tensor&>(gradient).copy_from_host(given.data(), given.size() * sizeof(float));
+      std::vector<float> given = hash_tensor(static_cast<uint32_t>(step), size, 0.01f);
+      if (!fused) {
+        const std::vector<float> regularizers =
+            regularization_gradient(*backend_, network.layout(), network.grid(), weights);
+        for (size_t i = 0; i < given.size(); ++i) given[i] += regularizers[i];
+      }
+      gradient.copy_from_host(given.data(), given.size() * sizeof(float));
+      const DeviceValue<AdamRate> rate(*backend_, adam_rate(0.01, step));
       const Adam adam{.count = size,
                       .parameter = network.grid().data(),
                       .gradient = gradient.data(),
                       .first_moment = first.data(),
                       .second_moment = second.data(),
-                      .learning_rate = 0.01,
-                      .step = step};
+                      .rate = rate.data()};
       if (fused) {
-        backend_->run(HexPlaneAdam{.layout = &network.layout(),
+        backend_->run(HexPlaneAdam{.context = context.get(),
                                    .adam = adam,
-                                   .plane_smoothness = weights.plane,
-                                   .time_smoothness = weights.time,
-                                   .time_l1 = weights.l1});
+                                   .plane_smoothness = static_cast<float>(weights.plane),
+                                   .time_smoothness = static_cast<float>(weights.time),
+                                   .time_l1 = static_cast<float>(weights.l1)});
       } else {
-        HexPlaneRegularization r = regularization(network, weights);
-        r.d_grid = gradient.data();
-        backend_->run(r);
         backend_->run(adam);
       }
     }
@@ -141,7 +130,8 @@ TEST_P(Regularization, FusedAdamEqualsGradientThenAdam) {
   EXPECT_LE(relative_error(grids[1], grids[0]), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, Regularization, testing::ValuesIn(set_names()));
+INSTANTIATE_TEST_SUITE_P(Golden, Regularization, testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(set_names())),
+                         device_label_and([](const std::string& name) { return name; }));
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Regularization);
 
 }  // namespace

@@ -10,7 +10,10 @@
 #include "splat/reference_format.h"
 #include "splat/renderer.h"
 #include "splat/schedule.h"
+#include "support/device_fixture.h"
+#include "support/device_value.h"
 #include "support/golden.h"
+#include "support/regularization_terms.h"
 
 namespace eg4d {
 namespace {
@@ -19,14 +22,14 @@ using test::relative_error;
 
 constexpr const char* kReferenceNames[6] = {"xyz", "f_dc", "f_rest", "scaling", "rotation", "opacity"};
 
-class RenderGlue : public ::testing::Test {
+class RenderGlue : public test::OnEachDevice {
  protected:
   void SetUp() override {
     if (!test::golden_has_fixture("render_glue/io.safetensors")) GTEST_SKIP() << "no render_glue fixture";
     config_ = test::golden_json("render_glue/config.json");
     file_ = std::make_unique<SafetensorsFile>(test::golden_tensors("render_glue/io.safetensors"));
     const SafetensorsFile weights = test::golden_tensors("render_glue/weights.safetensors");
-    backend_ = make_cpu_backend({.guard_memory = true});
+    backend_ = test::make_test_backend({.guard_memory = true});
     StateDict state;
     for (const auto& [name, entry] : weights.entries()) state[name] = {entry.shape, weights.floats(name)};
     field_options_from_state(state, options_);
@@ -135,17 +138,17 @@ class RenderGlue : public ::testing::Test {
   Gaussians gaussians_;
 };
 
-TEST_F(RenderGlue, CoarseImageAndGradients) {
+TEST_P(RenderGlue, CoarseImageAndGradients) {
   check_case("coarse", false, true);
 }
-TEST_F(RenderGlue, FineTrainingImageAndGradients) {
+TEST_P(RenderGlue, FineTrainingImageAndGradients) {
   check_case("fine_train", true, true);
 }
-TEST_F(RenderGlue, FineEvaluationImageAndGradients) {
+TEST_P(RenderGlue, FineEvaluationImageAndGradients) {
   check_case("fine_eval", true, false);
 }
 
-TEST_F(RenderGlue, TwoTrainingIterations) {
+TEST_P(RenderGlue, TwoTrainingIterations) {
   if (!config_.contains("train")) return test::golden_absent("training iterations");
   TrainedGaussians trained(gaussians_.clone());
   trained.values.active_sh_degree = gaussians_.active_sh_degree;
@@ -191,6 +194,7 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
     statistics.max_radii = trained.max_radii.data();
     backend_->run(statistics);
 
+    std::vector<test::DeviceValue<AdamRate>> device_rates;
     auto adam = [&](const Tensor& parameter, const Tensor& gradient, const Tensor& first,
                     const Tensor& second, float rate) {
       Adam a;
@@ -199,8 +203,8 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
       a.gradient = gradient.data();
       a.first_moment = first.data();
       a.second_moment = second.data();
-      a.learning_rate = rate;
-      a.step = step;
+      device_rates.emplace_back(*backend_, adam_rate(rate, step));
+      a.rate = device_rates.back().data();
       return a;
     };
     const float gaussian_rates[6] = {rates.position, rates.sh_dc,    rates.sh_rest,
@@ -210,20 +214,14 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
                          *moments[0].gaussians.tensors()[i], *moments[1].gaussians.tensors()[i],
                          gaussian_rates[i]));
     HexPlaneAdam grid;
-    grid.layout = &field_.layout;
+    grid.context = &renderer.field_context(field_);
     grid.adam = adam(field_.grid, gradients.grid, moments[0].grid, moments[1].grid, rates.grid);
     // The published call exchanges the weights of the plane and the l1 term.
     const auto& weights = config_["regulation_weights"];
     grid.time_smoothness = weights["time_smoothness_weight"];
     grid.plane_smoothness = weights["l1_time_planes"];
     grid.time_l1 = weights["plane_tv_weight"];
-    const Tensor terms = Tensor::zeros(*backend_, {3}, DType::f64);
-    HexPlaneRegularization regularization;
-    regularization.layout = &field_.layout;
-    regularization.grid = field_.grid.data();
-    regularization.values = terms.data<double>();
-    backend_->run(regularization);
-    const std::vector<double> term = terms.to_host<double>();
+    const std::vector<double> term = test::regularization_values(*backend_, field_.layout, field_.grid);
     EXPECT_NEAR((term[0] * grid.plane_smoothness + term[1] * grid.time_smoothness + term[2] * grid.time_l1) /
                     entry["regulation"].get<double>(),
                 1, 1e-4);
@@ -245,6 +243,8 @@ TEST_F(RenderGlue, TwoTrainingIterations) {
   EXPECT_LE(relative_error(trained.views.to_host(), file_->floats("train.end.denom")), 0);
   EXPECT_LE(relative_error(trained.max_radii.to_host(), file_->floats("train.end.max_radii2D")), 0);
 }
+
+EG4D_ON_EACH_DEVICE(RenderGlue);
 
 }  // namespace
 }  // namespace eg4d

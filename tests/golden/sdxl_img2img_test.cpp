@@ -8,6 +8,7 @@
 
 #include "diffusion/conditioning.h"
 #include "diffusion/image_to_image.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
 #include "support/network_fixture.h"
@@ -33,7 +34,7 @@ class StoredNoise : public NormalStream {
   size_t drawn_ = 0;
 };
 
-class SdxlImageToImage : public testing::TestWithParam<bool> {
+class SdxlImageToImage : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("sdxl_img2img/io.safetensors")) GTEST_SKIP() << "no sdxl_img2img fixture";
@@ -41,7 +42,7 @@ class SdxlImageToImage : public testing::TestWithParam<bool> {
     config_ = golden_json("sdxl_img2img/config.json");
     io_ = std::make_unique<SafetensorsFile>(golden_tensors("sdxl_img2img/io.safetensors"));
     checkpoint_ = std::make_unique<ImageCheckpoint>(folder_.path());
-    backend_ = make_cpu_backend({.guard_memory = GetParam()});
+    backend_ = make_test_backend();
   }
   // What a set does not have is passed over; that a test compared something at all is checked for all of
   // them.
@@ -134,10 +135,13 @@ TEST_P(SdxlImageToImage, Sampler) {
   ASSERT_EQ(static_cast<size_t>(sampler.steps() - first), run.size());
   EXPECT_EQ(sampler.timesteps().at(static_cast<size_t>(first)), run.at(0));
   if (run.size() != 1) return;  // the fixture has the tensors of one step
-  std::vector<float> latent = io_->floats("step.in_latents");
-  expect_close(sampler.network_input(first, latent), "unet.sample_in");
-  sampler.advance(first, io_->floats("unet.noise_pred"), io_->floats("noise.2.ancestral_step"), latent);
-  expect_close(latent, "step.prev_sample");
+  const Tensor latent = nhwc("step.in_latents"), input = Tensor::empty(*backend_, latent.shape());
+  NoisyLatents scaled = sampler.network_input(first, latent);
+  scaled.y = input.array();
+  backend_->run(scaled);
+  expect_like(input, "unet.sample_in");
+  sampler.advance(first, nhwc("unet.noise_pred"), nhwc("noise.2.ancestral_step"), latent);
+  expect_like(latent, "step.prev_sample");
 }
 
 TEST_P(SdxlImageToImage, PictureToPicture) {
@@ -157,8 +161,7 @@ TEST_P(SdxlImageToImage, PictureToPicture) {
   expect_like(Tensor::from_host<float>(*backend_, picture.shape(), refined), "image_out");
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, SdxlImageToImage, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, SdxlImageToImage, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

@@ -5,8 +5,10 @@
 
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
-#include "diffusion/unet_network.h"
+#include "diffusion/unet_video_call.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
+#include "support/reference_sampling.h"
 #include "support/sampling_fixture.h"
 
 namespace eg4d {
@@ -106,43 +108,52 @@ TEST(SvdSamplingTables, Orbit) {
   expect_close({orbit.polar.begin(), orbit.polar.end()}, polars);
 }
 
+EG4D_DEVICE_SUITE(SvdSamplingTest);
+
 // A whole run with the small UNet: every step's latent, both halves and the guided prediction.
-TEST(SvdSampling, WholeRun) {
+TEST_P(SvdSamplingTest, WholeRun) {
   if (!golden_has_fixture("svd_sampling/io.safetensors")) GTEST_SKIP() << "no svd_sampling fixture";
   const test::SamplingFixture fixture("svd_sampling");
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   const auto unet = fixture.network(*backend);
-  UNetNetwork network(*backend, *unet);
-  EulerSampler sampler(fixture.schedule, fixture.scales, std::ref(network));
+  const std::vector<VideoCondition> conditions = {fixture.condition(*backend, "")};
+  const VideoCondition& condition = conditions[0];
+  UNetVideoCall network(*unet, static_cast<int>(fixture.scales.size()), conditions);
+  EulerSampler sampler(*backend, fixture.schedule, fixture.scales, network);
   expect_close(fixture.scales, fixture.io.floats("guidance_scale"));
 
-  const VideoCondition condition = fixture.condition("");
-  std::vector<float> latent = fixture.latent("noise");
+  const std::vector<EulerCoefficients> coefficients = euler_coefficients(edm_sigmas(fixture.schedule));
+  const Tensor latent = fixture.latent(*backend, "noise");
   sampler.start(latent);
   for (int step = 0; step < sampler.steps(); ++step) {
-    sampler.advance(step, 0, condition, latent);
+    const std::vector<float> before = latent.to_host();
+    sampler.advance(step, 0, condition.concat, latent);
     const std::string prefix = "step" + std::to_string(step) + ".";
     SCOPED_TRACE(prefix);
     if (!fixture.io.contains(prefix + "latent")) continue;
-    expect_close(latent, fixture.latent(prefix + "latent"), 1e-4);
+    expect_close(latent.to_host(), fixture.latent(prefix + "latent"), 1e-4);
+    // The device keeps neither of these two; from them the host makes the same latent.
+    const EulerCoefficients& now = coefficients[static_cast<size_t>(step)];
+    const auto halves = test::plain_denoised(network.prediction().to_host(), before, now);
+    const auto guided = test::plain_guided(halves, fixture.scales, !needs_unconditional(fixture.scales));
+    std::vector<float> after = before;
+    test::plain_euler_step(guided, now, after);
+    EXPECT_EQ(latent.to_host(), after);
     const std::vector<float> both = fixture.latent(prefix + "denoised_both_uc_then_c");
-    const size_t made = sampler.denoised_halves().size();  // without guidance the conditional half
-    ASSERT_LE(made, both.size());
-    expect_close(sampler.denoised_halves(), {both.end() - static_cast<int64_t>(made), both.end()}, 1e-4);
-    expect_close(sampler.denoised(), fixture.latent(prefix + "denoised_guided"), 1e-4);
+    ASSERT_LE(halves.size(), both.size());  // without guidance the conditional half
+    expect_close(halves, {both.end() - static_cast<int64_t>(halves.size()), both.end()}, 1e-4);
+    expect_close(guided, fixture.latent(prefix + "denoised_guided"), 1e-4);
   }
-  expect_close(latent, fixture.latent("final_latent"), 1e-4);
+  expect_close(latent.to_host(), fixture.latent("final_latent"), 1e-4);
 
-  // The unconditional half that the product makes is the stored one.
-  const size_t half = condition.context.size() / 2, concat = condition.concat.size() / 2,
-               vector = condition.vector.size() / 2;
-  const auto made = with_unconditional_half(condition.frames, condition.height, condition.width,
-                                            {condition.context.begin() + half, condition.context.end()},
-                                            {condition.concat.begin() + concat, condition.concat.end()},
-                                            {condition.vector.begin() + vector, condition.vector.end()});
-  EXPECT_EQ(made.context, condition.context);
-  EXPECT_EQ(made.concat, condition.concat);
-  EXPECT_EQ(made.vector, condition.vector);
+  // The conditions that the product makes of a picture are the stored ones.
+  const VideoCondition made = fixture.picture_condition(*backend, "");
+  EXPECT_EQ(made.context.to_host(), condition.context.to_host());
+  EXPECT_EQ(made.vector.to_host(), condition.vector.to_host());
+  const std::vector<float> stored = condition.concat.to_host(), rows = made.concat.to_host();
+  const size_t row = rows.size() / static_cast<size_t>(made.concat.dim(0));
+  const size_t repeats = static_cast<size_t>(condition.concat.dim(0) / made.concat.dim(0));
+  for (size_t i = 0; i < stored.size(); ++i) ASSERT_EQ(stored[i], rows[i / row / repeats * row + i % row]);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "diffusion/video_unet.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 
@@ -12,13 +13,13 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-class SvdUNet : public testing::TestWithParam<bool> {};
+class SvdUNet : public OnEachDevice {};
 
 TEST_P(SvdUNet, OutputAndIntermediates) {
   if (!golden_has_fixture("svd_unet/io.safetensors")) GTEST_SKIP() << "no svd_unet fixture";
   const nlohmann::json config = golden_json("svd_unet/config.json");
   const SafetensorsFile io = golden_tensors("svd_unet/io.safetensors");
-  auto backend = make_cpu_backend({.guard_memory = GetParam()});
+  auto backend = make_test_backend();
   const WeightMap weights = golden_weights("svd_unet");
   VideoUNet network(*backend, weights, config.value("key_prefix", "model.diffusion_model."),
                     {.head_channels = config.at("network_config").at("num_head_channels").get<int64_t>()});
@@ -38,7 +39,7 @@ TEST_P(SvdUNet, OutputAndIntermediates) {
           << name;
     }
   };
-  const Tensor output = network.forward(x, timesteps, *conditioning, nullptr, observer);
+  const Tensor output = network.forward(x, timesteps, *conditioning, observer);
   EXPECT_LE(relative_error(values_like(output, io.at("output").shape), io.floats("output")), kTolerance);
   const bool has_intermediates = io.contains("inter.middle_block");
   EXPECT_TRUE(compared > 10 || !has_intermediates) << compared;
@@ -50,8 +51,7 @@ TEST_P(SvdUNet, OutputAndIntermediates) {
   EXPECT_EQ(network.activation_bytes(), activations);
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, SvdUNet, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, SvdUNet, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

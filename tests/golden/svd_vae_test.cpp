@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "diffusion/vae.h"
+#include "support/device_fixture.h"
 #include "support/golden.h"
 #include "support/network_fixture.h"
 
@@ -11,14 +12,14 @@ namespace {
 
 constexpr double kTolerance = 1e-4;
 
-class SvdVae : public testing::TestWithParam<bool> {
+class SvdVae : public OnEachDevice {
  protected:
   void SetUp() override {
     if (!golden_has_fixture("svd_vae/io.safetensors")) GTEST_SKIP() << "no svd_vae fixture";
     io_ = std::make_unique<SafetensorsFile>(golden_tensors("svd_vae/io.safetensors"));
     weights_ = golden_weights("svd_vae");
     config_ = golden_json("svd_vae/config.json");
-    backend_ = make_cpu_backend({.guard_memory = GetParam()});
+    backend_ = make_test_backend();
   }
   void expect_like(const Tensor& value, const std::string& name) {
     if (!io_->contains(name)) return;
@@ -40,8 +41,13 @@ TEST_P(SvdVae, Encoders) {
   expect_like(first.mode(x), "mean");
   if (io_->contains("eps")) {
     const Tensor noise = channels_last(*backend_, *io_, "eps");
-    const std::vector<float> sample = sample_moments(moments.to_host(), noise.to_host(), noise.dim(3));
-    expect_like(Tensor::from_host<float>(*backend_, noise.shape(), sample), "sample_given_eps");
+    const Tensor sample = Tensor::empty(*backend_, noise.shape());
+    backend_->run(SampleMoments{.positions = noise.count() / noise.dim(3),
+                                .channels = noise.dim(3),
+                                .moments = moments.data(),
+                                .noise = noise.data(),
+                                .y = sample.data()});
+    expect_like(sample, "sample_given_eps");
   }
   for (const std::string prefix : {"conditioner.embedders.3.encoder.", "conditioner.embedders.1.encoder."}) {
     if (!weights_.contains_prefix(prefix)) continue;
@@ -79,8 +85,7 @@ TEST_P(SvdVae, PlainDecoder) {
   expect_like(decoder.decode(z, z.dim(0), latent_scale()), "sv3d_decoded_all");
 }
 
-INSTANTIATE_TEST_SUITE_P(Memory, SvdVae, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Guarded" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, SvdVae, testing::ValuesIn(test_devices_by_memory()), DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d::test

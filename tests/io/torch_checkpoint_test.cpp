@@ -10,6 +10,7 @@
 #include "io/zip_writer.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d {
@@ -18,7 +19,7 @@ namespace {
 using test::TemporaryFolder;
 using namespace std::string_literals;
 
-const std::filesystem::path kData = std::filesystem::path(EG4D_TEST_DATA) / "io";
+const std::filesystem::path kData = test::test_data() / "io";
 
 // A storage of eight floats 0, 1, 2, … under the key "0".
 std::shared_ptr<const std::byte> eight_floats(const std::string& key, uint64_t bytes) {

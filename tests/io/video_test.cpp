@@ -6,6 +6,7 @@
 
 #include "support/expect_error.h"
 #include "support/full_disk.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d {
@@ -55,6 +56,7 @@ void expect_frames(const std::filesystem::path& path, int width, int height, int
 }
 
 TEST(Video, RoundTrip) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 96, 64, 7);
   expect_frames(folder / "a.mp4", 96, 64, 7, 3);
@@ -62,12 +64,14 @@ TEST(Video, RoundTrip) {
 }
 
 TEST(Video, TheOtherEncoderServesToo) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 96, 64, 5, {.encoder = "mpeg4"});
   expect_frames(folder / "a.mp4", 96, 64, 5, 4);
 }
 
 TEST(Video, OddSizesArePadded) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 45, 31, 2);
   VideoReader reader(folder / "a.mp4");
@@ -79,6 +83,7 @@ TEST(Video, OddSizesArePadded) {
 }
 
 TEST(Video, WritingIsRepeatable) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 192, 192, 5);
   const std::string first = test::read_text(folder / "a.mp4");
@@ -89,6 +94,7 @@ TEST(Video, WritingIsRepeatable) {
 }
 
 TEST(Video, TheWriterSaysWhatIsWrong) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   {
     VideoWriter writer(folder / "a.mp4", 16, 16);
@@ -106,6 +112,7 @@ TEST(Video, TheWriterSaysWhatIsWrong) {
 }
 
 TEST(Video, AFullDiskLeavesNothingBehind) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   {
     const test::FullDisk disk(1000);
@@ -115,6 +122,7 @@ TEST(Video, AFullDiskLeavesNothingBehind) {
 }
 
 TEST(Video, BadFilesAreNamed) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   EXPECT_ERROR(VideoReader(folder / "missing.mp4"), "missing.mp4': No such file or directory");
   EXPECT_ERROR(VideoReader(folder.path()), "it is a directory");
@@ -132,6 +140,7 @@ TEST(Video, BadFilesAreNamed) {
 }
 
 TEST(Video, TruncationIsAnError) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 96, 64, 8);
   const std::string file = test::read_text(folder / "a.mp4");
@@ -150,6 +159,7 @@ TEST(Video, TruncationIsAnError) {
 // ISO 14496-12, 8.3.2: the track header's matrix (a b u; c d v; x y w) takes (p, q) to (a·p + c·q, b·p +
 // d·q). With a = d = 0, b = 1, c = -1, right becomes down: a quarter turn clockwise, as telephones write it.
 TEST(Video, TheDisplayMatrixIsApplied) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   Picture corner(64, 32, 3);
   for (int y = 0; y < 16; ++y)
@@ -176,6 +186,7 @@ TEST(Video, TheDisplayMatrixIsApplied) {
 
 // An MP4 whose index lists no sample: the track stays, its frames are gone.
 TEST(Video, AVideoWithoutFramesIsAnError) {
+  EG4D_TEST_NEEDS_VIDEO();
   TemporaryFolder folder;
   write_video(folder / "a.mp4", 32, 32, 1);
   std::string file = test::read_text(folder / "a.mp4");

@@ -4,14 +4,17 @@
 
 #include "core/error.h"
 #include "nn/session.h"
+#include "support/device_fixture.h"
 
 namespace eg4d {
 namespace {
 
 constexpr size_t kFloats = 16;  // 64 bytes: no rounding
 
-TEST(Arena, PlanIsTheLargestSumOfLivingTensors) {
-  const auto backend = make_cpu_backend({.guard_memory = true});
+EG4D_DEVICE_SUITE(ArenaTest);
+
+TEST_P(ArenaTest, PlanIsTheLargestSumOfLivingTensors) {
+  const auto backend = test::make_test_backend({.guard_memory = true});
   Arena arena(*backend);
   const auto body = [](Session& session) {
     Tensor a = session.empty({2 * kFloats});
@@ -26,8 +29,8 @@ TEST(Arena, PlanIsTheLargestSumOfLivingTensors) {
   EXPECT_EQ(backend->allocated_bytes(), 4096u);  // one page of guarded memory
 }
 
-TEST(Arena, LivingTensorsDoNotOverlap) {
-  const auto backend = make_cpu_backend();
+TEST_P(ArenaTest, LivingTensorsDoNotOverlap) {
+  const auto backend = test::make_test_backend();
   Arena arena(*backend);
   Session::run(arena, {}, [&](Session& session) {
     std::vector<Tensor> kept;
@@ -47,8 +50,8 @@ TEST(Arena, LivingTensorsDoNotOverlap) {
   });
 }
 
-TEST(Arena, AskingForMoreThanPlannedIsAnError) {
-  const auto backend = make_cpu_backend();
+TEST_P(ArenaTest, AskingForMoreThanPlannedIsAnError) {
+  const auto backend = test::make_test_backend();
   Arena arena(*backend);
   EXPECT_THROW(
       Session::run(arena, {}, [](Session& session) { session.empty({session.planning() ? 16 : 64}); }),

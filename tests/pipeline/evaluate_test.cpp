@@ -6,6 +6,7 @@
 
 #include "pipeline/evaluation_report.h"
 #include "pipeline/pictures.h"
+#include "support/device_fixture.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
@@ -17,7 +18,7 @@
 namespace eg4d {
 namespace {
 
-class Evaluate : public testing::Test {
+class Evaluate : public test::OnEachDevice {
  protected:
   Evaluate() {
     const Model model = test::tiny_model(*backend_, 60, 3);
@@ -34,12 +35,12 @@ class Evaluate : public testing::Test {
   test::WithEnvironment home_{"HOME", folder_.path().string()}, cache_{"XDG_CACHE_HOME", {}},
       hf_home_{"HF_HOME", {}}, hub_{"HF_HUB_CACHE", {}}, old_hub_{"HUGGINGFACE_HUB_CACHE", {}},
       models_{"EG4D_MODELS", {}}, torch_{"TORCH_HOME", {}};
-  std::unique_ptr<Backend> backend_ = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend_ = test::make_test_backend({.guard_memory = true});
   EvaluateJob job_;
   Progress quiet_;
 };
 
-TEST_F(Evaluate, WithoutWeightsFiguresAreLeftOutAndSaidWhy) {
+TEST_P(Evaluate, WithoutWeightsFiguresAreLeftOutAndSaidWhy) {
   const EvaluateResult result = evaluate_model(*backend_, job_, quiet_);
   EXPECT_TRUE(result.perceptual.empty());
   ASSERT_EQ(result.left_out.size(), 3u);
@@ -50,7 +51,7 @@ TEST_F(Evaluate, WithoutWeightsFiguresAreLeftOutAndSaidWhy) {
   EXPECT_TRUE(test::contains(result.left_out[2], "CLIP-I is left out: clip-vit-large-patch14.safetensors"));
 }
 
-TEST_F(Evaluate, EveryFigureWhoseWeightsAreThere) {
+TEST_P(Evaluate, EveryFigureWhoseWeightsAreThere) {
   test::write_tiny_lpips(Lpips::Network::alex, job_.models_folder);
   test::write_tiny_lpips(Lpips::Network::vgg, job_.models_folder);
   test::write_tiny_clip(job_.models_folder / "clip-vit-large-patch14.safetensors");
@@ -77,7 +78,7 @@ TEST_F(Evaluate, EveryFigureWhoseWeightsAreThere) {
   EXPECT_TRUE(test::contains(page, "LPIPS vgg"));
 }
 
-TEST_F(Evaluate, SmallPicturesHaveNoLpips) {
+TEST_P(Evaluate, SmallPicturesHaveNoLpips) {
   test::write_tiny_dataset(folder_ / "small", 3, 2, 20, 18);
   test::write_tiny_lpips(Lpips::Network::alex, job_.models_folder);
   test::write_tiny_lpips(Lpips::Network::vgg, job_.models_folder);
@@ -89,7 +90,7 @@ TEST_F(Evaluate, SmallPicturesHaveNoLpips) {
       test::contains(result.left_out.back(), "LPIPS alex is left out: it needs pictures of at least 31"));
 }
 
-TEST_F(Evaluate, DamagedWeightsAreAnError) {
+TEST_P(Evaluate, DamagedWeightsAreAnError) {
   test::write_tiny_lpips(Lpips::Network::alex, job_.models_folder);
   test::write_text(job_.models_folder / "alex.pth", "nonsense");
   EXPECT_ERROR(evaluate_model(*backend_, job_, quiet_), "alex.pth");
@@ -117,6 +118,8 @@ TEST(EvaluationReport, OfNoPicturesAndOfMany) {
   for (size_t i = 0; i < 1000; ++i) shown += report.shows(i);
   EXPECT_EQ(shown, 32);
 }
+
+EG4D_ON_EACH_DEVICE(Evaluate);
 
 }  // namespace
 }  // namespace eg4d

@@ -9,6 +9,7 @@
 #include "splat/cloud_rotation.h"
 #include "splat/evaluation.h"
 #include "splat/gaussian_cloud.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/temporary_folder.h"
@@ -17,7 +18,7 @@
 namespace eg4d {
 namespace {
 
-class Export : public testing::Test {
+class Export : public test::OnEachDevice {
  protected:
   // The pixels of a model at a time; without a field the Gaussians are shown as any viewer does.
   std::vector<float> render(const Model& model, const DeformationField* field, float time,
@@ -32,12 +33,12 @@ class Export : public testing::Test {
   void save(const Model& model) { save_model(job_.model, model.info, model.gaussians, model.active_field()); }
 
   test::TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = test::make_test_backend();
   ExportJob job_{.model = folder_ / "model.safetensors", .output = folder_ / "object.ply", .up = UpAxis::z};
   Progress quiet_;
 };
 
-TEST_F(Export, APlyShowsTheSamePictureAsTheModelAtThatTime) {
+TEST_P(Export, APlyShowsTheSamePictureAsTheModelAtThatTime) {
   // Degree 0: colours do not depend on the direction, which viewers take from the deformed position.
   const Model model = test::tiny_model(*backend_, 80, 0);
   save(model);
@@ -52,7 +53,7 @@ TEST_F(Export, APlyShowsTheSamePictureAsTheModelAtThatTime) {
   EXPECT_GT(test::relative_error(render(model, &model.field, 0.6f), render(model, &model.field, 0)), 1e-3);
 }
 
-TEST_F(Export, ColoursAreReadWhenTheUserSays) {
+TEST_P(Export, ColoursAreReadWhenTheUserSays) {
   const Model model = test::tiny_model(*backend_, 10, 3);
   save(model);
   job_.time = 0.6;
@@ -67,7 +68,7 @@ TEST_F(Export, ColoursAreReadWhenTheUserSays) {
   EXPECT_EQ(exported("0.6").sh_dc, own.sh_dc);
 }
 
-TEST_F(Export, TheColorAffineIsBakedIntoEveryHarmonic) {
+TEST_P(Export, TheColorAffineIsBakedIntoEveryHarmonic) {
   Model model = test::tiny_model(*backend_, 10, 3);
   const GaussianCloud cloud = cloud_at(*backend_, model, 0.3f);
   const GaussianCloud canonical = to_cloud(model.gaussians);
@@ -81,7 +82,7 @@ TEST_F(Export, TheColorAffineIsBakedIntoEveryHarmonic) {
   }
 }
 
-TEST_F(Export, HarmonicsAboveTheActiveDegreeAreZero) {
+TEST_P(Export, HarmonicsAboveTheActiveDegreeAreZero) {
   const Model model = test::tiny_model(*backend_, 5, 1);
   const GaussianCloud cloud = cloud_at(*backend_, model, 0);
   for (size_t i = 0; i < 5; ++i) {
@@ -90,7 +91,7 @@ TEST_F(Export, HarmonicsAboveTheActiveDegreeAreZero) {
   }
 }
 
-TEST_F(Export, ASequenceHasOneFilePerTimeStep) {
+TEST_P(Export, ASequenceHasOneFilePerTimeStep) {
   const Model model = test::tiny_model(*backend_, 20, 3);
   save(model);
   job_.output = folder_ / "sequence";
@@ -104,7 +105,7 @@ TEST_F(Export, ASequenceHasOneFilePerTimeStep) {
 }
 
 // Shown by a camera that is turned along, the turned object is the same to all harmonics.
-TEST_F(Export, UpIsWhereItIsAskedFor) {
+TEST_P(Export, UpIsWhereItIsAskedFor) {
   Model model = test::tiny_model(*backend_, 80, 3);
   model.info.deforms = false;
   save(model);
@@ -125,7 +126,7 @@ TEST_F(Export, UpIsWhereItIsAskedFor) {
   }
 }
 
-TEST_F(Export, ATurnAndItsOppositeCancelOut) {
+TEST_P(Export, ATurnAndItsOppositeCancelOut) {
   const GaussianCloud before = to_cloud(test::tiny_model(*backend_, 30, 3).gaussians);
   GaussianCloud cloud = before;
   rotate_cloud(cloud, {0.6, 0, 0.8}, 37);
@@ -136,7 +137,7 @@ TEST_F(Export, ATurnAndItsOppositeCancelOut) {
   EXPECT_LT(test::relative_error(cloud.sh_rest, before.sh_rest), 1e-6);
 }
 
-TEST_F(Export, OddModels) {
+TEST_P(Export, OddModels) {
   save(test::tiny_model(*backend_, 1, 3));
   EXPECT_EQ(export_model(*backend_, job_, quiet_).files.size(), 1u);
   Model flat = test::tiny_model(*backend_, 4, 3);
@@ -146,6 +147,8 @@ TEST_F(Export, OddModels) {
   export_model(*backend_, job_, quiet_);
   for (const float scale : read_gaussian_ply(job_.output).log_scales) EXPECT_TRUE(std::isfinite(scale));
 }
+
+EG4D_ON_EACH_DEVICE(Export);
 
 }  // namespace
 }  // namespace eg4d

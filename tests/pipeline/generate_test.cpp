@@ -10,6 +10,7 @@
 #include "io/file_lock.h"
 #include "io/image.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 
 class Generate : public testing::Test {
  protected:
+  void SetUp() override { EG4D_TEST_NEEDS_VIDEO(); }
   static void SetUpTestSuite() {
     folder_ = std::make_unique<TemporaryFolder>();
     fs::create_directories(*folder_ / "models/mini");

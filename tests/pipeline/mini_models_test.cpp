@@ -9,6 +9,7 @@
 #include "io/video.h"
 #include "pipeline/model_store.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 class MiniModels : public testing::Test {
  protected:
   void SetUp() override {
+    EG4D_TEST_NEEDS_VIDEO();
     for (const char* name : {"svd_mini", "sv3d_mini", "sdxl_mini"})
       if (!find_model(find_model_entry(name))) GTEST_SKIP() << name << " is not in models/mini of this tree";
   }
@@ -51,12 +53,12 @@ double coverage(const Picture& picture) {
 }
 
 TEST_F(MiniModels, MakeAnObjectOfACreature) {
-  const ProgramResult result = generate(EG4D_EXAMPLES "/creature.png");
+  const ProgramResult result = generate(examples() / "creature.png");
   ASSERT_EQ(result.exit_code, 0) << result.errors;
   EXPECT_FALSE(contains(result.errors, "warning")) << result.errors;
 
   // The clip shows about as much of a creature as the picture.
-  const double shown = coverage(read_picture(EG4D_EXAMPLES "/creature.png"));
+  const double shown = coverage(read_picture(examples() / "creature.png"));
   for (const char* frame : {"video/frame_000.png", "video/frame_002.png"})
     EXPECT_NEAR(coverage(read_picture(run_ / frame)), shown, 0.5 * shown) << frame;
   // So do the views, from a side that the picture does not show, too.

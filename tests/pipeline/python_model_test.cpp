@@ -12,6 +12,7 @@
 #include "splat/evaluation.h"
 #include "splat/gaussian_cloud.h"
 #include "splat/reference_format.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/temporary_folder.h"
@@ -20,7 +21,7 @@
 namespace eg4d {
 namespace {
 
-class PythonModel : public testing::Test {
+class PythonModel : public test::OnEachDevice {
  protected:
   std::vector<float> render(const Model& model, float time) {
     Intrinsics intrinsics;
@@ -59,10 +60,10 @@ class PythonModel : public testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = test::make_test_backend();
 };
 
-TEST_F(PythonModel, WrittenAndReadBackShowsTheSame) {
+TEST_P(PythonModel, WrittenAndReadBackShowsTheSame) {
   const Model model = test::tiny_model(*backend_, 40, 3);
   const auto files = write_python_model(model, folder_ / "model");
   ASSERT_EQ(files.size(), 3u);
@@ -75,7 +76,7 @@ TEST_F(PythonModel, WrittenAndReadBackShowsTheSame) {
   }
 }
 
-TEST_F(PythonModel, AFieldLargerThanItsTensorsIsRefused) {
+TEST_P(PythonModel, AFieldLargerThanItsTensorsIsRefused) {
   const Model model = test::tiny_model(*backend_, 40, 3);
   const StateDict whole = field_state(model.field);
   const auto refused = [&](const std::string& name, Shape shape) {
@@ -88,7 +89,7 @@ TEST_F(PythonModel, AFieldLargerThanItsTensorsIsRefused) {
   refused("deformation_net.grid.grids.0.0", {1, 16384, 1, 8});
 }
 
-TEST_F(PythonModel, AFullTimeAxisBecomesTheUpperHalfOfALongerOne) {
+TEST_P(PythonModel, AFullTimeAxisBecomesTheUpperHalfOfALongerOne) {
   Model model = test::tiny_model(*backend_, 40, 3);
   model.info.options.hexplane.full_time_axis = true;
   DeformationField field(*backend_, model.info.options);
@@ -103,7 +104,7 @@ TEST_F(PythonModel, AFullTimeAxisBecomesTheUpperHalfOfALongerOne) {
   expect_same_pictures(read, model, 1e-5);
 }
 
-TEST_F(PythonModel, CheckpointsAreRead) {
+TEST_P(PythonModel, CheckpointsAreRead) {
   const Model model = test::tiny_model(*backend_, 40, 2);
   write_torch_checkpoint(folder_ / "best_14000_27.5.pth", checkpoint(model, 14000));
   const Model read = open_model(*backend_, folder_ / "best_14000_27.5.pth");
@@ -119,7 +120,7 @@ TEST_F(PythonModel, CheckpointsAreRead) {
   EXPECT_EQ(info["tensors"]["0.1"], "f32 [40,3]");
 }
 
-TEST_F(PythonModel, TheLatestIterationIsTaken) {
+TEST_P(PythonModel, TheLatestIterationIsTaken) {
   Model model = test::tiny_model(*backend_, 4, 3);
   for (const int iterations : {900, 10000, 2000}) {
     model.info.iterations = iterations;
@@ -131,7 +132,7 @@ TEST_F(PythonModel, TheLatestIterationIsTaken) {
   EXPECT_TRUE(test::contains(info, "deformation.pth:")) << info;
 }
 
-TEST_F(PythonModel, TheBestIterationComesFirst) {
+TEST_P(PythonModel, TheBestIterationComesFirst) {
   namespace fs = std::filesystem;
   Model model = test::tiny_model(*backend_, 4, 3);
   model.info.iterations = 14000;
@@ -152,7 +153,7 @@ TEST_F(PythonModel, TheBestIterationComesFirst) {
   EXPECT_EQ(fine_iterations(open_model(*backend_, folder_ / "best_14000_27.5.pth").info), 14000);
 }
 
-TEST_F(PythonModel, APlyAloneStandsStill) {
+TEST_P(PythonModel, APlyAloneStandsStill) {
   const Model model = test::tiny_model(*backend_, 12, 3);
   write_gaussian_ply(folder_ / "object.ply", cloud_at(*backend_, model, 0.5f));
   const Model read = open_model(*backend_, folder_ / "object.ply");
@@ -160,7 +161,7 @@ TEST_F(PythonModel, APlyAloneStandsStill) {
   EXPECT_EQ(read.gaussians.count(), 12);
 }
 
-TEST_F(PythonModel, WhatIsWrongIsSaidInOneSentence) {
+TEST_P(PythonModel, WhatIsWrongIsSaidInOneSentence) {
   const Model model = test::tiny_model(*backend_, 12, 3);
   const auto files = write_python_model(model, folder_ / "model");
   EXPECT_ERROR(open_model(*backend_, files[1]), "name the folder");
@@ -175,6 +176,8 @@ TEST_F(PythonModel, WhatIsWrongIsSaidInOneSentence) {
   test::write_text(files[1], "no zip");
   EXPECT_ERROR(open_model(*backend_, folder_ / "model"), "deformation.pth");
 }
+
+EG4D_ON_EACH_DEVICE(PythonModel);
 
 }  // namespace
 }  // namespace eg4d

@@ -11,6 +11,7 @@
 #include "pipeline/open_model.h"
 #include "scene/dataset.h"
 #include "splat/model.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
 #include "support/temporary_folder.h"
@@ -37,7 +38,7 @@ ReconstructJob tiny_job(const fs::path& dataset, const fs::path& output) {
   return job;
 }
 
-class Reconstruct : public ::testing::Test {
+class Reconstruct : public test::OnEachDevice {
  protected:
   void SetUp() override {
     dataset_ = folder_ / "dataset";
@@ -55,11 +56,11 @@ class Reconstruct : public ::testing::Test {
 
   test::TemporaryFolder folder_;
   fs::path dataset_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = test::make_test_backend();
   Progress quiet_;
 };
 
-TEST_F(Reconstruct, WritesAModelThatLoadsAndMetrics) {
+TEST_P(Reconstruct, WritesAModelThatLoadsAndMetrics) {
   const auto result = reconstruct(*backend_, tiny_job(dataset_, folder_ / "run"), quiet_);
   const Model model = load_model(*backend_, result.model);
   EXPECT_EQ(model.info.iterations, 60);
@@ -79,7 +80,7 @@ TEST_F(Reconstruct, WritesAModelThatLoadsAndMetrics) {
   EXPECT_FALSE(reconstruct(*backend_, other, quiet_).already_done);
 }
 
-TEST_F(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
+TEST_P(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
   reconstruct(*backend_, tiny_job(dataset_, folder_ / "whole"), quiet_);
   const std::string whole = outcome(folder_ / "whole");
   const ReconstructJob job = tiny_job(dataset_, folder_ / "parts");
@@ -93,7 +94,7 @@ TEST_F(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
 }
 
 // Killed while the best model and the checkpoint that it belongs to were written.
-TEST_F(Reconstruct, TheBestModelAndTheCheckpointAgree) {
+TEST_P(Reconstruct, TheBestModelAndTheCheckpointAgree) {
   reconstruct(*backend_, tiny_job(dataset_, folder_ / "whole"), quiet_);
   const ReconstructJob job = tiny_job(dataset_, folder_ / "parts");
   const fs::path best = folder_ / "parts/coarse/best.safetensors",
@@ -119,7 +120,7 @@ TEST_F(Reconstruct, TheBestModelAndTheCheckpointAgree) {
   EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "whole"));
 }
 
-TEST_F(Reconstruct, TheBestModelIsWrittenWithCheckpoints) {
+TEST_P(Reconstruct, TheBestModelIsWrittenWithCheckpoints) {
   const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
   const fs::path best = folder_ / "run/coarse/best.safetensors";
   // After the first evaluation of the fine stage.
@@ -137,7 +138,7 @@ TEST_F(Reconstruct, TheBestModelIsWrittenWithCheckpoints) {
   EXPECT_TRUE(fs::exists(best));
 }
 
-TEST_F(Reconstruct, ADamagedManifestIsAnError) {
+TEST_P(Reconstruct, ADamagedManifestIsAnError) {
   const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
   test::InterruptAfter progress(20);
   EXPECT_THROW(reconstruct(*backend_, job, progress), Interrupted);
@@ -147,7 +148,7 @@ TEST_F(Reconstruct, ADamagedManifestIsAnError) {
 }
 
 // As versions before wrote it: the settings as a TOML text.
-TEST_F(Reconstruct, AnOlderManifestIsUnderstood) {
+TEST_P(Reconstruct, AnOlderManifestIsUnderstood) {
   const ReconstructJob job = tiny_job(dataset_, folder_ / "run");
   ReconstructOptions options = job.options;
   options.checkpoint = {};
@@ -169,7 +170,7 @@ TEST_F(Reconstruct, AnOlderManifestIsUnderstood) {
   EXPECT_TRUE(reconstruct(*backend_, job, quiet_).already_done);
 }
 
-TEST_F(Reconstruct, ARunWithoutEvaluationsHasNoBest) {
+TEST_P(Reconstruct, ARunWithoutEvaluationsHasNoBest) {
   ReconstructJob job = tiny_job(dataset_, folder_ / "run");
   job.options.data.test_split = "none";
   const auto result = reconstruct(*backend_, job, quiet_);
@@ -178,7 +179,7 @@ TEST_F(Reconstruct, ARunWithoutEvaluationsHasNoBest) {
 }
 
 // Stage I writes its held-out view as test and as val.
-TEST_F(Reconstruct, SplitsOfTheSamePicturesAreEvaluatedOnce) {
+TEST_P(Reconstruct, SplitsOfTheSamePicturesAreEvaluatedOnce) {
   fs::copy_file(dataset_ / "transforms_test.json", dataset_ / "transforms_val.json");
   fs::copy_file(dataset_ / "transforms_train.json", dataset_ / "transforms_other.json");
   fs::copy_file(dataset_ / "transforms_train.json", dataset_ / "transforms_more.json");
@@ -191,7 +192,7 @@ TEST_F(Reconstruct, SplitsOfTheSamePicturesAreEvaluatedOnce) {
   EXPECT_EQ(splits["other"]["pictures"], 9);
 }
 
-TEST_F(Reconstruct, FolderNamesNeedNotBeUtf8) {
+TEST_P(Reconstruct, FolderNamesNeedNotBeUtf8) {
   const fs::path odd = folder_ / "non\xff" / fs::path("ds\xfe");
   fs::create_directories(odd.parent_path());
   fs::rename(dataset_, odd);
@@ -202,14 +203,16 @@ TEST_F(Reconstruct, FolderNamesNeedNotBeUtf8) {
   EXPECT_TRUE(reconstruct(*backend_, tiny_job(odd, folder_ / "run\xfd"), quiet_).already_done);
 }
 
-TEST_F(Reconstruct, GuardedMemoryGivesTheSameModel) {
+using ReconstructOnCpu = Reconstruct;
+
+TEST_F(ReconstructOnCpu, GuardedMemoryGivesTheSameModel) {
   reconstruct(*backend_, tiny_job(dataset_, folder_ / "plain"), quiet_);
-  const auto guarded = make_cpu_backend({.guard_memory = true});
+  const auto guarded = test::make_test_backend({.guard_memory = true});
   reconstruct(*guarded, tiny_job(dataset_, folder_ / "guarded"), quiet_);
   EXPECT_EQ(outcome(folder_ / "plain"), outcome(folder_ / "guarded"));
 }
 
-TEST_F(Reconstruct, SilhouetteStartFindsTheObject) {
+TEST_P(Reconstruct, SilhouetteStartFindsTheObject) {
   ReconstructJob job = tiny_job(dataset_, folder_ / "run");
   job.options.start.points = StartPoints::silhouette;
   EXPECT_NO_THROW(reconstruct(*backend_, job, quiet_));
@@ -219,7 +222,7 @@ TEST_F(Reconstruct, SilhouetteStartFindsTheObject) {
   EXPECT_NO_THROW(reconstruct(*backend_, job, quiet_));
 }
 
-TEST_F(Reconstruct, BadOutputFolders) {
+TEST_P(Reconstruct, BadOutputFolders) {
   ReconstructJob job = tiny_job(dataset_, dataset_ / "transforms_train.json");
   EXPECT_ERROR(reconstruct(*backend_, job, quiet_), "is not a folder");
   job = tiny_job(folder_ / "nowhere", folder_ / "run");
@@ -229,11 +232,13 @@ TEST_F(Reconstruct, BadOutputFolders) {
 
 TEST(ModelFile, RefusesWhatIsNotAModel) {
   const test::TemporaryFolder folder;
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   EXPECT_ERROR(load_model(*backend, folder / "none.safetensors"), "none.safetensors");
   test::write_text(folder / "text.safetensors", "hello, this is no model");
   EXPECT_ERROR(load_model(*backend, folder / "text.safetensors"), "is no safetensors file");
 }
+
+EG4D_ON_EACH_DEVICE(Reconstruct);
 
 }  // namespace
 }  // namespace eg4d

@@ -1,5 +1,6 @@
 #include "pipeline/refine.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,12 +13,14 @@
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/reconstruct.h"
 #include "scene/picture_resize.h"
+#include "support/device_fixture.h"
 #include "support/dpt_manifest.h"
 #include "support/expect_error.h"
 #include "support/hashed_weights.h"
 #include "support/interrupt_after.h"
 #include "support/random_values.h"
 #include "support/run_program.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_image_model.h"
 #include "support/tiny_options.h"
@@ -71,7 +74,7 @@ class Darker : public Same {
   int released = 0;
 };
 
-class Refine : public ::testing::Test {
+class Refine : public test::OnEachDevice {
  protected:
   void SetUp() override {
     test::write_tiny_dataset(folder_ / "dataset", 4, 3, 24, 20);
@@ -117,11 +120,11 @@ class Refine : public ::testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = test::make_test_backend();
   Progress quiet_;
 };
 
-TEST_F(Refine, MovesColoursAndTheHexplaneAndNothingElse) {
+TEST_P(Refine, MovesColoursAndTheHexplaneAndNothingElse) {
   SwappedColors painter;
   const RefineResult result = refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
   const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
@@ -138,7 +141,7 @@ TEST_F(Refine, MovesColoursAndTheHexplaneAndNothingElse) {
 }
 
 // What the published schedule leaves: the fine stage's iterations count, not the coarse stage's.
-TEST_F(Refine, LastIterationLeavesFewerToALaterModel) {
+TEST_P(Refine, LastIterationLeavesFewerToALaterModel) {
   SwappedColors painter;
   const Model before = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
   const int64_t fine = fine_iterations(before.info);
@@ -171,7 +174,7 @@ TEST_F(Refine, LastIterationLeavesFewerToALaterModel) {
   EXPECT_EQ(published(30000), 5000);
 }
 
-TEST_F(Refine, PresetsThatAreNotThePublishedOneKeepTheirOwnWays) {
+TEST_P(Refine, PresetsThatAreNotThePublishedOneKeepTheirOwnWays) {
   for (const char* preset : {"fast", "mini"}) {
     RefineOptions options;
     DiffusionPainterOptions painting;
@@ -194,7 +197,7 @@ class Heard : public Progress {
   std::string all;
 };
 
-TEST_F(Refine, CarriesTheOptimisersStateOver) {
+TEST_P(Refine, CarriesTheOptimisersStateOver) {
   fs::copy(folder_ / "run", folder_ / "fresh", fs::copy_options::recursive);
   fs::copy(folder_ / "run", folder_ / "parts", fs::copy_options::recursive);
   SwappedColors painter;
@@ -241,7 +244,7 @@ TEST_F(Refine, CarriesTheOptimisersStateOver) {
   EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
 }
 
-TEST_F(Refine, MomentsOfAnotherModelAreRefused) {
+TEST_P(Refine, MomentsOfAnotherModelAreRefused) {
   Same painter;
   const Model model = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
   const Tensor other = Tensor::zeros(*backend_, {3, 3});
@@ -252,7 +255,7 @@ TEST_F(Refine, MomentsOfAnotherModelAreRefused) {
 }
 
 // Targets are as bright as white can be; what is brighter is left alone when the render is clamped.
-TEST_F(Refine, AClampedRenderLeavesOvershootsAlone) {
+TEST_P(Refine, AClampedRenderLeavesOvershootsAlone) {
   Model model = load_model(*backend_, folder_ / "run/coarse/best.safetensors");
   std::vector<float> bright(static_cast<size_t>(model.gaussians.sh_dc.count()), 6.0f);
   TrainingViews views = test::tiny_scene(*backend_, 2, 2, 24, 20);
@@ -279,7 +282,7 @@ TEST_F(Refine, AClampedRenderLeavesOvershootsAlone) {
   EXPECT_TRUE(clamped == bright);
 }
 
-TEST_F(Refine, ConvergesToItsTargets) {
+TEST_P(Refine, ConvergesToItsTargets) {
   SwappedColors painter;
   RefineJob longer = job(folder_ / "run", 600);
   longer.options.training.rate.sh_dc = 0.01f;
@@ -297,7 +300,7 @@ TEST_F(Refine, ConvergesToItsTargets) {
 }
 
 // With pictures that are already right, refinement improves on what training reached.
-TEST_F(Refine, TheIdentityOnlyImproves) {
+TEST_P(Refine, TheIdentityOnlyImproves) {
   Same painter;
   refine(*backend_, job(folder_ / "run", 300), painter, nullptr, quiet_);
   const auto psnr = [&](const char* file) {
@@ -306,7 +309,7 @@ TEST_F(Refine, TheIdentityOnlyImproves) {
   EXPECT_GT(psnr("run/refined/metrics.json"), psnr("run/coarse/metrics.json") - 0.1);
 }
 
-TEST_F(Refine, InterruptedAndContinuedGivesTheSameFiles) {
+TEST_P(Refine, InterruptedAndContinuedGivesTheSameFiles) {
   fs::copy(folder_ / "run", folder_ / "parts", fs::copy_options::recursive);
   SwappedColors painter;
   refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
@@ -319,7 +322,37 @@ TEST_F(Refine, InterruptedAndContinuedGivesTheSameFiles) {
   EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "run"));
 }
 
-TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
+// Targets are written beside the training: a checkpoint waits for those that it relies on, and so does the
+// end.
+TEST_P(Refine, ACheckpointHasItsTargetsAndAFailureIsTold) {
+  SwappedColors painter;
+  test::InterruptAfter progress(10);
+  EXPECT_THROW(refine(*backend_, job(folder_ / "run"), painter, nullptr, progress), Interrupted);
+  clear_interrupt();
+  ASSERT_FALSE(painter.painted.empty());
+  for (const size_t view : painter.painted)
+    EXPECT_TRUE(fs::exists(folder_ / "run/refined/targets" / fmt::format("{:06}.png", view)));
+
+  // Paints once, and then there is no folder.
+  class Vanishing : public Same {
+   public:
+    explicit Vanishing(fs::path folder) : folder_(std::move(folder)) {}
+    Picture paint(const Picture& reference, size_t, Background) override {
+      fs::remove_all(folder_);
+      return reference;
+    }
+
+   private:
+    const fs::path folder_;
+  };
+  RefineJob anew = job(folder_ / "run");
+  anew.overwrite = true;
+  Vanishing vanishing(folder_ / "run/refined/targets");
+  EXPECT_ERROR(refine(*backend_, anew, vanishing, nullptr, quiet_), "No such file or directory");
+  EXPECT_FALSE(fs::exists(folder_ / "run/refined/metrics.json"));
+}
+
+TEST_P(Refine, ScoreDistillationIsAskedInEveryIteration) {
   Darker painter;
   RefineJob distilling = job(folder_ / "run");
   auto& training = distilling.options.training;
@@ -348,7 +381,7 @@ TEST_F(Refine, ScoreDistillationIsAskedInEveryIteration) {
   EXPECT_LT(brightness("run/refined/model.safetensors"), brightness("run/coarse/best.safetensors") - 0.02);
 }
 
-TEST_F(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
+TEST_P(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
   Darker painter;
   const RefineJob whole = job(folder_ / "run");
   EXPECT_FALSE(finished_refinement(whole, painter.identity(), false));
@@ -359,7 +392,7 @@ TEST_F(Refine, AFinishedRefinementIsRecognisedWithoutWeights) {
 }
 
 // As versions before wrote it: the painter's settings within the text that identifies its weights.
-TEST_F(Refine, AnOlderManifestIsUnderstood) {
+TEST_P(Refine, AnOlderManifestIsUnderstood) {
   Darker painter;
   const RefineJob whole = job(folder_ / "run");
   refine(*backend_, whole, painter, nullptr, quiet_);
@@ -376,7 +409,7 @@ TEST_F(Refine, AnOlderManifestIsUnderstood) {
                R"(prompt is "a boat", it was "a, {toy}")");
 }
 
-TEST_F(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
+TEST_P(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
   Darker painter;
   const auto start = [&](int iterations) {
     test::InterruptAfter progress(10);
@@ -406,7 +439,7 @@ TEST_F(Refine, AnotherRunsCheckpointOrADamagedOneIsRefused) {
   EXPECT_ERROR(refine_again(), "its 'iteration' cannot be read");
 }
 
-TEST_F(Refine, APromptFileHasALimit) {
+TEST_P(Refine, APromptFileHasALimit) {
   fs::create_directories(folder_ / "prompts");
   const auto prompt = [&] { return prompt_file_text(folder_ / "prompts", {}); };
   EXPECT_EQ(prompt(), "");
@@ -416,7 +449,7 @@ TEST_F(Refine, APromptFileHasALimit) {
   EXPECT_ERROR(prompt(), "too long for a prompt");
 }
 
-TEST_F(Refine, WithoutScoreDistillationTheNetworkMayGoAfterTheLastTarget) {
+TEST_P(Refine, WithoutScoreDistillationTheNetworkMayGoAfterTheLastTarget) {
   Darker painter;
   refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
   EXPECT_TRUE(painter.draws.empty());
@@ -424,7 +457,7 @@ TEST_F(Refine, WithoutScoreDistillationTheNetworkMayGoAfterTheLastTarget) {
 }
 
 // With real networks, small ones.
-TEST_F(Refine, ScoreDistillationChangesColoursAndContinuesToTheSameFiles) {
+TEST_P(Refine, ScoreDistillationChangesColoursAndContinuesToTheSameFiles) {
   test::write_tiny_image_model(folder_ / "tiny");
   DiffusionPainterOptions options;
   options.prompt = "a toy";
@@ -463,7 +496,7 @@ class DepthRefine : public Refine {
     Refine::SetUp();
     test::write_tiny_image_model(folder_ / "tiny");
     test::write_tiny_depth_model(folder_ / "depth");
-    test::copy_model_folder(fs::path(EG4D_TEST_DATA) / "controlnet", kControl);
+    test::copy_model_folder(test::test_data() / "controlnet", kControl);
     models_ = DiffusionPainter::find_models((folder_ / "tiny").string(), "none", "none", {});
     models_.control = DiffusionPainter::find_control(kControl, (folder_ / "depth").string(), {});
     ConfigSchema schema;
@@ -485,7 +518,7 @@ class DepthRefine : public Refine {
   RefineOptions refinement_;
 };
 
-TEST_F(DepthRefine, ChangesColoursAndContinuesToTheSameFiles) {
+TEST_P(DepthRefine, ChangesColoursAndContinuesToTheSameFiles) {
   fs::copy(folder_ / "run", folder_ / "parts", fs::copy_options::recursive);
   DiffusionPainter painter(*backend_, models_, options_);
   refine(*backend_, job(folder_ / "run", 24), painter, nullptr, quiet_);
@@ -506,7 +539,7 @@ TEST_F(DepthRefine, ChangesColoursAndContinuesToTheSameFiles) {
   expect_frozen(before, after);
 }
 
-TEST_F(DepthRefine, TheControlNetMattersAndSizesStay) {
+TEST_P(DepthRefine, TheControlNetMattersAndSizesStay) {
   Picture picture(31, 20, 3);
   for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * 7 % 251);
   const auto painted = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
@@ -527,7 +560,7 @@ TEST_F(DepthRefine, TheControlNetMattersAndSizesStay) {
 }
 
 // Pillow's bicubic there and back, as published for this variant.
-TEST_F(DepthRefine, PicturesAreResizedBicubically) {
+TEST_P(DepthRefine, PicturesAreResizedBicubically) {
   Picture picture(24, 16, 3);
   for (size_t i = 0; i < picture.data.size(); ++i) picture.data[i] = static_cast<uint8_t>(i * i / 3 % 251);
   DiffusionPainterOptions options = options_;
@@ -540,7 +573,7 @@ TEST_F(DepthRefine, PicturesAreResizedBicubically) {
   EXPECT_EQ(painted.data, resize_picture(inside, 24, 16, ResizeFilter::bicubic).data);
 }
 
-TEST_F(DepthRefine, SaysWhatIsWrong) {
+TEST_P(DepthRefine, SaysWhatIsWrong) {
   const auto error_of = [&](const DiffusionPainterOptions& options, const DiffusionPainter::Models& models) {
     return test::error_of([&] { DiffusionPainter(*backend_, models, options); });
   };
@@ -570,7 +603,9 @@ TEST_F(DepthRefine, SaysWhatIsWrong) {
   EXPECT_TRUE(test::contains(find(kControl, "nowhere.safetensors"), "there is no model file"));
 }
 
-TEST_F(DepthRefine, OnTheCommandLine) {
+using DepthRefineOnCpu = DepthRefine;
+
+TEST_F(DepthRefineOnCpu, OnTheCommandLine) {
   const auto run = [&](std::vector<std::string> more) {
     std::vector<std::string> words = {"refine", (folder_ / "run").string(), "--iterations", "2"};
     words.insert(words.end(), more.begin(), more.end());
@@ -597,7 +632,7 @@ TEST_F(DepthRefine, OnTheCommandLine) {
 }
 
 // What the published code means to do (docs/stage-three.md): always time step 99 of 1000.
-TEST_F(Refine, ScoreDistillationCanStayAtOneTimeStep) {
+TEST_P(Refine, ScoreDistillationCanStayAtOneTimeStep) {
   Darker painter;
   RefineJob distilling = job(folder_ / "run", 6);
   distilling.options.training.loss.sds = 4.1472f;
@@ -610,7 +645,7 @@ TEST_F(Refine, ScoreDistillationCanStayAtOneTimeStep) {
   }
 }
 
-TEST_F(Refine, TheMiniModelComesWithItsPreset) {
+TEST_P(Refine, TheMiniModelComesWithItsPreset) {
   fs::create_directories(folder_ / "models/mini");
   test::write_tiny_image_model(folder_ / "models/mini/sdxl_mini");
   const auto run = [&](std::vector<std::string> words) {
@@ -627,7 +662,7 @@ TEST_F(Refine, TheMiniModelComesWithItsPreset) {
   }
 }
 
-TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {
+TEST_P(Refine, ScoreDistillationSaysWhatIsWrong) {
   Same without;
   RefineJob distilling = job(folder_ / "run");
   distilling.options.training.loss.sds = 1;
@@ -638,16 +673,18 @@ TEST_F(Refine, ScoreDistillationSaysWhatIsWrong) {
   EXPECT_FALSE(fs::exists(folder_ / "run/refined"));
 }
 
-TEST_F(Refine, GuardedMemoryGivesTheSameModel) {
+using RefineOnCpu = Refine;
+
+TEST_F(RefineOnCpu, GuardedMemoryGivesTheSameModel) {
   fs::copy(folder_ / "run", folder_ / "guarded", fs::copy_options::recursive);
   SwappedColors painter;
   refine(*backend_, job(folder_ / "run"), painter, nullptr, quiet_);
-  const auto guarded = make_cpu_backend({.guard_memory = true});
+  const auto guarded = test::make_test_backend({.guard_memory = true});
   refine(*guarded, job(folder_ / "guarded"), painter, nullptr, quiet_);
   EXPECT_EQ(outcome(folder_ / "guarded"), outcome(folder_ / "run"));
 }
 
-TEST_F(Refine, SaysWhatIsWrong) {
+TEST_P(Refine, SaysWhatIsWrong) {
   Same painter;
   EXPECT_ERROR(refine(*backend_, job(folder_ / "nowhere"), painter, nullptr, quiet_),
                "holds no reconstructed model");
@@ -658,6 +695,9 @@ TEST_F(Refine, SaysWhatIsWrong) {
   elsewhere.dataset = folder_ / "nothing";
   EXPECT_THROW(refine(*backend_, elsewhere, painter, nullptr, quiet_), Error);
 }
+
+EG4D_ON_EACH_DEVICE(Refine);
+EG4D_ON_EACH_DEVICE(DepthRefine);
 
 }  // namespace
 }  // namespace eg4d

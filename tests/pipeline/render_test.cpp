@@ -9,7 +9,9 @@
 #include "io/image.h"
 #include "io/video.h"
 #include "pipeline/evaluate.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_model.h"
 #include "support/tiny_scene.h"
@@ -17,7 +19,7 @@
 namespace eg4d {
 namespace {
 
-class Render : public testing::Test {
+class Render : public test::OnEachDevice {
  protected:
   Render() {
     const Model model = test::tiny_model(*backend_, 60, 3);
@@ -32,13 +34,13 @@ class Render : public testing::Test {
   }
 
   test::TemporaryFolder folder_;
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = test::make_test_backend();
   std::filesystem::path model_ = folder_ / "model.safetensors";
   RenderJob job_;
   Progress quiet_;
 };
 
-TEST_F(Render, AnOrbitBecomesNumberedPictures) {
+TEST_P(Render, AnOrbitBecomesNumberedPictures) {
   const RenderResult result = render_model(*backend_, job_, quiet_);
   EXPECT_EQ(result.frames, 6);
   EXPECT_EQ(result.width, 40);
@@ -48,7 +50,7 @@ TEST_F(Render, AnOrbitBecomesNumberedPictures) {
   EXPECT_NE(frame(0).data, frame(3).data);
 }
 
-TEST_F(Render, TimeRunsForwardAndBack) {
+TEST_P(Render, TimeRunsForwardAndBack) {
   job_.orbit.azimuth_from = job_.orbit.azimuth_to = 30;
   render_model(*backend_, job_, quiet_);
   EXPECT_EQ(frame(1).data, frame(5).data);
@@ -60,7 +62,7 @@ TEST_F(Render, TimeRunsForwardAndBack) {
   EXPECT_EQ(frame(5).data, end.data);
 }
 
-TEST_F(Render, AFullTurnEndsBeforeItsStartAndAnArcAtItsEnd) {
+TEST_P(Render, AFullTurnEndsBeforeItsStartAndAnArcAtItsEnd) {
   job_.orbit.time_to = 0;
   render_model(*backend_, job_, quiet_);
   EXPECT_NE(frame(5).data, frame(0).data);
@@ -70,7 +72,7 @@ TEST_F(Render, AFullTurnEndsBeforeItsStartAndAnArcAtItsEnd) {
   EXPECT_EQ(frame(5).data, third.data);
 }
 
-TEST_F(Render, SizeElevationAndRadiusAreTaken) {
+TEST_P(Render, SizeElevationAndRadiusAreTaken) {
   job_.width = 21;
   job_.height = 17;
   job_.orbit.frames = 1;
@@ -82,7 +84,7 @@ TEST_F(Render, SizeElevationAndRadiusAreTaken) {
 }
 
 // The tiny model's colours change with time.
-TEST_F(Render, ColoursAreReadWhenTheUserSays) {
+TEST_P(Render, ColoursAreReadWhenTheUserSays) {
   job_.orbit.time_from = job_.orbit.time_to = 0.5;
   job_.orbit.frames = 1;
   const auto shown = [&](const char* color_time) {
@@ -100,7 +102,7 @@ TEST_F(Render, ColoursAreReadWhenTheUserSays) {
     EXPECT_ERROR(set_color_time(job_.choice, wrong), "--color-time is reference, own or a time");
 }
 
-TEST_F(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
+TEST_P(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
   job_.depth = true;
   job_.orbit.frames = 1;
   render_model(*backend_, job_, quiet_);
@@ -109,7 +111,8 @@ TEST_F(Render, DepthIsBrightWhereNearAndBlackWhereNothingIs) {
   EXPECT_GT(*std::max_element(picture.data.begin(), picture.data.end()), 80);
 }
 
-TEST_F(Render, AVideoHasEveryFrame) {
+TEST_P(Render, AVideoHasEveryFrame) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "orbit.mp4";
   render_model(*backend_, job_, quiet_);
   VideoReader video(job_.output);
@@ -118,7 +121,8 @@ TEST_F(Render, AVideoHasEveryFrame) {
   EXPECT_EQ(count, 6);
 }
 
-TEST_F(Render, AVideosTrueSizeIsTold) {
+TEST_P(Render, AVideosTrueSizeIsTold) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "ORBIT.MP4";
   job_.width = 21;
   job_.height = 17;
@@ -130,7 +134,7 @@ TEST_F(Render, AVideosTrueSizeIsTold) {
 }
 
 // Its later pictures would be taken for a part of the new rendering; what is not ours stays.
-TEST_F(Render, ALongerRenderingBeforeLeavesNoPictures) {
+TEST_P(Render, ALongerRenderingBeforeLeavesNoPictures) {
   render_model(*backend_, job_, quiet_);
   for (const char* name : {"frame_12.png", "frame_0007.jpg", "frame_0008b.png", "other_0009.png"})
     test::write_text(job_.output / name, "mine");
@@ -139,14 +143,15 @@ TEST_F(Render, ALongerRenderingBeforeLeavesNoPictures) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(job_.output), {}), 2 + 4);
 }
 
-TEST_F(Render, CtrlCStopsAndLeavesNoHalfVideo) {
+TEST_P(Render, CtrlCStopsAndLeavesNoHalfVideo) {
+  EG4D_TEST_NEEDS_VIDEO();
   job_.output = folder_ / "orbit.mp4";
   request_interrupt();
   EXPECT_THROW(render_model(*backend_, job_, quiet_), Interrupted);
   EXPECT_FALSE(std::filesystem::exists(job_.output));
 }
 
-TEST_F(Render, DatasetCamerasWithTheTruthBeside) {
+TEST_P(Render, DatasetCamerasWithTheTruthBeside) {
   test::write_tiny_dataset(folder_ / "dataset", 3, 2, 24, 20);
   job_.split = "train";
   EXPECT_ERROR(render_model(*backend_, job_, quiet_), "name the dataset");
@@ -159,7 +164,7 @@ TEST_F(Render, DatasetCamerasWithTheTruthBeside) {
   EXPECT_ERROR(render_model(*backend_, job_, quiet_), "no split 'novel'; it has: test, train");
 }
 
-TEST_F(Render, EvaluationAgreesWithRenderedPictures) {
+TEST_P(Render, EvaluationAgreesWithRenderedPictures) {
   test::write_tiny_dataset(folder_ / "dataset", 3, 2, 24, 20);
   EvaluateJob job;
   job.model = model_;
@@ -180,11 +185,13 @@ TEST_F(Render, EvaluationAgreesWithRenderedPictures) {
   EXPECT_ERROR(evaluate_model(*backend_, job, quiet_), "name the dataset");
 }
 
-TEST_F(Render, ADamagedModelIsNamed) {
+TEST_P(Render, ADamagedModelIsNamed) {
   std::filesystem::resize_file(model_, std::filesystem::file_size(model_) - 100);
   EXPECT_ERROR(render_model(*backend_, job_, quiet_), "model.safetensors");
   EXPECT_FALSE(std::filesystem::exists(job_.output));
 }
+
+EG4D_ON_EACH_DEVICE(Render);
 
 }  // namespace
 }  // namespace eg4d

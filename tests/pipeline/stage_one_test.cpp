@@ -5,9 +5,11 @@
 
 #include <array>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
+#include "backend/cpu/testing.h"
 #include "core/interrupt.h"
 #include "core/process.h"
 #include "io/video.h"
@@ -16,8 +18,11 @@
 #include "scene/dataset.h"
 #include "scene/frame_source.h"
 #include "scene/input_picture.h"
+#include "support/device_fixture.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
+#include "support/full_disk.h"
+#include "support/places.h"
 #include "support/run_program.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_video_model.h"
@@ -48,9 +53,10 @@ class StoppingProgress : public Progress {
   int left_;
 };
 
-class StageOne : public testing::Test {
+class StageOne : public test::OnEachDevice {
  protected:
   void SetUp() override {
+    EG4D_TEST_NEEDS_VIDEO();
     test::write_tiny_model(test::TinyModel::svd, folder / "svd.safetensors");
     test::write_tiny_model(test::TinyModel::sv3d_p, folder / "sv3d.safetensors");
     write_png(folder / "photo.png", gradient(40));
@@ -92,11 +98,11 @@ class StageOne : public testing::Test {
   }
 
   const TemporaryFolder folder;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = test::make_test_backend();
   Progress silent;
 };
 
-TEST_F(StageOne, AnimateMakesAVideoOnce) {
+TEST_P(StageOne, AnimateMakesAVideoOnce) {
   const AnimateJob job = animate_job("run");
   const AnimateResult result = animate(*backend, job, silent);
   EXPECT_EQ(picture_files(result.frames).size(), 3u);
@@ -116,7 +122,7 @@ TEST_F(StageOne, AnimateMakesAVideoOnce) {
 }
 
 // A video that stands still then has views that stand still.
-TEST_F(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
+TEST_P(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
   fs::create_directories(folder / "frames");
   for (const char* name : {"frames/0.png", "frames/1.png"}) write_png(folder / name, gradient(64));
   MultiviewJob job = multiview_job("run");
@@ -136,7 +142,7 @@ TEST_F(StageOne, ViewsOfAllFramesCanStartFromTheSameNoise) {
   EXPECT_EQ(view(steady, "000000/00000002.png"), view(other, "000000/00000002.png"));
 }
 
-TEST_F(StageOne, AnimateContinuesToTheSameBits) {
+TEST_P(StageOne, AnimateContinuesToTheSameBits) {
   animate(*backend, animate_job("whole"), silent);
   StoppingProgress in_second_step("denoising", 4), in_decoding("decoding", 1);
   for (StoppingProgress* progress : {&in_second_step, &in_decoding}) {
@@ -148,7 +154,7 @@ TEST_F(StageOne, AnimateContinuesToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
 }
 
-TEST_F(StageOne, AMissingPictureIsMadeAgain) {
+TEST_P(StageOne, AMissingPictureIsMadeAgain) {
   AnimateJob job = animate_job("run");
   animate(*backend, job, silent);
   const std::string frames = bytes_of(folder / "run/video");
@@ -174,7 +180,53 @@ TEST_F(StageOne, AMissingPictureIsMadeAgain) {
   EXPECT_EQ(bytes_of(dataset / "000001"), painted);
 }
 
-TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
+// Calls `act` after so many updates of the piece of work with that label.
+class ActingProgress : public Progress {
+ public:
+  ActingProgress(std::string label, int updates, std::function<void()> act)
+      : label_(std::move(label)), left_(updates), act_(std::move(act)) {}
+  void begin(int64_t, const std::string& label, int64_t) override { current_ = label; }
+  void update(int64_t, std::initializer_list<Figure>) override {
+    if (current_ == label_ && --left_ == 0) act_();
+  }
+
+ private:
+  std::string label_, current_;
+  int left_;
+  std::function<void()> act_;
+};
+
+// What is written beside the work fails as if it were written in between.
+TEST_P(StageOne, AFullDiskIsToldAndTheRunContinues) {
+  animate(*backend, animate_job("whole"), silent);
+  for (const auto& [label, file] :
+       {std::pair{"denoising", "latents.safetensors"}, std::pair{"decoding", ".png"}}) {
+    std::optional<test::FullDisk> disk;
+    ActingProgress progress(label, 1, [&] { disk.emplace(700); });
+    std::string told;
+    try {
+      animate(*backend, animate_job("parts"), progress);
+    } catch (const Error& error) {
+      told = error.what();
+    }
+    disk.reset();
+    EXPECT_TRUE(test::contains(told, "cannot write")) << told;
+    EXPECT_TRUE(test::contains(told, file)) << told;
+    EXPECT_TRUE(test::contains(told, "File too large")) << told;
+    EXPECT_TRUE(test::contains(test::read_text(folder / "parts/video/manifest.json"), "\"finished\": false"));
+  }
+  animate(*backend, animate_job("parts"), silent);
+  EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
+}
+
+TEST_P(StageOne, AFolderThatVanishesIsTold) {
+  for (const char* label : {"denoising", "decoding"}) {
+    ActingProgress progress(label, 1, [&] { fs::remove_all(folder / "run/video"); });
+    EXPECT_ERROR(animate(*backend, animate_job("run"), progress), "No such file or directory");
+  }
+}
+
+TEST_P(StageOne, AFailingCheckLeavesNothingBehind) {
   AnimateJob wrong = animate_job("run");
   wrong.options.sampling.rng = "foo";
   EXPECT_ERROR(animate(*backend, wrong, silent), "foo");
@@ -182,7 +234,7 @@ TEST_F(StageOne, AFailingCheckLeavesNothingBehind) {
   EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
 }
 
-TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
+TEST_P(StageOne, ADamagedStateIsToldWithWhatToDo) {
   StoppingProgress in_second_step("denoising", 2);
   EXPECT_THROW(animate(*backend, animate_job("run"), in_second_step), Interrupted);
   clear_interrupt();
@@ -197,7 +249,7 @@ TEST_F(StageOne, ADamagedStateIsToldWithWhatToDo) {
   EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
 }
 
-TEST_F(StageOne, TheSeedAndTheStreamDecide) {
+TEST_P(StageOne, TheSeedAndTheStreamDecide) {
   AnimateJob job = animate_job("a");
   animate(*backend, job, silent);
   job.output = folder / "b";
@@ -210,10 +262,10 @@ TEST_F(StageOne, TheSeedAndTheStreamDecide) {
   EXPECT_NE(bytes_of(folder / "b/video"), bytes_of(folder / "c/video"));
 }
 
-TEST_F(StageOne, MultiviewMakesADataset) {
+TEST_P(StageOne, MultiviewMakesADataset) {
   write_frames(3);
   const MultiviewJob job = multiview_job("run");
-  const auto guarded = make_cpu_backend({.guard_memory = true});
+  const auto guarded = test::make_test_backend({.guard_memory = true});
   const MultiviewResult result = multiview(*guarded, job, silent);
   EXPECT_EQ(result.frames, 3);
   const Dataset dataset(result.dataset);
@@ -245,7 +297,7 @@ TEST_F(StageOne, MultiviewMakesADataset) {
   EXPECT_FALSE(fs::exists(folder / "wrong"));
 }
 
-TEST_F(StageOne, MultiviewCutsTheObjectOut) {
+TEST_P(StageOne, MultiviewCutsTheObjectOut) {
   write_frames(1);
   Picture object = gradient(40);  // transparent but for a part: no matting is needed
   Picture transparent(40, 40, 4);
@@ -256,7 +308,7 @@ TEST_F(StageOne, MultiviewCutsTheObjectOut) {
   write_png(folder / "frames/1.png", transparent);
   MultiviewJob job = multiview_job("run");
   job.options.keep_bg = false;
-  job.options.matting = fs::path(EG4D_TEST_DATA) / "u2net/u2net.onnx";
+  job.options.matting = test::test_data() / "u2net/u2net.onnx";
   job.options.image_frame_ratio = 0.8;
   const MultiviewResult result = multiview(*backend, job, silent);
   EXPECT_EQ(result.frames, 2);
@@ -267,7 +319,7 @@ TEST_F(StageOne, MultiviewCutsTheObjectOut) {
 }
 
 // An object that moves: it stays where it was in the picture, or in the middle, or moves in one box for all.
-TEST_F(StageOne, MultiviewRecentresTheObjectOrTheVideo) {
+TEST_P(StageOne, MultiviewRecentresTheObjectOrTheVideo) {
   fs::create_directories(folder / "frames");
   std::vector<Picture> frames;
   for (const int left : {4, 22}) {
@@ -321,7 +373,7 @@ while [ $k -le $n ]; do
 done
 )sh";
 
-TEST_F(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
+TEST_P(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
   write_frames(2);
   const std::string program = folder / "bin/rife-ncnn-vulkan";
   fs::create_directory(folder / "bin");
@@ -355,7 +407,7 @@ TEST_F(StageOne, InterpolationMakesDatasetsBesideThePaintedOne) {
   EXPECT_ERROR(multiview(*backend, job, silent), "interpolation.orbit is \"open\"");
 }
 
-TEST_F(StageOne, ThePresetFollowsTheModel) {
+TEST_P(StageOne, ThePresetFollowsTheModel) {
   fs::create_directories(folder / "models/mini");
   fs::copy_file(folder / "svd.safetensors", folder / "models/mini/svd_mini.safetensors");
   fs::copy_file(folder / "sv3d.safetensors", folder / "models/mini/sv3d_mini.safetensors");
@@ -394,7 +446,7 @@ TEST_F(StageOne, ThePresetFollowsTheModel) {
 }
 
 // Before any weights are looked for.
-TEST_F(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
+TEST_P(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
   write_frames(1);
   const auto refused = [&](std::vector<std::string> words, const std::string& part) {
     words.insert(words.end(), {"-o", folder / "out", "--models-folder", folder / "none"});
@@ -411,7 +463,7 @@ TEST_F(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
   refused({"multiview", frames, "--side", "100"}, "side is 100");
 }
 
-TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
+TEST_P(StageOne, MultiviewContinuesToTheSameBits) {
   write_frames(2);
   multiview(*backend, multiview_job("whole"), silent);
   StoppingProgress in_second_step("denoising", 4), in_decoding("decoding", 3);
@@ -425,7 +477,7 @@ TEST_F(StageOne, MultiviewContinuesToTheSameBits) {
               bytes_of(folder / ("whole/multiviews/" + time)));
 }
 
-TEST_F(StageOne, InjectionChangesLaterFramesOnly) {
+TEST_P(StageOne, InjectionChangesLaterFramesOnly) {
   write_frames(2);
   multiview(*backend, multiview_job("with"), silent);
   MultiviewJob without = multiview_job("without");
@@ -436,21 +488,23 @@ TEST_F(StageOne, InjectionChangesLaterFramesOnly) {
 }
 
 // Step-major order: what is kept for the injection does not grow with the steps.
-TEST_F(StageOne, MemoryIsIndependentOfTheSteps) {
+TEST_P(StageOne, MemoryIsIndependentOfTheSteps) {
   write_frames(3);
   size_t peaks[2];
   for (int i = 0; i < 2; ++i) {
-    const auto fresh = make_cpu_backend();
+    const auto fresh = test::make_test_backend();
     MultiviewJob job = multiview_job("run" + std::to_string(i));
     job.options.views = 2;
     job.options.sampling.schedule.steps = i == 0 ? 2 : 20;
     multiview(*fresh, job, silent);
-    peaks[i] = fresh->peak_allocated_bytes();
+    peaks[i] = cpu::peak_allocated_bytes(*fresh);
   }
   EXPECT_NEAR(static_cast<double>(peaks[1]) / static_cast<double>(peaks[0]), 1, 0.01);
 }
 
-TEST_F(StageOne, FromAPictureToAModelOnTheCommandLine) {
+using StageOneOnCpu = StageOne;
+
+TEST_F(StageOneOnCpu, FromAPictureToAModelOnTheCommandLine) {
   const std::string run = folder / "run";
   const auto animated =
       test::run_program({"animate", folder / "photo.png", "-o", run, "--model", folder / "svd.safetensors",
@@ -467,7 +521,7 @@ TEST_F(StageOne, FromAPictureToAModelOnTheCommandLine) {
 }
 
 // kill -9 at any moment.
-TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
+TEST_F(StageOneOnCpu, KilledRunsContinueToTheSameBits) {
   std::vector<std::string> arguments = {
       "animate", folder / "photo.png", "--model", folder / "svd.safetensors", "--side",
       "64",      "--frames",           "3",       "--sampler.steps",          "12",
@@ -475,7 +529,7 @@ TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
   auto whole = arguments;
   whole.push_back(folder / "whole");
   ASSERT_EQ(test::run_program(whole).exit_code, 0);
-  std::vector<std::string> killed = {"-s", "KILL", "0", EG4D_PROGRAM};
+  std::vector<std::string> killed = {"-s", "KILL", "0", test::eg4d_program()};
   killed.insert(killed.end(), arguments.begin(), arguments.end());
   killed.push_back(folder / "killed");
   int kills = 0;
@@ -488,7 +542,7 @@ TEST_F(StageOne, KilledRunsContinueToTheSameBits) {
   EXPECT_EQ(bytes_of(folder / "killed/video"), bytes_of(folder / "whole/video"));
 }
 
-TEST_F(StageOne, BadInputIsOneSentence) {
+TEST_F(StageOneOnCpu, BadInputIsOneSentence) {
   const auto fails = [&](std::vector<std::string> arguments, const std::string& part) {
     arguments.insert(arguments.end(), {"-o", folder / "out"});
     const auto result = test::run_program(arguments);
@@ -515,6 +569,8 @@ TEST_F(StageOne, BadInputIsOneSentence) {
   fails({"multiview", folder / "text.mp4", "--model", sv3d}, "text.mp4");
   fails({"multiview", folder / "empty", "--model", sv3d}, "no pictures");
 }
+
+EG4D_ON_EACH_DEVICE(StageOne);
 
 }  // namespace
 }  // namespace eg4d

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "backend/backend.h"
+#include "core/interrupt.h"
+#include "io/atomic_file.h"
 #include "splat/training_state.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
@@ -27,9 +32,12 @@ class Fake : public TrainingTask {
   const char* stage() const override { return "fake"; }
   int64_t iteration() const override { return done_; }
   std::vector<Figure> loss() const override { return {{"psnr", done_ < bad_loss_from ? 20 : kNaN}}; }
-  void save_state(const fs::path& path, const std::string& extra) const override {
+  PreparedFile prepare_state(const std::string& extra) override {
     if (done_ >= bad_parameters_from) throw NotFinite("'positions' holds NaN or infinity");
-    test::write_text(path, std::to_string(done_) + "\n" + extra);
+    return {extra.size(), [this, extra, iteration = done_.load()](const fs::path& path) {
+              if (before_writing) before_writing(iteration);
+              write_file_atomically(path, std::to_string(iteration) + "\n" + extra);
+            }};
   }
   std::string load_state(const fs::path& path) override {
     const std::string text = test::read_text(path);
@@ -41,10 +49,11 @@ class Fake : public TrainingTask {
   const DeformationField* field() const override { return nullptr; }
 
   int64_t bad_loss_from = 1000, bad_parameters_from = 1000;
+  std::function<void(int64_t iteration)> before_writing;  // a checkpoint, in the writer's thread
   Gaussians gaussians_;
 
  private:
-  int64_t done_ = 0;
+  std::atomic<int64_t> done_ = 0;  // a checkpoint's writer looks at it
 };
 
 class Loop : public testing::Test {
@@ -125,6 +134,74 @@ TEST_F(Loop, AnotherRunsCheckpointIsRefused) {
   EXPECT_ERROR(train(next), "delete it");
   test::write_text(file, "25\n{\"evaluations\": []}");  // of a version that wrote no fingerprint
   EXPECT_NO_THROW(train(next));
+}
+
+// ---------------------------------------------------------------- written beside the training
+
+TEST_F(Loop, TrainingGoesOnWhileACheckpointIsWritten) {
+  Fake task(*backend_);
+  bool went_on = true;
+  task.before_writing = [&](int64_t iteration) {
+    if (iteration == 100) return;
+    for (int i = 0; i < 5000 && task.done() == iteration; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    went_on = went_on && task.done() > iteration;
+  };
+  train(task);
+  EXPECT_TRUE(went_on);
+}
+
+// The next one waits: at most one content is in memory, and they come in order.
+TEST_F(Loop, OneCheckpointIsWrittenAtATime) {
+  Fake task(*backend_);
+  std::vector<int64_t> before;  // the checkpoint that is there when the next one is written
+  task.before_writing = [&](int64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    before.push_back(fs::exists(folder_.path() / "checkpoint.safetensors") ? std::stoi(checkpoint()) : 0);
+  };
+  train(task);
+  EXPECT_EQ(before, (std::vector<int64_t>{0, 25, 50, 75}));
+}
+
+TEST_F(Loop, AFullDiskEndsTheTrainingWithItsSentence) {
+  Fake task(*backend_);
+  task.before_writing = [](int64_t iteration) {
+    if (iteration >= 50) throw Error("cannot write 'checkpoint.safetensors': No space left on device");
+  };
+  EXPECT_ERROR(train(task), "No space left on device");
+  EXPECT_LE(task.done(), 75) << "at the next checkpoint at the latest";
+  EXPECT_FALSE(fs::exists(folder_.path() / "metrics.json"));
+  EXPECT_EQ(std::stoi(checkpoint()), 25);
+  // The same at the very end.
+  Fake last(*backend_);
+  last.before_writing = [](int64_t iteration) {
+    if (iteration >= 100) throw Error("cannot write: No space left on device");
+  };
+  EXPECT_ERROR(train(last), "No space left on device");
+  EXPECT_FALSE(fs::exists(folder_.path() / "metrics.json"));
+  Fake again(*backend_);
+  train(again);
+  EXPECT_TRUE(fs::exists(folder_.path() / "metrics.json"));
+}
+
+TEST_F(Loop, AnInterruptWaitsForItsCheckpoint) {
+  Fake task(*backend_);
+  task.before_writing = [](int64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    request_interrupt();  // during the first checkpoint
+  };
+  EXPECT_THROW(train(task), Interrupted);
+  clear_interrupt();
+  EXPECT_EQ(std::stoi(checkpoint()), task.done());
+}
+
+// The last good one is named, also when it is only just being written.
+TEST_F(Loop, DivergenceNamesACheckpointThatIsComplete) {
+  Fake task(*backend_);
+  task.bad_loss_from = 26;
+  task.before_writing = [](int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(20)); };
+  EXPECT_ERROR(train(task), "the checkpoint of iteration 25");
+  EXPECT_EQ(std::stoi(checkpoint()), 25);
 }
 
 TEST_F(Loop, WithoutAnEvaluationThereIsNoBest) {

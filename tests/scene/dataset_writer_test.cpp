@@ -13,6 +13,7 @@
 #include "scene/frame_source.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d {
@@ -38,6 +39,7 @@ void write_all(const DatasetWriter& reader, DatasetWriter& writer, const OrbitDa
 }
 
 TEST(DatasetWriter, WritesTheBlenderLayout) {
+  EG4D_TEST_NEEDS_VIDEO();
   const TemporaryFolder folder;
   const OrbitDataset dataset{.times = 3, .views = 4, .elevation = 10};
   DatasetWriter writer(folder.path(), dataset);
@@ -111,10 +113,12 @@ TEST(FrameSource, ReadsFoldersInNumberOrderAndSkipsBlackFrames) {
   EXPECT_ERROR(read_frames(folder / "empty", 2, keep), "no pictures");
   write_png(folder / "empty/0.png", gray(8, 0));
   EXPECT_ERROR(read_frames(folder / "empty", 2, keep), "not wholly black");
+  EG4D_TEST_NEEDS_VIDEO();
   EXPECT_ERROR(read_frames(folder / "run/video/notes.txt", 2, keep), "notes.txt");
 }
 
 TEST(FrameSource, ReadsVideos) {
+  EG4D_TEST_NEEDS_VIDEO();
   const TemporaryFolder folder;
   VideoWriter writer(folder / "v.mp4", 16, 16);
   for (const int level : {40, 90, 140}) writer.add(gray(16, static_cast<uint8_t>(level)));
@@ -153,6 +157,7 @@ done
 class FrameInterpolation : public ::testing::Test {
  protected:
   void SetUp() override {
+    EG4D_TEST_NEEDS_VIDEO();
     DatasetWriter writer(folder_ / "data", dataset_);
     write_all(writer, writer, dataset_);
     writer.finish();

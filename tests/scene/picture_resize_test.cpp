@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "support/golden.h"
+#include "support/places.h"
 
 namespace eg4d {
 namespace {
@@ -31,7 +32,7 @@ std::string hex(const std::vector<uint8_t>& bytes, size_t count) {
 
 // tests/data/pillow_resize.json is made by make_pillow_fixture.py.
 TEST(PictureResize, IsPillowsToTheBit) {
-  std::ifstream file(std::string(EG4D_TEST_DATA) + "/pillow_resize.json");
+  std::ifstream file(test::test_data() / "pillow_resize.json");
   if (!file) GTEST_SKIP() << "no pillow_resize.json";
   const auto fixture = nlohmann::json::parse(file);
   ASSERT_FALSE(fixture["cases"].empty());

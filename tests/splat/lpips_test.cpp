@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
 #include "support/random_values.h"
@@ -116,11 +117,11 @@ struct Case {
   int64_t height, width;
 };
 
-class TinyLpipsTest : public testing::TestWithParam<Case> {};
+class TinyLpipsTest : public OnEachDeviceWith<Case> {};
 
 TEST_P(TinyLpipsTest, ValueAndGradientAreThoseOfThePlainVersion) {
-  const auto [network, height, width] = GetParam();
-  auto backend = make_cpu_backend({.guard_memory = true});
+  const auto [network, height, width] = parameter();
+  auto backend = make_test_backend({.guard_memory = true});
   const TinyLpips tiny = tiny_lpips(network);
   Lpips lpips(*backend, tiny.backbone, tiny.heads);
   EXPECT_EQ(lpips.network(), network);
@@ -150,8 +151,8 @@ TEST_P(TinyLpipsTest, ValueAndGradientAreThoseOfThePlainVersion) {
 }
 
 TEST_P(TinyLpipsTest, BatchesAndThreadsChangeNothing) {
-  const auto [network, height, width] = GetParam();
-  auto backend = make_cpu_backend();
+  const auto [network, height, width] = parameter();
+  auto backend = make_test_backend();
   const TinyLpips tiny = tiny_lpips(network);
   Lpips lpips(*backend, tiny.backbone, tiny.heads);
   const auto count = static_cast<size_t>(2 * height * width * 3);
@@ -179,13 +180,16 @@ TEST_P(TinyLpipsTest, BatchesAndThreadsChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(
     Networks, TinyLpipsTest,
-    testing::Values(Case{Lpips::Network::alex, 31, 31}, Case{Lpips::Network::alex, 37, 53},
-                    Case{Lpips::Network::vgg, 16, 16}, Case{Lpips::Network::vgg, 19, 33}),
-    [](const auto& info) { return name_of(info.param.network) + std::to_string(info.param.width); });
+    testing::Combine(testing::ValuesIn(test_devices()),
+                     testing::Values(Case{Lpips::Network::alex, 31, 31}, Case{Lpips::Network::alex, 37, 53},
+                                     Case{Lpips::Network::vgg, 16, 16}, Case{Lpips::Network::vgg, 19, 33})),
+    device_label_and([](const Case& c) { return name_of(c.network) + std::to_string(c.width); }));
 
-TEST(LpipsFiles, AsPublished) {
+EG4D_DEVICE_SUITE(LpipsFilesTest);
+
+TEST_P(LpipsFilesTest, AsPublished) {
   TemporaryFolder folder;
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   write_tiny_lpips(Lpips::Network::alex, folder.path());
   const TinyLpips tiny = tiny_lpips(Lpips::Network::alex);
   Lpips read(*backend, read_weights(folder / "alexnet-owt-7be5be79.pth"), read_weights(folder / "alex.pth"));
@@ -196,7 +200,7 @@ TEST(LpipsFiles, AsPublished) {
 }
 
 TEST(LpipsFiles, WrongOnesAreErrors) {
-  auto backend = make_cpu_backend();
+  auto backend = make_test_backend();
   TinyLpips alex = tiny_lpips(Lpips::Network::alex), vgg = tiny_lpips(Lpips::Network::vgg);
   EXPECT_ERROR(Lpips(*backend, alex.heads, alex.heads), "holds neither AlexNet nor VGG16");
   EXPECT_ERROR(Lpips(*backend, alex.backbone, vgg.heads),

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
+#include "backend/cpu/testing.h"
 #include "io/safetensors.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
@@ -34,7 +35,7 @@ class ModelFileTest : public testing::Test {
     write_safetensors(folder_ / "changed.safetensors", tensors, {{"format", "eg4d-model"}, {"info", header}});
     const auto backend = make_cpu_backend();
     const std::string error = test::error_of([&] { load_model(*backend, folder_ / "changed.safetensors"); });
-    EXPECT_EQ(backend->peak_allocated_bytes(), 0u) << "memory was taken before the file was checked";
+    EXPECT_EQ(cpu::peak_allocated_bytes(*backend), 0u) << "memory was taken before the file was checked";
     EXPECT_TRUE(test::contains(error, "changed.safetensors")) << error;
     return error;
   }

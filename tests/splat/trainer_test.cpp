@@ -10,6 +10,8 @@
 #include "splat/evaluation.h"
 #include "splat/start_points.h"
 #include "splat/training_state.h"
+#include "support/counting_backend.h"
+#include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/limited_backend.h"
 #include "support/temporary_folder.h"
@@ -35,7 +37,7 @@ ReconstructOptions tiny_options() {
 
 struct TrainingRun {
   explicit TrainingRun(const ReconstructOptions& options, bool guard = false, int width = 33, int height = 25)
-      : TrainingRun(options, make_cpu_backend({.guard_memory = guard}), width, height) {}
+      : TrainingRun(options, test::make_test_backend({.guard_memory = guard}), width, height) {}
   TrainingRun(const ReconstructOptions& options, std::unique_ptr<Backend> on, int width = 33, int height = 25)
       : backend(std::move(on)), views(test::tiny_scene(*backend, 5, 3, width, height)) {
     const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
@@ -68,7 +70,7 @@ struct TrainingRun {
   std::unique_ptr<Trainer> trainer;
 };
 
-TEST(Trainer, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
+TEST(TrainerOnCpu, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
   const int threads = thread_count();
   std::vector<std::vector<float>> results;
   for (int count : {1, 2, 3}) {
@@ -84,7 +86,9 @@ TEST(Trainer, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
   EXPECT_EQ(results[0], results[2]);
 }
 
-TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
+EG4D_DEVICE_SUITE(TrainerTest);
+
+TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
   ReconstructOptions options = tiny_options();
   options.schedule.average_from = 20;
   TrainingRun whole(options);
@@ -93,7 +97,7 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
   for (int stop : {7, 30, 31, 55, 89}) {
     TrainingRun first(options);
     first.steps(stop);
-    first.trainer->save_state(folder.path() / "state.safetensors", "kept");
+    first.trainer->prepare_state("kept").write(folder.path() / "state.safetensors");
     TrainingRun second(options);
     EXPECT_EQ(second.trainer->load_state(folder.path() / "state.safetensors"), "kept");
     EXPECT_EQ(second.trainer->total_done(), stop);
@@ -104,7 +108,24 @@ TEST(Trainer, ResumesToTheSameBitsFromAnyIteration) {
   }
 }
 
-TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
+TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
+  auto counting = std::make_unique<test::CountingBackend>();
+  test::CountingBackend& counting_backend = *counting;
+  TrainingRun run(tiny_options(), std::move(counting));
+  int events = 0;
+  while (!run.trainer->finished()) {
+    counting_backend.take();
+    run.steps(1);
+    const test::CountingBackend::Counts counts = counting_backend.take();
+    const bool event = counts.calls.contains("density decisions");
+    EXPECT_EQ(counts.copies_to_host, event ? 1 : 0) << run.trainer->total_done();
+    events += event;
+  }
+  EXPECT_GE(events, 4);
+  EXPECT_GT(run.trainer->gaussian_count(), 60);
+}
+
+TEST_P(TrainerTest, SeveralViewsPerIterationAndTheOtherSwitches) {
   ReconstructOptions options = tiny_options();
   options.schedule.views = 3;
   options.schedule.coarse_time = 0;
@@ -120,7 +141,7 @@ TEST(Trainer, SeveralViewsPerIterationAndTheOtherSwitches) {
   for (float value : run.result()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(Trainer, LearnsAMovingScene) {
+TEST_P(TrainerTest, LearnsAMovingScene) {
   ReconstructOptions options = tiny_options();
   options.schedule.coarse_iterations = 100;
   options.schedule.fine_iterations = 900;
@@ -139,7 +160,7 @@ TEST(Trainer, LearnsAMovingScene) {
   EXPECT_GT(psnr(), 22);
 }
 
-TEST(Trainer, LpipsIsPartOfTheLoss) {
+TEST_P(TrainerTest, LpipsIsPartOfTheLoss) {
   ReconstructOptions options = tiny_options();
   options.schedule.random_resolution = false;
   options.density.reset_interval = 0;
@@ -159,7 +180,7 @@ TEST(Trainer, LpipsIsPartOfTheLoss) {
   EXPECT_NE(with.result(), without.result());
 }
 
-TEST(Trainer, LpipsNeedsLargeEnoughPictures) {
+TEST_P(TrainerTest, LpipsNeedsLargeEnoughPictures) {
   ReconstructOptions options = tiny_options();
   options.loss.lpips = 1;
   EXPECT_ERROR(TrainingRun(options, false, 36, 40),
@@ -171,7 +192,7 @@ float largest_opacity(const TrainingRun& run) {
   return 1 / (1 + std::exp(-*std::max_element(logits.begin(), logits.end())));
 }
 
-TEST(Trainer, OpacityIsResetBeforeResetUntilAndNotAtIt) {
+TEST_P(TrainerTest, OpacityIsResetBeforeResetUntilAndNotAtIt) {
   ReconstructOptions options = tiny_options();
   options.density.from = 1000;
   options.density.reset_interval = 10;
@@ -191,7 +212,7 @@ TEST(Trainer, OpacityIsResetBeforeResetUntilAndNotAtIt) {
   EXPECT_EQ(ReconstructOptions().density.reset_interval, 3000);
 }
 
-TEST(Trainer, TheLastFineIterationChangesNothingWhenItIsSkipped) {
+TEST_P(TrainerTest, TheLastFineIterationChangesNothingWhenItIsSkipped) {
   ReconstructOptions options = tiny_options();
   options.density.from = 1000;
   options.density.reset_interval = 0;
@@ -217,7 +238,7 @@ TEST(Trainer, TheLastFineIterationChangesNothingWhenItIsSkipped) {
   EXPECT_FALSE(before == coarse.result());
 }
 
-TEST(Trainer, GaussiansHaveNoLimitUnlessOneIsSet) {
+TEST_P(TrainerTest, GaussiansHaveNoLimitUnlessOneIsSet) {
   ReconstructOptions options = tiny_options();
   options.density.reset_interval = 0;
   TrainingRun limited(options);
@@ -236,7 +257,7 @@ TEST(Trainer, WithoutMemoryForTheGaussiansItSaysSo) {
   EXPECT_ERROR(run.steps(1000), "Gaussians; set density.max_gaussians");
 }
 
-TEST(Trainer, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
+TEST_P(TrainerTest, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
   run.steps(70);
@@ -272,11 +293,11 @@ TEST(StartPoints, RandomOnesAreGreyAsAnEightBitFileKeepsIt) {
   for (const float position : points.positions) EXPECT_LE(std::abs(position), 2);
 }
 
-TEST(Trainer, AStateOfOtherSettingsIsRefused) {
+TEST_P(TrainerTest, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
   run.steps(35);
-  run.trainer->save_state(folder.path() / "state.safetensors", "");
+  run.trainer->prepare_state("").write(folder.path() / "state.safetensors");
   ReconstructOptions other = tiny_options();
   other.deformation.width = 32;
   TrainingRun wider(other);
@@ -284,12 +305,12 @@ TEST(Trainer, AStateOfOtherSettingsIsRefused) {
 }
 
 // Whatever is wrong with a checkpoint is noticed before anything of the trainer changes.
-TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
+TEST_P(TrainerTest, ADamagedStateIsToldAndChangesNothing) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
   run.steps(35);
-  run.trainer->save_state(path, "kept");
+  run.trainer->prepare_state("kept").write(path);
   const std::string whole = test::read_text(path);
   TrainingRun other(tiny_options());
   other.steps(12);
@@ -327,18 +348,18 @@ TEST(Trainer, ADamagedStateIsToldAndChangesNothing) {
   EXPECT_EQ(other.result(), run.result());
 }
 
-TEST(Trainer, AStateThatIsNotFiniteIsNotSaved) {
+TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
   TrainingRun run(tiny_options());
   run.steps(5);
-  run.trainer->save_state(path, "good");
+  run.trainer->prepare_state("good").write(path);
   const std::string good = test::read_text(path);
   const Tensor& positions = run.trainer->gaussians().positions;
   std::vector<float> values = positions.to_host();
   values[4] = std::numeric_limits<float>::quiet_NaN();
   Tensor(positions).copy_from_host(values.data(), positions.bytes());
-  EXPECT_THROW(run.trainer->save_state(path, "bad"), NotFinite);
+  EXPECT_THROW(run.trainer->prepare_state("bad").write(path), NotFinite);
   EXPECT_EQ(test::read_text(path), good);
 }
 
@@ -350,7 +371,7 @@ TEST(Psnr, IsNotPerfectForNaN) {
 }
 
 TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {
-  const auto backend = make_cpu_backend();
+  const auto backend = test::make_test_backend();
   const TrainingViews views = test::tiny_scene(*backend, 5, 3, 4, 4);
   ReconstructOptions::Schedule options;
   for (int group : {1, 2, 5, 7}) {

@@ -1,4 +1,5 @@
 #include "support/golden.h"
+#include "support/places.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>
@@ -40,8 +41,7 @@ bool golden_set_is_named() {
 }
 
 std::filesystem::path golden_folder() {
-  return golden_set_is_named() ? std::filesystem::path(named_folder())
-                               : std::filesystem::path(EG4D_TEST_DATA) / "golden";
+  return golden_set_is_named() ? std::filesystem::path(named_folder()) : test_data() / "golden";
 }
 
 bool golden_has(const std::string& relative) {

@@ -1,9 +1,6 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "hwy/highway.h"
@@ -32,15 +29,5 @@ class UseInstructionSet {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 };
-
-// Calls body() on each of them; failures name it.
-template <class Body>
-void for_each_instruction_set(const Body& body) {
-  for (const int64_t target : instruction_sets()) {
-    const testing::ScopedTrace trace(__FILE__, __LINE__, hwy::TargetName(target));
-    const UseInstructionSet use(target);
-    body();
-  }
-}
 
 }  // namespace eg4d::test

@@ -1,4 +1,5 @@
 #include "support/manifest.h"
+#include "support/places.h"
 
 #include <zlib.h>
 
@@ -10,7 +11,7 @@
 namespace eg4d::test {
 
 Manifest read_manifest(const std::string& name) {
-  const std::string path = std::string(EG4D_TEST_DATA) + "/manifests/" + name + ".json.gz";
+  const std::string path = test_data() / "manifests" / (name + ".json.gz");
   const gzFile file = gzopen(path.c_str(), "rb");
   if (!file) throw std::runtime_error("cannot open " + path);
   std::string text;

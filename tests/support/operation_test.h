@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/device_fixture.h"
 #include "support/golden.h"
-#include "support/instruction_sets.h"
 #include "support/random_values.h"
 
 namespace eg4d::test {
@@ -45,16 +45,15 @@ inline void expect_added(const Values& result, const Values& added, const Values
   EXPECT_LE(relative_error(result, wanted), tolerance);
 }
 
-// Parameter: the instruction set.
-class OperationTest : public testing::TestWithParam<int64_t> {
+// On the processor once for each instruction set.
+class OperationTest : public OnEachDevice {
  protected:
   Tensor device(Shape shape, const Values& values) {
     return Tensor::from_host<float>(*backend, std::move(shape), values);
   }
   Backend& ops() { return *backend; }
 
-  UseInstructionSet instruction_set{GetParam()};
-  std::unique_ptr<Backend> backend = make_cpu_backend({.guard_memory = true});
+  std::unique_ptr<Backend> backend = make_test_backend({.guard_memory = true});
 };
 
 }  // namespace eg4d::test

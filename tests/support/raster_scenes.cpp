@@ -28,10 +28,8 @@ float sigmoid(float x) {
 }
 
 // A camera at the origin that looks along +z, as row-vector matrices.
-RasterizeCamera camera_at_origin(int width, int height, float tan_fov_x, float tan_fov_y) {
+RasterizeCamera camera_at_origin(float tan_fov_x, float tan_fov_y) {
   RasterizeCamera camera;
-  camera.width = width;
-  camera.height = height;
   camera.tan_fov_x = tan_fov_x;
   camera.tan_fov_y = tan_fov_y;
   constexpr float kNear = 0.01f, kFar = 100;
@@ -83,6 +81,8 @@ RasterScene<float> ball_scene(int64_t count, float median_scale, int width, int 
   const Camera camera = make_camera(orbit_camera_to_world(360.0 / 21, 0, kOrbitRadius), width, height,
                                     {.fov_x = kOrbitFovX, .fov_y = {}, .center_x = {}, .center_y = {}});
   scene.camera = camera.rasterize_camera(kWhite);
+  scene.width = width;
+  scene.height = height;
   return scene;
 }
 
@@ -96,8 +96,9 @@ RasterScene<float> scene_from_file(const std::string& path, int width, int heigh
   scene.colors = file.floats("colors");
   scene.count = static_cast<int64_t>(scene.opacities.size());
   const float tan_x = file.floats("tanfovx").at(0);
-  scene.camera =
-      camera_at_origin(width, height, tan_x, tan_x * static_cast<float>(height) / static_cast<float>(width));
+  scene.camera = camera_at_origin(tan_x, tan_x * static_cast<float>(height) / static_cast<float>(width));
+  scene.width = width;
+  scene.height = height;
   const RasterizeCamera at_origin = scene.camera;
   const std::vector<float> view = file.floats("viewmat");
   for (int row = 0; row < 4; ++row) {
@@ -115,8 +116,9 @@ RasterScene<float> scene_from_file(const std::string& path, int width, int heigh
 RasterScene<float> scattered_scene(int64_t count, int width, int height, uint64_t seed) {
   Philox random(seed, 7);
   RasterScene<float> scene;
-  scene.camera =
-      camera_at_origin(width, height, 0.5f, 0.5f * static_cast<float>(height) / static_cast<float>(width));
+  scene.camera = camera_at_origin(0.5f, 0.5f * static_cast<float>(height) / static_cast<float>(width));
+  scene.width = width;
+  scene.height = height;
   scene.camera.background[0] = 0.2f;
   scene.camera.background[1] = 0.5f;
   scene.camera.background[2] = 0.8f;
@@ -141,11 +143,12 @@ RasterScene<T> converted(const RasterScene<float>& scene) {
     return std::vector<T>(values.begin(), values.end());
   };
   return {scene.camera,
+          scene.width,
+          scene.height,
           scene.count,
           convert(scene.means),
           convert(scene.scales),
           convert(scene.rotations),
-          convert(scene.covariances),
           convert(scene.opacities),
           convert(scene.colors)};
 }
@@ -153,18 +156,21 @@ template RasterScene<double> converted(const RasterScene<float>&);
 
 DeviceRaster::DeviceRaster(Backend& backend, const RasterScene<float>& scene)
     : context(backend.create_rasterize_context()), backend_(backend) {
-  const int64_t n = scene.count, h = scene.camera.height, w = scene.camera.width;
+  const int64_t n = scene.count, h = scene.height, w = scene.width;
   const auto upload = [&](const std::vector<float>& values) -> const float* {
     if (values.empty() && n > 0) return nullptr;
     inputs_.push_back(Tensor::from_host(backend, {static_cast<int64_t>(values.size())}, values));
     return inputs_.back().data();
   };
-  arguments.camera = scene.camera;
+  camera_ = Tensor::empty(backend, {static_cast<int64_t>(sizeof(RasterizeCamera))}, DType::u8);
+  camera_.copy_from_host(&scene.camera, sizeof(RasterizeCamera));
+  arguments.camera = static_cast<const RasterizeCamera*>(camera_.raw());
+  arguments.width = scene.width;
+  arguments.height = scene.height;
   arguments.count = n;
   arguments.means = upload(scene.means);
   arguments.scales = upload(scene.scales);
   arguments.rotations = upload(scene.rotations);
-  if (!scene.covariances.empty()) arguments.covariances = upload(scene.covariances);
   arguments.opacities = upload(scene.opacities);
   arguments.colors = upload(scene.colors);
   image = Tensor::zeros(backend, {h, w, 3});
@@ -179,7 +185,6 @@ DeviceRaster::DeviceRaster(Backend& backend, const RasterScene<float>& scene)
   d_means = Tensor::zeros(backend, {n, 3});
   d_scales = Tensor::zeros(backend, {n, 3});
   d_rotations = Tensor::zeros(backend, {n, 4});
-  d_covariances = Tensor::zeros(backend, {n, 6});
   d_opacities = Tensor::zeros(backend, {n});
   d_colors = Tensor::zeros(backend, {n, 3});
   d_means_ndc = Tensor::zeros(backend, {n, 2});
@@ -189,20 +194,16 @@ void DeviceRaster::forward() {
   backend_.run(arguments);
 }
 
-void DeviceRaster::prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
-  const int64_t h = arguments.camera.height, w = arguments.camera.width;
+void DeviceRaster::prepare_backward(const std::vector<float>& d_image) {
+  const int64_t h = arguments.height, w = arguments.width;
   d_image_ = Tensor::from_host(backend_, {h, w, 3}, d_image);
-  d_alpha_ = d_alpha.empty() ? Tensor() : Tensor::from_host(backend_, {h, w}, d_alpha);
-  for (Tensor* tensor :
-       {&d_means, &d_scales, &d_rotations, &d_covariances, &d_opacities, &d_colors, &d_means_ndc})
+  for (Tensor* tensor : {&d_means, &d_scales, &d_rotations, &d_opacities, &d_colors, &d_means_ndc})
     tensor->fill_zero();
   backward_.forward = arguments;
   backward_.d_image = d_image_.data();
-  backward_.d_alpha = d_alpha_.defined() ? d_alpha_.data() : nullptr;
   backward_.d_means = d_means.data();
   backward_.d_scales = d_scales.data();
   backward_.d_rotations = d_rotations.data();
-  backward_.d_covariances = d_covariances.data();
   backward_.d_opacities = d_opacities.data();
   backward_.d_colors = d_colors.data();
   backward_.d_means_ndc = d_means_ndc.data();
@@ -212,13 +213,13 @@ void DeviceRaster::run_backward() {
   backend_.run(backward_);
 }
 
-void DeviceRaster::backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha) {
-  prepare_backward(d_image, d_alpha);
+void DeviceRaster::backward(const std::vector<float>& d_image) {
+  prepare_backward(d_image);
   run_backward();
 }
 
 RasterGradients<float> DeviceRaster::gradients() const {
-  return {d_means.to_host(),     d_scales.to_host(), d_rotations.to_host(), d_covariances.to_host(),
+  return {d_means.to_host(),     d_scales.to_host(), d_rotations.to_host(),
           d_opacities.to_host(), d_colors.to_host(), d_means_ndc.to_host()};
 }
 

@@ -35,21 +35,21 @@ class DeviceRaster {
   DeviceRaster(Backend& backend, const RasterScene<float>& scene);
   void forward();
   // Fills the gradients with those of one backward pass. In two steps for timing: run_backward only adds.
-  void backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+  void backward(const std::vector<float>& d_image);
 
-  void prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+  void prepare_backward(const std::vector<float>& d_image);
   void run_backward();
 
   RasterizeForward arguments;
   std::unique_ptr<RasterizeContext> context;
   Tensor image, depth, alpha, radii;
-  Tensor d_means, d_scales, d_rotations, d_covariances, d_opacities, d_colors, d_means_ndc;
+  Tensor d_means, d_scales, d_rotations, d_opacities, d_colors, d_means_ndc;
   RasterGradients<float> gradients() const;
 
  private:
   Backend& backend_;
   RasterizeBackward backward_;
-  Tensor d_image_, d_alpha_;
+  Tensor d_image_, camera_;
   std::vector<Tensor> inputs_;
 };
 

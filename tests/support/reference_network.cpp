@@ -66,22 +66,28 @@ ReferenceNetwork::ReferenceNetwork(Backend& backend, const NamedTensors& tensors
   d_grid_ = Tensor::zeros(backend, {layout_.size()});
   box_ = Tensor::from_host(backend, {2, 3}, tensors.at(kPrefix + "grid.aabb").values);
   d_box_ = Tensor::zeros(backend, {2, 3});
+  std::vector<float> weights;
   for (int i = 0; tensors.contains(kPrefix + "feature_out." + std::to_string(i) + ".weight"); i += 2)
-    trunk_.push_back(load_layer(backend, tensors, kPrefix + "feature_out." + std::to_string(i)));
+    trunk_.push_back(load_layer(tensors, kPrefix + "feature_out." + std::to_string(i), weights));
   for (const std::string name : kHeads) {
     if (!tensors.contains(kPrefix + name + ".1.weight")) continue;
     head_names_.push_back(name);
-    heads_.emplace_back(load_layer(backend, tensors, kPrefix + name + ".1"),
-                        load_layer(backend, tensors, kPrefix + name + ".3"));
+    Layer hidden = load_layer(tensors, kPrefix + name + ".1", weights);
+    heads_.emplace_back(std::move(hidden), load_layer(tensors, kPrefix + name + ".3", weights));
   }
+  weights_ = Tensor::from_host(backend, {static_cast<int64_t>(weights.size())}, weights);
+  d_weights_ = Tensor::zeros(backend, weights_.shape());
 }
 
-ReferenceNetwork::Layer ReferenceNetwork::load_layer(Backend& backend, const NamedTensors& tensors,
-                                                     const std::string& key) const {
+ReferenceNetwork::Layer ReferenceNetwork::load_layer(const NamedTensors& tensors, const std::string& key,
+                                                     std::vector<float>& weights) {
   const NamedTensor &weight = tensors.at(key + ".weight"), &bias = tensors.at(key + ".bias");
-  return {key, Tensor::from_host(backend, weight.shape, weight.values),
-          Tensor::from_host(backend, bias.shape, bias.values), Tensor::zeros(backend, weight.shape),
-          Tensor::zeros(backend, bias.shape)};
+  Layer layer{key, {static_cast<int>(weight.shape.at(1)), static_cast<int>(weight.shape.at(0)), 0, 0}};
+  layer.place.weight = static_cast<int64_t>(weights.size());
+  weights.insert(weights.end(), weight.values.begin(), weight.values.end());
+  layer.place.bias = static_cast<int64_t>(weights.size());
+  weights.insert(weights.end(), bias.values.begin(), bias.values.end());
+  return layer;
 }
 
 int ReferenceNetwork::head(const std::string& name) const {
@@ -89,42 +95,49 @@ int ReferenceNetwork::head(const std::string& name) const {
   return found == head_names_.end() ? -1 : static_cast<int>(found - head_names_.begin());
 }
 
-HexPlane ReferenceNetwork::field() const {
-  HexPlane field;
-  field.layout = &layout_;
-  field.grid = grid_.data();
+FieldDescription ReferenceNetwork::description() const {
+  FieldDescription description{layout_, {}};
+  for (const Layer& layer : trunk_) description.network.trunk.push_back(layer.place);
+  for (const auto& [hidden, last] : heads_) description.network.heads.push_back({hidden.place, last.place});
+  return description;
+}
+
+HexPlaneBackward ReferenceNetwork::field() const {
+  HexPlaneBackward field;
+  field.forward.grid = grid_.data();
+  field.forward.box = box_.data();
   field.d_grid = d_grid_.data();
-  field.box = box_.data();
   field.d_box = d_box_.data();
   return field;
 }
 
-DenseLayer ReferenceNetwork::dense(const Layer& layer) {
-  return {static_cast<int>(layer.weight.dim(1)),
-          static_cast<int>(layer.weight.dim(0)),
-          layer.weight.data(),
-          layer.bias.data(),
-          layer.d_weight.data(),
-          layer.d_bias.data()};
-}
-
-DeformationNetwork ReferenceNetwork::network() const {
-  DeformationNetwork network;
-  for (const Layer& layer : trunk_) network.trunk.push_back(dense(layer));
-  for (const auto& [hidden, last] : heads_) {
-    network.heads.emplace_back();
-    network.heads.back().hidden = dense(hidden);
-    network.heads.back().last = dense(last);
-  }
+DeformationNetworkBackward ReferenceNetwork::network() const {
+  DeformationNetworkBackward network;
+  network.forward.weights = weights_.data();
+  network.d_weights = d_weights_.data();
   return network;
 }
 
-NamedTensors ReferenceNetwork::named(bool gradient) const {
+NamedTensors ReferenceNetwork::planes(const std::vector<float>& texels) const {
   NamedTensors tensors;
+  for (size_t i = 0; i < plane_keys_.size(); ++i) {
+    const HexPlaneLayout::Plane& plane = layout_.planes[i];
+    const auto begin = texels.begin() + plane.offset;
+    tensors[plane_keys_[i]] =
+        from_channels_last({begin, begin + int64_t{plane.rows} * plane.columns * layout_.channels},
+                           layout_.channels, plane.rows, plane.columns);
+  }
+  return tensors;
+}
+
+NamedTensors ReferenceNetwork::named(bool gradient) const {
+  NamedTensors tensors = planes((gradient ? d_grid_ : grid_).to_host());
+  const std::vector<float> weights = (gradient ? d_weights_ : weights_).to_host();
   const auto add_layer = [&](const Layer& layer) {
-    tensors[layer.key + ".weight"] = {layer.weight.shape(),
-                                      (gradient ? layer.d_weight : layer.weight).to_host()};
-    tensors[layer.key + ".bias"] = {layer.bias.shape(), (gradient ? layer.d_bias : layer.bias).to_host()};
+    const auto& [in, out, weight, bias] = layer.place;
+    const auto begin = weights.begin() + weight, end = weights.begin() + bias;
+    tensors[layer.key + ".weight"] = {{out, in}, {begin, begin + int64_t{in} * out}};
+    tensors[layer.key + ".bias"] = {{out}, {end, end + out}};
   };
   for (const Layer& layer : trunk_) add_layer(layer);
   for (const auto& [hidden, last] : heads_) {
@@ -132,14 +145,6 @@ NamedTensors ReferenceNetwork::named(bool gradient) const {
     add_layer(last);
   }
   tensors[kPrefix + "grid.aabb"] = {{2, 3}, (gradient ? d_box_ : box_).to_host()};
-  const std::vector<float> grid = (gradient ? d_grid_ : grid_).to_host();
-  for (size_t i = 0; i < plane_keys_.size(); ++i) {
-    const HexPlaneLayout::Plane& plane = layout_.planes[i];
-    const auto begin = grid.begin() + plane.offset;
-    tensors[plane_keys_[i]] =
-        from_channels_last({begin, begin + int64_t{plane.rows} * plane.columns * layout_.channels},
-                           layout_.channels, plane.rows, plane.columns);
-  }
   return tensors;
 }
 

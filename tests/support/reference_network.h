@@ -38,30 +38,32 @@ class ReferenceNetwork {
   const HexPlaneLayout& layout() const { return layout_; }
   const Tensor& grid() const { return grid_; }
   const Tensor& box() const { return box_; }
-  // Index of a head ("pos_deform", "scales_deform", …) in DeformationNetwork::heads; -1 when there is none.
+  // Index of a head ("pos_deform", "scales_deform", …) in DeformationNetworkLayout::heads; -1 when there is
+  // none.
   int head(const std::string& name) const;
 
-  // Grid, box and their gradients are filled in, the rest is the caller's.
-  HexPlane field() const;
-  // Layers with their gradients are filled in; heads have no output yet.
-  DeformationNetwork network() const;
+  FieldDescription description() const;
+  // Grid and box, or weights, and their gradients are filled in, the rest is the caller's.
+  HexPlaneBackward field() const;
+  DeformationNetworkBackward network() const;
 
   // All parameters, or their gradients, in the reference's layouts.
   NamedTensors parameters() const { return named(false); }
   NamedTensors gradients() const { return named(true); }
+  // The planes of something of the grid's size.
+  NamedTensors planes(const std::vector<float>& texels) const;
 
  private:
   struct Layer {
     std::string key;  // without ".weight"
-    Tensor weight, bias, d_weight, d_bias;
+    DeformationNetworkLayout::Layer place;
   };
-  Layer load_layer(Backend& backend, const NamedTensors& tensors, const std::string& key) const;
-  static DenseLayer dense(const Layer& layer);
+  static Layer load_layer(const NamedTensors& tensors, const std::string& key, std::vector<float>& weights);
   NamedTensors named(bool gradient) const;
 
   HexPlaneLayout layout_;
   std::vector<std::string> plane_keys_;
-  Tensor grid_, d_grid_, box_, d_box_;
+  Tensor grid_, d_grid_, box_, d_box_, weights_, d_weights_;
   std::vector<Layer> trunk_;
   std::vector<std::string> head_names_;
   std::vector<std::pair<Layer, Layer>> heads_;

@@ -33,20 +33,16 @@ void rotation_matrix(const T q[4], T r[3][3]) {
   r[2][0] = 2 * (x * z - w * y), r[2][1] = 2 * (y * z + w * x), r[2][2] = 1 - 2 * (x * x + y * y);
 }
 
-// R·diag(modifier·scale): the covariance is this matrix times its transpose.
+// R·diag(scale): the covariance is this matrix times its transpose.
 template <class T>
 void scaled_rotation(const RasterScene<T>& scene, int64_t i, T m[3][3]) {
   rotation_matrix(&scene.rotations[4 * i], m);
   for (int k = 0; k < 3; ++k)
-    for (int row = 0; row < 3; ++row) m[row][k] *= scene.camera.scale_modifier * scene.scales[3 * i + k];
+    for (int row = 0; row < 3; ++row) m[row][k] *= scene.scales[3 * i + k];
 }
 
 template <class T>
 void covariance_3d(const RasterScene<T>& scene, int64_t i, T s[6]) {
-  if (!scene.covariances.empty()) {
-    std::copy_n(&scene.covariances[6 * i], 6, s);
-    return;
-  }
   T m[3][3];
   scaled_rotation(scene, i, m);
   int entry = 0;
@@ -71,8 +67,8 @@ View<T> view_of(const RasterScene<T>& scene, int64_t i) {
   const T* mean = &scene.means[3 * i];
   View<T> v;
   for (int k = 0; k < 3; ++k) v.p[k] = mean[0] * w[k] + mean[1] * w[4 + k] + mean[2] * w[8 + k] + w[12 + k];
-  v.focal_x = camera.width / (2 * T{camera.tan_fov_x});
-  v.focal_y = camera.height / (2 * T{camera.tan_fov_y});
+  v.focal_x = scene.width / (2 * T{camera.tan_fov_x});
+  v.focal_y = scene.height / (2 * T{camera.tan_fov_y});
   const T limit_x = T(1.3) * camera.tan_fov_x, limit_y = T(1.3) * camera.tan_fov_y;
   const T tangent_x = v.p[0] / v.p[2], tangent_y = v.p[1] / v.p[2];
   v.x_free = tangent_x >= -limit_x && tangent_x <= limit_x;
@@ -142,7 +138,7 @@ auto project(const RasterScene<T>& scene, int64_t i) {
   const T largest = middle + std::sqrt(std::max(T(0.1), middle * middle - determinant));
   const T radius = std::ceil(3 * std::sqrt(largest));
   const Clip<T> clip = clip_of(scene, i);
-  const int width = scene.camera.width, height = scene.camera.height;
+  const int width = scene.width, height = scene.height;
   splat.x = ((clip.x * clip.inverse_w + 1) * width - 1) / 2;
   splat.y = ((clip.y * clip.inverse_w + 1) * height - 1) / 2;
   splat.z = v.p[2];
@@ -201,10 +197,8 @@ void scale_rotation_backward(const RasterScene<T>& scene, int64_t i, const T d_s
     const T column[3] = {m[0][k], m[1][k], m[2][k]};
     T d_column[3];
     times_symmetric(symmetric, column, d_column);
-    // As published: not times the scale modifier.
     d_scale[k] = d_column[0] * r[0][k] + d_column[1] * r[1][k] + d_column[2] * r[2][k];
-    for (int row = 0; row < 3; ++row)
-      d_r[row][k] = d_column[row] * scene.camera.scale_modifier * scene.scales[3 * i + k];
+    for (int row = 0; row < 3; ++row) d_r[row][k] = d_column[row] * scene.scales[3 * i + k];
   }
   const T w = q[0], x = q[1], y = q[2], z = q[3];
   d[0] = 2 * (x * (d_r[2][1] - d_r[1][2]) + y * (d_r[0][2] - d_r[2][0]) + z * (d_r[1][0] - d_r[0][1]));
@@ -249,7 +243,7 @@ void project_backward(const RasterScene<T>& scene, int64_t i, const T d_screen[9
                       RasterGradients<T>& gradients) {
   std::copy_n(d_screen + 6, 3, &gradients.colors[3 * i]);
   gradients.opacities[i] = d_screen[5];
-  const T d_ndc[2] = {d_screen[0] * scene.camera.width / 2, d_screen[1] * scene.camera.height / 2};
+  const T d_ndc[2] = {d_screen[0] * scene.width / 2, d_screen[1] * scene.height / 2};
   std::copy_n(d_ndc, 2, &gradients.means_ndc[2 * i]);
   const View<T> v = view_of(scene, i);
   T s[6];
@@ -265,27 +259,24 @@ void project_backward(const RasterScene<T>& scene, int64_t i, const T d_screen[9
       d_s[entry++] = row == column ? both + cross / 2 : 2 * both + cross;
     }
   }
-  if (scene.covariances.empty())
-    scale_rotation_backward(scene, i, d_s, &gradients.scales[3 * i], &gradients.rotations[4 * i]);
-  else
-    std::copy_n(d_s, 6, &gradients.covariances[6 * i]);
+  scale_rotation_backward(scene, i, d_s, &gradients.scales[3 * i], &gradients.rotations[4 * i]);
 }
 
 template <class Body>
-void for_each_pixel(const RasterizeCamera& camera, Body&& body) {
-  const int tiles_x = tiles_along(camera.width);
-  for (int tile = 0; tile < tiles_x * tiles_along(camera.height); ++tile) {
+void for_each_pixel(int width, int height, Body&& body) {
+  const int tiles_x = tiles_along(width);
+  for (int tile = 0; tile < tiles_x * tiles_along(height); ++tile) {
     const int x0 = tile % tiles_x * kTile, y0 = tile / tiles_x * kTile;
-    for (int y = y0; y < std::min(y0 + kTile, camera.height); ++y)
-      for (int x = x0; x < std::min(x0 + kTile, camera.width); ++x) body(tile, x, y);
+    for (int y = y0; y < std::min(y0 + kTile, height); ++y)
+      for (int x = x0; x < std::min(x0 + kTile, width); ++x) body(tile, x, y);
   }
 }
 
 }  // namespace
 
 template <class T>
-void ReferenceRasterizer<T>::sort_into_tiles(const RasterizeCamera& camera) {
-  const int tiles_x = tiles_along(camera.width);
+void ReferenceRasterizer<T>::sort_into_tiles(int width, int height) {
+  const int tiles_x = tiles_along(width);
   order_.clear();
   for (size_t i = 0; i < splats_.size(); ++i)
     if (splats_[i].radius > 0) order_.push_back(static_cast<int32_t>(i));
@@ -297,7 +288,7 @@ void ReferenceRasterizer<T>::sort_into_tiles(const RasterizeCamera& camera) {
         for (int x = splat.tile_x0; x < splat.tile_x1; ++x) visit(y * tiles_x + x, i);
     }
   };
-  tile_begin_.assign(static_cast<size_t>(tiles_x) * tiles_along(camera.height) + 2, 0);
+  tile_begin_.assign(static_cast<size_t>(tiles_x) * tiles_along(height) + 2, 0);
   for_each_pair([&](int tile, int32_t) { ++tile_begin_[tile + 2]; });
   std::partial_sum(tile_begin_.begin(), tile_begin_.end(), tile_begin_.begin());
   pairs_.resize(static_cast<size_t>(tile_begin_.back()));
@@ -306,7 +297,7 @@ void ReferenceRasterizer<T>::sort_into_tiles(const RasterizeCamera& camera) {
 
 template <class T>
 void ReferenceRasterizer<T>::blend_pixel(const RasterScene<T>& scene, int tile, int x, int y) {
-  const int64_t pixel = int64_t{y} * scene.camera.width + x;
+  const int64_t pixel = int64_t{y} * scene.width + x;
   T color[3] = {}, distance = 0, transmittance = 1;
   int64_t k = tile_begin_[tile];
   for (; k < tile_begin_[tile + 1]; ++k) {
@@ -330,14 +321,14 @@ void ReferenceRasterizer<T>::blend_pixel(const RasterScene<T>& scene, int tile, 
 }
 
 template <class T>
-void ReferenceRasterizer<T>::blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, T d_alpha,
-                                                  int tile, int x, int y) {
-  const int64_t pixel = int64_t{y} * scene.camera.width + x;
+void ReferenceRasterizer<T>::blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, int tile,
+                                                  int x, int y) {
+  const int64_t pixel = int64_t{y} * scene.width + x;
   const T background[3] = {scene.camera.background[0], scene.camera.background[1],
                            scene.camera.background[2]};
   T transmittance = 1 - alpha[pixel];
   // What lies behind the current Gaussian, times the pixel's gradient.
-  T behind = transmittance * (dot(background, d_pixel) - d_alpha);
+  T behind = transmittance * dot(background, d_pixel);
   for (int64_t k = tile_begin_[tile] + stop_[pixel] - 1; k >= tile_begin_[tile]; --k) {
     const int32_t i = pairs_[k];
     const Splat& splat = splats_[i];
@@ -362,7 +353,7 @@ void ReferenceRasterizer<T>::blend_pixel_backward(const RasterScene<T>& scene, c
 
 template <class T>
 void ReferenceRasterizer<T>::forward(const RasterScene<T>& scene) {
-  const size_t pixels = static_cast<size_t>(scene.camera.width) * scene.camera.height;
+  const size_t pixels = static_cast<size_t>(scene.width) * scene.height;
   image.resize(3 * pixels);
   depth.resize(pixels);
   alpha.resize(pixels);
@@ -373,26 +364,24 @@ void ReferenceRasterizer<T>::forward(const RasterScene<T>& scene) {
     splats_[i] = project(scene, i);
     radii[i] = splats_[i].radius;
   }
-  sort_into_tiles(scene.camera);
+  sort_into_tiles(scene.width, scene.height);
   blended_ = 0;
-  for_each_pixel(scene.camera, [&](int tile, int x, int y) { blend_pixel(scene, tile, x, y); });
+  for_each_pixel(scene.width, scene.height, [&](int tile, int x, int y) { blend_pixel(scene, tile, x, y); });
 }
 
 template <class T>
 RasterGradients<T> ReferenceRasterizer<T>::backward(const RasterScene<T>& scene,
-                                                    const std::vector<T>& d_image,
-                                                    const std::vector<T>& d_alpha) {
+                                                    const std::vector<T>& d_image) {
   const size_t count = static_cast<size_t>(scene.count);
   d_screen_.assign(9 * count, 0);
-  for_each_pixel(scene.camera, [&](int tile, int x, int y) {
-    const int64_t pixel = int64_t{y} * scene.camera.width + x;
-    blend_pixel_backward(scene, &d_image[3 * pixel], d_alpha.empty() ? T(0) : d_alpha[pixel], tile, x, y);
+  for_each_pixel(scene.width, scene.height, [&](int tile, int x, int y) {
+    const int64_t pixel = int64_t{y} * scene.width + x;
+    blend_pixel_backward(scene, &d_image[3 * pixel], tile, x, y);
   });
   RasterGradients<T> gradients;
   gradients.means.resize(3 * count);
   gradients.scales.resize(3 * count);
   gradients.rotations.resize(4 * count);
-  gradients.covariances.resize(6 * count);
   gradients.opacities.resize(count);
   gradients.colors.resize(3 * count);
   gradients.means_ndc.resize(2 * count);

@@ -10,27 +10,26 @@
 
 namespace eg4d::test {
 
-// Host copies of what RasterizeForward takes; `covariances` replaces scales and rotations when it is not
-// empty.
+// Host copies of what RasterizeForward takes.
 template <class T>
 struct RasterScene {
   RasterizeCamera camera;
+  int width = 0, height = 0;
   int64_t count = 0;
-  std::vector<T> means, scales, rotations, covariances, opacities, colors;
+  std::vector<T> means, scales, rotations, opacities, colors;
 };
 
 template <class T>
 struct RasterGradients {
-  std::vector<T> means, scales, rotations, covariances, opacities, colors, means_ndc;
+  std::vector<T> means, scales, rotations, opacities, colors, means_ndc;
 };
 
 template <class T>
 class ReferenceRasterizer {
  public:
   void forward(const RasterScene<T>& scene);
-  // After forward with the same scene. d_alpha may be empty.
-  RasterGradients<T> backward(const RasterScene<T>& scene, const std::vector<T>& d_image,
-                              const std::vector<T>& d_alpha = {});
+  // After forward with the same scene.
+  RasterGradients<T> backward(const RasterScene<T>& scene, const std::vector<T>& d_image);
 
   std::vector<T> image, depth, alpha;  // [H,W,3], [H,W], [H,W]
   std::vector<int32_t> radii;          // [N]
@@ -46,9 +45,9 @@ class ReferenceRasterizer {
   };
 
  private:
-  void sort_into_tiles(const RasterizeCamera& camera);
+  void sort_into_tiles(int width, int height);
   void blend_pixel(const RasterScene<T>& scene, int tile, int x, int y);
-  void blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, T d_alpha, int tile, int x, int y);
+  void blend_pixel_backward(const RasterScene<T>& scene, const T* d_pixel, int tile, int x, int y);
 
   std::vector<Splat> splats_;
   int64_t blended_ = 0;

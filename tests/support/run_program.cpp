@@ -1,4 +1,5 @@
 #include "support/run_program.h"
+#include "support/places.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -10,11 +11,21 @@
 #include <stdexcept>
 
 namespace eg4d::test {
+namespace {
+
+// A shell without job control starts its background programs with SIGINT ignored, nohup ignores SIGHUP, and
+// who ignores a signal does so in the programs that it starts. Tests send both.
+const bool signals_are_taken = [] {
+  for (const int number : {SIGHUP, SIGINT, SIGTERM}) ::signal(number, SIG_DFL);
+  return true;
+}();
+
+}  // namespace
 
 RunningProgram::RunningProgram(const std::vector<std::string>& arguments,
                                const std::vector<std::string>& environment) {
   const std::string output = folder_ / "output", errors = folder_ / "errors";
-  std::vector<std::string> words = {EG4D_PROGRAM};
+  std::vector<std::string> words = {eg4d_program()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -27,7 +38,7 @@ RunningProgram::RunningProgram(const std::vector<std::string>& arguments,
   const bool redirected = std::freopen("/dev/null", "r", stdin) &&
                           std::freopen(output.c_str(), "w", stdout) &&
                           std::freopen(errors.c_str(), "w", stderr);
-  if (redirected) execv(EG4D_PROGRAM, argv.data());
+  if (redirected) execv(argv[0], argv.data());
   _exit(127);
 }
 

@@ -6,6 +6,7 @@
 #include "diffusion/diffusers_folder.h"
 #include "support/golden.h"
 #include "support/hashed_weights.h"
+#include "support/places.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -31,7 +32,7 @@ void give_vocabulary(const std::filesystem::path& file, int64_t size) {
 }
 
 void write_with_vocabulary(const std::filesystem::path& folder, int64_t size) {
-  copy_pipeline(std::filesystem::path(EG4D_TEST_DATA) / "golden/sdxl_img2img", folder);
+  copy_pipeline(test_data() / "golden/sdxl_img2img", folder);
   for (const char* encoder : {"text_encoder", "text_encoder_2"})
     give_vocabulary(folder / encoder / "model.safetensors", size);
 }

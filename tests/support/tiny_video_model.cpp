@@ -3,6 +3,7 @@
 #include <deque>
 
 #include "support/hashed_weights.h"
+#include "support/places.h"
 
 namespace eg4d::test {
 namespace {
@@ -14,7 +15,7 @@ class Collector {
   // which becomes `to`. Names that contain one of `without` are left out.
   void take(const std::string& fixture, const std::string& from, const std::string& to,
             const std::vector<std::string>& without = {}) {
-    const WeightMap weights = fixture_weights(std::filesystem::path(EG4D_TEST_DATA) / "golden" / fixture);
+    const WeightMap weights = fixture_weights(test_data() / "golden" / fixture);
     for (const auto& [name, item] : weights.items()) {
       if (name.rfind(from, 0) != 0) continue;
       bool wanted = true;

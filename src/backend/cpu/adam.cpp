@@ -32,7 +32,7 @@ HWY_EXPORT(adam_range);
 
 void adam(const Adam& a) {
   const AdamStep step(a);
-  parallel_for(a.count, 1 << 16, [&](int64_t begin, int64_t end) {
+  parallel_for(a.count, 1 << 12, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(adam_range)(a, step, begin, end);
   });
 }

@@ -9,8 +9,10 @@
 #include "backend/cpu/neural_kernels.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/rounded.h"
+#include "backend/cpu/sampling_kernels.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/splat_kernels.h"
+#include "backend/cpu/testing.h"
 #include "core/error.h"
 #include "core/threads.h"
 
@@ -23,7 +25,7 @@ using cpu::MemoryAccess;
 // Which kernel does an operation.
 class CpuKernels {
  public:
-  explicit CpuKernels(Memory& memory) : onednn(memory), scratch_(memory) {}
+  CpuKernels(Memory& memory, bool emulate_half) : onednn(memory, emulate_half), scratch_(memory) {}
 
   // Networks: oneDNN for products and convolutions.
   void operator()(const Linear& a) { onednn.linear(a); }
@@ -52,23 +54,37 @@ class CpuKernels {
   void operator()(const Patches& a) { cpu::patches(a); }
   void operator()(const CopyRows& a) { cpu::copy_rows(a); }
 
+  // Sampling.
+  void operator()(const NetworkInput& a) { cpu::network_input(a); }
+  void operator()(const TimestepSinusoids& a) { cpu::timestep_sinusoids(a); }
+  void operator()(const EulerStep& a) { cpu::euler_step(a); }
+  void operator()(const NoisyLatents& a) { cpu::noisy_latents(a); }
+  void operator()(const SampleMoments& a) { cpu::sample_moments(a); }
+  void operator()(const FitPicture& a) { cpu::fit_picture(a); }
+  void operator()(const FitPictureBackward& a) { cpu::fit_picture_backward(a); }
+
   // Gaussians.
+  void operator()(const NextInputs& a) { cpu::next_inputs(a); }
   void operator()(const RasterizeForward& a) { cpu::rasterize_forward(a); }
   void operator()(const RasterizeBackward& a) { cpu::rasterize_backward(a); }
   void operator()(const ShColor& a) { cpu::sh_color_forward(a); }
-  void operator()(const ShColorBackward& a) { cpu::sh_color_backward(a.forward); }
+  void operator()(const ShColorBackward& a) { cpu::sh_color_backward(a); }
   void operator()(const HexPlane& a) { cpu::hexplane_forward(a); }
-  void operator()(const HexPlaneBackward& a) { cpu::hexplane_backward(a.forward); }
+  void operator()(const HexPlaneBackward& a) { cpu::hexplane_backward(a); }
   void operator()(const DeformationNetwork& a) { cpu::deformation_network_forward(a); }
-  void operator()(const DeformationNetworkBackward& a) { cpu::deformation_network_backward(a.forward); }
+  void operator()(const DeformationNetworkBackward& a) { cpu::deformation_network_backward(a); }
   void operator()(const GaussianActivation& a) { cpu::gaussian_activation_forward(a); }
   void operator()(const GaussianActivationBackward& a) { cpu::gaussian_activation_backward(a); }
   void operator()(const ImageLoss& a) { cpu::image_loss(a); }
   void operator()(const ResizePicture& a) { cpu::resize_picture(a); }
   void operator()(const Adam& a) { cpu::adam(a); }
   void operator()(const HexPlaneAdam& a) { cpu::hexplane_adam(a); }
-  void operator()(const HexPlaneRegularization& a) { cpu::hexplane_regularization(a); }
   void operator()(const DensityStatistics& a) { cpu::density_statistics(a); }
+  void operator()(const DecideDensity& a) { cpu::decide_density(a); }
+  void operator()(const DensityRows& a) { cpu::density_rows(a); }
+  void operator()(const SplitNoise& a) { cpu::split_noise(a); }
+  void operator()(const SplitGaussians& a) { cpu::split_gaussians(a); }
+  void operator()(const ClampAbove& a) { cpu::clamp_above(a); }
   void operator()(const ClampUnit& a) { cpu::clamp_unit(a); }
   void operator()(const ClampUnitBackward& a) { cpu::clamp_unit_backward(a); }
   void operator()(const MoveTowards& a) { cpu::move_towards(a); }
@@ -76,7 +92,7 @@ class CpuKernels {
 
   void operator()(const CopyBytes& a) { std::memmove(a.to, a.from, a.bytes); }
   void operator()(const FillBytes& a) {
-    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 20, [&](int64_t begin, int64_t end) {
+    parallel_for(static_cast<int64_t>(a.bytes), int64_t{1} << 17, [&](int64_t begin, int64_t end) {
       std::memset(static_cast<char*>(a.to) + begin, a.value, static_cast<size_t>(end - begin));
     });
   }
@@ -95,7 +111,7 @@ class CpuRecording final : public Recording {
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(const CpuBackendOptions& options)
-      : options_(options), memory_(options.guard_memory), kernels_(memory_) {}
+      : options_(options), memory_(options.guard_memory), kernels_(memory_, options.emulate_half) {}
 
   std::string name() const override {
     return fmt::format("cpu ({} thread{}{})", thread_count(), thread_count() == 1 ? "" : "s",
@@ -107,7 +123,8 @@ class CpuBackend final : public Backend {
   }
   void release(void* memory) override { memory_.release(memory); }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  size_t peak_allocated_bytes() const override { return memory_.peak(); }
+  size_t peak_allocated_bytes() const { return memory_.peak(); }  // for tests (testing.h)
+  bool computes_in(DType type) const override { return type == DType::f32 || options_.emulate_half; }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
@@ -130,6 +147,9 @@ class CpuBackend final : public Backend {
   }
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
     return cpu::create_rasterize_context(memory_);
+  }
+  std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
+    return cpu::create_field_context(memory_, of);
   }
 
   void run(const Operation& operation) override {
@@ -191,12 +211,8 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options) {
   return std::make_unique<CpuBackend>(chosen);
 }
 
-std::unique_ptr<Backend> make_backend(const std::string& device) {
-  if (device == "auto" || device == "cpu") return make_cpu_backend();
-  if (device == "cuda" || device.starts_with("cuda:"))
-    throw Error(fmt::format("device '{}' is not available: this build has no CUDA backend; use --device cpu",
-                            device));
-  throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
+size_t cpu::peak_allocated_bytes(const Backend& backend) {
+  return dynamic_cast<const CpuBackend&>(backend).peak_allocated_bytes();
 }
 
 }  // namespace eg4d

@@ -4,6 +4,7 @@
 #include "backend/cpu/deformation_network.h"
 #include "backend/cpu/dense_kernels.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/ordering.h"
 #include "backend/cpu/splat_kernels.h"
 #include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
@@ -16,7 +17,9 @@ enum ScratchUse { kActive, kPartSums, kInput, kShared, kDerivative, kOtherDeriva
 
 // Where a layer's weight gradient lies in a part's sums, its bias gradient behind it.
 struct LayerGradient {
-  const DenseLayer* layer = nullptr;
+  DenseLayer layer;
+  float* d_weight = nullptr;  // null = frozen
+  float* d_bias = nullptr;
   int64_t offset = 0;
 };
 
@@ -25,14 +28,16 @@ struct LayerGradient {
 // saw) are left out when they are many.
 class NetworkBackward {
  public:
-  explicit NetworkBackward(const DeformationNetwork& network)
-      : network_(network), layout_(network_activations(network)) {
-    for (const DenseLayer& layer : network.trunk) add_layer(layer);
-    for (size_t i = 0; i < network.heads.size(); ++i) {
-      if (!network.heads[i].output || !network.heads[i].d_output) continue;
-      heads_.push_back({&network.heads[i], layout_.heads[i]});
-      add_layer(network.heads[i].hidden);
-      add_layer(network.heads[i].last);
+  explicit NetworkBackward(const DeformationNetworkBackward& backward)
+      : backward_(backward), network_(backward.forward), context_(context_of(network_)) {
+    const DeformationNetworkLayout& layout = context_.description.network;
+    const HeadActivations kept = context_.head_activations(network_);
+    for (const DeformationNetworkLayout::Layer& layer : layout.trunk) add_layer(layer);
+    for (size_t i = 0; i < layout.heads.size(); ++i) {
+      if (!network_.outputs[i] || !backward.d_outputs[i]) continue;
+      heads_.push_back({backward.d_outputs[i], layout.heads[i].last.out, kept.offset[i]});
+      add_layer(layout.heads[i].hidden);
+      add_layer(layout.heads[i].last);
     }
   }
 
@@ -48,35 +53,37 @@ class NetworkBackward {
       for (int64_t row = begin; row < end; row += kNetworkRows)
         rows(row, std::min(end, row + kNetworkRows), part);
     });
-    for (const LayerGradient& gradient : gradients_) {
-      const int64_t weights = int64_t{gradient.layer->in} * gradient.layer->out;
-      add_parts(sums + gradient.offset, weights, gradient.layer->d_weight);
-      add_parts(sums + gradient.offset + weights, gradient.layer->out, gradient.layer->d_bias);
-    }
+    parallel_for(sums_size_, 1024, [&](int64_t begin, int64_t end) {
+      for (const LayerGradient& gradient : gradients_) {
+        const int64_t bias = gradient.offset + int64_t{gradient.layer.in} * gradient.layer.out;
+        add_parts(sums, begin, end, gradient.offset, bias, gradient.d_weight);
+        add_parts(sums, begin, end, bias, bias + gradient.layer.out, gradient.d_bias);
+      }
+    });
   }
 
  private:
   struct ActiveHead {
-    const DeformationNetwork::Head* head;
+    const float* d_output;  // [N,out]
+    int out;
     int64_t offset;  // of its hidden layer in the activations
   };
 
-  void add_layer(const DenseLayer& layer) {
-    gradients_.push_back({&layer, sums_size_});
+  void add_layer(const DeformationNetworkLayout::Layer& layer) {
+    float* d = backward_.d_weights;
+    gradients_.push_back({dense_layer(layer, network_.weights), d ? d + layer.weight : nullptr,
+                          d ? d + layer.bias : nullptr, sums_size_});
     sums_size_ += int64_t{layer.out} * (layer.in + 1);
   }
 
   void find_active_rows() {
     int32_t* active = scratch<int32_t>(kActive, network_.count);
-    count_ = 0;
-    for (int64_t row = 0; row < network_.count; ++row) {
-      const bool any = std::any_of(heads_.begin(), heads_.end(), [&](const ActiveHead& h) {
-        const int out = h.head->last.out;
-        const float* d = h.head->d_output + row * out;
-        return std::any_of(d, d + out, [](float v) { return !(v == 0); });
+    count_ = select_indices(network_.count, active, [&](int64_t row) {
+      return std::any_of(heads_.begin(), heads_.end(), [&](const ActiveHead& h) {
+        const float* d = h.d_output + row * h.out;
+        return std::any_of(d, d + h.out, [](float v) { return !(v == 0); });
       });
-      if (any) active[count_++] = static_cast<int32_t>(row);
-    }
+    });
     if (count_ * 10 > network_.count * 9) {
       count_ = network_.count;  // not worth copying rows together
     } else {
@@ -94,23 +101,26 @@ class NetworkBackward {
   }
   const float* take_activation(int64_t offset, int64_t width, int64_t begin, int64_t end,
                                ScratchUse slot) const {
-    return take(network_.activations + offset * network_.count, width, begin, end, slot);
+    return take(context_.activations.data() + offset * network_.count, width, begin, end, slot);
   }
 
-  void add_parts(const float* sums, int64_t count, float* to) const {
+  // The sums [begin, end) of all parts, as far as they are of the gradient `to`, which has the sums
+  // [first, behind).
+  void add_parts(const float* sums, int64_t begin, int64_t end, int64_t first, int64_t behind,
+                 float* to) const {
     if (!to) return;
-    parallel_for(count, 8192, [&](int64_t begin, int64_t end) {
-      for (int64_t part = 0; part < parts_; ++part)
-        for (int64_t i = begin; i < end; ++i) to[i] += sums[part * sums_size_ + i];
-    });
+    begin = std::max(begin, first);
+    end = std::min(end, behind);
+    for (int64_t part = 0; part < parts_; ++part)
+      for (int64_t i = begin; i < end; ++i) to[i - first] += sums[part * sums_size_ + i];
   }
 
   // Weight and bias gradients of a layer from its input x and d_y.
   static void layer_gradient(const LayerGradient& gradient, const float* x, const float* d_y, int64_t rows,
                              float* sums) {
-    const DenseLayer& layer = *gradient.layer;
+    const DenseLayer& layer = gradient.layer;
     float* d_weight = sums + gradient.offset;
-    if (layer.d_weight) {
+    if (gradient.d_weight) {
       gemm({.m = layer.out,
             .n = layer.in,
             .k = rows,
@@ -123,7 +133,7 @@ class NetworkBackward {
             .ldc = layer.in,
             .beta = 1});
     }
-    if (layer.d_bias) add_column_sums(d_y, rows, layer.out, d_weight + int64_t{layer.in} * layer.out);
+    if (gradient.d_bias) add_column_sums(d_y, rows, layer.out, d_weight + int64_t{layer.in} * layer.out);
   }
 
   // d_x[rows,in] = d_y·W + beta·d_x
@@ -144,35 +154,36 @@ class NetworkBackward {
   // Heads: returns the derivative with respect to the trunk's output (before its ReLU's mask).
   float* head_rows(const float* shared, int64_t begin, int64_t end, float* sums) const {
     const int64_t rows = end - begin;
-    float* d_shared = scratch(kDerivative, rows * network_.trunk.back().out);
-    if (heads_.empty()) std::fill_n(d_shared, rows * network_.trunk.back().out, 0.0f);
+    const int64_t width = trunk().back().out;
+    float* d_shared = scratch(kDerivative, rows * width);
+    if (heads_.empty()) std::fill_n(d_shared, rows * width, 0.0f);
     for (size_t i = 0; i < heads_.size(); ++i) {
-      const DeformationNetwork::Head& head = *heads_[i].head;
-      const LayerGradient& hidden_gradient = gradients_[network_.trunk.size() + 2 * i];
-      const LayerGradient& last_gradient = gradients_[network_.trunk.size() + 2 * i + 1];
-      const float* hidden = take_activation(heads_[i].offset, head.hidden.out, begin, end, kInput);
-      const float* d_output = take(head.d_output, head.last.out, begin, end, kOutput);
-      float* d_hidden = scratch(kOtherDerivative, rows * head.hidden.out);
-      float* d_weight = sums + last_gradient.offset;
-      float* d_bias = d_weight + int64_t{head.last.in} * head.last.out;
-      narrow_layer_backward(head.last, hidden, d_output, rows, d_hidden,
-                            head.last.d_weight ? d_weight : nullptr, head.last.d_bias ? d_bias : nullptr);
-      layer_gradient(hidden_gradient, shared, d_hidden, rows, sums);
-      input_gradient(head.hidden, d_hidden, rows, d_shared, i == 0 ? 0 : 1);
+      const LayerGradient& first = gradients_[trunk().size() + 2 * i];
+      const LayerGradient& last = gradients_[trunk().size() + 2 * i + 1];
+      const float* hidden = take_activation(heads_[i].offset, first.layer.out, begin, end, kInput);
+      const float* d_output = take(heads_[i].d_output, last.layer.out, begin, end, kOutput);
+      float* d_hidden = scratch(kOtherDerivative, rows * first.layer.out);
+      float* d_weight = sums + last.offset;
+      float* d_bias = d_weight + int64_t{last.layer.in} * last.layer.out;
+      narrow_layer_backward(last.layer, hidden, d_output, rows, d_hidden, last.d_weight ? d_weight : nullptr,
+                            last.d_bias ? d_bias : nullptr);
+      layer_gradient(first, shared, d_hidden, rows, sums);
+      input_gradient(first.layer, d_hidden, rows, d_shared, i == 0 ? 0 : 1);
     }
     return d_shared;
   }
 
   void rows(int64_t begin, int64_t end, float* sums) const {
     const int64_t rows = end - begin;
-    const size_t last = network_.trunk.size() - 1;
-    const float* y = take_activation(layout_.trunk[last], network_.trunk[last].out, begin, end, kShared);
+    const std::vector<int64_t>& offsets = context_.trunk_offsets;
+    const size_t last = trunk().size() - 1;
+    const float* y = take_activation(offsets[last], trunk()[last].out, begin, end, kShared);
     float* d_y = head_rows(y, begin, end, sums);
     for (size_t i = last + 1; i-- > 0;) {
-      const DenseLayer& layer = network_.trunk[i];
+      const DenseLayer& layer = gradients_[i].layer;
       relu_backward(y, rows * layer.out, d_y);
       const ScratchUse slot = (last - i) % 2 == 0 ? kInput : kShared;
-      const float* x = i > 0 ? take_activation(layout_.trunk[i - 1], layer.in, begin, end, slot)
+      const float* x = i > 0 ? take_activation(offsets[i - 1], layer.in, begin, end, slot)
                              : take(network_.features, layer.in, begin, end, slot);
       layer_gradient(gradients_[i], x, d_y, rows, sums);
       if (i == 0) break;
@@ -181,25 +192,30 @@ class NetworkBackward {
       d_y = d_x;
       y = x;
     }
-    if (network_.d_features) feature_gradient(d_y, begin, end);
+    if (backward_.d_features) feature_gradient(d_y, begin, end);
   }
 
   void feature_gradient(const float* d_y, int64_t begin, int64_t end) const {
-    const DenseLayer& first = network_.trunk.front();
+    const DenseLayer& first = gradients_.front().layer;
     if (!active_) {
-      input_gradient(first, d_y, end - begin, network_.d_features + begin * first.in, 1);
+      input_gradient(first, d_y, end - begin, backward_.d_features + begin * first.in, 1);
       return;
     }
     float* d_x = scratch(kOutput, (end - begin) * first.in);
     input_gradient(first, d_y, end - begin, d_x, 0);
     for (int64_t i = begin; i < end; ++i) {
-      float* to = network_.d_features + active_[i] * first.in;
+      float* to = backward_.d_features + active_[i] * first.in;
       for (int64_t k = 0; k < first.in; ++k) to[k] += d_x[(i - begin) * first.in + k];
     }
   }
 
+  const std::vector<DeformationNetworkLayout::Layer>& trunk() const {
+    return context_.description.network.trunk;
+  }
+
+  const DeformationNetworkBackward& backward_;
   const DeformationNetwork& network_;
-  const NetworkActivations layout_;
+  const CpuFieldContext& context_;
   std::vector<ActiveHead> heads_;         // those with a derivative
   std::vector<LayerGradient> gradients_;  // trunk layers, then hidden and last of these heads
   int64_t sums_size_ = 0, parts_ = 0;
@@ -209,8 +225,8 @@ class NetworkBackward {
 
 }  // namespace
 
-void deformation_network_backward(const DeformationNetwork& network) {
-  if (network.count > 0) NetworkBackward(network).run();
+void deformation_network_backward(const DeformationNetworkBackward& backward) {
+  if (backward.forward.count > 0) NetworkBackward(backward).run();
 }
 
 }  // namespace eg4d::cpu

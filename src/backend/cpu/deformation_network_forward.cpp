@@ -7,20 +7,32 @@
 #include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
-namespace eg4d {
-namespace cpu {
+namespace eg4d::cpu {
 
-NetworkActivations network_activations(const DeformationNetwork& network) {
-  NetworkActivations layout;
-  for (const DenseLayer& layer : network.trunk) {
-    layout.trunk.push_back(layout.width);
-    layout.width += layer.out;
+CpuFieldContext::CpuFieldContext(Memory& memory, const FieldDescription& of)
+    : FieldContext(of), activations(memory) {
+  for (const DeformationNetworkLayout::Layer& layer : of.network.trunk) {
+    trunk_offsets.push_back(trunk_width);
+    trunk_width += layer.out;
   }
-  for (const DeformationNetwork::Head& head : network.heads) {
-    layout.heads.push_back(head.output ? layout.width : -1);
-    if (head.output) layout.width += head.hidden.out;
+}
+
+HeadActivations CpuFieldContext::head_activations(const DeformationNetwork& network) const {
+  HeadActivations heads;
+  heads.width = trunk_width;
+  for (size_t i = 0; i < description.network.heads.size(); ++i) {
+    heads.offset[i] = network.outputs[i] ? heads.width : -1;
+    if (network.outputs[i]) heads.width += description.network.heads[i].hidden.out;
   }
-  return layout;
+  return heads;
+}
+
+void CpuFieldContext::reserve(const DeformationNetwork& network) {
+  if (network.keep) activations.resize(network.count * head_activations(network).width);
+}
+
+std::unique_ptr<FieldContext> create_field_context(Memory& memory, const FieldDescription& of) {
+  return std::make_unique<CpuFieldContext>(memory, of);
 }
 
 namespace {
@@ -42,41 +54,41 @@ void dense_relu(const DenseLayer& layer, const float* x, int64_t rows, float* y)
   add_bias_relu(layer.bias, rows, layer.out, y);
 }
 
-void forward_rows(const DeformationNetwork& network, const NetworkActivations& layout, int64_t begin,
+void forward_rows(const DeformationNetwork& network, const HeadActivations& kept, int64_t begin,
                   int64_t end) {
+  CpuFieldContext& context = context_of(network);
+  const DeformationNetworkLayout& layout = context.description.network;
   const int64_t rows = end - begin;
   // Kept for the backward pass, else passing.
   const auto activation = [&](int64_t offset, int out, ScratchUse slot) {
-    return network.activations ? network.activations + offset * network.count + begin * out
-                               : scratch(slot, rows * out);
+    return network.keep ? context.activations.data() + offset * network.count + begin * out
+                        : scratch(slot, rows * out);
   };
-  const float* x = network.features + begin * network.trunk.front().in;
-  for (size_t i = 0; i < network.trunk.size(); ++i) {
-    float* y = activation(layout.trunk[i], network.trunk[i].out, i % 2 == 0 ? kTrunkEven : kTrunkOdd);
-    dense_relu(network.trunk[i], x, rows, y);
+  const float* x = network.features + begin * layout.trunk.front().in;
+  for (size_t i = 0; i < layout.trunk.size(); ++i) {
+    const DenseLayer layer = dense_layer(layout.trunk[i], network.weights);
+    float* y = activation(context.trunk_offsets[i], layer.out, i % 2 == 0 ? kTrunkEven : kTrunkOdd);
+    dense_relu(layer, x, rows, y);
     x = y;
   }
-  for (size_t i = 0; i < network.heads.size(); ++i) {
-    const DeformationNetwork::Head& head = network.heads[i];
-    if (!head.output) continue;
-    float* hidden = activation(layout.heads[i], head.hidden.out, kHidden);
-    dense_relu(head.hidden, x, rows, hidden);
-    narrow_layer_forward(head.last, hidden, rows, head.output + begin * head.last.out);
+  for (size_t i = 0; i < layout.heads.size(); ++i) {
+    if (!network.outputs[i]) continue;
+    const DenseLayer first = dense_layer(layout.heads[i].hidden, network.weights),
+                     last = dense_layer(layout.heads[i].last, network.weights);
+    float* hidden = activation(kept.offset[i], first.out, kHidden);
+    dense_relu(first, x, rows, hidden);
+    narrow_layer_forward(last, hidden, rows, network.outputs[i] + begin * last.out);
   }
 }
 
 }  // namespace
 
 void deformation_network_forward(const DeformationNetwork& network) {
-  const NetworkActivations layout = network_activations(network);
+  CpuFieldContext& context = context_of(network);
+  context.reserve(network);
+  const HeadActivations kept = context.head_activations(network);
   parallel_for(network.count, kNetworkRows,
-               [&](int64_t begin, int64_t end) { forward_rows(network, layout, begin, end); });
+               [&](int64_t begin, int64_t end) { forward_rows(network, kept, begin, end); });
 }
 
-}  // namespace cpu
-
-int64_t deformation_network_activations(const DeformationNetwork& network) {
-  return network.count * cpu::network_activations(network).width;
-}
-
-}  // namespace eg4d
+}  // namespace eg4d::cpu

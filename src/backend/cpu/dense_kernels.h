@@ -4,9 +4,14 @@
 
 #include <cstdint>
 
-#include "backend/splat_ops.h"
-
 namespace eg4d::cpu {
+
+// One fully connected layer y = x·Wᵀ + b, weights [out,in].
+struct DenseLayer {
+  int in = 0, out = 0;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+};
 
 // y[rows,width] = max(y + bias, 0)
 void add_bias_relu(const float* bias, int64_t rows, int64_t width, float* y);

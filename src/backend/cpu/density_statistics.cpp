@@ -7,7 +7,7 @@
 namespace eg4d::cpu {
 
 void density_statistics(const DensityStatistics& s) {
-  parallel_for(s.count, 8192, [&](int64_t begin, int64_t end) {
+  parallel_for(s.count, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (s.radii[i] <= 0) continue;
       const float x = s.d_means_ndc[i * 2], y = s.d_means_ndc[i * 2 + 1];

@@ -79,7 +79,7 @@ namespace eg4d::cpu {
 HWY_EXPORT(activate_backward);
 
 void gaussian_activation_backward(const GaussianActivationBackward& b) {
-  parallel_for(b.forward.count, 2048, [&](int64_t begin, int64_t end) {
+  parallel_for(b.forward.count, 256, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(activate_backward)(b, begin, end);
   });
 }

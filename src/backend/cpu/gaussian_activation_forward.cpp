@@ -54,7 +54,7 @@ namespace eg4d::cpu {
 HWY_EXPORT(activate);
 
 void gaussian_activation_forward(const GaussianActivation& a) {
-  parallel_for(a.count, 2048, [&](int64_t begin, int64_t end) {
+  parallel_for(a.count, 256, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(activate)(a, begin, end);
   });
 }

@@ -20,7 +20,7 @@ namespace {
 // At most kHexPlaneChunk points on one level.
 void forward_level(const HexPlane& field, int level_index, const int32_t* points, int64_t count,
                    const HexPlaneCoordinates* coordinates) {
-  const HexPlaneLayout& layout = *field.layout;
+  const HexPlaneLayout& layout = layout_of(field);
   const int channels = layout.channels;
   const HexPlaneLevel level = hexplane_level(layout, level_index);
   PointSample samples[kHexPlaneChunk];
@@ -42,7 +42,7 @@ void forward_level(const HexPlane& field, int level_index, const int32_t* points
 void forward_chunk(const HexPlane& field, const int32_t* points, int64_t count) {
   HexPlaneCoordinates coordinates[kHexPlaneChunk];
   for (int64_t i = 0; i < count; ++i) coordinates[i] = hexplane_coordinates(field, points[i]);
-  for (int level = 0; level < field.layout->levels(); ++level)
+  for (int level = 0; level < layout_of(field).levels(); ++level)
     forward_level(field, level, points, count, coordinates);
 }
 
@@ -58,7 +58,7 @@ HWY_EXPORT(forward_chunk);
 void hexplane_forward(const HexPlane& field) {
   int32_t* points = scratch<int32_t>(0, field.count);
   std::iota(points, points + field.count, 0);
-  sort_along_curve(field, field.count, points, scratch<int32_t>(1, field.count));
+  sort_along_curve(field, field.count, points);
   parallel_for(field.count, kHexPlaneChunk, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(forward_chunk)(field, points + begin, end - begin);
   });

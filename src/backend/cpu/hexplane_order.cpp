@@ -1,17 +1,17 @@
 #include "backend/cpu/hexplane_order.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "backend/cpu/hexplane_sampling.h"
+#include "backend/cpu/ordering.h"
 #include "backend/cpu/thread_scratch.h"
 #include "core/threads.h"
 
 namespace eg4d::cpu {
 namespace {
 
-constexpr int kBitsPerAxis = 7, kDigitBits = 7, kDigits = 3;
-constexpr int kKeysSlot = kScratchSlots - 1;
+constexpr int kBitsPerAxis = 7;
+constexpr int kKeysSlot = kScratchSlots - 1, kOtherSlot = kScratchSlots - 2;
 
 // Moves bit k of a number of 7 bits to bit 3k.
 uint32_t spread_bits(uint32_t x) {
@@ -33,23 +33,17 @@ uint32_t curve_key(const HexPlaneCoordinates& coordinates) {
 
 }  // namespace
 
-void sort_along_curve(const HexPlane& field, int64_t count, int32_t* points, int32_t* spare) {
-  uint32_t* keys = scratch<uint32_t>(kKeysSlot, field.count);
-  parallel_for(count, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) keys[points[i]] = curve_key(hexplane_coordinates(field, points[i]));
+void sort_along_curve(const HexPlane& field, int64_t count, int32_t* points) {
+  uint64_t* keys = scratch<uint64_t>(kKeysSlot, count);
+  parallel_for(count, 1024, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      keys[i] = uint64_t{curve_key(hexplane_coordinates(field, points[i]))} << 32 |
+                static_cast<uint32_t>(points[i]);
   });
-  int32_t *from = points, *to = spare;
-  for (int digit = 0; digit < kDigits; ++digit) {
-    const auto bucket = [&](int32_t point) {
-      return keys[point] >> (digit * kDigitBits) & ((1 << kDigitBits) - 1);
-    };
-    int64_t start[(1 << kDigitBits) + 1] = {};
-    for (int64_t i = 0; i < count; ++i) ++start[bucket(from[i]) + 1];
-    for (int b = 0; b < 1 << kDigitBits; ++b) start[b + 1] += start[b];
-    for (int64_t i = 0; i < count; ++i) to[start[bucket(from[i])]++] = from[i];
-    std::swap(from, to);
-  }
-  if (from != points) std::copy_n(from, count, points);
+  const uint64_t* sorted = sort_by_upper_half(keys, scratch<uint64_t>(kOtherSlot, count), count);
+  parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) points[i] = static_cast<int32_t>(sorted[i]);
+  });
 }
 
 }  // namespace eg4d::cpu

@@ -9,6 +9,10 @@
 
 namespace eg4d::cpu {
 
+inline const HexPlaneLayout& layout_of(const HexPlane& field) {
+  return field.context->description.planes;
+}
+
 // Points handled together.
 inline constexpr int64_t kHexPlaneChunk = 256;
 
@@ -54,7 +58,7 @@ inline HexPlaneCoordinates hexplane_coordinates(const HexPlane& field, int64_t p
     const float factor = 2 / (field.box[3 + a] - field.box[a]);
     coordinates.value[a] = (field.points[point * 3 + a] - field.box[a]) * factor - 1;
   }
-  coordinates.value[3] = field.times ? field.times[point] : field.time;
+  coordinates.value[3] = *field.time;
   return coordinates;
 }
 

@@ -7,7 +7,7 @@
 namespace eg4d::cpu {
 
 std::vector<HexPlaneStripe> hexplane_stripes(const HexPlaneLayout& layout, float plane_smoothness,
-                                             float time_smoothness, float time_l1) {
+                                             float time_smoothness, float time_l1, int64_t widest) {
   std::vector<HexPlaneStripe> stripes;
   for (size_t i = 0; i < layout.planes.size(); ++i) {
     const HexPlaneLayout::Plane& plane = layout.planes[i];
@@ -21,9 +21,9 @@ std::vector<HexPlaneStripe> hexplane_stripes(const HexPlaneLayout& layout, float
     const float smoothness = stripe.time ? time_smoothness : plane_smoothness;
     stripe.smoothness = static_cast<float>(2 * smoothness * stripe.smoothness_share);
     stripe.l1 = static_cast<float>(time_l1 * stripe.l1_share);
-    for (int64_t column = 0; column < stripe.stride; column += HexPlaneStripe::kWidth) {
+    for (int64_t column = 0; column < stripe.stride; column += widest) {
       stripe.offset = plane.offset + column;
-      stripe.width = std::min(HexPlaneStripe::kWidth, stripe.stride - column);
+      stripe.width = std::min(widest, stripe.stride - column);
       stripes.push_back(stripe);
     }
   }

@@ -26,8 +26,10 @@ struct HexPlaneStripe {
 };
 
 // All planes, largest stripes first so that threads finish together; weights of the regularisers as in
-// HexPlaneAdam.
+// HexPlaneAdam. A stripe is at most `widest` floats wide; the
+// regularisers' values are sums over stripes, whose order depends on it.
 std::vector<HexPlaneStripe> hexplane_stripes(const HexPlaneLayout& layout, float plane_smoothness,
-                                             float time_smoothness, float time_l1);
+                                             float time_smoothness, float time_l1,
+                                             int64_t widest = HexPlaneStripe::kWidth);
 
 }  // namespace eg4d::cpu

@@ -10,6 +10,7 @@
 #include "backend/cpu/onednn_weight.h"
 #include "backend/cpu/scratch.h"
 #include "core/error.h"
+#include "core/half.h"
 
 namespace eg4d::cpu {
 
@@ -28,8 +29,14 @@ struct Argument {
 }  // namespace
 
 struct OneDnn::State {
-  explicit State(Memory& m)
-      : memory(m), scratch(m), converted(m), masked(m), added(m), second_copies{m, kSecondCopies} {}
+  State(Memory& m, bool emulate)
+      : emulate_half(emulate),
+        memory(m),
+        scratch(m),
+        converted(m),
+        masked(m),
+        added(m),
+        second_copies{m, kSecondCopies} {}
 
   OwnedMemory wrap(const MemoryDescription& description, const void* data) const {
     return make<OwnedMemory>("wrapping memory", dnnl_memory_create, &description, engine.get(),
@@ -40,12 +47,14 @@ struct OneDnn::State {
                void* destination) const;
   std::shared_ptr<Weight> pack(const WeightShape& shape, const MemoryDescription& stored,
                                const StoredWeight& weight, const StoredWeight& bias,
-                               const MemoryDescription& preferred);
+                               const MemoryDescription& preferred, DType rounded);
+  bool multiplies_bf16(const NetworkType& type) const;
   void run(const Primitive& primitive, std::initializer_list<Argument> arguments);
   void execute(const Primitive& primitive, const Weight& weight, const void* source, float* destination);
   const WeightCopies::Copy& backward_copy(const Primitive& primitive, const Weight& weight);
   const void* operand(const Weight& weight, const float* x, int64_t count);
 
+  const bool emulate_half;
   std::mutex mutex;  // one call at a time: primitives, scratch memory and the weights' layouts are shared
   Memory& memory;
   const OwnedEngine engine =
@@ -70,15 +79,28 @@ void OneDnn::State::reorder(const MemoryDescription& from, const void* source, c
   check(dnnl_stream_wait(stream.get()), "a reorder");
 }
 
+namespace {
+
+void round_to(DType type, std::vector<float>& values) {
+  if (type == DType::f16)
+    for (float& value : values) value = half_to_float(float_to_half(value));
+  if (type == DType::bf16)
+    for (float& value : values) value = bfloat16_to_float(float_to_bfloat16(value));
+}
+
+}  // namespace
+
+// `rounded`: every element to this type first, though it is kept as the shape says.
 std::shared_ptr<Weight> OneDnn::State::pack(const WeightShape& shape, const MemoryDescription& stored,
                                             const StoredWeight& weight, const StoredWeight& bias,
-                                            const MemoryDescription& preferred) {
+                                            const MemoryDescription& preferred, DType rounded) {
   auto packed = std::make_shared<Weight>(shape, second_copies);
   std::vector<float> converted_weight;
   const float* floats = weight.as_floats();
-  if (!floats) {
+  if (!floats || rounded != DType::f32) {
     converted_weight.resize(static_cast<size_t>(weight.count()));
     weight.copy_as_floats(converted_weight.data());
+    round_to(rounded, converted_weight);
     floats = converted_weight.data();
   }
   packed->forward_.in(
@@ -90,39 +112,40 @@ std::shared_ptr<Weight> OneDnn::State::pack(const WeightShape& shape, const Memo
   return packed;
 }
 
-namespace {
-
-void require_bf16(Precision precision) {
-  if (precision == Precision::bf16 && dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core_bf16)
+// Are products those of the processor's own bfloat16 instructions?
+bool OneDnn::State::multiplies_bf16(const NetworkType& type) const {
+  if (type.weights == DType::f32 || emulate_half) return false;
+  if (type.weights != DType::bf16)
+    throw Error("the processor multiplies in f32 or bf16; --precision f16 is for GPUs: use f32 or bf16");
+  if (dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core_bf16)
     throw Error("this CPU has no bfloat16 arithmetic; use --precision f32");
+  return true;
 }
 
-}  // namespace
-
-OneDnn::OneDnn(Memory& memory) : state_(std::make_unique<State>(memory)) {}
+OneDnn::OneDnn(Memory& memory, bool emulate_half) : state_(std::make_unique<State>(memory, emulate_half)) {}
 OneDnn::~OneDnn() = default;
 
 std::shared_ptr<const PackedWeight> OneDnn::pack_linear(const LinearWeight& a) {
-  require_bf16(a.precision);
+  const bool bf16 = state_->multiplies_bf16(a.type);
   const std::lock_guard lock(state_->mutex);
-  const WeightShape shape{{a.in, a.out}, a.precision == Precision::bf16, static_cast<bool>(a.bias)};
+  const WeightShape shape{{a.in, a.out}, bf16, static_cast<bool>(a.bias)};
   const Primitive& typical = state_->primitives.linear(shape, 1024, Activation::none, false);
-  return state_->pack(shape, describe(shape.extents, dnnl_f32, dnnl_ba), a.weight, a.bias, typical.weight);
+  return state_->pack(shape, describe(shape.extents, dnnl_f32, dnnl_ba), a.weight, a.bias, typical.weight,
+                      bf16 ? DType::f32 : a.type.weights);
 }
 
 std::shared_ptr<const PackedWeight> OneDnn::pack_convolution(const ConvolutionWeight& a) {
-  require_bf16(a.precision);
+  const bool bf16 = state_->multiplies_bf16(a.type);
   const std::lock_guard lock(state_->mutex);
-  const WeightShape shape{{a.out, a.in, a.kernel_height, a.kernel_width},
-                          a.precision == Precision::bf16,
-                          static_cast<bool>(a.bias)};
+  const WeightShape shape{{a.out, a.in, a.kernel_height, a.kernel_width}, bf16, static_cast<bool>(a.bias)};
   Convolution typical_use;
   typical_use.batch = 1;
   typical_use.height = typical_use.width = 32;
   typical_use.pad_top = typical_use.pad_bottom = a.kernel_height / 2;
   typical_use.pad_left = typical_use.pad_right = a.kernel_width / 2;
   const Primitive& typical = state_->primitives.convolution(shape, typical_use, false);
-  return state_->pack(shape, describe(shape.extents, dnnl_f32, dnnl_oihw), a.weight, a.bias, typical.weight);
+  return state_->pack(shape, describe(shape.extents, dnnl_f32, dnnl_oihw), a.weight, a.bias, typical.weight,
+                      bf16 ? DType::f32 : a.type.weights);
 }
 
 // ---------------------------------------------------------------- execution

@@ -11,7 +11,8 @@ namespace eg4d::cpu {
 
 class OneDnn {
  public:
-  explicit OneDnn(Memory& memory);
+  // emulate_half: 16-bit weights are rounded and kept as f32, for operands that are rounded already.
+  OneDnn(Memory& memory, bool emulate_half);
   ~OneDnn();
 
   std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&);

@@ -61,13 +61,14 @@ struct RasterizerContext final : RasterizeContext {
         order(memory),
         order_scratch(memory),
         tile_begin(memory),
+        tile_order(memory),
         chunk_begin(memory),
         pairs(memory),
         touched(memory),
         transmittance(memory),
         stop(memory),
         partial(memory) {}
-  int64_t pair_count() const override { return pairs_in_use; }
+  void reserve(int64_t count, int width, int height) override;
 
   int tiles_x = 0, tiles_y = 0;
   int64_t pairs_in_use = 0;
@@ -77,6 +78,7 @@ struct RasterizerContext final : RasterizeContext {
   DeviceArray<TileBox> sorted_boxes;  // of those with a tile, front to back
   DeviceArray<uint64_t> order, order_scratch;  // like it: depth bits << 32 | Gaussian
   DeviceArray<int32_t> tile_begin;             // [tiles+1] into pairs
+  DeviceArray<int32_t> tile_order;             // [tiles] those with most pairs first
   DeviceArray<int32_t> chunk_begin;            // [chunks, tiles]
   DeviceArray<TilePair> pairs;                 // tile by tile, front to back
   DeviceArray<uint16_t> touched;               // [pairs] bit b: block b of the tile has a pixel in reach

@@ -158,11 +158,11 @@ bool blend_pixels(Batch& batch, int block, int offset, const Tile& tile, TileSta
   return open != 0;
 }
 
-void start(const RasterizeCamera& camera, const Tile& tile, TileState& state) {
+void start(const RasterizeForward& f, const Tile& tile, TileState& state) {
   const D d;
   const V zero = hn::Zero(d), one = set(1), outside = set(-1);
-  const V right = set(static_cast<float>(camera.width - tile.left)),
-          bottom = set(static_cast<float>(camera.height - tile.top));
+  const V right = set(static_cast<float>(f.width - tile.left)),
+          bottom = set(static_cast<float>(f.height - tile.top));
   for (int i = 0; i < kTilePixels; i += static_cast<int>(hn::Lanes(d))) {
     const auto inside = hn::And(hn::Lt(hn::Load(d, kTileOffsets.x + i), right),
                                 hn::Lt(hn::Load(d, kTileOffsets.y + i), bottom));
@@ -176,7 +176,7 @@ void start(const RasterizeCamera& camera, const Tile& tile, TileState& state) {
 template <class RunD>
 HWY_INLINE void write_run(RunD d, const RasterizeForward& f, const TileState& state, int i, int64_t at) {
   const auto transmittance = hn::Abs(hn::LoadU(d, state.transmittance + i));
-  const float* background = f.camera.background;
+  const float* background = f.camera->background;
   hn::StoreInterleaved3(hn::MulAdd(transmittance, hn::Set(d, background[0]), hn::LoadU(d, state.red + i)),
                         hn::MulAdd(transmittance, hn::Set(d, background[1]), hn::LoadU(d, state.green + i)),
                         hn::MulAdd(transmittance, hn::Set(d, background[2]), hn::LoadU(d, state.blue + i)), d,
@@ -186,14 +186,13 @@ HWY_INLINE void write_run(RunD d, const RasterizeForward& f, const TileState& st
 }
 
 void finish(const RasterizeForward& f, const Tile& tile, const TileState& state, float* transmittance) {
-  for_each_run(tile.left, tile.top, f.camera.width, f.camera.height,
-               [&](int i, int x, int y, int count) HWY_ATTR {
-                 const int64_t at = int64_t{y} * f.camera.width + x;
-                 if (count == 1)
-                   write_run(hn::CappedTag<float, 1>(), f, state, i, at);
-                 else
-                   write_run(RowD(), f, state, i, at);
-               });
+  for_each_run(tile.left, tile.top, f.width, f.height, [&](int i, int x, int y, int count) HWY_ATTR {
+    const int64_t at = int64_t{y} * f.width + x;
+    if (count == 1)
+      write_run(hn::CappedTag<float, 1>(), f, state, i, at);
+    else
+      write_run(RowD(), f, state, i, at);
+  });
   const D d;
   for (int i = 0; i < kTilePixels; i += static_cast<int>(hn::Lanes(d)))
     hn::Store(hn::Abs(hn::Load(d, state.transmittance + i)), d, transmittance + i);
@@ -204,7 +203,7 @@ void blend(const RasterizeForward& f, RasterizerContext& context, int number) {
   const Tile tile{number % context.tiles_x * kTile, number / context.tiles_x * kTile,
                   context.stop.data() + first_pixel};
   TileState state;
-  start(f.camera, tile, state);
+  start(f, tile, state);
   const int64_t begin = context.tile_begin[number], end = context.tile_begin[number + 1];
   Batch batch;
   uint32_t open = (1u << kBlocks) - 1;

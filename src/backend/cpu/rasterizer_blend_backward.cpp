@@ -32,26 +32,25 @@ struct TileGradient {
 // The pixels of a run, with a vector as long as it.
 template <class RunD>
 HWY_INLINE void read_run(RunD d, const RasterizeBackward& b, TileGradient& g, int i, int64_t at) {
-  const float* background = b.forward.camera.background;
+  const float* background = b.forward.camera->background;
   hn::Vec<RunD> red, green, blue;
   hn::LoadInterleaved3(d, b.d_image + 3 * at, red, green, blue);
   hn::StoreU(red, d, g.red + i);
   hn::StoreU(green, d, g.green + i);
   hn::StoreU(blue, d, g.blue + i);
-  auto along =
+  const auto along =
       hn::MulAdd(hn::Set(d, background[0]), red,
                  hn::MulAdd(hn::Set(d, background[1]), green, hn::Mul(hn::Set(d, background[2]), blue)));
-  if (b.d_alpha) along = hn::Sub(along, hn::LoadU(d, b.d_alpha + at));
   hn::StoreU(hn::Mul(along, hn::LoadU(d, g.transmittance + i)), d, g.behind + i);
 }
 
 void start(const RasterizeBackward& b, const float* transmittance, int left, int top, TileGradient& g) {
-  const RasterizeCamera& camera = b.forward.camera;
+  const int width = b.forward.width, height = b.forward.height;
   std::copy_n(transmittance, kTilePixels, g.transmittance);
-  if (left + kTile > camera.width || top + kTile > camera.height)
+  if (left + kTile > width || top + kTile > height)
     for (float* values : {g.red, g.green, g.blue, g.behind}) std::fill_n(values, kTilePixels, 0.0f);
-  for_each_run(left, top, camera.width, camera.height, [&](int i, int x, int y, int count) HWY_ATTR {
-    const int64_t at = int64_t{y} * camera.width + x;
+  for_each_run(left, top, width, height, [&](int i, int x, int y, int count) HWY_ATTR {
+    const int64_t at = int64_t{y} * width + x;
     if (count == 1)
       read_run(hn::CappedTag<float, 1>(), b, g, i, at);
     else

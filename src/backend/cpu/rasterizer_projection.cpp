@@ -39,13 +39,6 @@ HWY_INLINE Vector3 operator*(const Symmetric3& s, const Vector3& v) {
 
 // Any number of columns through memory, for what is rare.
 template <size_t kColumns>
-void load_columns(const float* rows, size_t count, V (&out)[kColumns]) {
-  HWY_ALIGN float lanes[kColumns][16] = {};
-  for (size_t i = 0; i < count; ++i)
-    for (size_t k = 0; k < kColumns; ++k) lanes[k][i] = rows[i * kColumns + k];
-  for (size_t k = 0; k < kColumns; ++k) out[k] = hn::Load(D(), lanes[k]);
-}
-template <size_t kColumns>
 void add_columns(const V (&values)[kColumns], float* rows, size_t count) {
   HWY_ALIGN float lanes[kColumns][16];
   for (size_t k = 0; k < kColumns; ++k) hn::Store(values[k], D(), lanes[k]);
@@ -91,14 +84,15 @@ struct View {
   Vector3 t0, t1;          // rows of jacobian · rotation
   V focal_x, focal_y;
 };
-HWY_INLINE View view_of(const RasterizeCamera& camera, const Vector3& mean) {
+HWY_INLINE View view_of(const RasterizeForward& f, const Vector3& mean) {
+  const RasterizeCamera& camera = *f.camera;
   const float* w = camera.world_to_view;
   View v;
   v.mean = {hn::Add(column(mean, w, 0), set(w[12])), hn::Add(column(mean, w, 1), set(w[13])),
             hn::Add(column(mean, w, 2), set(w[14]))};
   v.inverse_z = hn::Div(set(1), v.mean.z);
-  v.focal_x = set(camera.width / (2 * camera.tan_fov_x));
-  v.focal_y = set(camera.height / (2 * camera.tan_fov_y));
+  v.focal_x = set(f.width / (2 * camera.tan_fov_x));
+  v.focal_y = set(f.height / (2 * camera.tan_fov_y));
   const V limit_x = set(kTangentMargin * camera.tan_fov_x), limit_y = set(kTangentMargin * camera.tan_fov_y);
   const V tangent_x = hn::Mul(v.mean.x, v.inverse_z), tangent_y = hn::Mul(v.mean.y, v.inverse_z);
   v.free_x = hn::Le(hn::Abs(tangent_x), limit_x);
@@ -140,21 +134,15 @@ HWY_INLINE Symmetric2 covariance_2d(const View& v, const Symmetric3& s) {
 // The parameters of up to one Gaussian per lane.
 struct Shape {
   Rotation rotation;
-  Vector3 scale;  // times the modifier
+  Vector3 scale;
   Quaternion quaternion;
   Symmetric3 covariance;
 };
 HWY_INLINE Shape load_shape(const RasterizeForward& f, int64_t i, size_t count) {
-  Shape shape{};
-  if (f.covariances) {
-    V s[6];
-    load_columns(f.covariances + 6 * i, count, s);
-    shape.covariance = {s[0], s[1], s[2], s[3], s[4], s[5]};
-    return shape;
-  }
+  Shape shape;
   shape.quaternion = load4(f.rotations + 4 * i, count);
   shape.rotation = rotation_of(shape.quaternion);
-  shape.scale = scaled(load3(f.scales + 3 * i, count), set(f.camera.scale_modifier));
+  shape.scale = load3(f.scales + 3 * i, count);
   shape.covariance = covariance_of(shape.rotation, shape.scale);
   return shape;
 }
@@ -187,7 +175,7 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   const Vector3 mean = load3(f.means + 3 * first, count);
   const Vector3 color = load3(f.colors + 3 * first, count);
   const V opacity = load1(f.opacities + first, count);
-  const View v = view_of(f.camera, mean);
+  const View v = view_of(f, mean);
   const Symmetric2 c = covariance_2d(v, load_shape(f, first, count).covariance);
   const V determinant = c.determinant();
   const V inverse = hn::Div(one, determinant);
@@ -195,8 +183,8 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   const V spread =
       hn::Sqrt(hn::Max(set(kDiscriminantFloor), hn::NegMulAdd(one, determinant, hn::Mul(middle, middle))));
   const V radius = hn::Ceil(hn::Mul(set(3), hn::Sqrt(hn::Add(middle, spread))));
-  const Clip clip = clip_of(f.camera, mean);
-  const V half = set(0.5f), width = set(f.camera.width), height = set(f.camera.height);
+  const Clip clip = clip_of(*f.camera, mean);
+  const V half = set(0.5f), width = set(f.width), height = set(f.height);
   const V x = hn::Mul(hn::Sub(hn::Mul(hn::MulAdd(clip.x, clip.inverse_w, one), width), one), half);
   const V y = hn::Mul(hn::Sub(hn::Mul(hn::MulAdd(clip.y, clip.inverse_w, one), height), one), half);
 
@@ -218,8 +206,8 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   const V safe_reach = hn::IfThenElse(
       ellipse, hn::MulAdd(reach, hn::MulAdd(conditioning, set(4e-6f), set(1.00001f)), set(1e-4f)), far);
   const V square = hn::Mul(safe_reach, set(2 / kLog2E));
-  const PixelRange columns = pixels_within(x, hn::Sqrt(hn::Mul(square, c.xx)), f.camera.width);
-  const PixelRange rows = pixels_within(y, hn::Sqrt(hn::Mul(square, c.yy)), f.camera.height);
+  const PixelRange columns = pixels_within(x, hn::Sqrt(hn::Mul(square, c.xx)), f.width);
+  const PixelRange rows = pixels_within(y, hn::Sqrt(hn::Mul(square, c.yy)), f.height);
   const V tile_inverse = set(1.0f / kTile);
   const V x0 = hn::Max(across.low, hn::Floor(hn::Mul(columns.low, tile_inverse)));
   const V x1 = hn::Min(across.high, hn::Add(hn::Floor(hn::Mul(columns.high, tile_inverse)), one));
@@ -343,7 +331,7 @@ void shape_backward(const RasterizeBackward& b, const Shape& shape, const Symmet
   Vector3 d_r[3];  // columns
   for (int k = 0; k < 3; ++k) {
     const Vector3 d_m = twice * scaled(r[k], scale[k]);
-    d_scale[k] = dot(d_m, r[k]);  // as published: not times the scale modifier
+    d_scale[k] = dot(d_m, r[k]);
     d_r[k] = scaled(d_m, scale[k]);
   }
   if (b.d_scales)
@@ -403,33 +391,26 @@ void project_backward_lanes(const RasterizeBackward& b, const RasterizerContext&
   }
   // A lane without partial sums may hold anything, so what follows is masked.
   const Vector3 mean = load3(f.means + 3 * first, count);
-  const View v = view_of(f.camera, mean);
+  const View v = view_of(f, mean);
   const Shape shape = load_shape(f, first, count);
   const Symmetric2 c = covariance_2d(v, shape.covariance);
   const V inverse = hn::Div(set(1), c.determinant());
   const Symmetric2 conic{hn::Mul(c.yy, inverse), hn::Neg(hn::Mul(c.xy, inverse)), hn::Mul(c.xx, inverse)};
   const V d_x = hn::NegMulSub(conic.xx, sums[kGx], hn::Mul(conic.xy, sums[kGy]));
   const V d_y = hn::NegMulSub(conic.xy, sums[kGx], hn::Mul(conic.yy, sums[kGy]));
-  const V d_ndc[2] = {
-      hn::IfThenElseZero(seen, hn::Mul(d_x, set(0.5f * static_cast<float>(f.camera.width)))),
-      hn::IfThenElseZero(seen, hn::Mul(d_y, set(0.5f * static_cast<float>(f.camera.height))))};
+  const V d_ndc[2] = {hn::IfThenElseZero(seen, hn::Mul(d_x, set(0.5f * static_cast<float>(f.width)))),
+                      hn::IfThenElseZero(seen, hn::Mul(d_y, set(0.5f * static_cast<float>(f.height))))};
   if (b.d_means_ndc) add_columns(d_ndc, b.d_means_ndc + 2 * first, count);
   const V minus_half = set(-0.5f);
   const Symmetric2 d_conic{hn::Mul(minus_half, sums[kGxx]), hn::Neg(sums[kGxy]),
                            hn::Mul(minus_half, sums[kGyy])};
   const Symmetric2 d_c = where(seen, conic_backward(conic, d_conic));
   if (b.d_means) {
-    const Vector3 d_mean = mean_backward(f.camera, mean, v, shape.covariance, d_c, d_ndc[0], d_ndc[1]);
+    const Vector3 d_mean = mean_backward(*f.camera, mean, v, shape.covariance, d_c, d_ndc[0], d_ndc[1]);
     add3(where(seen, d_mean), b.d_means + 3 * first, count);
   }
   const Symmetric3 d_s = covariance_backward(v, d_c);
-  if (f.covariances && b.d_covariances) {
-    const Vector3 upper = where(seen, Vector3{d_s.xx, d_s.xy, d_s.xz}),
-                  lower = where(seen, Vector3{d_s.yy, d_s.yz, d_s.zz});
-    const V columns[6] = {upper.x, upper.y, upper.z, lower.x, lower.y, lower.z};
-    add_columns(columns, b.d_covariances + 6 * first, count);
-  }
-  if (!f.covariances) shape_backward(b, shape, d_s, seen, first, count);
+  shape_backward(b, shape, d_s, seen, first, count);
 }
 
 void project_backward_range(const RasterizeBackward& b, const RasterizerContext& context, int64_t begin,

@@ -57,17 +57,17 @@ Tap tap(int at, int size, int out_size) {
 }  // namespace
 
 void resize_picture(const ResizePicture& r) {
-  const int64_t row = int64_t{r.width} * 3, out_row = int64_t{r.out_width} * 3;
+  const auto& [pixels, width, height] = *r.picture;
+  const int64_t row = int64_t{width} * 3, out_row = int64_t{r.out_width} * 3;
   std::vector<Tap> columns;
-  for (int x = 0; x < r.out_width && r.width != r.out_width; ++x)
-    columns.push_back(tap(x, r.width, r.out_width));
-  parallel_for(r.out_height, 16, [&](int64_t begin, int64_t end) {
+  for (int x = 0; x < r.out_width && width != r.out_width; ++x) columns.push_back(tap(x, width, r.out_width));
+  parallel_for(r.out_height, 4, [&, pixels = pixels, height = height](int64_t begin, int64_t end) {
     for (int64_t y = begin; y < end; ++y) {
-      const Tap v = tap(static_cast<int>(y), r.height, r.out_height);
+      const Tap v = tap(static_cast<int>(y), height, r.out_height);
       float* out = r.out + y * out_row;
       float* blended = columns.empty() ? out : scratch(0, row);
       HWY_DYNAMIC_DISPATCH(blend_rows)
-      (r.picture + v.low * row, r.picture + v.high * row, v.weight, row, blended);
+      (pixels + v.low * row, pixels + v.high * row, v.weight, row, blended);
       for (const Tap& h : columns)
         for (int c = 0; c < 3; ++c) {
           const float left = blended[h.low * 3 + c];

@@ -154,7 +154,9 @@ void forward_lanes(const ShColor& a, int64_t first, size_t count) {
 
 // d_rest[k-1][channel] += b[k]·d_sh[channel] for every Gaussian, whose 45 floats lie side by side: vectors
 // along them.
-void add_rest(const ShColor& a, int64_t first, size_t count, const V (&b)[kBasis], const Vector3& d_sh) {
+void add_rest(const ShColorBackward& backward, int64_t first, size_t count, const V (&b)[kBasis],
+              const Vector3& d_sh) {
+  const ShColor& a = backward.forward;
   const D d;
   const DI di;
   const int lanes = static_cast<int>(hn::Lanes(d)), used = 3 * (basis_count(a) - 1);
@@ -170,7 +172,7 @@ void add_rest(const ShColor& a, int64_t first, size_t count, const V (&b)[kBasis
     HWY_ALIGN float own[32] = {}, color[48];
     for (int k = 1; k < kBasis; ++k) own[k - 1] = by_basis[k][lane];
     for (int i = 0; i < 48; ++i) color[i] = channels[i % 3][lane];
-    float* row = a.d_sh_rest + kRest * (first + static_cast<int64_t>(lane));
+    float* row = backward.d_sh_rest + kRest * (first + static_cast<int64_t>(lane));
     for (int done = 0; done < used; done += lanes) {
       const int i = std::min(done, kRest - lanes);  // the last vector may overlap the one before
       const auto fresh = hn::RebindMask(d, hn::Gt(hn::Iota(di, i), hn::Set(di, done - 1)));
@@ -182,7 +184,8 @@ void add_rest(const ShColor& a, int64_t first, size_t count, const V (&b)[kBasis
   }
 }
 
-void backward_lanes(const ShColor& a, int64_t first, size_t count) {
+void backward_lanes(const ShColorBackward& backward, int64_t first, size_t count) {
+  const ShColor& a = backward.forward;
   const D d;
   const V zero = hn::Zero(d), one = set(1);
   const Direction direction = view_direction(a, first, count);
@@ -191,7 +194,7 @@ void backward_lanes(const ShColor& a, int64_t first, size_t count) {
   const Coefficients coefficients(a, first, count);
   // A clamped colour has no gradient.
   const Vector3 color = load3(a.colors + 3 * first, count);
-  Vector3 d_color = load3(a.d_colors + 3 * first, count);
+  Vector3 d_color = load3(backward.d_colors + 3 * first, count);
   d_color = {hn::IfThenElseZero(hn::Gt(color.x, zero), d_color.x),
              hn::IfThenElseZero(hn::Gt(color.y, zero), d_color.y),
              hn::IfThenElseZero(hn::Gt(color.z, zero), d_color.z)};
@@ -203,15 +206,16 @@ void backward_lanes(const ShColor& a, int64_t first, size_t count) {
     d_gain = hn::MulAdd(b[k], along, d_gain);
     weight[k] = hn::Mul(factor, along);
   }
-  if (a.gain_bias && a.d_gain_bias)
-    add4({d_gain, d_color.x, d_color.y, d_color.z}, a.d_gain_bias + 4 * first, count);
-  if (a.d_sh_dc) add3(multiply_add(b[0], d_sh, {zero, zero, zero}), a.d_sh_dc + 3 * first, count);
-  if (a.d_sh_rest && a.degree > 0) add_rest(a, first, count, b, d_sh);
-  if (a.d_positions && a.degree > 0) {
+  if (a.gain_bias && backward.d_gain_bias)
+    add4({d_gain, d_color.x, d_color.y, d_color.z}, backward.d_gain_bias + 4 * first, count);
+  if (backward.d_sh_dc)
+    add3(multiply_add(b[0], d_sh, {zero, zero, zero}), backward.d_sh_dc + 3 * first, count);
+  if (backward.d_sh_rest && a.degree > 0) add_rest(backward, first, count, b, d_sh);
+  if (backward.d_positions && a.degree > 0) {
     // Through the normalisation: what lies along the direction has no effect.
     const Vector3 d_unit = basis_backward(a.degree, direction.unit, weight);
     const Vector3 across = multiply_add(hn::Neg(dot(d_unit, direction.unit)), direction.unit, d_unit);
-    add3(multiply_add(direction.inverse_length, across, {zero, zero, zero}), a.d_positions + 3 * first,
+    add3(multiply_add(direction.inverse_length, across, {zero, zero, zero}), backward.d_positions + 3 * first,
          count);
   }
 }
@@ -222,7 +226,7 @@ void sh_forward(const ShColor& a, int64_t begin, int64_t end) {
     forward_lanes(a, i, static_cast<size_t>(std::min(lanes, end - i)));
 }
 
-void sh_backward(const ShColor& a, int64_t begin, int64_t end) {
+void sh_backward(const ShColorBackward& a, int64_t begin, int64_t end) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
   for (int64_t i = begin; i < end; i += lanes)
     backward_lanes(a, i, static_cast<size_t>(std::min(lanes, end - i)));
@@ -235,7 +239,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace eg4d::cpu {
 namespace {
-constexpr int64_t kGrain = 512;
+constexpr int64_t kGrain = 128;
 HWY_EXPORT(sh_forward);
 HWY_EXPORT(sh_backward);
 }  // namespace
@@ -246,8 +250,8 @@ void sh_color_forward(const ShColor& a) {
   });
 }
 
-void sh_color_backward(const ShColor& a) {
-  parallel_for(a.count, kGrain, [&](int64_t begin, int64_t end) {
+void sh_color_backward(const ShColorBackward& a) {
+  parallel_for(a.forward.count, kGrain, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(sh_backward)(a, begin, end);
   });
 }

@@ -53,13 +53,12 @@ __device__ void update_rest(const AdamStep& s, const Adam& a, int64_t begin) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    adam_kernel(const __grid_constant__ Tensors t, const AdamRate* rates) {
+__global__ void __launch_bounds__(kThreads) adam_kernel(const __grid_constant__ Tensors t) {
   __shared__ AdamStep step;
   int tensor = 0;
   while (blockIdx.x >= t.first_block[tensor + 1]) ++tensor;
   const Adam& a = t.adam[tensor];
-  if (threadIdx.x == 0) step = adam_step_of(a, rates[tensor]);
+  if (threadIdx.x == 0) step = adam_step_of(a, *a.rate);
   __syncthreads();
   const AdamStep s = step;
   const int64_t first = (blockIdx.x - t.first_block[tensor]) * kPerBlock + threadIdx.x * 4;
@@ -75,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void adam(std::span<const Adam> tensors, const AdamRate* rates, cudaStream_t stream) {
+void adam(std::span<const Adam> tensors, cudaStream_t stream) {
   if (tensors.size() > kMostAdamTensors) throw Error("too many tensors for one launch of Adam");
   Tensors t{};
   for (const Adam& tensor : tensors) {
@@ -85,7 +84,7 @@ void adam(std::span<const Adam> tensors, const AdamRate* rates, cudaStream_t str
   }
   const uint32_t blocks = t.first_block[t.count];
   if (blocks == 0) return;
-  adam_kernel<<<blocks, kThreads, 0, stream>>>(t, rates);
+  adam_kernel<<<blocks, kThreads, 0, stream>>>(t);
   check_launch("updating parameters");
 }
 

@@ -4,19 +4,18 @@
 
 namespace eg4d::cuda {
 
-// The scalars of one step as PyTorch forms them: in double, then rounded once.
+// The scalars of one step as PyTorch forms them: in double, then rounded once (AdamRate is so already).
 //   m += (g-m)·first_decay;  v = v·second_keep + g²·second_decay;  p -= step_size · m / (√v·root_scale + ε)
 struct AdamStep {
   float first_decay, second_keep, second_decay, step_size, root_scale, epsilon;
 };
 __device__ inline AdamStep adam_step_of(const Adam& a, const AdamRate& rate) {
-  const double steps = static_cast<double>(rate.step);
   AdamStep s;
   s.first_decay = static_cast<float>(1 - a.beta1);
   s.second_keep = static_cast<float>(a.beta2);
   s.second_decay = static_cast<float>(1 - a.beta2);
-  s.step_size = static_cast<float>(rate.learning_rate / (1 - pow(a.beta1, steps)));
-  s.root_scale = static_cast<float>(1 / sqrt(1 - pow(a.beta2, steps)));
+  s.step_size = rate.step_size;
+  s.root_scale = rate.root_scale;
   s.epsilon = static_cast<float>(a.epsilon);
   return s;
 }

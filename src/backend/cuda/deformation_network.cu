@@ -118,12 +118,12 @@ __global__ void __launch_bounds__(kThreads) add_parts_kernel(const __grid_consta
 class Network {
  public:
   // `backward`: only heads whose output has a derivative.
-  Network(const DeformationNetwork& network, bool backward) : network_(network) {
+  Network(const Mlp& network, bool backward) : network_(network) {
     for (const DenseLayer& layer : network.trunk) {
       trunk_.push_back(width_);
       width_ += layer.out;
     }
-    for (const DeformationNetwork::Head& head : network.heads) {
+    for (const Mlp::Head& head : network.heads) {
       if (!head.output) continue;
       if (!backward || head.d_output) heads_.push_back({&head, width_});
       width_ += head.hidden.out;
@@ -136,10 +136,10 @@ class Network {
   }
 
   struct Head {
-    const DeformationNetwork::Head* head;
+    const Mlp::Head* head;
     int64_t offset;  // of its hidden layer in the activations, in units of N floats
   };
-  const DeformationNetwork& net() const { return network_; }
+  const Mlp& net() const { return network_; }
   const std::vector<Head>& heads() const { return heads_; }
   int64_t rows() const { return network_.count; }
   int64_t activation_floats() const { return width_ * rows(); }
@@ -158,7 +158,7 @@ class Network {
   }
 
  private:
-  const DeformationNetwork& network_;
+  const Mlp& network_;
   std::vector<int64_t> trunk_;
   std::vector<Head> heads_;
   int64_t width_ = 0;
@@ -206,13 +206,13 @@ class Backward {
       : network_(network), precision_(precision), scratch_(lay_out(network, memory)), stream_(stream) {}
 
   void run() {
-    const DeformationNetwork& net = network_.net();
+    const Mlp& net = network_.net();
     float* d_y = scratch_.d_even;
     last_layers();
     hidden_layers(d_y);
     for (size_t i = net.trunk.size(); i-- > 0;) {
       const DenseLayer& layer = net.trunk[i];
-      const float* x = i > 0 ? network_.trunk_output(net.activations, i - 1) : net.features;
+      const float* x = i > 0 ? network_.trunk_output(kept(), i - 1) : net.features;
       weight_gradients({{&layer, x, d_y}});
       if (i == 0 && !net.d_features) break;
       float* d_x = i == 0 ? net.d_features : d_y == scratch_.d_even ? scratch_.d_odd : scratch_.d_even;
@@ -227,6 +227,7 @@ class Backward {
   }
 
  private:
+  float* kept() const { return static_cast<float*>(network_.net().activations); }
   float* d_hidden(size_t head) const {
     return scratch_.d_hidden + static_cast<int64_t>(head) * network_.rows() * network_.hidden();
   }
@@ -239,7 +240,7 @@ class Backward {
       const DenseLayer& last = from.head->last;
       float* parts =
           scratch_.parts + static_cast<int64_t>(i) * network_.row_blocks() * network_.most_outputs() * pitch;
-      h.head[h.count++] = {.hidden = network_.hidden_output(network_.net().activations, from),
+      h.head[h.count++] = {.hidden = network_.hidden_output(kept(), from),
                            .weight = last.weight,
                            .d_output = from.head->d_output,
                            .d_hidden = d_hidden(i),
@@ -274,8 +275,8 @@ class Backward {
   // Weight gradients of the hidden layers, and the derivative with respect to what is before the trunk's last
   // ReLU.
   void hidden_layers(float* d_y) const {
-    const DeformationNetwork& net = network_.net();
-    const float* y = network_.trunk_output(net.activations, net.trunk.size() - 1);
+    const Mlp& net = network_.net();
+    const float* y = network_.trunk_output(kept(), net.trunk.size() - 1);
     if (network_.heads().empty()) {
       check(cudaMemsetAsync(d_y, 0, static_cast<size_t>(network_.rows() * network_.shared()) * sizeof(float),
                             stream_),
@@ -330,7 +331,46 @@ class Backward {
   cudaStream_t stream_;
 };
 
+DenseLayer layer_at(const DeformationNetworkLayout::Layer& layer, const float* weights, float* d_weights) {
+  DenseLayer l{layer.in, layer.out, weights + layer.weight, weights + layer.bias};
+  if (d_weights) {
+    l.d_weight = d_weights + layer.weight;
+    l.d_bias = d_weights + layer.bias;
+  }
+  return l;
+}
+
+Mlp mlp_with(const DeformationNetwork& network, float* d_weights, void* activations) {
+  const DeformationNetworkLayout& layout = network.context->description.network;
+  Mlp mlp;
+  mlp.count = network.count;
+  mlp.features = network.features;
+  mlp.activations = activations;
+  for (const auto& layer : layout.trunk) mlp.trunk.push_back(layer_at(layer, network.weights, d_weights));
+  for (size_t i = 0; i < layout.heads.size(); ++i)
+    mlp.heads.push_back({layer_at(layout.heads[i].hidden, network.weights, d_weights),
+                         layer_at(layout.heads[i].last, network.weights, d_weights), network.outputs[i]});
+  return mlp;
+}
+
 }  // namespace
+
+Mlp mlp_of(const DeformationNetwork& network, void* activations) {
+  return mlp_with(network, nullptr, activations);
+}
+Mlp mlp_of(const DeformationNetworkBackward& backward, void* activations) {
+  Mlp mlp = mlp_with(backward.forward, backward.d_weights, activations);
+  for (size_t i = 0; i < mlp.heads.size(); ++i) mlp.heads[i].d_output = backward.d_outputs[i];
+  mlp.d_features = backward.d_features;
+  return mlp;
+}
+
+size_t mlp_activation_bytes(const Mlp& network) {
+  // bf16 keeps half as wide numbers, and beside them the features, padded.
+  const Network n(network, false);
+  const size_t f32 = static_cast<size_t>(n.activation_floats()) * sizeof(float);
+  return bf16_fits(network) ? std::max(f32, bf16_activation_bytes(network)) : f32;
+}
 
 void add_parts(const Sums& s, cudaStream_t stream) {
   int64_t most = 0;
@@ -340,8 +380,7 @@ void add_parts(const Sums& s, cudaStream_t stream) {
   check_launch("adding up weight gradients");
 }
 
-size_t deformation_network_workspace_bytes(const DeformationNetwork& network, MatrixPrecision precision,
-                                           bool backward) {
+size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward) {
   const Network n(network, backward);
   const int64_t floats = backward              ? lay_out(n, nullptr).floats
                          : network.activations ? 0
@@ -351,13 +390,12 @@ size_t deformation_network_workspace_bytes(const DeformationNetwork& network, Ma
   return bf16_workspace_bytes(network, backward);
 }
 
-void deformation_network_forward(const DeformationNetwork& network, MatrixPrecision precision,
-                                 void* workspace, cudaStream_t stream) {
+void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream) {
   if (network.count == 0) return;
   if (precision == MatrixPrecision::bf16 && bf16_fits(network))
     return bf16_forward(network, workspace, stream);
   const Network n(network, false);
-  float* const activations = network.activations ? network.activations : static_cast<float*>(workspace);
+  float* const activations = static_cast<float*>(network.activations ? network.activations : workspace);
   const auto products = [&](const DenseLayer& layer) {
     Products p;
     p.m = n.rows();
@@ -393,8 +431,7 @@ void deformation_network_forward(const DeformationNetwork& network, MatrixPrecis
   check_launch("computing the last layers");
 }
 
-void deformation_network_backward(const DeformationNetwork& network, MatrixPrecision precision,
-                                  void* workspace, cudaStream_t stream) {
+void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream) {
   if (network.count == 0) return;
   if (precision == MatrixPrecision::bf16 && bf16_fits(network))
     return bf16_backward(network, workspace, stream);

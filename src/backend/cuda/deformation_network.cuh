@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "backend/splat_ops.h"
+#include "backend/cuda/splat_kernels.h"
 
 namespace eg4d::cuda {
 
@@ -27,9 +27,10 @@ void add_parts(const Sums& sums, cudaStream_t stream);
 
 // deformation_network_bf16.cu: for networks whose layers have one width, on GPUs with its shared memory.
 // `activations` holds bf16, in half of the memory that f32 takes.
-bool bf16_fits(const DeformationNetwork& network);
-size_t bf16_workspace_bytes(const DeformationNetwork& network, bool backward);
-void bf16_forward(const DeformationNetwork& network, void* workspace, cudaStream_t stream);
-void bf16_backward(const DeformationNetwork& network, void* workspace, cudaStream_t stream);
+bool bf16_fits(const Mlp& network);
+size_t bf16_activation_bytes(const Mlp& network);
+size_t bf16_workspace_bytes(const Mlp& network, bool backward);
+void bf16_forward(const Mlp& network, void* workspace, cudaStream_t stream);
+void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream);
 
 }  // namespace eg4d::cuda

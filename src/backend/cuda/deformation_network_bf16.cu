@@ -225,14 +225,14 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-Shape::Shape(const DeformationNetwork& network, bool backward)
+Shape::Shape(const Mlp& network, bool backward)
     : width(network.trunk.back().out),
       in(network.trunk.front().in),
       padded_in((in + kSlab - 1) / kSlab * kSlab),
       rows(network.count),
       trunk(static_cast<int>(network.trunk.size())),
       arrays(trunk) {
-  for (const DeformationNetwork::Head& head : network.heads) {
+  for (const Mlp::Head& head : network.heads) {
     if (!head.output) continue;
     if (!backward || head.d_output) heads.push_back({&head, arrays});
     ++arrays;
@@ -255,7 +255,7 @@ void pack_slabs(const std::vector<const DenseLayer*>& layers, int width, bool tr
 
 }  // namespace bf16
 
-bool bf16_fits(const DeformationNetwork& network) {
+bool bf16_fits(const Mlp& network) {
   using namespace bf16;
   if (network.trunk.empty() || network.trunk.size() > size_t{kMostTrunk} ||
       network.heads.size() > size_t{kMostHeads})
@@ -264,7 +264,7 @@ bool bf16_fits(const DeformationNetwork& network) {
   if ((width != 64 && width != 128 && width != 256) || network.trunk.front().in > width) return false;
   for (const DenseLayer& layer : network.trunk)
     if (layer.out != width) return false;
-  for (const DeformationNetwork::Head& head : network.heads)
+  for (const Mlp::Head& head : network.heads)
     if (head.hidden.out != width || head.last.out > kMostOutputs) return false;
   int device = 0, bytes = 0;
   if (cudaGetDevice(&device) != cudaSuccess ||
@@ -275,7 +275,13 @@ bool bf16_fits(const DeformationNetwork& network) {
   return bytes >= 227 * 1024;
 }
 
-void bf16_forward(const DeformationNetwork& network, void* workspace, cudaStream_t stream) {
+size_t bf16_activation_bytes(const Mlp& network) {
+  const bf16::Shape shape(network, false);
+  return static_cast<size_t>(shape.rows * (shape.arrays * shape.width + shape.padded_in)) *
+         sizeof(bf16::Number);
+}
+
+void bf16_forward(const Mlp& network, void* workspace, cudaStream_t stream) {
   using namespace bf16;
   const Shape shape(network, false);
   if (shape.rows == 0) return;

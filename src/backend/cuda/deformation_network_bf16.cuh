@@ -84,12 +84,12 @@ __device__ uint32_t& pair_in_tile(uint4* tile, int row, int column) {
 // The shapes of a network, and where its numbers lie in the activations.
 class Shape {
  public:
-  Shape(const DeformationNetwork& network, bool backward);
+  Shape(const Mlp& network, bool backward);
   int width = 0, in = 0, padded_in = 0;  // features, up to the next multiple of a slab
   int64_t rows = 0;
   int trunk = 0;
   struct Head {
-    const DeformationNetwork::Head* head;
+    const Mlp::Head* head;
     int64_t hidden;  // number of its array in the activations
   };
   std::vector<Head> heads;

@@ -457,7 +457,7 @@ void launch(const Backward& b, const Weights& w, bool frozen, cudaStream_t strea
 }  // namespace
 }  // namespace bf16
 
-size_t bf16_workspace_bytes(const DeformationNetwork& network, bool backward) {
+size_t bf16_workspace_bytes(const Mlp& network, bool backward) {
   using namespace bf16;
   const Shape shape(network, backward);
   if (backward) return lay_out(shape, nullptr).bytes;
@@ -465,7 +465,7 @@ size_t bf16_workspace_bytes(const DeformationNetwork& network, bool backward) {
   return layers * static_cast<size_t>(shape.width) * static_cast<size_t>(shape.width) * sizeof(Number);
 }
 
-void bf16_backward(const DeformationNetwork& network, void* workspace, cudaStream_t stream) {
+void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream) {
   using namespace bf16;
   const Shape shape(network, true);
   if (shape.rows == 0) return;

@@ -100,21 +100,16 @@ __device__ inline Symmetric2 covariance_2d(const View& v, const Symmetric3& s) {
 
 struct Shape {
   Rotation rotation;
-  Vector3 scale;  // times the modifier
+  Vector3 scale;
   Quaternion quaternion;
   Symmetric3 covariance;
 };
-__device__ inline Shape load_shape(const RasterizeForward& f, float scale_modifier, int64_t i) {
-  Shape shape{};
-  if (f.covariances) {
-    const float* s = f.covariances + 6 * i;
-    shape.covariance = {s[0], s[1], s[2], s[3], s[4], s[5]};
-    return shape;
-  }
+__device__ inline Shape load_shape(const RasterizeForward& f, int64_t i) {
+  Shape shape;
   const float* q = f.rotations + 4 * i;
   shape.quaternion = {q[0], q[1], q[2], q[3]};
   shape.rotation = rotation_of(shape.quaternion);
-  shape.scale = scaled(load3(f.scales, i), scale_modifier);
+  shape.scale = load3(f.scales, i);
   shape.covariance = covariance_of(shape.rotation, shape.scale);
   return shape;
 }

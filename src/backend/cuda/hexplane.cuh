@@ -61,13 +61,13 @@ __device__ inline AxisSample sample_axis(float coordinate, int size) {
 struct Coordinates {
   float value[4];
 };
-__device__ inline Coordinates coordinates_of(const HexPlane& field, const float* time, int64_t point) {
+__device__ inline Coordinates coordinates_of(const HexPlane& field, int64_t point) {
   Coordinates c;
   for (int a = 0; a < 3; ++a) {
     const float factor = 2 / (field.box[3 + a] - field.box[a]);
     c.value[a] = __fadd_rn(__fmul_rn(field.points[point * 3 + a] - field.box[a], factor), -1.0f);
   }
-  c.value[3] = field.times ? field.times[point] : *time;
+  c.value[3] = *field.time;
   return c;
 }
 

@@ -31,9 +31,9 @@ __device__ float sign_of(float x) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    hexplane_adam_kernel(Adam a, const AdamRate* rate, const __grid_constant__ Planes planes) {
+    hexplane_adam_kernel(Adam a, const __grid_constant__ Planes planes) {
   __shared__ AdamStep shared_step;
-  if (threadIdx.x == 0) shared_step = adam_step_of(a, *rate);
+  if (threadIdx.x == 0) shared_step = adam_step_of(a, *a.rate);
   __syncthreads();
   const AdamStep step = shared_step;
   int number = 0;
@@ -80,8 +80,8 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void hexplane_adam(const HexPlaneAdam& a, const AdamRate* rate, cudaStream_t stream) {
-  const HexPlaneLayout& layout = *a.layout;
+void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
+  const HexPlaneLayout& layout = a.context->description.planes;
   if (layout.levels() > kMostLevels) throw Error("the GPU takes a field of at most 8 levels");
   Planes planes{};
   uint32_t blocks = 0;
@@ -101,7 +101,7 @@ void hexplane_adam(const HexPlaneAdam& a, const AdamRate* rate, cudaStream_t str
     if (time && values > 0) plane.l1 = static_cast<float>(a.time_l1 * (1.0 / values));
   }
   if (blocks == 0) return;
-  hexplane_adam_kernel<<<blocks, kThreads, 0, stream>>>(a.adam, rate, planes);
+  hexplane_adam_kernel<<<blocks, kThreads, 0, stream>>>(a.adam, planes);
   check_launch("updating the field");
 }
 

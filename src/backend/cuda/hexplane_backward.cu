@@ -1,7 +1,7 @@
 // The (plane, point) pairs are sorted by the cell of the plane in which the point lies. Then, for all points:
 // the derivatives with respect to the interpolated value of every plane, written in that order, and to the
 // coordinates. Then each texel adds up those of the four cells around it, in their order: no atomics, the
-// same bits from run to run, and every derivative is written once. Where all points have one time, a plane
+// same bits from run to run, and every derivative is written once. All points have one time, so a plane
 // with time is met in two rows only, by hundreds of points a texel: there a whole block adds up a column.
 
 #include <algorithm>
@@ -27,6 +27,18 @@ struct Workspace {
   double* box;                    // [blocks, 6]
   void* temporary;
   size_t temporary_bytes;
+};
+
+// One backward pass, for kernels.
+struct Field : HexPlane {
+  explicit Field(const HexPlaneBackward& b)
+      : HexPlane(b.forward),
+        d_features(b.d_features),
+        d_grid(b.d_grid),
+        d_box(b.d_box),
+        d_points(b.d_points) {}
+  const float* d_features;
+  float *d_grid, *d_box, *d_points;
 };
 
 int64_t pairs_of(const HexPlaneLayout& layout, int64_t count) {
@@ -80,7 +92,7 @@ __device__ ValueAndSlopes value_and_slopes(float upper_left, float upper_right, 
 // d_value of every plane is d_feature times the other planes' values. Adds the derivatives with respect to
 // the coordinates to `sums`.
 template <int W>
-__device__ void differentiate_product(const HexPlane& field, const HexPlaneGeometry& g, const Workspace& w,
+__device__ void differentiate_product(const Field& field, const HexPlaneGeometry& g, const Workspace& w,
                                       const PointSample& s, const Channels<W>& d_feature, int64_t point,
                                       int level, int channel, float (&sums)[4]) {
   const int64_t first_pair = int64_t{6} * level * field.count + point;
@@ -123,7 +135,7 @@ __device__ void differentiate_product(const HexPlane& field, const HexPlaneGeome
 // Where points lie in all planes. A point without derivatives (no pixel saw it) lies behind the last cell.
 constexpr int kCellPoints = 32;  // of a block
 __global__ void __launch_bounds__(kHexPlaneThreads)
-    cells_kernel(HexPlane field, const float* time, const __grid_constant__ HexPlaneGeometry g, Workspace w) {
+    cells_kernel(Field field, const __grid_constant__ HexPlaneGeometry g, Workspace w) {
   __shared__ bool active[kCellPoints];
   const int thread = static_cast<int>(threadIdx.x), width = g.levels * g.channels;
   const int64_t first = int64_t{blockIdx.x} * kCellPoints;
@@ -139,7 +151,7 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
   __syncthreads();
   const int64_t point = first + thread % kCellPoints;
   if (!field.d_grid || point >= field.count) return;
-  const Coordinates c = coordinates_of(field, time, point);
+  const Coordinates c = coordinates_of(field, point);
   for (int i = thread / kCellPoints; i < 6 * g.levels; i += kHexPlaneThreads / kCellPoints) {
     const HexPlaneGeometry::Plane& p = g.planes[i];
     const int column = sample_axis(c.value[first_axis(i % 6)], p.columns).low,
@@ -160,7 +172,7 @@ struct Shared {
 
 // u = (p - box[0])·f - 1 with f = 2/(box[1]-box[0]): du/dbox[0] = -f + (p-box[0])·f²/2, du/dbox[1] =
 // -(p-box[0])·f²/2. Six threads; sums over the block's points.
-__device__ void box_gradient(const HexPlane& field, const HexPlaneBlock& block, const float (*d)[4],
+__device__ void box_gradient(const Field& field, const HexPlaneBlock& block, const float (*d)[4],
                              double* out) {
   const int entry = static_cast<int>(threadIdx.x), a = entry % 3;
   const double low = field.box[a], factor = 2 / (static_cast<double>(field.box[3 + a]) - low);
@@ -175,7 +187,7 @@ __device__ void box_gradient(const HexPlane& field, const HexPlaneBlock& block, 
 }
 
 // Adds the derivatives with respect to the coordinates of the block's points to where they belong.
-__device__ void coordinate_gradients(const HexPlane& field, const HexPlaneBlock& block, const Workspace& w,
+__device__ void coordinate_gradients(const Field& field, const HexPlaneBlock& block, const Workspace& w,
                                      Shared& shared) {
   const int threads = min(block.per_point, kHexPlaneThreads);  // of a point
   float sum = 0;
@@ -192,9 +204,7 @@ __device__ void coordinate_gradients(const HexPlane& field, const HexPlaneBlock&
     if (own < block.points) shared.d_coordinates[own][a] = sum;
     __syncthreads();
     if (!mine) continue;
-    if (a == 3) {
-      if (field.times && field.d_times) field.d_times[point] += sum;
-    } else if (field.d_points) {
+    if (a < 3 && field.d_points) {
       const double factor = 2 / (static_cast<double>(field.box[3 + a]) - field.box[a]);
       field.d_points[point * 3 + a] += static_cast<float>(sum * factor);
     }
@@ -204,8 +214,7 @@ __device__ void coordinate_gradients(const HexPlane& field, const HexPlaneBlock&
 
 template <int W>
 __global__ void __launch_bounds__(kHexPlaneThreads)
-    values_kernel(HexPlane field, const float* time, const __grid_constant__ HexPlaneGeometry g,
-                  Workspace w) {
+    values_kernel(Field field, const __grid_constant__ HexPlaneGeometry g, Workspace w) {
   __shared__ Shared shared;
   const HexPlaneBlock block(g, W);
   const int units = block.points * block.per_point, thread = static_cast<int>(threadIdx.x);
@@ -223,7 +232,7 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
     if (!shared.active[unit / block.per_point]) continue;
     const int feature = unit % block.per_point * W, level = feature / g.channels,
               channel = feature % g.channels;
-    const PointSample s = sample_point(g, coordinates_of(field, time, point), level);
+    const PointSample s = sample_point(g, coordinates_of(field, point), level);
     differentiate_product<W>(field, g, w, s, d_feature_of(unit), point, level, channel, sums);
   }
   for (int a = 0; a < 4; ++a) shared.d_coordinates[thread][a] = sums[a];
@@ -345,7 +354,7 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
   if (pairs > 0) add_to<W>(d_grid + p.offset + texel * g.channels + channel, sum, 1);
 }
 
-// A plane with time where all points have one: blockIdx.x: the column, blockIdx.y: the plane.
+// A plane with time, which is one for all points: blockIdx.x: the column, blockIdx.y: the plane.
 template <int W>
 __global__ void __launch_bounds__(kHexPlaneThreads)
     gather_column_kernel(float* d_grid, const float* time, const __grid_constant__ HexPlaneGeometry g,
@@ -389,13 +398,12 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
 }
 
 template <int W>
-void launch_gather(const HexPlane& field, const float* time, const HexPlaneGeometry& g, const Workspace& w,
-                   cudaStream_t stream) {
+void launch_gather(const Field& field, const HexPlaneGeometry& g, const Workspace& w, cudaStream_t stream) {
   SomePlanes columns, texels;
   int64_t most_columns = 0, most_texels = 0;
   for (int i = 0; i < 6 * g.levels; ++i) {
     const HexPlaneGeometry::Plane& p = g.planes[i];
-    if (second_axis(i % 6) == 3 && !field.times) {
+    if (second_axis(i % 6) == 3) {
       columns.of[columns.count++] = i;
       most_columns = std::max(most_columns, int64_t{p.columns});
     } else {
@@ -405,7 +413,7 @@ void launch_gather(const HexPlane& field, const float* time, const HexPlaneGeome
   }
   if (columns.count > 0) {
     const dim3 grid{static_cast<unsigned>(most_columns), static_cast<unsigned>(columns.count)};
-    gather_column_kernel<W><<<grid, kHexPlaneThreads, 0, stream>>>(field.d_grid, time, g, columns, w);
+    gather_column_kernel<W><<<grid, kHexPlaneThreads, 0, stream>>>(field.d_grid, field.time, g, columns, w);
   }
   const dim3 grid{blocks_for(most_texels * (g.channels / W), kHexPlaneThreads),
                   static_cast<unsigned>(texels.count)};
@@ -413,21 +421,20 @@ void launch_gather(const HexPlane& field, const float* time, const HexPlaneGeome
 }
 
 template <int W>
-void launch(const HexPlane& field, const float* time, const HexPlaneGeometry& g, const Workspace& w,
-            cudaStream_t stream) {
+void launch(const Field& field, const HexPlaneGeometry& g, const Workspace& w, cudaStream_t stream) {
   const unsigned blocks = blocks_of(g, field.count);
-  cells_kernel<<<blocks_for(field.count, kCellPoints), kHexPlaneThreads, 0, stream>>>(field, time, g, w);
+  cells_kernel<<<blocks_for(field.count, kCellPoints), kHexPlaneThreads, 0, stream>>>(field, g, w);
   if (field.d_grid) {
     check(cudaMemsetAsync(w.range, 0, g.cells * sizeof(uint2), stream), "clearing the field's lists");
-    const int64_t pairs = pairs_of(*field.layout, field.count);
+    const int64_t pairs = int64_t{6} * g.levels * field.count;
     size_t bytes = w.temporary_bytes;
     check(sort(w, bytes, pairs, std::bit_width(g.cells), stream), "sorting points by texel");
     find_ranges_kernel<<<blocks_for(pairs, kHexPlaneThreads), kHexPlaneThreads, 0, stream>>>(
         w, static_cast<uint32_t>(pairs), g.cells);
   }
-  values_kernel<W><<<blocks, kHexPlaneThreads, 0, stream>>>(field, time, g, w);
+  values_kernel<W><<<blocks, kHexPlaneThreads, 0, stream>>>(field, g, w);
   if (field.d_box) add_box_kernel<<<6, kHexPlaneThreads, 0, stream>>>(field.d_box, w.box, blocks);
-  if (field.d_grid) launch_gather<W>(field, time, g, w, stream);
+  if (field.d_grid) launch_gather<W>(field, g, w, stream);
 }
 
 }  // namespace
@@ -437,15 +444,17 @@ size_t hexplane_backward_workspace_bytes(const HexPlaneLayout& layout, int64_t c
   return lay_out(layout, count, nullptr, w);
 }
 
-void hexplane_backward(const HexPlane& field, const float* time, void* workspace, cudaStream_t stream) {
-  if (field.count == 0 || field.layout->feature_width() == 0) return;
-  const HexPlaneGeometry g = hexplane_geometry(*field.layout);
+void hexplane_backward(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream) {
+  const Field field(backward);
+  const HexPlaneLayout& layout = field.context->description.planes;
+  if (field.count == 0 || layout.feature_width() == 0) return;
+  const HexPlaneGeometry g = hexplane_geometry(layout);
   Workspace w;
-  lay_out(*field.layout, field.count, workspace, w);
+  lay_out(layout, field.count, workspace, w);
   if (g.channels % 4 == 0)
-    launch<4>(field, time, g, w, stream);
+    launch<4>(field, g, w, stream);
   else
-    launch<1>(field, time, g, w, stream);
+    launch<1>(field, g, w, stream);
   check_launch("computing the gradients of the field");
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 template <int W>
 __global__ void __launch_bounds__(kHexPlaneThreads)
-    forward_kernel(HexPlane field, const float* time, const __grid_constant__ HexPlaneGeometry g) {
+    forward_kernel(HexPlane field, const __grid_constant__ HexPlaneGeometry g) {
   const HexPlaneBlock block(g, W);
   for (int unit = static_cast<int>(threadIdx.x); unit < block.points * block.per_point;
        unit += kHexPlaneThreads) {
@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
     if (point >= field.count) return;
     const int feature = unit % block.per_point * W, level = feature / g.channels,
               channel = feature % g.channels;
-    const PointSample s = sample_point(g, coordinates_of(field, time, point), level);
+    const PointSample s = sample_point(g, coordinates_of(field, point), level);
     Channels<W> product;
 #pragma unroll
     for (int plane = 0; plane < 6; ++plane) {
@@ -34,9 +34,9 @@ __global__ void __launch_bounds__(kHexPlaneThreads)
 }
 
 template <int W>
-void launch(const HexPlane& field, const float* time, const HexPlaneGeometry& g, cudaStream_t stream) {
+void launch(const HexPlane& field, const HexPlaneGeometry& g, cudaStream_t stream) {
   const HexPlaneBlock block(g, W);
-  forward_kernel<W><<<blocks_for(field.count, block.points), kHexPlaneThreads, 0, stream>>>(field, time, g);
+  forward_kernel<W><<<blocks_for(field.count, block.points), kHexPlaneThreads, 0, stream>>>(field, g);
   check_launch("sampling the field");
 }
 
@@ -55,13 +55,14 @@ HexPlaneGeometry hexplane_geometry(const HexPlaneLayout& layout) {
   return g;
 }
 
-void hexplane_forward(const HexPlane& field, const float* time, cudaStream_t stream) {
-  if (field.count == 0 || field.layout->feature_width() == 0) return;
-  const HexPlaneGeometry g = hexplane_geometry(*field.layout);
+void hexplane_forward(const HexPlane& field, cudaStream_t stream) {
+  const HexPlaneLayout& layout = field.context->description.planes;
+  if (field.count == 0 || layout.feature_width() == 0) return;
+  const HexPlaneGeometry g = hexplane_geometry(layout);
   if (g.channels % 4 == 0)
-    launch<4>(field, time, g, stream);
+    launch<4>(field, g, stream);
   else
-    launch<1>(field, time, g, stream);
+    launch<1>(field, g, stream);
 }
 
 }  // namespace eg4d::cuda

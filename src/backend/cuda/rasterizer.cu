@@ -77,25 +77,25 @@ RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* 
   return lay_out(size, memory, &bytes);
 }
 
-void rasterize_forward(const RasterizeForward& forward, const RasterizeCamera* camera,
-                       const RasterizerWorkspace& workspace, cudaStream_t stream) {
+void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                       cudaStream_t stream) {
   check(cudaMemsetAsync(workspace.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
   const size_t ranges = static_cast<size_t>(cells_of(workspace.size) + 1) * sizeof(uint2);
   check(cudaMemsetAsync(workspace.cell_range, 0, ranges, stream), "clearing its lists");
   if (forward.count > 0) {
-    project(forward, camera, workspace, stream);
+    project(forward, workspace, stream);
     sort_into_cells(forward.count, workspace, stream);
   }
-  blend(forward, camera, workspace, stream);
+  blend(forward, workspace, stream);
 }
 
-void rasterize_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                        const RasterizerWorkspace& workspace, cudaStream_t stream) {
+void rasterize_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                        cudaStream_t stream) {
   if (backward.forward.count == 0 || workspace.size.pair_capacity == 0) return;
   check(cudaMemsetAsync(workspace.touched, 0, static_cast<size_t>(workspace.size.pair_capacity), stream),
         "clearing its partial sums");
-  blend_backward(backward, camera, workspace, stream);
-  project_backward(backward, camera, workspace, stream);
+  blend_backward(backward, workspace, stream);
+  project_backward(backward, workspace, stream);
 }
 
 }  // namespace eg4d::cuda

@@ -68,11 +68,11 @@ size_t rasterizer_workspace_bytes(const RasterizerSize& size);
 // Lays it out in `memory`, which is aligned to 256 bytes.
 RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* memory);
 
-// Enqueue one pass. `camera` is device memory; of forward.camera only width and height are read, and
-// forward.context not at all. The workspace belongs to a pass until its backward pass is done.
-void rasterize_forward(const RasterizeForward& forward, const RasterizeCamera* camera,
-                       const RasterizerWorkspace& workspace, cudaStream_t stream);
-void rasterize_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                        const RasterizerWorkspace& workspace, cudaStream_t stream);
+// Enqueue one pass; forward.context is not looked at. The workspace, made for the picture's size, belongs to
+// a pass until its backward pass is done.
+void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                       cudaStream_t stream);
+void rasterize_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                        cudaStream_t stream);
 
 }  // namespace eg4d::cuda

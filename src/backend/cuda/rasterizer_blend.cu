@@ -62,8 +62,7 @@ __device__ void blend_list(const RasterizerWorkspace& w, const CellPixel& place,
   }
 }
 
-__global__ void __launch_bounds__(kBlendThreads)
-    blend_kernel(RasterizeForward f, const RasterizeCamera* camera, RasterizerWorkspace w) {
+__global__ void __launch_bounds__(kBlendThreads) blend_kernel(RasterizeForward f, RasterizerWorkspace w) {
   __shared__ Stage stages[kWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const CellPixel place = cell_pixel(w.size, warp, lane);
@@ -75,18 +74,17 @@ __global__ void __launch_bounds__(kBlendThreads)
   w.last[place.cell * kWarp + lane] = p.last;
   if (!place.inside) return;
   float* image = f.image + 3 * place.index;
-  image[0] = fmaf(p.transmittance, camera->background[0], p.red);
-  image[1] = fmaf(p.transmittance, camera->background[1], p.green);
-  image[2] = fmaf(p.transmittance, camera->background[2], p.blue);
+  image[0] = fmaf(p.transmittance, f.camera->background[0], p.red);
+  image[1] = fmaf(p.transmittance, f.camera->background[1], p.green);
+  image[2] = fmaf(p.transmittance, f.camera->background[2], p.blue);
   if (f.depth) f.depth[place.index] = p.depth;
   if (f.alpha) f.alpha[place.index] = 1 - p.transmittance;
 }
 
 }  // namespace
 
-void blend(const RasterizeForward& forward, const RasterizeCamera* camera,
-           const RasterizerWorkspace& workspace, cudaStream_t stream) {
-  blend_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(forward, camera, workspace);
+void blend(const RasterizeForward& forward, const RasterizerWorkspace& workspace, cudaStream_t stream) {
+  blend_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(forward, workspace);
   check_launch("blending");
 }
 

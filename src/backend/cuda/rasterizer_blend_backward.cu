@@ -48,7 +48,6 @@ __device__ Pixel start(const RasterizeBackward& b, const RasterizeCamera& camera
   p.blue = gradient[2];
   float along =
       fmaf(camera.background[0], p.red, fmaf(camera.background[1], p.green, camera.background[2] * p.blue));
-  if (b.d_alpha) along -= b.d_alpha[place.index];
   p.behind = along * p.transmittance;
   return p;
 }
@@ -124,7 +123,7 @@ __device__ void flush(Rows& rows, int count, const RasterizerWorkspace& w, int l
 }
 
 __global__ void __launch_bounds__(kBlendThreads, kBlocks)
-    blend_backward_kernel(RasterizeBackward b, const RasterizeCamera* camera, RasterizerWorkspace w) {
+    blend_backward_kernel(RasterizeBackward b, RasterizerWorkspace w) {
   __shared__ Stage stages[kWarps];
   __shared__ Rows all_rows[kWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -132,7 +131,7 @@ __global__ void __launch_bounds__(kBlendThreads, kBlocks)
   if (place.cell < 0) return;
   Stage& stage = stages[warp];
   Rows& rows = all_rows[warp];
-  Pixel p = start(b, *camera, w, place, lane);
+  Pixel p = start(b, *b.forward.camera, w, place, lane);
   rows.gradient[padded(lane)] = make_float4(p.red, p.green, p.blue, 0);
   const uint32_t begin = w.cell_range[place.cell].x, last = __reduce_max_sync(kAllLanes, p.last);
   const float x = static_cast<float>(place.x), y = static_cast<float>(place.y);
@@ -178,10 +177,9 @@ __global__ void __launch_bounds__(kBlendThreads, kBlocks)
 
 }  // namespace
 
-void blend_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                    const RasterizerWorkspace& workspace, cudaStream_t stream) {
-  blend_backward_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(backward, camera,
-                                                                                  workspace);
+void blend_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                    cudaStream_t stream) {
+  blend_backward_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(backward, workspace);
   check_launch("blending backwards");
 }
 

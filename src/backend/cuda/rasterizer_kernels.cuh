@@ -48,11 +48,10 @@ inline __host__ __device__ int cells_along(int pixels, int cell) {
 }
 
 // rasterizer_projection.cu
-void project(const RasterizeForward& forward, const RasterizeCamera* camera,
-             const RasterizerWorkspace& workspace, cudaStream_t stream);
+void project(const RasterizeForward& forward, const RasterizerWorkspace& workspace, cudaStream_t stream);
 // rasterizer_projection_backward.cu
-void project_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                      const RasterizerWorkspace& workspace, cudaStream_t stream);
+void project_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                      cudaStream_t stream);
 // rasterizer_cells.cu
 void sort_into_cells(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 // rasterizer_sort.cu; each sorts on the lowest `bits` bits.
@@ -61,9 +60,8 @@ void sort_by_depth(int64_t count, const RasterizerWorkspace& workspace, cudaStre
 void add_up_pairs(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 void sort_by_cell(int bits, const RasterizerWorkspace& workspace, cudaStream_t stream);
 // rasterizer_blend.cu, rasterizer_blend_backward.cu
-void blend(const RasterizeForward& forward, const RasterizeCamera* camera,
-           const RasterizerWorkspace& workspace, cudaStream_t stream);
-void blend_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                    const RasterizerWorkspace& workspace, cudaStream_t stream);
+void blend(const RasterizeForward& forward, const RasterizerWorkspace& workspace, cudaStream_t stream);
+void blend_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                    cudaStream_t stream);
 
 }  // namespace eg4d::cuda

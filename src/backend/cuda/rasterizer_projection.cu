@@ -83,7 +83,7 @@ __device__ Projection project_one(const RasterizeForward& f, const RasterizeCame
   const Vector3 mean = load3(f.means, i), color = load3(f.colors, i);
   const float opacity = f.opacities[i];
   const View v = view_of(camera, width, height, mean);
-  const Symmetric2 c = covariance_2d(v, load_shape(f, camera.scale_modifier, i).covariance);
+  const Symmetric2 c = covariance_2d(v, load_shape(f, i).covariance);
   const float determinant = c.determinant(), inverse = 1 / determinant;
   const float middle = 0.5f * (c.xx + c.yy);
   const float spread = sqrtf(fmaxf(kDiscriminantFloor, fmaf(middle, middle, -determinant)));
@@ -133,11 +133,10 @@ __device__ void store(T* to, const T& value) {
     reinterpret_cast<float4*>(to)[k] = reinterpret_cast<const float4*>(&value)[k];
 }
 
-__global__ void __launch_bounds__(kThreads)
-    project_kernel(RasterizeForward f, const RasterizeCamera* camera, RasterizerWorkspace w) {
+__global__ void __launch_bounds__(kThreads) project_kernel(RasterizeForward f, RasterizerWorkspace w) {
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (i >= f.count) return;
-  const Projection p = project_one(f, *camera, w.size.width, w.size.height, i);
+  const Projection p = project_one(f, *f.camera, w.size.width, w.size.height, i);
   w.cell_count[i] = p.cells;
   w.depth[i] = p.cells ? __float_as_uint(p.gaussian.depth) : 0xffffffffu;
   w.order_scratch[i] = static_cast<uint32_t>(i);
@@ -150,9 +149,8 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void project(const RasterizeForward& forward, const RasterizeCamera* camera,
-             const RasterizerWorkspace& workspace, cudaStream_t stream) {
-  project_kernel<<<blocks_for(forward.count, kThreads), kThreads, 0, stream>>>(forward, camera, workspace);
+void project(const RasterizeForward& forward, const RasterizerWorkspace& workspace, cudaStream_t stream) {
+  project_kernel<<<blocks_for(forward.count, kThreads), kThreads, 0, stream>>>(forward, workspace);
   check_launch("projecting Gaussians");
 }
 

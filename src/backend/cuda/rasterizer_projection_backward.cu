@@ -120,7 +120,7 @@ __device__ void shape_backward(const RasterizeBackward& b, const Shape& shape, c
 #pragma unroll
   for (int k = 0; k < 3; ++k) {
     const Vector3 d_m = twice * scaled(r[k], scale[k]);
-    d_scale[k] = dot(d_m, r[k]);  // as published: not times the scale modifier
+    d_scale[k] = dot(d_m, r[k]);
     d_r[k] = scaled(d_m, scale[k]);
   }
   if (b.d_scales) add3(b.d_scales, i, {d_scale[0], d_scale[1], d_scale[2]});
@@ -134,7 +134,7 @@ __device__ void project_one_backward(const RasterizeBackward& b, const Rasterize
   if (b.d_opacities) b.d_opacities[i] += sums[kG] / f.opacities[i];
   const Vector3 mean = load3(f.means, i);
   const View v = view_of(camera, size.width, size.height, mean);
-  const Shape shape = load_shape(f, camera.scale_modifier, i);
+  const Shape shape = load_shape(f, i);
   const Symmetric2 c = covariance_2d(v, shape.covariance);
   const float inverse = 1 / c.determinant();
   const Symmetric2 conic{c.yy * inverse, -(c.xy * inverse), c.xx * inverse};
@@ -144,15 +144,11 @@ __device__ void project_one_backward(const RasterizeBackward& b, const Rasterize
   if (b.d_means_ndc) add(b.d_means_ndc + 2 * int64_t{i}, {d_ndc.x, d_ndc.y});
   const Symmetric2 d_c = conic_backward(conic, {-0.5f * sums[kGxx], -sums[kGxy], -0.5f * sums[kGyy]});
   if (b.d_means) add3(b.d_means, i, mean_backward(camera, mean, v, shape.covariance, d_c, d_ndc));
-  const Symmetric3 d_s = covariance_backward(v, d_c);
-  if (!f.covariances)
-    shape_backward(b, shape, d_s, i);
-  else if (b.d_covariances)
-    add(b.d_covariances + 6 * int64_t{i}, {d_s.xx, d_s.xy, d_s.xz, d_s.yy, d_s.yz, d_s.zz});
+  shape_backward(b, shape, covariance_backward(v, d_c), i);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    project_backward_kernel(RasterizeBackward b, const RasterizeCamera* camera, RasterizerWorkspace w) {
+    project_backward_kernel(RasterizeBackward b, RasterizerWorkspace w) {
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x), lane = i % kWarp;
   uint32_t first = 0, pairs = 0;
   if (i < b.forward.count) pairs = w.cell_count[i];
@@ -161,15 +157,15 @@ __global__ void __launch_bounds__(kThreads)
     pairs = min(pairs, static_cast<uint32_t>(w.size.pair_capacity) - first);  // when they overflowed
   }
   const Sums sums = sum_partials(w, first, pairs, lane);
-  if (pairs > 0) project_one_backward(b, *camera, w.size, sums.value, i);
+  if (pairs > 0) project_one_backward(b, *b.forward.camera, w.size, sums.value, i);
 }
 
 }  // namespace
 
-void project_backward(const RasterizeBackward& backward, const RasterizeCamera* camera,
-                      const RasterizerWorkspace& workspace, cudaStream_t stream) {
-  project_backward_kernel<<<blocks_for(backward.forward.count, kThreads), kThreads, 0, stream>>>(
-      backward, camera, workspace);
+void project_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                      cudaStream_t stream) {
+  project_backward_kernel<<<blocks_for(backward.forward.count, kThreads), kThreads, 0, stream>>>(backward,
+                                                                                                 workspace);
   check_launch("projecting backwards");
 }
 

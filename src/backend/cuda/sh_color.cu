@@ -130,14 +130,14 @@ __device__ float plus_half_positive(float color) {
   return fmaxf(color + 0.5f, 0.0f);
 }
 
-__global__ void __launch_bounds__(kThreads) forward_kernel(ShColor a, const float* camera_center) {
+__global__ void __launch_bounds__(kThreads) forward_kernel(ShColor a) {
   __shared__ Rows rows;
   if (a.degree > 0) load_rows(a.sh_rest, a.count, rows);
   __syncthreads();
   const int64_t i = first_of_block() + threadIdx.x;
   if (i >= a.count) return;
   float b[kBasis];
-  basis(a.degree, view_direction(a.positions, camera_center, static_cast<int>(i)).unit, b);
+  basis(a.degree, view_direction(a.positions, a.camera_center, static_cast<int>(i)).unit, b);
   Vector3 color = scaled(load3(a.sh_dc, i), b[0]);
   const float* own = rows.own();
   if (a.degree > 0) {
@@ -159,12 +159,13 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(ShColor a, const floa
 }
 
 // One Gaussian; its row of coefficients becomes the row of their gradients.
-__device__ void backward_one(const ShColor& a, const float* camera_center, int64_t i, float* own) {
-  const Direction direction = view_direction(a.positions, camera_center, static_cast<int>(i));
+__device__ void backward_one(const ShColorBackward& d, int64_t i, float* own) {
+  const ShColor& a = d.forward;
+  const Direction direction = view_direction(a.positions, a.camera_center, static_cast<int>(i));
   float b[kBasis];
   basis(a.degree, direction.unit, b);
   const Vector3 color = load3(a.colors, i);
-  Vector3 d_color = load3(a.d_colors, i);
+  Vector3 d_color = load3(d.d_colors, i);
   d_color = {color.x > 0 ? d_color.x : 0, color.y > 0 ? d_color.y : 0, color.z > 0 ? d_color.z : 0};
   const float factor = a.gain_bias ? 1 + a.gain_bias[4 * i] : 1;
   const Vector3 d_sh = scaled(d_color, factor);
@@ -182,44 +183,46 @@ __device__ void backward_one(const ShColor& a, const float* camera_center, int64
     d_gain = fmaf(b[k], along, d_gain);
     weight[k] = factor * along;
   }
-  if (a.gain_bias && a.d_gain_bias) {
-    float4& d = reinterpret_cast<float4*>(a.d_gain_bias)[i];
-    d = make_float4(d.x + d_gain, d.y + d_color.x, d.z + d_color.y, d.w + d_color.z);
+  if (a.gain_bias && d.d_gain_bias) {
+    float4& sum = reinterpret_cast<float4*>(d.d_gain_bias)[i];
+    sum = make_float4(sum.x + d_gain, sum.y + d_color.x, sum.z + d_color.y, sum.w + d_color.z);
   }
-  if (a.d_sh_dc) add3(a.d_sh_dc, i, scaled(d_sh, b[0]));
-  if (a.d_positions && a.degree > 0) {
+  if (d.d_sh_dc) add3(d.d_sh_dc, i, scaled(d_sh, b[0]));
+  if (d.d_positions && a.degree > 0) {
     // Through the normalisation: what lies along the direction has no effect.
     const Vector3 d_unit = basis_backward(a.degree, direction.unit, weight);
     const float along = dot(d_unit, direction.unit);
     const Vector3& u = direction.unit;
-    add3(a.d_positions, i,
+    add3(d.d_positions, i,
          scaled({fmaf(-along, u.x, d_unit.x), fmaf(-along, u.y, d_unit.y), fmaf(-along, u.z, d_unit.z)},
                 direction.inverse_length));
   }
 }
 
-__global__ void __launch_bounds__(kThreads) backward_kernel(ShColor a, const float* camera_center) {
+__global__ void __launch_bounds__(kThreads) backward_kernel(ShColorBackward d) {
+  const ShColor& a = d.forward;
   __shared__ Rows rows;
   if (a.degree > 0) load_rows(a.sh_rest, a.count, rows);
   __syncthreads();
   const int64_t i = first_of_block() + threadIdx.x;
-  if (i < a.count) backward_one(a, camera_center, i, rows.own());
-  if (a.degree == 0 || !a.d_sh_rest) return;
+  if (i < a.count) backward_one(d, i, rows.own());
+  if (a.degree == 0 || !d.d_sh_rest) return;
   __syncthreads();
-  add_rows(rows, a.count, a.d_sh_rest);
+  add_rows(rows, a.count, d.d_sh_rest);
 }
 
 }  // namespace
 
-void sh_color_forward(const ShColor& color, const float* camera_center, cudaStream_t stream) {
+void sh_color_forward(const ShColor& color, cudaStream_t stream) {
   if (color.count == 0) return;
-  forward_kernel<<<blocks_for(color.count, kThreads), kThreads, 0, stream>>>(color, camera_center);
+  forward_kernel<<<blocks_for(color.count, kThreads), kThreads, 0, stream>>>(color);
   check_launch("computing colours");
 }
 
-void sh_color_backward(const ShColor& color, const float* camera_center, cudaStream_t stream) {
-  if (color.count == 0) return;
-  backward_kernel<<<blocks_for(color.count, kThreads), kThreads, 0, stream>>>(color, camera_center);
+void sh_color_backward(const ShColorBackward& backward, cudaStream_t stream) {
+  const int64_t count = backward.forward.count;
+  if (count == 0) return;
+  backward_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream>>>(backward);
   check_launch("computing the gradients of colours");
 }
 

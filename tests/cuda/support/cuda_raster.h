@@ -18,13 +18,13 @@ class CudaRaster {
   // Fills the outputs. Makes room for more pairs when they do not fit, unless a capacity was given.
   void forward();
   // Fills the gradients with those of one backward pass.
-  void backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+  void backward(const std::vector<float>& d_image);
   RasterGradients<float> gradients() const;
   cuda::RasterizerCounts counts() const;
 
   // For timing: these only enqueue; backward adds to the gradients.
   void enqueue_forward(cudaStream_t stream);
-  void prepare_backward(const std::vector<float>& d_image, const std::vector<float>& d_alpha = {});
+  void prepare_backward(const std::vector<float>& d_image);
   void enqueue_backward(cudaStream_t stream);
 
   RasterizeForward arguments;
@@ -38,9 +38,8 @@ class CudaRaster {
   int64_t given_capacity_;
   RasterizeBackward backward_;
   DeviceBuffer<RasterizeCamera> camera_;
-  DeviceBuffer<float> means_, scales_, rotations_, covariances_, opacities_, colors_, d_image_, d_alpha_;
-  DeviceBuffer<float> d_means_, d_scales_, d_rotations_, d_covariances_, d_opacities_, d_colors_,
-      d_means_ndc_;
+  DeviceBuffer<float> means_, scales_, rotations_, opacities_, colors_, d_image_;
+  DeviceBuffer<float> d_means_, d_scales_, d_rotations_, d_opacities_, d_colors_, d_means_ndc_;
   DeviceBuffer<uint8_t> memory_;
 };
 

@@ -1,0 +1,106 @@
+#include "backend/make_backend.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <optional>
+
+#include "backend/cuda_library.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/shared_library.h"
+
+namespace eg4d {
+namespace {
+
+// Of "cuda" or "cuda:N"; nothing for another text.
+std::optional<int> index_of(const std::string& device) {
+  if (device == "cuda") return 0;
+  const std::string prefix = "cuda:";
+  if (!device.starts_with(prefix)) return std::nullopt;
+  int index = -1;
+  const char* const end = device.data() + device.size();
+  const auto [parsed, error] = std::from_chars(device.data() + prefix.size(), end, index);
+  if (error != std::errc() || parsed != end || index < 0) return std::nullopt;
+  return index;
+}
+
+const CudaLibrary& cuda_library(const std::string& device) {
+  using Entry = const CudaLibrary* (*)();
+  const auto entry = reinterpret_cast<Entry>(load_function(
+      "eg4d_cuda", EG4D_CUDA_LIBRARY_NAME,
+      fmt::format("device '{}' needs libeg4d_cuda.so, which a build with EG4D_CUDA=ON makes", device)));
+  const CudaLibrary& library = *entry();
+  if (library.version != kCudaLibraryVersion || library.operations != kOperationsLayout)
+    throw Error(fmt::format(
+        "device '{}' is not available: '{}' is of another version of eg4d; build both from the same sources",
+        device, find_library("eg4d_cuda")->string()));
+  return library;
+}
+
+std::string reason(CudaProblem problem) {
+  switch (problem) {
+    case CudaProblem::no_driver:
+      return "there is no NVIDIA driver";
+    case CudaProblem::driver_too_old:
+      return "the NVIDIA driver is too old";
+    case CudaProblem::no_device:
+      return "there is no GPU that this process may use";
+    case CudaProblem::no_such_device:
+      return "there is no GPU of that number";
+    case CudaProblem::device_too_old:
+      return "the GPU is too old";
+    case CudaProblem::out_of_memory:
+      return "the GPU has no memory left";
+    case CudaProblem::none:
+    case CudaProblem::other:
+      break;
+  }
+  return "the GPU cannot be used";
+}
+
+std::string sentence(const std::string& device, const CudaBackend& answer) {
+  const std::string details = answer.details.empty() ? "" : " (" + answer.details + ")";
+  return fmt::format("device '{}' is not available: {}{}", device, reason(answer.problem), details);
+}
+
+bool has_gpu_files(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const char* file : {"nvidiactl", "nvidia0", "dxg"})  // the last one: Windows' Linux
+    if (std::filesystem::exists(folder / file, error)) return true;
+  return false;
+}
+
+}  // namespace
+
+namespace detail {
+
+std::unique_ptr<Backend> make_automatic_backend(const std::filesystem::path& device_files) {
+  bool gpu_seems_there = has_gpu_files(device_files);
+  if (!gpu_seems_there && !find_library("eg4d_cuda")) return make_cpu_backend();
+  std::string problem;
+  try {
+    CudaBackend answer = cuda_library("cuda").make_backend(0);
+    if (answer.backend) return std::move(answer.backend);
+    gpu_seems_there |= answer.problem != CudaProblem::no_driver && answer.problem != CudaProblem::no_device;
+    problem = sentence("cuda", answer);
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  if (gpu_seems_there) warn(problem + "; computing on the processor");
+  return make_cpu_backend();
+}
+
+}  // namespace detail
+
+std::unique_ptr<Backend> make_backend(const std::string& device) {
+  if (device == "cpu") return make_cpu_backend();
+  if (device == "auto") return detail::make_automatic_backend();
+  const std::optional<int> index = index_of(device);
+  if (!index) throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
+  CudaBackend answer = cuda_library(device).make_backend(*index);
+  if (!answer.backend) throw Error(sentence(device, answer) + "; --device cpu computes on the processor");
+  return std::move(answer.backend);
+}
+
+}  // namespace eg4d

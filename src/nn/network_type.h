@@ -1,0 +1,16 @@
+#pragma once
+
+#include "backend/backend.h"
+
+namespace eg4d {
+
+// What --precision means on a device. f16, bf16: activations, weights and products are of that type where the
+// device computes in it. On the processor bf16 is the type of weights and products alone, activations are
+// f32, and f16 is refused: throws UsageError that says so.
+NetworkType network_type(const Backend& backend, DType precision);
+
+// The same for networks that need f32's range or resolution whatever the others are computed in: the
+// autoencoders (SDXL's overflows in f16, and pictures in bf16 show steps). Products may be TF32's.
+NetworkType exact_network_type(const Backend& backend, DType precision);
+
+}  // namespace eg4d

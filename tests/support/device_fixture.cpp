@@ -1,0 +1,113 @@
+#include "support/device_fixture.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
+
+#include "core/error.h"
+
+namespace eg4d::test {
+namespace {
+
+TestDevice current;
+
+std::vector<TestDevice> find_devices() {
+  const char* named = std::getenv("EG4D_TEST_DEVICES");
+  std::vector<TestDevice> devices;
+  if (!named || !*named) {
+    devices.push_back({});
+    try {
+      make_backend("cuda");
+      devices.push_back({.name = "cuda"});
+    } catch (const Error&) {  // none here
+    }
+    return devices;
+  }
+  std::istringstream names(named);
+  for (std::string name; std::getline(names, name, ',');) {
+    try {
+      make_backend(name);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "EG4D_TEST_DEVICES: %s\n", error.what());
+      std::exit(1);
+    }
+    devices.push_back({.name = name});
+  }
+  return devices;
+}
+
+}  // namespace
+
+std::string TestDevice::label() const {
+  std::string text = name;
+  std::erase(text, ':');
+  if (instruction_set != 0) text += std::string("_") + hwy::TargetName(instruction_set);
+  if (guard_memory) text += "_guarded";
+  return text;
+}
+
+void PrintTo(const TestDevice& device, std::ostream* out) {
+  *out << device.label();
+}
+
+std::vector<TestDevice> test_devices() {
+  static const std::vector<TestDevice> devices = find_devices();
+  return devices;
+}
+
+std::vector<TestDevice> test_devices_by_instruction_set() {
+  std::vector<TestDevice> devices;
+  for (const TestDevice& device : test_devices()) {
+    if (device.is_cpu())
+      for (const int64_t set : instruction_sets()) devices.push_back({.instruction_set = set});
+    else
+      devices.push_back(device);
+  }
+  return devices;
+}
+
+std::vector<TestDevice> test_devices_by_memory() {
+  std::vector<TestDevice> devices;
+  for (const TestDevice& device : test_devices()) {
+    devices.push_back(device);
+    if (device.is_cpu()) devices.push_back({.guard_memory = true});
+  }
+  return devices;
+}
+
+const TestDevice& current_device() {
+  return current;
+}
+
+std::unique_ptr<Backend> make_test_backend(const CpuBackendOptions& options_of_cpu) {
+  if (!current.is_cpu()) return make_backend(current.name);
+  CpuBackendOptions options = options_of_cpu;
+  options.guard_memory |= current.guard_memory;
+  return make_cpu_backend(options);
+}
+
+double tolerance(DType type) {
+  switch (type) {
+    case DType::f16:
+      return 2e-3;
+    case DType::bf16:
+      return 1.6e-2;
+    default:
+      return 1e-5;
+  }
+}
+
+namespace detail {
+
+UseDevice::UseDevice(const TestDevice& device) {
+  current = device;
+  if (device.instruction_set != 0)
+    instruction_set_ = std::make_unique<UseInstructionSet>(device.instruction_set);
+}
+UseDevice::~UseDevice() {
+  current = {};
+}
+
+}  // namespace detail
+}  // namespace eg4d::test
