@@ -59,6 +59,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
     cuda::check(cudaDeviceSynchronize(), "working");
     return {which.name};
   }
+  const auto memory = cuda::rasterizer_workspace_bytes(kernels.workspace.size);
   const double forward_ms = timer.median_as_graph(forward), backward_ms = timer.median_as_graph(backward);
   const double enqueued = timer.median(both), graph = timer.median_as_graph(both);
   return {which.name,
@@ -70,7 +71,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
           fmt::format("≤ {}", which.goal),
           graph <= which.goal ? "yes" : "no",
           fmt::format("{:.0f}",
-                      static_cast<double>(cuda::rasterizer_workspace_bytes(kernels.workspace.size)) / 1e6)};
+                      static_cast<double>(memory.gaussians + memory.pairs) / 1e6)};
 }
 
 }  // namespace

@@ -21,6 +21,11 @@ class Pieces {
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
     used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+  void take(void*& piece, size_t bytes) {
+    char* place = nullptr;
+    take(place, static_cast<int64_t>(bytes));
+    piece = place;
+  }
   size_t used() const { return used_; }
 
  private:
@@ -33,60 +38,71 @@ int64_t cells_of(const RasterizerSize& size) {
   return int64_t{cells_along(size.width, kCellWidth)} * cells_along(size.height, kCellHeight);
 }
 
-RasterizerWorkspace lay_out(const RasterizerSize& size, void* memory, size_t* bytes) {
-  const int64_t n = size.count, pairs = size.pair_capacity, cells = cells_of(size);
-  if (n > INT32_MAX || pairs > INT32_MAX || cells >= INT32_MAX / kWarp)
+RasterizerWorkspace lay_out(const RasterizerSize& size, void* gaussians, void* pairs,
+                            RasterizerMemory* bytes) {
+  const int64_t n = size.count, capacity = size.pair_capacity, cells = cells_of(size);
+  if (n > INT32_MAX || capacity > INT32_MAX || cells >= INT32_MAX / kWarp)
     throw Error("the picture or the number of Gaussians is too large for the GPU's rasteriser (2^31)");
   RasterizerWorkspace w{};
   w.size = size;
-  w.temporary_bytes = sort_temporary_bytes(std::max<int64_t>(n, 1), std::max<int64_t>(pairs, 1));
-  Pieces pieces(memory);
-  pieces.take(w.counts, 1);
-  pieces.take(w.gaussians, n);
-  pieces.take(w.ellipses, n);
-  pieces.take(w.boxes, n);
+  w.temporary_bytes = depth_temporary_bytes(std::max<int64_t>(n, 1));
+  w.pair_temporary_bytes = cell_temporary_bytes(std::max<int64_t>(capacity, 1));
+  Pieces first(gaussians);
+  first.take(w.counts, 1);
+  first.take(w.gaussians, n);
+  first.take(w.ellipses, n);
+  first.take(w.boxes, n);
   for (uint32_t** piece :
        {&w.cell_count, &w.first_slot, &w.depth, &w.depth_sorted, &w.order_scratch, &w.order, &w.pair_end})
-    pieces.take(*piece, n);
+    first.take(*piece, n);
+  first.take(w.cell_range, cells + 1);
+  first.take(w.transmittance, cells * kWarp);
+  first.take(w.last, cells * kWarp);
+  first.take(w.temporary, w.temporary_bytes);
+  Pieces second(pairs);
   for (uint32_t** piece : {&w.cell, &w.cell_sorted, &w.slot_scratch, &w.slot, &w.owner, &w.gaussian})
-    pieces.take(*piece, pairs);
-  pieces.take(w.cell_range, cells + 1);
-  pieces.take(w.transmittance, cells * kWarp);
-  pieces.take(w.last, cells * kWarp);
-  if (size.backward) {
-    pieces.take(w.partial, pairs * kPartial);
-    pieces.take(w.touched, pairs);
-  }
-  char* temporary = nullptr;
-  pieces.take(temporary, static_cast<int64_t>(w.temporary_bytes));
-  w.temporary = temporary;
-  *bytes = pieces.used();
+    second.take(*piece, capacity);
+  second.take(w.partial, capacity * kPartial);
+  second.take(w.touched, capacity);
+  second.take(w.pair_temporary, w.pair_temporary_bytes);
+  *bytes = {first.used(), second.used()};
   return w;
 }
 
 }  // namespace
 
-size_t rasterizer_workspace_bytes(const RasterizerSize& size) {
-  size_t bytes = 0;
-  lay_out(size, nullptr, &bytes);
+RasterizerMemory rasterizer_workspace_bytes(const RasterizerSize& size) {
+  RasterizerMemory bytes;
+  lay_out(size, nullptr, nullptr, &bytes);
   return bytes;
 }
 
-RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* memory) {
-  size_t bytes = 0;
-  return lay_out(size, memory, &bytes);
+RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* gaussians, void* pairs) {
+  RasterizerMemory bytes;
+  return lay_out(size, gaussians, pairs, &bytes);
+}
+
+void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                     cudaStream_t stream) {
+  if (forward.count == 0) return;
+  project(forward, workspace, stream);
+  sort_by_depth(forward.count, workspace, stream);
+  add_up_pairs(forward.count, workspace, stream);
+}
+
+void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                    cudaStream_t stream) {
+  check(cudaMemsetAsync(workspace.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
+  const size_t ranges = static_cast<size_t>(cells_of(workspace.size) + 1) * sizeof(uint2);
+  check(cudaMemsetAsync(workspace.cell_range, 0, ranges, stream), "clearing its lists");
+  if (forward.count > 0) list_cells(forward.count, workspace, stream);
+  blend(forward, workspace, stream);
 }
 
 void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
                        cudaStream_t stream) {
-  check(cudaMemsetAsync(workspace.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
-  const size_t ranges = static_cast<size_t>(cells_of(workspace.size) + 1) * sizeof(uint2);
-  check(cudaMemsetAsync(workspace.cell_range, 0, ranges, stream), "clearing its lists");
-  if (forward.count > 0) {
-    project(forward, workspace, stream);
-    sort_into_cells(forward.count, workspace, stream);
-  }
-  blend(forward, workspace, stream);
+  rasterize_count(forward, workspace, stream);
+  rasterize_draw(forward, workspace, stream);
 }
 
 void rasterize_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,

@@ -30,7 +30,7 @@ struct RasterizerSize {
   int64_t count = 0;          // Gaussians, at most
   int width = 0, height = 0;  // pixels
   int64_t pair_capacity = 0;  // pairs of cell and Gaussian, at most; below 2^31
-  bool backward = true;       // false: no memory for backward passes
+  bool operator==(const RasterizerSize&) const = default;
 };
 
 // In device memory, of the last forward pass.
@@ -59,15 +59,27 @@ struct RasterizerWorkspace {
   uint32_t* last;    // [cells, 32] 1 + position of the last Gaussian blended in the cell's list
   float* partial;    // [pairs, 12] by slot
   uint8_t* touched;  // [pairs] by slot: whether the partial sum was written
-  void* temporary;   // of the sorts
-  size_t temporary_bytes;
+  const uint32_t* pair_total(int64_t count) const { return pair_end + count - 1; }  // count > 0
+  void *temporary, *pair_temporary;                                                 // of the sorts
+  size_t temporary_bytes, pair_temporary_bytes;
+  bool operator==(const RasterizerWorkspace&) const = default;
 };
 
-// Bytes of device memory that a workspace takes.
-size_t rasterizer_workspace_bytes(const RasterizerSize& size);
-// Lays it out in `memory`, which is aligned to 256 bytes.
-RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* memory);
+// Bytes of device memory that a workspace takes: for Gaussians and cells, and for pairs.
+struct RasterizerMemory {
+  size_t gaussians = 0, pairs = 0;
+};
+RasterizerMemory rasterizer_workspace_bytes(const RasterizerSize& size);
+// Lays it out in two blocks of memory, aligned to 256 bytes.
+RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* gaussians, void* pairs);
 
+// The forward pass in two parts: the first finds how many pairs there are and leaves the number at
+// *workspace.pair_total(count); it uses nothing that depends on the capacity, so that the second may be given
+// a workspace with another one, and other memory for pairs.
+void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                     cudaStream_t stream);
+void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                    cudaStream_t stream);
 // Enqueue one pass; forward.context is not looked at. The workspace, made for the picture's size, belongs to
 // a pass until its backward pass is done.
 void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,

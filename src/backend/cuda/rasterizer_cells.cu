@@ -133,11 +133,9 @@ __global__ void __launch_bounds__(kThreads) find_ranges_kernel(uint32_t cells, R
 
 }  // namespace
 
-void sort_into_cells(int64_t count, const RasterizerWorkspace& w, cudaStream_t stream) {
+void list_cells(int64_t count, const RasterizerWorkspace& w, cudaStream_t stream) {
   const int columns = cells_along(w.size.width, kCellWidth);
   const Grid grid{columns, columns * cells_along(w.size.height, kCellHeight)};
-  sort_by_depth(count, w, stream);
-  add_up_pairs(count, w, stream);
   write_pairs_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream>>>(static_cast<int>(count), grid, w);
   check_launch("listing pairs of cell and Gaussian");
   if (w.size.pair_capacity == 0) return;

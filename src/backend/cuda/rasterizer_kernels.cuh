@@ -53,9 +53,10 @@ void project(const RasterizeForward& forward, const RasterizerWorkspace& workspa
 void project_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
                       cudaStream_t stream);
 // rasterizer_cells.cu
-void sort_into_cells(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
+void list_cells(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 // rasterizer_sort.cu; each sorts on the lowest `bits` bits.
-size_t sort_temporary_bytes(int64_t count, int64_t pairs);
+size_t depth_temporary_bytes(int64_t count);
+size_t cell_temporary_bytes(int64_t pairs);
 void sort_by_depth(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 void add_up_pairs(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 void sort_by_cell(int bits, const RasterizerWorkspace& workspace, cudaStream_t stream);

@@ -35,12 +35,17 @@ cudaError_t add_up(void* temporary, size_t& bytes, const uint32_t* values, const
 
 }  // namespace
 
-size_t sort_temporary_bytes(int64_t count, int64_t pairs) {
-  size_t depth = 0, sum = 0, cell = 0;
+size_t depth_temporary_bytes(int64_t count) {
+  size_t depth = 0, sum = 0;
   check(sort(nullptr, depth, nullptr, nullptr, nullptr, nullptr, count, 32, nullptr), "asking for its sort");
   check(add_up(nullptr, sum, nullptr, nullptr, nullptr, count, nullptr), "asking for its running sum");
-  check(sort(nullptr, cell, nullptr, nullptr, nullptr, nullptr, pairs, 32, nullptr), "asking for its sort");
-  return std::max({depth, sum, cell});
+  return std::max(depth, sum);
+}
+
+size_t cell_temporary_bytes(int64_t pairs) {
+  size_t bytes = 0;
+  check(sort(nullptr, bytes, nullptr, nullptr, nullptr, nullptr, pairs, 32, nullptr), "asking for its sort");
+  return bytes;
 }
 
 void sort_by_depth(int64_t count, const RasterizerWorkspace& w, cudaStream_t stream) {
@@ -55,9 +60,9 @@ void add_up_pairs(int64_t count, const RasterizerWorkspace& w, cudaStream_t stre
 }
 
 void sort_by_cell(int bits, const RasterizerWorkspace& w, cudaStream_t stream) {
-  size_t bytes = w.temporary_bytes;
-  check(sort(w.temporary, bytes, w.cell, w.cell_sorted, w.slot_scratch, w.slot, w.size.pair_capacity, bits,
-             stream),
+  size_t bytes = w.pair_temporary_bytes;
+  check(sort(w.pair_temporary, bytes, w.cell, w.cell_sorted, w.slot_scratch, w.slot, w.size.pair_capacity,
+             bits, stream),
         "sorting pairs by cell");
 }
 

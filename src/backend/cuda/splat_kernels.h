@@ -69,4 +69,21 @@ inline constexpr size_t kMostAdamTensors = 32;
 void adam(std::span<const Adam> tensors, cudaStream_t stream);
 void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream);
 
+// density.cu, with the CPU's bits.
+void density_statistics(const DensityStatistics& statistics, cudaStream_t stream);
+void decide_density(const DecideDensity& decide, cudaStream_t stream);
+size_t density_rows_workspace_bytes(int64_t count);
+void density_rows(const DensityRows& rows, void* workspace, cudaStream_t stream);
+void split_noise(const SplitNoise& noise, cudaStream_t stream);
+void split_gaussians(const SplitGaussians& parts, cudaStream_t stream);
+
+// arrays.cu, with the CPU's bits.
+void next_inputs(const NextInputs& next, cudaStream_t stream);
+void resize_picture(const ResizePicture& resize, cudaStream_t stream);
+void clamp_above(const ClampAbove& clamp, cudaStream_t stream);
+void clamp_unit(const ClampUnit& clamp, cudaStream_t stream);
+void clamp_unit_backward(const ClampUnitBackward& clamp, cudaStream_t stream);
+void move_towards(const MoveTowards& move, cudaStream_t stream);
+void gather_rows(const GatherRows& gather, cudaStream_t stream);
+
 }  // namespace eg4d::cuda

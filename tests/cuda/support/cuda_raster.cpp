@@ -35,8 +35,10 @@ CudaRaster::CudaRaster(const RasterScene<float>& scene, int64_t pair_capacity)
 
 void CudaRaster::make_workspace(int64_t pair_capacity) {
   const cuda::RasterizerSize size{arguments.count, arguments.width, arguments.height, pair_capacity};
-  memory_ = DeviceBuffer<uint8_t>(static_cast<int64_t>(cuda::rasterizer_workspace_bytes(size)));
-  workspace = cuda::make_rasterizer_workspace(size, memory_.data());
+  const auto [gaussians, pairs] = cuda::rasterizer_workspace_bytes(size);
+  memory_ = DeviceBuffer<uint8_t>(static_cast<int64_t>(gaussians));
+  pair_memory_ = DeviceBuffer<uint8_t>(static_cast<int64_t>(pairs));
+  workspace = cuda::make_rasterizer_workspace(size, memory_.data(), pair_memory_.data());
 }
 
 void CudaRaster::enqueue_forward(cudaStream_t stream) {

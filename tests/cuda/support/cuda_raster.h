@@ -40,7 +40,7 @@ class CudaRaster {
   DeviceBuffer<RasterizeCamera> camera_;
   DeviceBuffer<float> means_, scales_, rotations_, opacities_, colors_, d_image_;
   DeviceBuffer<float> d_means_, d_scales_, d_rotations_, d_opacities_, d_colors_, d_means_ndc_;
-  DeviceBuffer<uint8_t> memory_;
+  DeviceBuffer<uint8_t> memory_, pair_memory_;
 };
 
 }  // namespace eg4d::test
