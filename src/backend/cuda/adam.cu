@@ -16,6 +16,7 @@ constexpr int64_t kPerBlock = kThreads * kVectors * 4;
 struct Tensors {
   Adam adam[kMostAdamTensors];
   uint32_t first_block[kMostAdamTensors + 1];
+  bool aligned[kMostAdamTensors];  // to four floats, all four arrays
   int count;
 };
 
@@ -43,9 +44,9 @@ __device__ void update_four(const AdamStep& s, const Adam& a, int64_t i) {
   if (!gradient_is_zero) *gradients = make_float4(0, 0, 0, 0);
 }
 
-// The last elements, fewer than four.
-__device__ void update_rest(const AdamStep& s, const Adam& a, int64_t begin) {
-  for (int64_t i = begin; i < a.count; ++i) {
+// The last elements, and those of arrays that are not aligned: at most four.
+__device__ void update_one_by_one(const AdamStep& s, const Adam& a, int64_t begin) {
+  for (int64_t i = begin; i < min(begin + 4, a.count); ++i) {
     const float gradient = a.gradient[i];
     if (gradient == 0 && a.first_moment[i] == 0 && a.second_moment[i] == 0) continue;
     adam_update(s, gradient, a.parameter[i], a.first_moment[i], a.second_moment[i]);
@@ -65,10 +66,10 @@ __global__ void __launch_bounds__(kThreads) adam_kernel(const __grid_constant__ 
 #pragma unroll
   for (int k = 0; k < kVectors; ++k) {
     const int64_t i = first + k * kThreads * 4;
-    if (i + 4 <= a.count)
+    if (t.aligned[tensor] && i + 4 <= a.count)
       update_four(s, a, i);
     else
-      update_rest(s, a, i);
+      update_one_by_one(s, a, i);
   }
 }
 
@@ -79,6 +80,9 @@ void adam(std::span<const Adam> tensors, cudaStream_t stream) {
   Tensors t{};
   for (const Adam& tensor : tensors) {
     t.adam[t.count] = tensor;
+    t.aligned[t.count] = true;
+    for (const float* array : {tensor.parameter, tensor.gradient, tensor.first_moment, tensor.second_moment})
+      t.aligned[t.count] &= reinterpret_cast<uintptr_t>(array) % sizeof(float4) == 0;
     t.first_block[t.count + 1] = t.first_block[t.count] + blocks_for(tensor.count, kPerBlock);
     ++t.count;
   }
