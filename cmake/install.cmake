@@ -15,7 +15,7 @@ endif()
 set_target_properties(eg4d_library PROPERTIES EXPORT_NAME eg4d)
 install(TARGETS eg4d_library EXPORT eg4d-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
 install(DIRECTORY src/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/eg4d COMPONENT development
-        FILES_MATCHING PATTERN "*.h" PATTERN "app" EXCLUDE PATTERN "cpu" EXCLUDE)
+        FILES_MATCHING PATTERN "*.h" PATTERN "app" EXCLUDE PATTERN "cpu" EXCLUDE PATTERN "cuda" EXCLUDE)
 install(EXPORT eg4d-targets NAMESPACE eg4d:: DESTINATION ${EG4D_CMAKE_DIR} COMPONENT development)
 configure_package_config_file(cmake/eg4d-config.cmake.in ${CMAKE_BINARY_DIR}/eg4d-config.cmake
                               INSTALL_DESTINATION ${EG4D_CMAKE_DIR})

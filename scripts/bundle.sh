@@ -51,6 +51,10 @@ mkdir "$root/examples" && cp -r examples/robot-192 examples/creature.png "$root/
 if [ $tests = 1 ]; then
   add_program "$build/tests/eg4d_tests"
   add_program "$build/tests/eg4d_golden_tests"
+  if [ $cuda = 1 ] && [ -x "$build/tests/eg4d_cuda_tests" ]; then
+    add_program "$build/tests/eg4d_cuda_tests"
+    cp scripts/gpu.sh "$root/scripts/"
+  fi
   cp scripts/bundle/run-tests.sh "$root/"
   mkdir "$root/tests" "$root/docs" "$root/lib/stubs"
   cp "$build"/tests/stubs/*.so "$root/lib/stubs/"

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 build=build/release
 cache=build/lint
 
-mapfile -t sources < <(find src tests bench fuzz -name '*.cpp' -o -name '*.h' | sort)
+mapfile -t sources < <(find src tests bench fuzz -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort)
 [ "${1:-}" != --format ] || clang-format-14 -i "${sources[@]}"
 unformatted=$(printf '%s\n' "${sources[@]}" | xargs -P "$(nproc)" -n 16 bash -c '
   for file; do clang-format-14 "$file" | cmp -s - "$file" || echo "$file"; done' format)

@@ -55,7 +55,7 @@ class AnimateCommand : public Command {
           fmt::format("preset {}, which {} is for; --preset takes another", chosen_preset_, model_));
     if (model_.empty()) model_ = model_of_preset(PaintingStage::animate, arguments.preset_name);
     job_.model = require_model(model_, models_folder_);
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     const AnimateResult result = animate(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this video was finished before; --overwrite starts it anew");

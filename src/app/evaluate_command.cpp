@@ -54,7 +54,7 @@ class EvaluateCommand : public Command {
     job_.pictures = pictures_;
     job_.report = html_;
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     const EvaluateResult result = evaluate_model(*backend, job_, progress);
     progress.end();
     for (const std::string& line : result.left_out) progress.message(line);

@@ -65,7 +65,7 @@ class GenerateCommand : public Command {
     if (!prompt_.empty()) job_.options.painting.prompt = prompt_;
     progress.message(fmt::format("preset {}: {}", job_.preset, job_.preset_reason));
     job_.models = find_generate_models(job_.preset, models_folder_);
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     generate(*backend, job_, progress);
     progress.end();
     for (const auto& item : job_.items)

@@ -62,7 +62,7 @@ class MultiviewCommand : public Command {
     if (model_.empty()) model_ = model_of_preset(PaintingStage::multiview, arguments.preset_name);
     job_.model = require_model(model_, models_folder_);
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     const MultiviewResult result = multiview(*backend, job_, progress);
     progress.end();
     if (result.already_done)

@@ -32,8 +32,12 @@ class FileTrace final : public TracingBackend {
 
 }  // namespace
 
-std::unique_ptr<Backend> open_backend(const CommonOptions& common) {
+std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
   std::unique_ptr<Backend> backend = make_backend(common.device);
+  if (needs == Needs::networks && common.device == "auto" && !backend->computes_in(DType::f32)) {
+    warn("networks run on the CPU only in this version; computing on the processor");
+    backend = make_cpu_backend();
+  }
   if (common.trace.empty()) return backend;
   require_a_name(common.trace);
   require_writable_file(common.trace);

@@ -84,7 +84,7 @@ class RefineCommand : public Command {
     if (const auto finished = finished_refinement(job_, identity, perceptual)) {
       result = *finished;
     } else {
-      const std::unique_ptr<Backend> backend = open_backend(common);
+      const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
       result = refine(*backend, job_, *painter, lpips.get(), progress);

@@ -15,8 +15,15 @@
 #include <string>
 
 #include "backend/operations.h"
+#include "core/error.h"
 
 namespace eg4d {
+
+// A device that does not have an operation, or what it works on.
+class NotOnThisDevice : public Error {
+ public:
+  using Error::Error;
+};
 
 // Operations that were noted once, to be done again with the same arguments: the same memory, whose contents
 // may have changed. The memory must still be there; so must the backend.

@@ -60,7 +60,7 @@ class Rasterizer : public OnEachDevice {
       other_radii += radii[i] != reference.radii[i];
     }
     EXPECT_LE(other_radii, 1 + scene.count / 1000);
-    EXPECT_LE(cpu::pair_count(*kernels.context), reference.pair_count());
+    if (current_device().is_cpu()) EXPECT_LE(cpu::pair_count(*kernels.context), reference.pair_count());
     expect_gradients_like_reference(scene, kernels, reference);
   }
 
@@ -135,7 +135,7 @@ TEST_P(Rasterizer, EverythingBehindTheCameraLeavesTheBackground) {
   kernels.forward();
   const std::vector<float> image = kernels.image.to_host();
   for (size_t i = 0; i < image.size(); ++i) EXPECT_EQ(image[i], scene.camera.background[i % 3]);
-  EXPECT_EQ(cpu::pair_count(*kernels.context), 0);
+  if (current_device().is_cpu()) EXPECT_EQ(cpu::pair_count(*kernels.context), 0);
   kernels.backward(weights(3 * pixel_count(scene)));
   EXPECT_EQ(kernels.gradients().means, std::vector<float>(150, 0.0f));
 }
@@ -247,6 +247,44 @@ TEST_P(Rasterizer, ContextsAreReusedAndGradientsAccumulate) {
   backend->run(again);
   const std::vector<float> twice = fresh.gradients().colors;
   for (size_t i = 0; i < once.size(); ++i) EXPECT_FLOAT_EQ(twice[i], 2 * once[i]);
+}
+
+// How many pairs of Gaussian and tile there are changes from replay to replay, and a device may have to make
+// room for them.
+TEST_P(Rasterizer, ARecordingHasRoomForAnyNumberOfPairs) {
+  RasterScene<float> scene = scattered_scene(4000, 120, 90, 33);
+  for (float& opacity : scene.opacities) opacity *= 0.05f;
+  const std::vector<float> scales = scene.scales, d_image = weights(3 * pixel_count(scene));
+  DeviceRaster replayed(*backend, scene);
+  replayed.prepare_backward(d_image);
+  const auto forward = backend->record([&] { replayed.forward(); });
+  const auto both = backend->record([&] {
+    replayed.forward();
+    replayed.run_backward();
+    replayed.forward();  // of the same context, before anything was read
+    replayed.run_backward();
+  });
+  const auto backward = backend->record([&] { replayed.run_backward(); });
+  for (const float factor : {0.1f, 0.1f, 0.12f, 1.0f, 1.0f, 5.0f, 5.0f, 5.0f, 0.05f, 0.05f, 2.0f}) {
+    SCOPED_TRACE(factor);
+    for (size_t i = 0; i < scales.size(); ++i) scene.scales[i] = factor * scales[i];
+    backend->copy_to_device(const_cast<float*>(replayed.arguments.scales), scene.scales.data(),
+                            scene.scales.size() * sizeof(float));
+    DeviceRaster direct(*backend, scene);
+    direct.forward();
+    direct.backward(d_image);
+    const std::vector<float> wanted = direct.gradients().colors;
+    for (const bool in_two : {false, true}) {
+      for (Tensor* tensor : {&replayed.d_means, &replayed.d_colors, &replayed.image}) tensor->fill_zero();
+      backend->replay(in_two ? *forward : *both);
+      if (in_two) backend->replay(*backward);
+      EXPECT_EQ(replayed.image.to_host(), direct.image.to_host());
+      std::vector<float> have = replayed.d_colors.to_host();
+      if (!in_two)
+        for (float& value : have) value /= 2;
+      EXPECT_EQ(have, wanted);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(, Rasterizer, testing::ValuesIn(test_devices_by_instruction_set()), DeviceLabel());

@@ -1,0 +1,51 @@
+# The kernels for NVIDIA GPUs (docs/gpu.md). Nothing else needs the CUDA toolkit.
+set(EG4D_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO (when nvcc is found), ON or OFF")
+set_property(CACHE EG4D_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(EG4D_CUDA_FOUND OFF)
+if(EG4D_CUDA STREQUAL AUTO OR EG4D_CUDA)
+  # Machine code for sm_90; everything from sm_80 on gets it from PTX when the program starts.
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90-real 80-virtual)
+  endif()
+  include(CheckLanguage)
+  # A sanitizer's run is about host code.
+  if(NOT (EG4D_CUDA STREQUAL AUTO AND (EG4D_SANITIZE OR EG4D_SANITIZE_THREADS OR EG4D_FUZZ)))
+    check_language(CUDA)
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(EG4D_CUDA_FOUND ON)
+  elseif(NOT EG4D_CUDA STREQUAL AUTO)
+    message(FATAL_ERROR "EG4D_CUDA is ON, but no nvcc works here: put it on the PATH or set CMAKE_CUDA_COMPILER")
+  endif()
+endif()
+message(STATUS "CUDA kernels: ${EG4D_CUDA_FOUND}")
+if(NOT EG4D_CUDA_FOUND)
+  return()
+endif()
+
+# CMake 3.25 does not know that this nvcc has C++20.
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
+
+file(GLOB EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
+add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
+target_include_directories(eg4d_cuda_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(eg4d_cuda_kernels PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
+target_compile_options(eg4d_cuda_kernels PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
+# Fused multiply-adds only where they are written: the roundings of the CPU's projection are kept, and counting
+# a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
+set_source_files_properties(
+  src/backend/cuda/rasterizer_projection.cu src/backend/cuda/rasterizer_projection_backward.cu
+  src/backend/cuda/rasterizer_cells.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+
+# What the program will load when there is a GPU.
+add_library(eg4d_cuda MODULE $<TARGET_OBJECTS:eg4d_cuda_kernels>)
+target_link_libraries(eg4d_cuda PRIVATE eg4d_library CUDA::cudart_static PkgConfig::FMT)
+set_target_properties(eg4d_cuda PROPERTIES LINKER_LANGUAGE CXX CXX_VISIBILITY_PRESET hidden)
+target_link_options(eg4d_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed -Wl,--no-undefined)

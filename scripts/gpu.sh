@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything a GPU can tell in one go: the tests, the sanitizer on small inputs, the time of each kernel, and the
+# tables last. Also runs where only a bundle of it is, without a compiler (docs/gpu.md).
+#   scripts/gpu.sh [FOLDER]   with eg4d_cuda_tests and the bench_cuda_* programs (default: where the build has them)
+set -uo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+tests=${1:-$here/build/release/tests}
+bench=${1:-$here/build/release/bench}
+: "${EG4D_GOLDEN_DIR=$here/tests/data/golden}" "${EG4D_BENCH_DIR=$here/../shared/bench}" "${OUT=/tmp}"
+export EG4D_GOLDEN_DIR EG4D_BENCH_DIR OMP_WAIT_POLICY=passive
+failed=0
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
+
+# Suite by suite, so that one that dies does not take the others with it; the log names every test.
+echo "== tests"
+: >"$OUT/tests.log"
+for suite in $("$tests/eg4d_cuda_tests" --gtest_list_tests | grep -E '^[A-Za-z].*\.$'); do
+  timeout 60 "$tests/eg4d_cuda_tests" --gtest_filter="$suite*" >"$OUT/suite.log" 2>&1
+  status=$?
+  cat "$OUT/suite.log" >>"$OUT/tests.log"
+  echo "${suite%.}: exit status $status, $(grep -c '^\[       OK' "$OUT/suite.log") passed"
+  [ $status -eq 0 ] && continue
+  failed=1
+  grep -E '^\[ +(RUN|OK|FAILED)|Failure|actual|Which|trace|error' "$OUT/suite.log" | tail -n 25
+done
+
+# Warps that wait for each other and borders are where the bugs are; sizes do not matter.
+small='*OddSizes*:*AnyNumber*:*TooManyPairs*:*FaintGaussians*:*ExtremeScales*:*NotANumber*:*NothingFinite*:CudaImageLoss.*:*ManyTensors*:*WithoutActivations*'
+for tool in memcheck racecheck; do
+  command -v compute-sanitizer >/dev/null || break
+  echo "== compute-sanitizer --tool $tool"
+  timeout 60 compute-sanitizer --tool $tool --error-exitcode 1 "$tests/eg4d_cuda_tests" --gtest_brief=1 \
+    --gtest_filter="$small" >"$OUT/$tool.log" 2>&1
+  status=$?
+  tail -n 4 "$OUT/$tool.log"
+  [ $status -eq 0 ] || { echo "exit status $status"; grep -m 12 '=========' "$OUT/$tool.log"; failed=1; }
+done
+
+# The kernels of the last of several rounds; $1: title, $2: its first kernel, then the program and its arguments.
+profile() {
+  local title=$1 first=$2
+  shift 2
+  echo "== kernels of $title: microseconds, memory %, multiprocessors %, warps %"
+  timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$@" >"$OUT/ncu.csv" 2>"$OUT/ncu.log"
+  cp "$OUT/ncu.csv" "$OUT/ncu-$title.csv"
+  python3 - "$OUT/ncu.csv" "$first" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu.csv"
+import csv, sys
+rows = [line for line in open(sys.argv[1]) if line.startswith('"')]
+kernels = {}
+for row in csv.DictReader(rows):
+    unit, value = row["Metric Unit"], float(row["Metric Value"].replace(",", ""))
+    value *= {"ns": 1e-3, "nsecond": 1e-3, "ms": 1e3, "msecond": 1e3}.get(unit, 1)
+    kernels.setdefault(int(row["ID"]), (row["Kernel Name"].split("(")[0].split("<")[0], {}))[1][row["Metric Name"]] = value
+order = list(kernels)
+last = max((i for i, k in enumerate(order) if kernels[k][0] == sys.argv[2]), default=0)
+for k in order[last:]:
+    name, m = kernels[k]
+    print(f"{name:38s}" + "".join(f"{m.get(x, float('nan')):9.1f}" for x in (
+        "gpu__time_duration.sum", "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+        "sm__throughput.avg.pct_of_peak_sustained_elapsed", "sm__warps_active.avg.pct_of_peak_sustained_active")))
+assert order
+PYTHON
+}
+
+if command -v ncu >/dev/null; then
+  metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
+  metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active
+  profile 20k project_kernel "$bench/bench_cuda_rasterizer" 0 20k
+  profile 1M project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 576'
+  profile 1080p project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 1920'
+  profile loss similarity_kernel "$bench/bench_cuda_splat" 0 'L1 + DSSIM with gradient, 576'
+  profile hexplane cells_kernel "$bench/bench_cuda_splat" 0 'hexplane backward'
+  profile tf32-forward product_kernel "$bench/bench_cuda_splat" 0 'network forward, tf32'
+  profile tf32-backward narrow_backward_kernel "$bench/bench_cuda_splat" 0 'network backward, tf32'
+  profile bf16-forward pack_kernel "$bench/bench_cuda_splat" 0 'network forward, bf16'
+  profile bf16-backward pack_kernel "$bench/bench_cuda_splat" 0 'network backward, bf16'
+fi
+
+for program in bench_cuda_splat bench_cuda_rasterizer; do
+  echo "== $program"
+  timeout 45 "$bench/$program" 50 2>&1 || failed=1
+done
+[ $failed -eq 0 ] && echo "gpu.sh: all tests passed." || echo "gpu.sh: something FAILED; look above."
+exit $failed

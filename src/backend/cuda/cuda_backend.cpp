@@ -1,0 +1,158 @@
+#include "backend/cuda/cuda_backend.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/recording.h"
+
+namespace eg4d::cuda {
+namespace {
+
+// How products of the deformation network are computed: of EG4D_CUDA_PRECISION, "f32" where it is not set.
+MatrixPrecision precision_of_environment() {
+  const char* given = std::getenv("EG4D_CUDA_PRECISION");
+  const std::string name = given && *given ? given : "f32";
+  if (name == "f32") return MatrixPrecision::f32;
+  if (name == "tf32") return MatrixPrecision::tf32;
+  if (name == "bf16") return MatrixPrecision::bf16;
+  throw UsageError(fmt::format("EG4D_CUDA_PRECISION is '{}': use f32, tf32 or bf16", name));
+}
+
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "starting"); }
+  ~Stream() { cudaStreamDestroy(stream_); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  cudaStream_t get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+// Other threads begin with GPU 0.
+int used(int device) {
+  check(cudaSetDevice(device), "starting");
+  return device;
+}
+
+class GpuBackend final : public Backend {
+ public:
+  explicit GpuBackend(int device)
+      : device_(used(device)), memory_(device, stream_.get()), runner_(memory_, stream_.get()) {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, device), "starting");
+    name_ = fmt::format("cuda:{} ({})", device, properties.name);
+  }
+  ~GpuBackend() override {
+    cudaSetDevice(device_);
+    cudaStreamSynchronize(stream_.get());
+  }
+  GpuBackend(const GpuBackend&) = delete;
+  GpuBackend& operator=(const GpuBackend&) = delete;
+
+  std::string name() const override { return name_; }
+
+  void* allocate(size_t bytes) override {
+    refuse_while_recording("allocate memory");
+    used(device_);
+    return memory_.allocate(bytes);
+  }
+  void release(void* memory) override {
+    cudaSetDevice(device_);
+    memory_.release(memory);
+  }
+  size_t allocated_bytes() const override { return memory_.allocated(); }
+  // Networks, which activations are for, are the processor's in this version.
+  bool computes_in(DType) const override { return false; }
+
+  void copy_to_device(void* device, const void* host, size_t bytes) override {
+    refuse_while_recording("copy from the host");
+    if (bytes == 0) return;
+    used(device_);
+    // Of pageable memory: it is read before the call returns.
+    check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_.get()), "copying to it");
+  }
+  void copy_to_host(void* host, const void* device, size_t bytes) override {
+    refuse_while_recording("copy to the host");
+    used(device_);
+    if (bytes > 0)
+      check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()), "copying from it");
+    check(cudaStreamSynchronize(stream_.get()), "working");
+  }
+
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) override { throw no_networks(); }
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) override {
+    throw no_networks();
+  }
+  std::unique_ptr<RasterizeContext> create_rasterize_context() override {
+    used(device_);
+    return std::make_unique<RasterContext>(memory_, stream_.get());
+  }
+  std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
+    used(device_);
+    return std::make_unique<NetworkContext>(memory_, of, precision_);
+  }
+
+  void run(const Operation& operation) override {
+    if (recording_) {
+      require_here(operation);
+      recording_->add(operation);
+      return;
+    }
+    used(device_);
+    runner_.run(operation);
+  }
+
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override {
+    refuse_while_recording("record");
+    auto recording = std::make_unique<CudaRecording>();
+    const StopRecording stop(recording_);
+    recording_ = recording.get();
+    work();
+    return recording;
+  }
+  void replay(const Recording& recording) override {
+    refuse_while_recording("replay");
+    used(device_);
+    static_cast<const CudaRecording&>(recording).replay(runner_, memory_, stream_.get());
+  }
+
+ private:
+  class StopRecording {
+   public:
+    explicit StopRecording(CudaRecording*& recording) : recording_(recording) {}
+    ~StopRecording() { recording_ = nullptr; }
+    StopRecording(const StopRecording&) = delete;
+    StopRecording& operator=(const StopRecording&) = delete;
+
+   private:
+    CudaRecording*& recording_;
+  };
+
+  static NotOnThisDevice no_networks() {
+    return NotOnThisDevice("networks run on the CPU only in this version; use --device cpu");
+  }
+  void refuse_while_recording(const char* what) const {
+    if (recording_) throw std::logic_error(fmt::format("a recording cannot {}", what));
+  }
+
+  const int device_;
+  std::string name_;
+  const MatrixPrecision precision_ = precision_of_environment();
+  Stream stream_;
+  Memory memory_;
+  OperationRunner runner_;
+  CudaRecording* recording_ = nullptr;  // of record(), while it runs
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(int device) {
+  return std::make_unique<GpuBackend>(device);
+}
+
+}  // namespace eg4d::cuda

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <memory>
+
+#include "backend/backend.h"
+
+namespace eg4d::cuda {
+
+// The backend for a GPU that is there and can run the kernels (cuda_library.cpp looks).
+std::unique_ptr<Backend> make_cuda_backend(int device);
+
+}  // namespace eg4d::cuda

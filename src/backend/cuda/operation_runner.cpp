@@ -1,0 +1,158 @@
+#include "backend/cuda/operation_runner.h"
+
+#include <fmt/format.h>
+
+#include <concepts>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cuda/check.h"
+
+namespace eg4d::cuda {
+namespace {
+
+template <class Type, class... Types>
+concept OneOf = (std::same_as<Type, Types> || ...);
+
+template <class Type>
+concept Here = OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward,
+                     HexPlane, HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward,
+                     GaussianActivation, GaussianActivationBackward, ImageLoss, ResizePicture, Adam,
+                     HexPlaneAdam, DensityStatistics, DecideDensity, DensityRows, SplitNoise, SplitGaussians,
+                     ClampAbove, ClampUnit, ClampUnitBackward, MoveTowards, GatherRows, CopyBytes, FillBytes>;
+
+bool overlap(const CopyBytes& a) {
+  const char *to = static_cast<const char*>(a.to), *from = static_cast<const char*>(a.from);
+  return to < from + a.bytes && from < to + a.bytes;
+}
+
+// Bytes of scratch memory.
+struct ScratchBytes {
+  size_t operator()(const HexPlaneBackward& a) const {
+    const HexPlaneLayout& layout = a.forward.context->description.planes;
+    if (a.forward.count == 0 || layout.feature_width() == 0) return 0;
+    return hexplane_backward_workspace_bytes(layout, a.forward.count);
+  }
+  size_t operator()(const DeformationNetwork& a) const {
+    NetworkContext& context = context_of(a);
+    context.reserve(a);
+    return mlp_workspace_bytes(mlp_of(a, kept(a)), context.precision, false);
+  }
+  size_t operator()(const DeformationNetworkBackward& a) const {
+    return mlp_workspace_bytes(mlp_of(a, kept(a.forward)), context_of(a.forward).precision, true);
+  }
+  size_t operator()(const ImageLoss& a) const { return image_loss_workspace_bytes(a.width, a.height); }
+  size_t operator()(const DensityRows& a) const { return density_rows_workspace_bytes(a.count); }
+  size_t operator()(const CopyBytes& a) const { return overlap(a) ? a.bytes : 0; }
+  template <class Other>
+  size_t operator()(const Other&) const {
+    return 0;
+  }
+
+  static void* kept(const DeformationNetwork& a) { return a.keep ? context_of(a).activations() : nullptr; }
+};
+
+struct Enqueue {
+  void* scratch;
+  cudaStream_t stream;
+
+  void operator()(const NextInputs& a) const { next_inputs(a, stream); }
+  void operator()(const RasterizeBackward& a) const {
+    rasterize_backward(a, context_of(a.forward).workspace(), stream);
+  }
+  void operator()(const ShColor& a) const { sh_color_forward(a, stream); }
+  void operator()(const ShColorBackward& a) const { sh_color_backward(a, stream); }
+  void operator()(const HexPlane& a) const { hexplane_forward(a, stream); }
+  void operator()(const HexPlaneBackward& a) const { hexplane_backward(a, scratch, stream); }
+  void operator()(const DeformationNetwork& a) const {
+    mlp_forward(mlp_of(a, ScratchBytes::kept(a)), context_of(a).precision, scratch, stream);
+  }
+  void operator()(const DeformationNetworkBackward& a) const {
+    mlp_backward(mlp_of(a, ScratchBytes::kept(a.forward)), context_of(a.forward).precision, scratch, stream);
+  }
+  void operator()(const GaussianActivation& a) const { gaussian_activation_forward(a, stream); }
+  void operator()(const GaussianActivationBackward& a) const { gaussian_activation_backward(a, stream); }
+  void operator()(const ImageLoss& a) const { image_loss(a, scratch, stream); }
+  void operator()(const ResizePicture& a) const { resize_picture(a, stream); }
+  void operator()(const Adam& a) const { adam({&a, 1}, stream); }
+  void operator()(const HexPlaneAdam& a) const { hexplane_adam(a, stream); }
+  void operator()(const DensityStatistics& a) const { density_statistics(a, stream); }
+  void operator()(const DecideDensity& a) const { decide_density(a, stream); }
+  void operator()(const DensityRows& a) const { density_rows(a, scratch, stream); }
+  void operator()(const SplitNoise& a) const { split_noise(a, stream); }
+  void operator()(const SplitGaussians& a) const { split_gaussians(a, stream); }
+  void operator()(const ClampAbove& a) const { clamp_above(a, stream); }
+  void operator()(const ClampUnit& a) const { clamp_unit(a, stream); }
+  void operator()(const ClampUnitBackward& a) const { clamp_unit_backward(a, stream); }
+  void operator()(const MoveTowards& a) const { move_towards(a, stream); }
+  void operator()(const GatherRows& a) const { gather_rows(a, stream); }
+  void operator()(const CopyBytes& a) const {
+    if (a.bytes == 0) return;
+    const void* from = a.from;
+    if (overlap(a)) {
+      copy(scratch, from, a.bytes);
+      from = scratch;
+    }
+    copy(a.to, from, a.bytes);
+  }
+  void operator()(const FillBytes& a) const {
+    if (a.bytes > 0) check(cudaMemsetAsync(a.to, a.value, a.bytes, stream), "filling memory");
+  }
+  template <class Other>
+  void operator()(const Other&) const {
+    throw std::logic_error("an operation that cannot be enqueued");
+  }
+
+ private:
+  void copy(void* to, const void* from, size_t bytes) const {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copying memory");
+  }
+};
+
+}  // namespace
+
+void require_here(const Operation& operation) {
+  const bool here = std::visit([]<class Type>(const Type&) { return Here<Type>; }, operation);
+  if (!here)
+    throw NotOnThisDevice(fmt::format(
+        "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
+}
+
+void OperationRunner::run(const Operation& operation) {
+  require_here(operation);
+  prepare(operation);
+  if (const auto* forward = std::get_if<RasterizeForward>(&operation)) {
+    RasterContext& context = context_of(*forward);
+    context.count(*forward);
+    context.mark_counted();
+    context.use(*forward, context.pairs(*forward));
+    context.draw(*forward);
+  } else {
+    enqueue({&operation, 1});
+  }
+}
+
+void OperationRunner::prepare(const Operation& operation) {
+  if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
+  scratch_.reserve(std::visit(ScratchBytes{}, operation));
+}
+
+// Steps of Adam behind one another are one launch.
+void OperationRunner::enqueue(std::span<const Operation> operations) {
+  std::vector<Adam> steps;
+  const auto flush = [&] {
+    if (!steps.empty()) adam(steps, stream_);
+    steps.clear();
+  };
+  for (const Operation& operation : operations) {
+    const auto* step = std::get_if<Adam>(&operation);
+    if (!step || steps.size() == kMostAdamTensors) flush();
+    if (step)
+      steps.push_back(*step);
+    else
+      std::visit(Enqueue{scratch_.data(), stream_}, operation);
+  }
+  flush();
+}
+
+}  // namespace eg4d::cuda

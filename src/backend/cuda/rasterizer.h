@@ -1,0 +1,90 @@
+#pragma once
+
+// Splatting of 3D Gaussians on the GPU: the numbers of backend/cpu/rasterizer*, in another order of work.
+//
+// forward:  project every Gaussian → sort by depth → a pair for every cell (8×4 pixels) that a Gaussian can
+//           reach, exactly → stable sort of the pairs by cell → one warp blends one cell
+// backward: one warp goes through its cell from back to front and leaves one partial sum per pair → one
+// thread
+//           per Gaussian adds up its partial sums in the order of its cells, then goes back through the
+//           projection
+//
+// Nothing waits for the device. Everything is a fixed order of additions, without atomic ones: the same bits
+// from run to run, always. What a Gaussian adds to the image in which order is the CPU's.
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/splat_ops.h"
+
+namespace eg4d::cuda {
+
+struct ScreenGaussian;
+struct Ellipse;
+struct CellBox;
+
+// What a workspace is made for; all of it may be larger than what a pass needs, except the image's size.
+struct RasterizerSize {
+  int64_t count = 0;          // Gaussians, at most
+  int width = 0, height = 0;  // pixels
+  int64_t pair_capacity = 0;  // pairs of cell and Gaussian, at most; below 2^31
+  bool operator==(const RasterizerSize&) const = default;
+};
+
+// In device memory, of the last forward pass.
+struct RasterizerCounts {
+  uint32_t pairs;     // that the Gaussians need; 2^32 - 1 stands for all larger numbers too
+  uint32_t overflow;  // 1: more than pair_capacity, so the image lacks Gaussians and must be made again
+};
+
+// What the kernels keep from one to the next, all of it device memory.
+struct RasterizerWorkspace {
+  RasterizerSize size;
+  RasterizerCounts* counts;
+  ScreenGaussian* gaussians;        // [N]
+  Ellipse* ellipses;                // [N]
+  CellBox* boxes;                   // [N] cells that may be reached
+  uint32_t* cell_count;             // [N] cells that are reached
+  uint32_t* first_slot;             // [N] where the Gaussian's pairs begin in the order Gaussian, cell
+  uint32_t *depth, *depth_sorted;   // [N] view z, whose order as an integer is that of the (positive) float
+  uint32_t *order_scratch, *order;  // [N] Gaussians from front to back
+  uint32_t* pair_end;               // [N] of the k-th in that order: the end of its pairs
+  uint32_t *cell, *cell_sorted;     // [pairs] cell of each pair
+  uint32_t *slot_scratch, *slot;    // [pairs] place in the order (front to back, cell)
+  uint32_t *owner, *gaussian;       // [pairs] Gaussian, by slot and by cell
+  uint2* cell_range;                // [cells + 1] begin and end in the sorted pairs
+  float* transmittance;             // [cells, 32] at the end
+  uint32_t* last;    // [cells, 32] 1 + position of the last Gaussian blended in the cell's list
+  float* partial;    // [pairs, 12] by slot
+  uint8_t* touched;  // [pairs] by slot: whether the partial sum was written
+  const uint32_t* pair_total(int64_t count) const { return pair_end + count - 1; }  // count > 0
+  void *temporary, *pair_temporary;                                                 // of the sorts
+  size_t temporary_bytes, pair_temporary_bytes;
+  bool operator==(const RasterizerWorkspace&) const = default;
+};
+
+// Bytes of device memory that a workspace takes: for Gaussians and cells, and for pairs.
+struct RasterizerMemory {
+  size_t gaussians = 0, pairs = 0;
+};
+RasterizerMemory rasterizer_workspace_bytes(const RasterizerSize& size);
+// Lays it out in two blocks of memory, aligned to 256 bytes.
+RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* gaussians, void* pairs);
+
+// The forward pass in two parts: the first finds how many pairs there are and leaves the number at
+// *workspace.pair_total(count); it uses nothing that depends on the capacity, so that the second may be given
+// a workspace with another one, and other memory for pairs.
+void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                     cudaStream_t stream);
+void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                    cudaStream_t stream);
+// Enqueue one pass; forward.context is not looked at. The workspace, made for the picture's size, belongs to
+// a pass until its backward pass is done.
+void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
+                       cudaStream_t stream);
+void rasterize_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
+                        cudaStream_t stream);
+
+}  // namespace eg4d::cuda

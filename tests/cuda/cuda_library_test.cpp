@@ -1,0 +1,63 @@
+// The library's entry: a backend, or why there is none.
+
+#include "backend/cuda_library.h"
+
+#include <gtest/gtest.h>
+
+#include "cuda/support/device.h"
+
+namespace eg4d::test {
+namespace {
+
+TEST(CudaLibrary, IsOfTheseSources) {
+  const CudaLibrary* library = eg4d_cuda_library();
+  EXPECT_EQ(library->version, kCudaLibraryVersion);
+  EXPECT_EQ(library->operations, kOperationsLayout);
+}
+
+TEST(CudaLibrary, WithoutAGpuSaysWhatIsMissing) {
+  if (missing_gpu().empty()) GTEST_SKIP() << "there is a GPU";
+  const CudaBackend answer = eg4d_cuda_library()->make_backend(0);
+  EXPECT_EQ(answer.backend, nullptr);
+  EXPECT_TRUE(answer.problem == CudaProblem::no_driver || answer.problem == CudaProblem::no_device ||
+              answer.problem == CudaProblem::driver_too_old)
+      << answer.details;
+}
+
+TEST(CudaLibrary, AnotherNumberThanThereAreGpusIsTold) {
+  EG4D_NEEDS_GPU();
+  const CudaBackend answer = eg4d_cuda_library()->make_backend(1000);
+  EXPECT_EQ(answer.problem, CudaProblem::no_such_device);
+  EXPECT_NE(answer.details.find("there "), std::string::npos);
+}
+
+TEST(CudaLibrary, ABackendTellsItsCardAndWhatItLacks) {
+  EG4D_NEEDS_GPU();
+  const CudaBackend answer = eg4d_cuda_library()->make_backend(0);
+  ASSERT_NE(answer.backend, nullptr) << answer.details;
+  Backend& backend = *answer.backend;
+  EXPECT_EQ(backend.name().find("cuda:0 ("), 0u);
+  EXPECT_FALSE(backend.computes_in(DType::f32));
+  EXPECT_THROW(backend.run(Convolution{}), NotOnThisDevice);
+  EXPECT_THROW(backend.pack_linear({}), NotOnThisDevice);
+}
+
+TEST(CudaLibrary, MemoryThatIsNotThereIsTold) {
+  EG4D_NEEDS_GPU();
+  const CudaBackend answer = eg4d_cuda_library()->make_backend(0);
+  ASSERT_NE(answer.backend, nullptr) << answer.details;
+  Backend& backend = *answer.backend;
+  EXPECT_THROW(backend.allocate(size_t{1} << 50), OutOfMemory);
+  void* memory = backend.allocate(1000);  // and the GPU goes on
+  EXPECT_GE(backend.allocated_bytes(), 1000u);
+  backend.run(FillBytes{memory, 7, 1000});
+  backend.run(CopyBytes{static_cast<char*>(memory) + 1, memory, 998});  // overlaps
+  std::vector<char> host(1000);
+  backend.copy_to_host(host.data(), memory, 1000);
+  EXPECT_EQ(host, std::vector<char>(1000, 7));
+  backend.release(memory);
+  EXPECT_EQ(backend.allocated_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace eg4d::test

@@ -1,0 +1,224 @@
+// The GPU's deformation network against the plain one in double.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "backend/cuda/splat_kernels.h"
+#include "cuda/support/device.h"
+#include "cuda/support/rounded_mlp.h"
+#include "random/random.h"
+#include "support/golden.h"
+#include "support/random_values.h"
+#include "support/reference_mlp.h"
+
+namespace eg4d::test {
+namespace {
+
+using Values = std::vector<float>;
+using cuda::MatrixPrecision;
+
+struct Sizes {
+  std::vector<int> trunk;
+  int hidden;
+  std::vector<int> outputs;
+};
+
+class NetworkCase {
+ public:
+  NetworkCase(const Sizes& sizes, int64_t count, uint64_t seed) : count_(count), random_(seed) {
+    for (size_t i = 0; i + 1 < sizes.trunk.size(); ++i)
+      mlp.trunk.push_back(layer(sizes.trunk[i], sizes.trunk[i + 1]));
+    for (const int out : sizes.outputs)
+      mlp.heads.push_back({layer(sizes.trunk.back(), sizes.hidden), layer(sizes.hidden, out)});
+    features = doubles(count * sizes.trunk.front(), 1);
+    for (const int out : sizes.outputs) d_outputs.push_back(doubles(count * out, 1));
+  }
+
+  // Everything that the GPU computes of it, one array after the other.
+  std::vector<Values> on_gpu(MatrixPrecision precision, bool keep_activations = true) {
+    buffers_.clear();
+    results_.clear();
+    cuda::Mlp net;
+    net.count = count_;
+    net.features = upload(features);
+    for (const auto& layer : mlp.trunk) {
+      net.trunk.push_back(device_layer(layer));
+    }
+    for (const auto& head : mlp.heads) {
+      cuda::Mlp::Head on_device{device_layer(head.hidden), device_layer(head.last)};
+      on_device.output = result(DeviceBuffer<float>(count_ * head.last.out));
+      net.heads.push_back(on_device);
+    }
+    if (keep_activations)
+      net.activations =
+          upload_raw(DeviceBuffer<float>(static_cast<int64_t>((cuda::mlp_activation_bytes(net) + 3) / 4)));
+    run(net, precision, false);
+    if (keep_activations) {
+      for (size_t i = 0; i < d_outputs.size(); ++i)
+        if (!d_outputs[i].empty() || count_ == 0) net.heads[i].d_output = upload(d_outputs[i]);
+      net.d_features = result(DeviceBuffer<float>::zeros(static_cast<int64_t>(features.size())));
+      run(net, precision, true);
+    }
+    std::vector<Values> values;
+    for (const size_t index : results_) values.push_back(buffers_[index].to_host());
+    return values;
+  }
+
+  // The same, in the same order, from the definition.
+  std::vector<Values> wanted() const {
+    return in_order(reference_mlp(mlp, features), reference_mlp_backward(mlp, features, d_outputs));
+  }
+  std::vector<Values> wanted(const RoundedMlp& rounded) const {
+    const RoundedMlp::Result result = rounded(mlp, features, d_outputs);
+    return in_order(result.outputs, result.gradients);
+  }
+
+  ReferenceMlp<double> mlp;
+  std::vector<double> features;
+  std::vector<std::vector<double>> d_outputs;
+
+ private:
+  static std::vector<Values> in_order(const std::vector<std::vector<double>>& outputs,
+                                      const MlpGradients<double>& d) {
+    std::vector<Values> values;
+    const auto add_layer = [&](const ReferenceLayer<double>& layer) {
+      values.push_back(converted<float>(layer.weight));
+      values.push_back(converted<float>(layer.bias));
+    };
+    for (const auto& layer : d.parameters.trunk) add_layer(layer);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      add_layer(d.parameters.heads[i].hidden);
+      add_layer(d.parameters.heads[i].last);
+      values.push_back(converted<float>(outputs[i]));
+    }
+    values.push_back(converted<float>(d.features));
+    return values;
+  }
+
+  std::vector<double> doubles(int64_t count, float bound) {
+    return converted<double>(uniform_values<float>(random_, count, -bound, bound));
+  }
+  ReferenceLayer<double> layer(int in, int out) {
+    const float bound = std::sqrt(3.0f / static_cast<float>(in));
+    ReferenceLayer<double> layer{in, out, doubles(int64_t{in} * out, bound), {}};
+    layer.bias = doubles(out, 0.3f);
+    return layer;
+  }
+  float* upload_raw(DeviceBuffer<float> buffer) {
+    buffers_.push_back(std::move(buffer));
+    return buffers_.back().data();
+  }
+  float* upload(const std::vector<double>& values) {
+    return upload_raw(DeviceBuffer<float>(converted<float>(values)));
+  }
+  float* result(DeviceBuffer<float> buffer) {
+    results_.push_back(buffers_.size());
+    return upload_raw(std::move(buffer));
+  }
+  cuda::DenseLayer device_layer(const ReferenceLayer<double>& layer) {
+    cuda::DenseLayer d{layer.in, layer.out, upload(layer.weight), upload(layer.bias)};
+    d.d_weight = result(DeviceBuffer<float>::zeros(int64_t{layer.in} * layer.out));
+    d.d_bias = result(DeviceBuffer<float>::zeros(layer.out));
+    return d;
+  }
+  static void run(const cuda::Mlp& net, MatrixPrecision precision, bool backward) {
+    const DeviceBuffer<uint8_t> workspace(
+        static_cast<int64_t>(cuda::mlp_workspace_bytes(net, precision, backward)));
+    if (backward)
+      cuda::mlp_backward(net, precision, workspace.data(), nullptr);
+    else
+      cuda::mlp_forward(net, precision, workspace.data(), nullptr);
+    cuda::check(cudaDeviceSynchronize(), "computing a network");
+  }
+
+  int64_t count_;
+  Philox random_;
+  std::vector<DeviceBuffer<float>> buffers_;
+  std::vector<size_t> results_;
+};
+
+const Sizes kCases[] = {{{128, 256, 256}, 256, {3, 3, 4, 1, 3}},  // published
+                        {{32, 64, 64}, 64, {3, 4}},
+                        {{100, 128}, 128, {4, 8}},
+                        {{33, 17}, 21, {3, 3, 1, 8}},  // nothing aligned
+                        {{4, 130, 12, 129}, 200, {2}}};
+
+void expect_near(const std::vector<Values>& got, const std::vector<Values>& want, double limit) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_LE(relative_error(got[i], want[i]), limit) << "array " << i;
+}
+
+TEST(CudaDeformationNetwork, LikeTheDefinition) {
+  EG4D_NEEDS_GPU();
+  uint64_t seed = 1;
+  for (const Sizes& sizes : kCases) {
+    for (const int64_t count : {0, 1, 31, 129, 700}) {
+      SCOPED_TRACE(testing::Message() << sizes.trunk.front() << " features, " << count << " rows");
+      NetworkCase network(sizes, count, ++seed);
+      expect_near(network.on_gpu(MatrixPrecision::f32), network.wanted(), 2e-5);
+      const std::vector<Values> tf32 = network.wanted(RoundedMlp{round_to_tf32, false});
+      expect_near(network.on_gpu(MatrixPrecision::tf32), tf32, 5e-4);
+      const bool fits = sizes.hidden % 64 == 0 && sizes.trunk.back() == sizes.hidden;
+      expect_near(network.on_gpu(MatrixPrecision::bf16),
+                  fits ? network.wanted(RoundedMlp{round_to_bf16, true}) : tf32, 2e-3);
+    }
+  }
+}
+
+// Needs no GPU.
+TEST(CudaDeformationNetwork, TheRoundedReferenceWithoutRoundingIsTheDefinition) {
+  NetworkCase network(kCases[1], 40, 23);
+  expect_near(network.wanted(RoundedMlp{[](double x) { return x; }, true}), network.wanted(), 1e-7);
+  EXPECT_EQ(round_to_bf16(1 + 1.0 / 256), 1);
+  EXPECT_EQ(round_to_bf16(-1 - 3.0 / 256), -1 - 1.0 / 64);
+  EXPECT_EQ(round_to_tf32(1 + 1.0 / 2048), 1 + 1.0 / 1024);
+  EXPECT_EQ(round_to_tf32(0), 0);
+}
+
+// How far the roundings take the results from the definition.
+TEST(CudaDeformationNetwork, RoundedProductsStayNearTheDefinition) {
+  EG4D_NEEDS_GPU();
+  NetworkCase network(kCases[0], 700, 22);
+  const std::vector<Values> want = network.wanted();
+  expect_near(network.on_gpu(MatrixPrecision::tf32), want, 0.03);
+  expect_near(network.on_gpu(MatrixPrecision::bf16), want, 0.15);
+}
+
+TEST(CudaDeformationNetwork, SameBitsFromRunToRun) {
+  EG4D_NEEDS_GPU();
+  for (const MatrixPrecision precision :
+       {MatrixPrecision::f32, MatrixPrecision::tf32, MatrixPrecision::bf16}) {
+    NetworkCase network(kCases[0], 3000, 20);
+    const std::vector<Values> first = network.on_gpu(precision);
+    for (int run = 0; run < 3; ++run) {
+      const std::vector<Values> again = network.on_gpu(precision);
+      for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(same_bits(again[i], first[i])) << i;
+    }
+  }
+}
+
+TEST(CudaDeformationNetwork, WithoutActivationsTheOutputsAreTheSame) {
+  EG4D_NEEDS_GPU();
+  for (const MatrixPrecision precision : {MatrixPrecision::f32, MatrixPrecision::bf16}) {
+    NetworkCase network(kCases[0], 300, 21);
+    const std::vector<Values> kept = network.on_gpu(precision);
+    const std::vector<Values> passing = network.on_gpu(precision, false);
+    // Trunk: weight and bias; heads: hidden's, last's and the output.
+    for (size_t head = 0; head < 5; ++head)
+      EXPECT_TRUE(same_bits(passing[4 + 5 * head + 4], kept[4 + 5 * head + 4]));
+  }
+}
+
+// Needs no GPU.
+TEST(CudaDeformationNetwork, WithoutHeadsThereIsStillAWorkspace) {
+  cuda::Mlp network;
+  network.count = 1000;
+  network.trunk = {{32, 64}, {64, 64}};
+  for (const MatrixPrecision precision : {MatrixPrecision::f32, MatrixPrecision::tf32, MatrixPrecision::bf16})
+    EXPECT_GT(cuda::mlp_workspace_bytes(network, precision, true), 0u);
+}
+
+}  // namespace
+}  // namespace eg4d::test
