@@ -8,7 +8,8 @@
 //   EG4D_ON_EACH_DEVICE(Render);
 //
 // What is the processor's alone (numbers of threads, guarded memory) is a TEST or TEST_F, in a suite …OnCpu,
-// or begins with EG4D_TEST_OF_THE_PROCESSOR. A test that comes to an operation that its device lacks is skipped.
+// or begins with EG4D_TEST_OF_THE_PROCESSOR. A test that comes to an operation that its device lacks is
+// skipped.
 
 #include <gtest/gtest.h>
 
