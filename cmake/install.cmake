@@ -6,6 +6,9 @@ set(EG4D_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/eg4d)
 
 install(TARGETS eg4d RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 install(TARGETS eg4d_video LIBRARY DESTINATION lib/eg4d COMPONENT program)
+if(EG4D_CUDA_FOUND)
+  install(TARGETS eg4d_cuda LIBRARY DESTINATION lib/eg4d COMPONENT program)
+endif()
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 # The small models of `eg4d generate`; the program looks for them there.
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/mini)

@@ -60,7 +60,9 @@ class Rasterizer : public OnEachDevice {
       other_radii += radii[i] != reference.radii[i];
     }
     EXPECT_LE(other_radii, 1 + scene.count / 1000);
-    if (current_device().is_cpu()) EXPECT_LE(cpu::pair_count(*kernels.context), reference.pair_count());
+    if (current_device().is_cpu()) {
+      EXPECT_LE(cpu::pair_count(*kernels.context), reference.pair_count());
+    }
     expect_gradients_like_reference(scene, kernels, reference);
   }
 
@@ -135,7 +137,9 @@ TEST_P(Rasterizer, EverythingBehindTheCameraLeavesTheBackground) {
   kernels.forward();
   const std::vector<float> image = kernels.image.to_host();
   for (size_t i = 0; i < image.size(); ++i) EXPECT_EQ(image[i], scene.camera.background[i % 3]);
-  if (current_device().is_cpu()) EXPECT_EQ(cpu::pair_count(*kernels.context), 0);
+  if (current_device().is_cpu()) {
+    EXPECT_EQ(cpu::pair_count(*kernels.context), 0);
+  }
   kernels.backward(weights(3 * pixel_count(scene)));
   EXPECT_EQ(kernels.gradients().means, std::vector<float>(150, 0.0f));
 }

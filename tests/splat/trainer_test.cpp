@@ -40,8 +40,10 @@ struct TrainingRun {
       : TrainingRun(options, test::make_test_backend({.guard_memory = guard}), width, height) {}
   TrainingRun(const ReconstructOptions& options, std::unique_ptr<Backend> on, int width = 33, int height = 25)
       : backend(std::move(on)), views(test::tiny_scene(*backend, 5, 3, width, height)) {
-    const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
-    lpips = std::make_unique<Lpips>(*backend, tiny.backbone, tiny.heads);
+    if (options.loss.lpips != 0) {
+      const test::TinyLpips tiny = test::tiny_lpips(Lpips::Network::alex);
+      lpips = std::make_unique<Lpips>(*backend, tiny.backbone, tiny.heads);
+    }
     std::vector<Camera> cameras;
     for (const TrainingView& view : views) cameras.push_back(view.camera);
     Philox random(1);

@@ -31,6 +31,8 @@ class RasterContext final : public RasterizeContext {
   int64_t pairs(const RasterizeForward& forward) const;
   // Makes room; from now on workspace() is that of this pass.
   void use(const RasterizeForward& forward, int64_t pair_capacity);
+  // The workspace of such a pass before, since which nothing has moved.
+  void use(const RasterizerWorkspace& workspace) { workspace_ = workspace; }
   void draw(const RasterizeForward& forward) const { rasterize_draw(forward, workspace_, stream_); }
   const RasterizerWorkspace& workspace() const { return workspace_; }
 

@@ -2,6 +2,7 @@
 // columns of a plane and must see the values before the step, so a thread walks down one column of one
 // channel; it asks for several rows ahead, because there are fewer columns than a GPU likes to have threads.
 
+#include "backend/backend.h"
 #include "backend/cuda/adam_step.cuh"
 #include "backend/cuda/check.h"
 #include "backend/cuda/gaussian_rows.cuh"
@@ -82,7 +83,8 @@ __global__ void __launch_bounds__(kThreads)
 
 void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
   const HexPlaneLayout& layout = a.context->description.planes;
-  if (layout.levels() > kMostLevels) throw Error("the GPU takes a field of at most 8 levels");
+  if (layout.levels() > kMostLevels)
+    throw NotOnThisDevice("the GPU takes a field of at most 8 levels; use --device cpu");
   Planes planes{};
   uint32_t blocks = 0;
   for (size_t i = 0; i < layout.planes.size(); ++i) {

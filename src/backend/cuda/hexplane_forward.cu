@@ -1,3 +1,4 @@
+#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -43,7 +44,8 @@ void launch(const HexPlane& field, const HexPlaneGeometry& g, cudaStream_t strea
 }  // namespace
 
 HexPlaneGeometry hexplane_geometry(const HexPlaneLayout& layout) {
-  if (layout.levels() > kMostLevels) throw Error("the GPU takes a field of at most 8 levels");
+  if (layout.levels() > kMostLevels)
+    throw NotOnThisDevice("the GPU takes a field of at most 8 levels; use --device cpu");
   HexPlaneGeometry g{};
   g.channels = layout.channels;
   g.levels = layout.levels();

@@ -30,10 +30,16 @@ void Segment::forget() {
   graph_ = nullptr;
 }
 
-void Segment::make_room_for_pairs() {
+// The GPU has nothing to do meanwhile, so this is short where nothing has changed.
+void Segment::make_room_for_pairs(const Memory& memory) {
   RasterContext& context = context_of(*drawn);
-  pair_capacity_ = capacity_for(context.pairs(*drawn), pair_capacity_);
-  context.use(*drawn, pair_capacity_);
+  const int64_t capacity = capacity_for(context.pairs(*drawn), pair_capacity_);
+  if (capacity == pair_capacity_ && noted_.moves == memory.moves()) {
+    context.use(noted_.workspaces.front());
+    return;
+  }
+  context.use(*drawn, capacity);
+  pair_capacity_ = capacity;
 }
 
 Segment::Places Segment::places(const Memory& memory) const {
@@ -77,7 +83,7 @@ bool Segment::capture(OperationRunner& runner, cudaStream_t stream) {
 }
 
 void Segment::replay(OperationRunner& runner, const Memory& memory, cudaStream_t stream) {
-  if (drawn) make_room_for_pairs();
+  if (drawn) make_room_for_pairs(memory);
   if (!graph_ || noted_ != places(memory)) {
     noted_ = places(memory);
     if (!loaded_ || !capture(runner, stream)) {

@@ -40,7 +40,7 @@ class Segment {
   };
 
   Places places(const Memory& memory) const;
-  void make_room_for_pairs();
+  void make_room_for_pairs(const Memory& memory);
   void enqueue(OperationRunner& runner) const;
   bool capture(OperationRunner& runner, cudaStream_t stream);
   void forget();
@@ -48,7 +48,7 @@ class Segment {
   int64_t pair_capacity_ = 0;  // of what is drawn
   bool loaded_ = false, capturable_ = true;
   cudaGraphExec_t graph_ = nullptr;
-  Places noted_;  // with the graph
+  Places noted_;  // the last time that the operations were enqueued or captured
 };
 
 class CudaRecording final : public Recording {
