@@ -10,6 +10,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "core/error.h"
+#include "models/model_check.h"
 #include "models/model_fetch.h"
 #include "models/model_store.h"
 

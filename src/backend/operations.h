@@ -4,6 +4,7 @@
 
 #include <variant>
 
+#include "backend/density_ops.h"
 #include "backend/neural_ops.h"
 #include "backend/sampling_ops.h"
 #include "backend/splat_ops.h"

@@ -63,6 +63,10 @@ bool is_single_file(ModelKind kind) {
          kind == ModelKind::clip_image || kind == ModelKind::depth;
 }
 
+bool is_one_network(ModelKind kind) {
+  return kind == ModelKind::autoencoder || kind == ModelKind::control_net;
+}
+
 std::string ModelEntry::address() const {
   return repository.empty() ? source : "https://huggingface.co/" + repository;
 }

@@ -41,6 +41,8 @@ struct ModelEntry {
 
 // Networks that are one file each, which may also be in another format than the published one.
 bool is_single_file(ModelKind kind);
+// One network in the diffusers layout, whose folder is its own (of a whole model, each has a folder below).
+bool is_one_network(ModelKind kind);
 
 const std::vector<ModelEntry>& model_catalog();
 // Throws UsageError, with the nearest name, for one that is not there.

@@ -9,6 +9,7 @@
 #include "io/atomic_file.h"
 #include "io/download.h"
 #include "io/safetensors.h"
+#include "models/model_check.h"
 #include "models/model_store.h"
 
 namespace eg4d {

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "core/progress.h"
 #include "models/model_catalog.h"
 
 namespace eg4d {
@@ -39,10 +38,6 @@ ModelLocation require_file(const ModelEntry& entry, const std::filesystem::path&
 // One sentence.
 std::string how_to_get(const ModelEntry& entry, const std::filesystem::path& folder = {});
 
-// What the headers of a trained-here model's files tell of its training, for people: "svd: 2077 steps, 167 s,
-// loss 0.17, commit cb0db26, seed 0; …"; empty when they tell nothing.
-std::string training_record(const ModelLocation& location);
-
 // The location of what a command was given as its model: a name of the catalogue, a file, or a folder in the
 // diffusers layout. Throws Error saying how to get it when it is not here.
 ModelLocation require_model(const std::string& name_or_path, const std::filesystem::path& folder = {});
@@ -51,16 +46,5 @@ ModelLocation require_model(const std::string& name_or_path, const std::filesyst
 // file, or a folder as its reader takes it. Throws UsageError for a model of another kind.
 ModelLocation require_model_of_kind(const std::string& name_or_path, ModelKind kind,
                                     const std::filesystem::path& folder = {});
-
-struct ModelCheck {
-  std::string problem;      // empty: all is well
-  bool unreadable = false;  // the problem is that a file could not be read, not what it holds
-  int64_t tensors = 0, parameters = 0;
-  std::string stored_as;  // "f16", "f32", "f16 and f32"
-  bool hash_verified = false;
-};
-// Opens the file (or the files of the folder), checks its structure and the number of parameters, and with
-// `hash` compares the SHA-256 with the one on record.
-ModelCheck check_model(const ModelEntry& entry, const ModelLocation& location, bool hash, Progress& progress);
 
 }  // namespace eg4d

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "models/model_check.h"
 #include "models/preset_models.h"
 
 namespace eg4d {

@@ -35,7 +35,7 @@ struct TrainedGaussians {
 };
 
 // One event of density control by the rules of 3D Gaussian splatting (Kerbl et al. 2023, section 5.2):
-// decisions and rows are device work (backend/splat_ops.h), only the new number of Gaussians comes to the
+// decisions and rows are device work (backend/density_ops.h), only the new number of Gaussians comes to the
 // host. Scales are compared by their logarithms and opacities by their logits: against the published
 // comparison that changes decisions in rounding alone.
 struct DensityRules {

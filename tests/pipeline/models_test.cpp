@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
+#include "models/model_check.h"
 #include "models/model_fetch.h"
 #include "models/model_store.h"
 #include "support/environment.h"

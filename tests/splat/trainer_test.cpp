@@ -287,14 +287,6 @@ TEST_P(TrainerTest, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
   EXPECT_ERROR(load_moments(*run.backend, path, 70), "is damaged");
 }
 
-TEST(StartPoints, RandomOnesAreGreyAsAnEightBitFileKeepsIt) {
-  Philox random(1);
-  const PointCloud points = random_points(50, 2.0f, random);
-  ASSERT_EQ(points.colors.size(), 150u);
-  for (const float color : points.colors) EXPECT_EQ(color, 127.0f / 255);
-  for (const float position : points.positions) EXPECT_LE(std::abs(position), 2);
-}
-
 TEST_P(TrainerTest, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
   TrainingRun run(tiny_options());
@@ -363,41 +355,6 @@ TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   Tensor(positions).copy_from_host(values.data(), positions.bytes());
   EXPECT_THROW(run.trainer->prepare_state("bad").write(path), NotFinite);
   EXPECT_EQ(test::read_text(path), good);
-}
-
-TEST(Psnr, IsNotPerfectForNaN) {
-  EXPECT_EQ(psnr_of(0), 100);
-  EXPECT_DOUBLE_EQ(psnr_of(0.01), 20);
-  EXPECT_TRUE(std::isnan(psnr_of(std::numeric_limits<double>::quiet_NaN())));
-  EXPECT_LT(psnr_of(std::numeric_limits<double>::infinity()), -1e9);
-}
-
-TEST(ViewSchedule, EpochsCoverEveryViewOnceAndGroupsShareATime) {
-  const auto backend = test::make_test_backend();
-  const TrainingViews views = test::tiny_scene(*backend, 5, 3, 4, 4);
-  ReconstructOptions::Schedule options;
-  for (int group : {1, 2, 5, 7}) {
-    options.views = group;
-    ViewSchedule schedule(views, options, 1);
-    std::vector<int> seen(views.size(), 0);
-    size_t covered = 0;
-    for (int64_t iteration = 1; covered < views.size(); ++iteration) {
-      const auto& chosen = schedule.views(Stage::fine, iteration);
-      for (int view : chosen) {
-        ++seen[static_cast<size_t>(view)];
-        EXPECT_EQ(views[static_cast<size_t>(view)].time, views[static_cast<size_t>(chosen.front())].time);
-      }
-      covered += chosen.size();
-    }
-    for (int count : seen) EXPECT_EQ(count, 1);
-  }
-}
-
-TEST(LogLinear, InterpolatesInTheLogarithmAndStays) {
-  EXPECT_FLOAT_EQ(log_linear(1e-2f, 1e-4f, 0, 100), 1e-2f);
-  EXPECT_NEAR(log_linear(1e-2f, 1e-4f, 50, 100), 1e-3f, 1e-8f);
-  EXPECT_NEAR(log_linear(1e-2f, 1e-4f, 500, 100), 1e-4f, 1e-9f);
-  EXPECT_EQ(log_linear(0, 1e-4f, 5, 10), 0);
 }
 
 }  // namespace

@@ -13,8 +13,8 @@ namespace eg4d::test {
 using Values = std::vector<float>;
 using Doubles = std::vector<double>;
 
-inline Values numbers(int64_t count, uint32_t seed) {
-  return hash_tensor(seed, static_cast<size_t>(count), 2);
+inline Values numbers(int64_t count, uint32_t seed, float spread = 2, float middle = 0) {
+  return hash_tensor(seed, static_cast<size_t>(count), spread, middle);
 }
 
 // Finite differences of Σ_i d_y[i]·value(x)[i] for every x.

@@ -95,6 +95,7 @@ enum PartialSum { kG, kGx, kGy, kGxx, kGxy, kGyy, kWr, kWg, kWb, kPartialSums };
 
 // rasterizer_projection.cpp: Gaussians [begin, end).
 void project(const RasterizeForward& forward, RasterizerContext& context, int64_t begin, int64_t end);
+// rasterizer_projection_backward.cpp
 void project_backward(const RasterizeBackward& backward, const RasterizerContext& context, int64_t begin,
                       int64_t end);
 

@@ -3,6 +3,7 @@
 // The CPU kernels of the operations on Gaussians; each is in the file of its name. They may touch "device"
 // memory freely.
 
+#include "backend/density_ops.h"
 #include "backend/splat_ops.h"
 
 namespace eg4d::cpu {

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "backend/density_ops.h"
 #include "backend/splat_ops.h"
 
 namespace eg4d::cuda {
