@@ -54,20 +54,6 @@ struct CountedTraining {
   std::unique_ptr<Trainer> trainer;
 };
 
-// Density control in every tenth iteration, four sizes, SH degrees that rise.
-ReconstructOptions busy_options() {
-  ReconstructOptions options = test::tiny_options(30, 60);
-  options.start.count = 60;
-  options.gaussian.sh_interval = 20;
-  options.density.from = 10;
-  options.density.interval = 10;
-  options.density.gradient = 1e-5f;
-  options.density.prune_interval = 20;
-  options.density.max_gaussians = 300;
-  options.density.reset_interval = 25;
-  return options;
-}
-
 // The Gaussians stay the same ones.
 ReconstructOptions steady_options() {
   ReconstructOptions options = test::tiny_options(0, 250);
@@ -88,11 +74,11 @@ void expect_same_bits(const ReconstructOptions& options, int width = 33, int hei
 }
 
 TEST(PreparedIteration, GivesTheBitsOfRunningDirectly) {
-  expect_same_bits(busy_options());
+  expect_same_bits(test::busy_options());
 }
 
 TEST(PreparedIteration, GivesTheBitsOfRunningDirectlyWithEveryLossAndSeveralViews) {
-  ReconstructOptions options = busy_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.views = 3;
   options.schedule.random_resolution = false;
   options.loss.dssim = 0.2f;
@@ -139,7 +125,7 @@ TEST(PreparedIteration, AllocatesAndCopiesNothing) {
 
 // What density control changes makes everything be prepared anew; buffers keep their memory meanwhile.
 TEST(PreparedIteration, MemoryGrowsSeldomWithTheGaussians) {
-  ReconstructOptions options = busy_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.coarse_iterations = 130;
   options.density.max_gaussians = 1000;
   CountedTraining run(options, Recordings::replay);

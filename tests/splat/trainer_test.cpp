@@ -22,19 +22,6 @@
 namespace eg4d {
 namespace {
 
-ReconstructOptions tiny_options() {
-  ReconstructOptions options = test::tiny_options(30, 60);
-  options.start.count = 60;
-  options.gaussian.sh_interval = 20;
-  options.density.from = 10;
-  options.density.interval = 10;
-  options.density.gradient = 1e-5f;
-  options.density.prune_interval = 20;
-  options.density.max_gaussians = 300;
-  options.density.reset_interval = 25;
-  return options;
-}
-
 struct TrainingRun {
   explicit TrainingRun(const ReconstructOptions& options, bool guard = false, int width = 33, int height = 25)
       : TrainingRun(options, test::make_test_backend({.guard_memory = guard}), width, height) {}
@@ -77,7 +64,7 @@ TEST(TrainerOnCpu, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
   std::vector<std::vector<float>> results;
   for (int count : {1, 2, 3}) {
     set_thread_count(count);
-    TrainingRun run(tiny_options(), count == 2);
+    TrainingRun run(test::busy_options(), count == 2);
     run.steps(1000);
     EXPECT_TRUE(run.trainer->finished());
     EXPECT_GT(run.trainer->gaussian_count(), 60);
@@ -91,7 +78,7 @@ TEST(TrainerOnCpu, SameBitsForAnyNumberOfThreadsAndWithGuardedMemory) {
 EG4D_DEVICE_SUITE(TrainerTest);
 
 TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.average_from = 20;
   TrainingRun whole(options);
   whole.steps(1000);
@@ -113,7 +100,7 @@ TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
 TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
   auto counting = std::make_unique<test::CountingBackend>();
   test::CountingBackend& counting_backend = *counting;
-  TrainingRun run(tiny_options(), std::move(counting));
+  TrainingRun run(test::busy_options(), std::move(counting));
   int events = 0;
   while (!run.trainer->finished()) {
     counting_backend.take();
@@ -128,7 +115,7 @@ TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
 }
 
 TEST_P(TrainerTest, SeveralViewsPerIterationAndTheOtherSwitches) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.views = 3;
   options.schedule.coarse_time = 0;
   options.hexplane.full_time_axis = true;
@@ -144,7 +131,7 @@ TEST_P(TrainerTest, SeveralViewsPerIterationAndTheOtherSwitches) {
 }
 
 TEST_P(TrainerTest, LearnsAMovingScene) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.coarse_iterations = 100;
   options.schedule.fine_iterations = 900;
   options.schedule.random_resolution = false;
@@ -163,7 +150,7 @@ TEST_P(TrainerTest, LearnsAMovingScene) {
 }
 
 TEST_P(TrainerTest, LpipsIsPartOfTheLoss) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.schedule.random_resolution = false;
   options.density.reset_interval = 0;
   TrainingRun without(options, false, 36, 40);
@@ -183,7 +170,7 @@ TEST_P(TrainerTest, LpipsIsPartOfTheLoss) {
 }
 
 TEST_P(TrainerTest, LpipsNeedsLargeEnoughPictures) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.loss.lpips = 1;
   EXPECT_ERROR(TrainingRun(options, false, 36, 40),
                "rendered down to 9: set loss.lpips to 0 or schedule.random_resolution to false");
@@ -195,7 +182,7 @@ float largest_opacity(const TrainingRun& run) {
 }
 
 TEST_P(TrainerTest, OpacityIsResetBeforeResetUntilAndNotAtIt) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.density.from = 1000;
   options.density.reset_interval = 10;
   options.density.reset_until = 20;
@@ -215,7 +202,7 @@ TEST_P(TrainerTest, OpacityIsResetBeforeResetUntilAndNotAtIt) {
 }
 
 TEST_P(TrainerTest, TheLastFineIterationChangesNothingWhenItIsSkipped) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.density.from = 1000;
   options.density.reset_interval = 0;
   const auto before_and_after_the_last = [&] {
@@ -233,7 +220,7 @@ TEST_P(TrainerTest, TheLastFineIterationChangesNothingWhenItIsSkipped) {
   EXPECT_TRUE(made.first == skipped.first);
   EXPECT_FALSE(made.first == made.second);
   // The coarse stage's last one is made in both.
-  TrainingRun coarse(tiny_options());
+  TrainingRun coarse(test::busy_options());
   coarse.steps(29);
   const std::vector<float> before = coarse.result();
   coarse.steps(1);
@@ -241,7 +228,7 @@ TEST_P(TrainerTest, TheLastFineIterationChangesNothingWhenItIsSkipped) {
 }
 
 TEST_P(TrainerTest, GaussiansHaveNoLimitUnlessOneIsSet) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.density.reset_interval = 0;
   TrainingRun limited(options);
   limited.steps(1000);
@@ -252,7 +239,7 @@ TEST_P(TrainerTest, GaussiansHaveNoLimitUnlessOneIsSet) {
 }
 
 TEST(Trainer, WithoutMemoryForTheGaussiansItSaysSo) {
-  ReconstructOptions options = tiny_options();
+  ReconstructOptions options = test::busy_options();
   options.density.max_gaussians = 0;
   options.density.reset_interval = 0;
   TrainingRun run(options, std::make_unique<test::LimitedBackend>(size_t{3} << 20));
@@ -261,7 +248,7 @@ TEST(Trainer, WithoutMemoryForTheGaussiansItSaysSo) {
 
 TEST_P(TrainerTest, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
   const test::TemporaryFolder folder;
-  TrainingRun run(tiny_options());
+  TrainingRun run(test::busy_options());
   run.steps(70);
   const NamedMoments moments = run.trainer->color_moments();
   ASSERT_EQ(moments.size(), 4u);
@@ -289,10 +276,10 @@ TEST_P(TrainerTest, MomentsOfColoursAndHexplaneAreSavedAndReadBack) {
 
 TEST_P(TrainerTest, AStateOfOtherSettingsIsRefused) {
   const test::TemporaryFolder folder;
-  TrainingRun run(tiny_options());
+  TrainingRun run(test::busy_options());
   run.steps(35);
   run.trainer->prepare_state("").write(folder.path() / "state.safetensors");
-  ReconstructOptions other = tiny_options();
+  ReconstructOptions other = test::busy_options();
   other.deformation.width = 32;
   TrainingRun wider(other);
   EXPECT_THROW(wider.trainer->load_state(folder.path() / "state.safetensors"), std::runtime_error);
@@ -302,11 +289,11 @@ TEST_P(TrainerTest, AStateOfOtherSettingsIsRefused) {
 TEST_P(TrainerTest, ADamagedStateIsToldAndChangesNothing) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
-  TrainingRun run(tiny_options());
+  TrainingRun run(test::busy_options());
   run.steps(35);
   run.trainer->prepare_state("kept").write(path);
   const std::string whole = test::read_text(path);
-  TrainingRun other(tiny_options());
+  TrainingRun other(test::busy_options());
   other.steps(12);
   const auto before = other.result();
   const auto refuses = [&](const std::string& contents, const char* sentence) {
@@ -345,7 +332,7 @@ TEST_P(TrainerTest, ADamagedStateIsToldAndChangesNothing) {
 TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   const test::TemporaryFolder folder;
   const std::filesystem::path path = folder / "state.safetensors";
-  TrainingRun run(tiny_options());
+  TrainingRun run(test::busy_options());
   run.steps(5);
   run.trainer->prepare_state("good").write(path);
   const std::string good = test::read_text(path);
