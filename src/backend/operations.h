@@ -59,6 +59,7 @@
   operation(GaussianActivationBackward, "Gaussian activation backward")     \
   operation(ImageLoss, "image loss")                                        \
   operation(ResizePicture, "resize picture")                                \
+  operation(ErrorImage, "error image")                                      \
   operation(Adam, "Adam")                                                   \
   operation(HexPlaneAdam, "hexplane Adam")                                  \
   operation(DensityStatistics, "density statistics")                        \

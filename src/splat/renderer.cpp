@@ -309,6 +309,14 @@ void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   backend_.run(color);
 }
 
+void Renderer::weigh(const Tensor& picture, const Tensor& sums) {
+  RasterizeBackward backward;
+  backward.forward = *last_render_;
+  backward.d_image = picture.data();
+  backward.d_colors = sums.data();
+  backend_.run(backward);
+}
+
 void Renderer::run_backward(size_t number, Gradients& gradients) {
   d_features_.fill_zero();
   DeformationNetworkBackward network_backward;

@@ -88,6 +88,10 @@ class Renderer {
   // Screen-space gradient [N,2] of the last render_backward, normalised device units.
   const Tensor& d_means_ndc() const { return d_means_ndc_.tensor(); }
 
+  // sums[N,3] += the pixels of `picture` [H,W,3], weighted by each Gaussian's share in the last render's
+  // blend.
+  void weigh(const Tensor& picture, const Tensor& sums);
+
   // Carries the collected gradients on to the parameters; adds to `gradients`.
   void deform_backward(Gradients& gradients);
 

@@ -73,6 +73,18 @@ TEST_P(UnitToBytesTest, RoundsToNearestAndClamps) {
   backend->run(UnitToBytes{});
 }
 
+EG4D_DEVICE_SUITE(ErrorImageTest);
+
+TEST_P(ErrorImageTest, HoldsOneAndTheMeanError) {
+  const auto backend = make_test_backend({.guard_memory = true});
+  const Tensor image = upload(*backend, std::vector<float>{0, 0.5f, 1, 0.25f, 0.25f, 0.25f}),
+               target = upload(*backend, std::vector<float>{0.75f, 0.5f, 0.25f, 0.25f, 0.25f, 1}),
+               out = upload(*backend, std::vector<float>(6, -1.0f));
+  backend->run(ErrorImage{2, image.data(), target.data(), out.data()});
+  EXPECT_EQ(out.to_host(), (std::vector<float>{1, 0.5f, 0, 1, 0.25f, 0}));
+  backend->run(ErrorImage{});
+}
+
 TEST(SsimReference, GradientIsTheDerivative) {
   std::vector<double> a = converted<double>(picture(7, 5, 1));
   const std::vector<double> b = converted<double>(picture(7, 5, 2));

@@ -80,6 +80,9 @@ EG4D_DEVICE_SUITE(TrainerTest);
 TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
   ReconstructOptions options = test::busy_options();
   options.schedule.average_from = 20;
+  options.density.error = 1e-3f;
+  options.density.prune_weight = 0.1f;
+  options.density.measured = 4;
   TrainingRun whole(options);
   whole.steps(1000);
   const test::TemporaryFolder folder;
@@ -95,6 +98,22 @@ TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
     EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(),
               whole.trainer->model_gaussians().positions.to_host());
   }
+}
+
+TEST_P(TrainerTest, GaussiansThatAreWorthLittleDoNotGrowOrStay) {
+  const auto gaussians = [](float error, float weight) {
+    ReconstructOptions options = test::busy_options();
+    options.density.error = error;
+    options.density.prune_weight = weight;
+    options.density.measured = 4;
+    TrainingRun run(options);
+    run.steps(1000);
+    return run.trainer->gaussian_count();
+  };
+  const int64_t all = gaussians(0, 0);
+  EXPECT_EQ(gaussians(1e-9f, 0), all);
+  EXPECT_LT(gaussians(1e6f, 0), all);
+  EXPECT_LT(gaussians(0, 1), all);
 }
 
 TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
