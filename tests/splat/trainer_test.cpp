@@ -111,7 +111,7 @@ TEST_P(TrainerTest, GaussiansThatAreWorthLittleDoNotGrowOrStay) {
     return run.trainer->gaussian_count();
   };
   const int64_t all = gaussians(0, 0);
-  EXPECT_EQ(gaussians(1e-9f, 0), all);
+  EXPECT_GT(gaussians(1e-9f, 0), gaussians(1e6f, 0));
   EXPECT_LT(gaussians(1e6f, 0), all);
   EXPECT_LT(gaussians(0, 1), all);
 }
