@@ -40,6 +40,7 @@ class EvaluateCommand : public Command {
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
     arguments.options.add("views", views_, "print a line for every picture");
+    declare_precision(arguments, precision_);
   }
 
   void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
@@ -54,7 +55,7 @@ class EvaluateCommand : public Command {
     job_.pictures = pictures_;
     job_.report = html_;
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks, precision_);
     const EvaluateResult result = evaluate_model(*backend, job_, progress);
     progress.end();
     for (const std::string& line : result.left_out) progress.message(line);
@@ -91,6 +92,7 @@ class EvaluateCommand : public Command {
   std::string model_, dataset_, json_, html_, pictures_, models_folder_;
   bool views_ = false;
   ModelOptions shown_;
+  FieldPrecision precision_ = FieldPrecision::automatic;
   EvaluateJob job_;
 };
 

@@ -7,6 +7,7 @@
 #include "app/open_backend.h"
 #include "core/error.h"
 #include "io/folder.h"
+#include "io/video.h"
 #include "pipeline/generate.h"
 #include "scene/frame_source.h"
 
@@ -43,6 +44,7 @@ class GenerateCommand : public Command {
                           "without this it is an error");
     arguments.options.add("seed", seed_,
                           "one random seed for all stages, instead of each stage's own (animate.seed, …)");
+    declare_precision(arguments, precision_);
     arguments.value_name("seed", "N");
     arguments.value_name("output", "RUN", true);
     arguments.value_name("models_folder", "FOLDER");
@@ -65,12 +67,12 @@ class GenerateCommand : public Command {
     if (!prompt_.empty()) job_.options.painting.prompt = prompt_;
     progress.message(fmt::format("preset {}: {}", job_.preset, job_.preset_reason));
     job_.models = find_generate_models(job_.preset, models_folder_);
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks, precision_);
     generate(*backend, job_, progress);
     progress.end();
     for (const auto& item : job_.items)
-      progress.message(fmt::format("orbit: {0}/orbit.mp4\nobject: {0}/object.ply\nreport: {0}/report.html",
-                                   item.run.string()));
+      progress.message(fmt::format("orbit: {0}/{1}\nobject: {0}/object.ply\nreport: {0}/report.html",
+                                   item.run.string(), can_write_videos() ? "orbit.mp4" : "orbit"));
   }
 
  private:
@@ -106,6 +108,7 @@ class GenerateCommand : public Command {
   std::vector<std::string> pictures_;
   std::string output_, prompt_, seed_, models_folder_;
   bool overwrite_ = false;
+  FieldPrecision precision_ = FieldPrecision::automatic;
   GenerateJob job_;
   ConfigSchema schema_;
 };

@@ -33,6 +33,7 @@ class ReconstructCommand : public Command {
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another run");
     arguments.options.add("models_folder", models_folder_,
                           "where to look for LPIPS' weights first, if loss.lpips asks for them");
+    declare_precision(arguments, precision_);
     job_.options.bind(schema_);
     arguments.settings(schema_, reconstruct_presets(), "paper");
   }
@@ -46,7 +47,8 @@ class ReconstructCommand : public Command {
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend =
+        open_backend(common, job_.options.loss.lpips == 0 ? Needs::gaussians : Needs::networks, precision_);
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this run was finished before; --overwrite starts it anew");
@@ -56,6 +58,7 @@ class ReconstructCommand : public Command {
  private:
   std::string dataset_, output_, models_folder_;
   bool overwrite_ = false;
+  FieldPrecision precision_ = FieldPrecision::automatic;
   ReconstructJob job_;
   ConfigSchema schema_;
 };

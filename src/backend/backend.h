@@ -44,6 +44,8 @@ class Backend {
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
 
+  // Does it have the operations of networks (neural_ops.h)?
+  virtual bool has_networks() const { return true; }
   // Does it take activations of this floating-point type?
   virtual bool computes_in(DType) const { return true; }
 
@@ -76,7 +78,15 @@ struct CpuBackendOptions {
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {});
 
-// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name and Error when the device is not there.
-std::unique_ptr<Backend> make_backend(const std::string& device);
+// How products of the deformation field's network are computed, with f32 sums: to f32's accuracy, or on
+// operands rounded to tf32 (relative errors of about 3e-4) or bf16 (3e-3). `automatic` is the device's
+// choice, on the processor f32, which is all it has. Like the device it is no part of a model or of a run.
+enum class FieldPrecision : uint32_t { automatic, f32, tf32, bf16 };
+const char* name_of(FieldPrecision precision);  // "auto", "f32", "tf32", "bf16"
+
+// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name, and for a precision that the device does
+// not have; Error when the device is not there.
+std::unique_ptr<Backend> make_backend(const std::string& device,
+                                      FieldPrecision precision = FieldPrecision::automatic);
 
 }  // namespace eg4d

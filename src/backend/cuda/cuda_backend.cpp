@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <stdexcept>
 
 #include "backend/cuda/check.h"
@@ -11,14 +10,21 @@
 namespace eg4d::cuda {
 namespace {
 
-// How products of the deformation network are computed: of EG4D_CUDA_PRECISION, "f32" where it is not set.
-MatrixPrecision precision_of_environment() {
-  const char* given = std::getenv("EG4D_CUDA_PRECISION");
-  const std::string name = given && *given ? given : "f32";
-  if (name == "f32") return MatrixPrecision::f32;
-  if (name == "tf32") return MatrixPrecision::tf32;
-  if (name == "bf16") return MatrixPrecision::bf16;
-  throw UsageError(fmt::format("EG4D_CUDA_PRECISION is '{}': use f32, tf32 or bf16", name));
+// Where --precision is auto: the fastest, as PSNR tells no difference (docs/gpu.md).
+constexpr MatrixPrecision kAutomaticPrecision = MatrixPrecision::bf16;
+
+MatrixPrecision matrix_precision(FieldPrecision asked) {
+  switch (asked) {
+    case FieldPrecision::f32:
+      return MatrixPrecision::f32;
+    case FieldPrecision::tf32:
+      return MatrixPrecision::tf32;
+    case FieldPrecision::bf16:
+      return MatrixPrecision::bf16;
+    case FieldPrecision::automatic:
+      break;
+  }
+  return kAutomaticPrecision;
 }
 
 class Stream {
@@ -41,8 +47,11 @@ int used(int device) {
 
 class GpuBackend final : public Backend {
  public:
-  explicit GpuBackend(int device)
-      : device_(used(device)), memory_(device, stream_.get()), runner_(memory_, stream_.get()) {
+  GpuBackend(int device, FieldPrecision precision)
+      : device_(used(device)),
+        precision_(matrix_precision(precision)),
+        memory_(device, stream_.get()),
+        runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "starting");
     name_ = fmt::format("cuda:{} ({})", device, properties.name);
@@ -66,8 +75,8 @@ class GpuBackend final : public Backend {
     memory_.release(memory);
   }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  // Networks, which activations are for, are the processor's in this version.
-  bool computes_in(DType) const override { return false; }
+  bool has_networks() const override { return false; }
+  bool computes_in(DType) const override { return false; }  // activations are networks'
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
@@ -142,7 +151,7 @@ class GpuBackend final : public Backend {
 
   const int device_;
   std::string name_;
-  const MatrixPrecision precision_ = precision_of_environment();
+  const MatrixPrecision precision_;
   Stream stream_;
   Memory memory_;
   OperationRunner runner_;
@@ -151,8 +160,8 @@ class GpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return std::make_unique<GpuBackend>(device);
+std::unique_ptr<Backend> make_cuda_backend(int device, FieldPrecision precision) {
+  return std::make_unique<GpuBackend>(device, precision);
 }
 
 }  // namespace eg4d::cuda
