@@ -36,7 +36,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string name() const = 0;  // "cpu (AVX-512, 2 threads)"
+  virtual std::string name() const = 0;  // "cpu (AVX-512, 2 threads)", "cuda:0 (NVIDIA H100, field in bf16)"
 
   // Device memory, aligned to 64 bytes; throws Error when there is none left. release waits for nothing: the
   // memory stays valid for work already enqueued.
@@ -82,7 +82,10 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {})
 // operands rounded to tf32 (relative errors of about 3e-4) or bf16 (3e-3). `automatic` is the device's
 // choice, on the processor f32, which is all it has. Like the device it is no part of a model or of a run.
 enum class FieldPrecision : uint32_t { automatic, f32, tf32, bf16 };
-const char* name_of(FieldPrecision precision);  // "auto", "f32", "tf32", "bf16"
+constexpr const char* name_of(FieldPrecision precision) {
+  constexpr const char* kNames[] = {"auto", "f32", "tf32", "bf16"};
+  return kNames[static_cast<size_t>(precision)];
+}
 
 // "auto", "cpu" or "cuda[:N]"; throws UsageError for another name, and for a precision that the device does
 // not have; Error when the device is not there.

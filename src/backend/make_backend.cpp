@@ -106,20 +106,6 @@ std::unique_ptr<Backend> make_automatic_backend(FieldPrecision precision,
 
 }  // namespace detail
 
-const char* name_of(FieldPrecision precision) {
-  switch (precision) {
-    case FieldPrecision::f32:
-      return "f32";
-    case FieldPrecision::tf32:
-      return "tf32";
-    case FieldPrecision::bf16:
-      return "bf16";
-    case FieldPrecision::automatic:
-      break;
-  }
-  return "auto";
-}
-
 std::unique_ptr<Backend> make_backend(const std::string& device, FieldPrecision precision) {
   if (device == "cpu") return processor(precision);
   if (device == "auto") return detail::make_automatic_backend(precision);

@@ -13,8 +13,7 @@ class StubBackend final : public ForwardingBackend {
  public:
   StubBackend(int device, FieldPrecision precision)
       : ForwardingBackend(nullptr), name_("stub " + std::to_string(device)) {
-    constexpr const char* kNames[] = {"", " in f32", " in tf32", " in bf16"};
-    name_ += kNames[static_cast<size_t>(precision)];
+    if (precision != FieldPrecision::automatic) name_ += std::string(" in ") + name_of(precision);
   }
   std::string name() const override { return name_; }
   bool has_networks() const override { return false; }

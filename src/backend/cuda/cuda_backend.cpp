@@ -11,20 +11,12 @@ namespace eg4d::cuda {
 namespace {
 
 // Where --precision is auto: the fastest, as PSNR tells no difference (docs/gpu.md).
-constexpr MatrixPrecision kAutomaticPrecision = MatrixPrecision::bf16;
+constexpr FieldPrecision kAutomaticPrecision = FieldPrecision::bf16;
 
-MatrixPrecision matrix_precision(FieldPrecision asked) {
-  switch (asked) {
-    case FieldPrecision::f32:
-      return MatrixPrecision::f32;
-    case FieldPrecision::tf32:
-      return MatrixPrecision::tf32;
-    case FieldPrecision::bf16:
-      return MatrixPrecision::bf16;
-    case FieldPrecision::automatic:
-      break;
-  }
-  return kAutomaticPrecision;
+MatrixPrecision matrix_precision(FieldPrecision chosen) {
+  return chosen == FieldPrecision::f32    ? MatrixPrecision::f32
+         : chosen == FieldPrecision::tf32 ? MatrixPrecision::tf32
+                                          : MatrixPrecision::bf16;
 }
 
 class Stream {
@@ -49,12 +41,12 @@ class GpuBackend final : public Backend {
  public:
   GpuBackend(int device, FieldPrecision precision)
       : device_(used(device)),
-        precision_(matrix_precision(precision)),
+        precision_(precision == FieldPrecision::automatic ? kAutomaticPrecision : precision),
         memory_(device, stream_.get()),
         runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "starting");
-    name_ = fmt::format("cuda:{} ({})", device, properties.name);
+    name_ = fmt::format("cuda:{} ({}, field in {})", device, properties.name, name_of(precision_));
   }
   ~GpuBackend() override {
     cudaSetDevice(device_);
@@ -103,7 +95,7 @@ class GpuBackend final : public Backend {
   }
   std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
     used(device_);
-    return std::make_unique<NetworkContext>(memory_, of, precision_);
+    return std::make_unique<NetworkContext>(memory_, of, matrix_precision(precision_));
   }
 
   void run(const Operation& operation) override {
@@ -151,7 +143,7 @@ class GpuBackend final : public Backend {
 
   const int device_;
   std::string name_;
-  const MatrixPrecision precision_;
+  const FieldPrecision precision_;
   Stream stream_;
   Memory memory_;
   OperationRunner runner_;
