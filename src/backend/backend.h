@@ -44,10 +44,10 @@ class Backend {
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
 
-  // Does it have the operations of networks (neural_ops.h)?
-  virtual bool has_networks() const { return true; }
   // Does it take activations of this floating-point type?
   virtual bool computes_in(DType) const { return true; }
+  // Does it have the operations of networks (neural_ops.h)? Whoever has them takes activations in f32.
+  bool has_networks() const { return computes_in(DType::f32); }
 
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;

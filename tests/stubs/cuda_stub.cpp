@@ -16,7 +16,7 @@ class StubBackend final : public ForwardingBackend {
     if (precision != FieldPrecision::automatic) name_ += std::string(" in ") + name_of(precision);
   }
   std::string name() const override { return name_; }
-  bool has_networks() const override { return false; }
+  bool computes_in(DType) const override { return false; }
 
  private:
   std::string name_;

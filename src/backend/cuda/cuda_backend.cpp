@@ -67,8 +67,8 @@ class GpuBackend final : public Backend {
     memory_.release(memory);
   }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  bool has_networks() const override { return false; }
-  bool computes_in(DType) const override { return false; }  // activations are networks'
+  // Networks, which activations are for, are the processor's in this version.
+  bool computes_in(DType) const override { return false; }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
