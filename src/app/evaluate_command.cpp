@@ -24,6 +24,7 @@ class EvaluateCommand : public Command {
            "LPIPS and CLIP-I need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on",
@@ -40,7 +41,6 @@ class EvaluateCommand : public Command {
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
     arguments.options.add("views", views_, "print a line for every picture");
-    declare_precision(arguments, precision_);
   }
 
   void run(const Arguments&, const CommonOptions& common, Progress& progress) override {
@@ -55,7 +55,7 @@ class EvaluateCommand : public Command {
     job_.pictures = pictures_;
     job_.report = html_;
     job_.models_folder = models_folder_;
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks, precision_);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     const EvaluateResult result = evaluate_model(*backend, job_, progress);
     progress.end();
     for (const std::string& line : result.left_out) progress.message(line);
@@ -92,7 +92,6 @@ class EvaluateCommand : public Command {
   std::string model_, dataset_, json_, html_, pictures_, models_folder_;
   bool views_ = false;
   ModelOptions shown_;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   EvaluateJob job_;
 };
 

@@ -25,6 +25,7 @@ class ExportCommand : public Command {
            "EG4D";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;
@@ -39,12 +40,11 @@ class ExportCommand : public Command {
                 "where up is in a PLY: most viewers expect -y and turn it; z is that of the dataset");
     options.add("frames", job_.frames, {0, 1e6},
                 "moments of a sequence; 0: as many as the training video has");
-    declare_precision(arguments, precision_);
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     check(arguments);
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::gaussians, precision_);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const ExportResult result = export_model(*backend, job_, progress);
     progress.end();
     std::string said =
@@ -96,7 +96,6 @@ class ExportCommand : public Command {
 
   std::string model_, output_;
   ModelOptions shown_;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   ExportJob job_;
 };
 

@@ -33,6 +33,7 @@ class GenerateCommand : public Command {
            "Then: eg4d render run -o turn.mp4; eg4d export run -o sequence/";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positionals_of("PICTURE", pictures_, "pictures (PNG, JPEG, WebP), or folders of them");
     arguments.options.add("output", output_, "run folder; with several pictures the folder of their runs");
@@ -44,7 +45,6 @@ class GenerateCommand : public Command {
                           "without this it is an error");
     arguments.options.add("seed", seed_,
                           "one random seed for all stages, instead of each stage's own (animate.seed, …)");
-    declare_precision(arguments, precision_);
     arguments.value_name("seed", "N");
     arguments.value_name("output", "RUN", true);
     arguments.value_name("models_folder", "FOLDER");
@@ -67,7 +67,7 @@ class GenerateCommand : public Command {
     if (!prompt_.empty()) job_.options.painting.prompt = prompt_;
     progress.message(fmt::format("preset {}: {}", job_.preset, job_.preset_reason));
     job_.models = find_generate_models(job_.preset, models_folder_);
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks, precision_);
+    const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
     generate(*backend, job_, progress);
     progress.end();
     for (const auto& item : job_.items)
@@ -108,7 +108,6 @@ class GenerateCommand : public Command {
   std::vector<std::string> pictures_;
   std::string output_, prompt_, seed_, models_folder_;
   bool overwrite_ = false;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   GenerateJob job_;
   ConfigSchema schema_;
 };

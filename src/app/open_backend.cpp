@@ -2,8 +2,6 @@
 
 #include <cstdio>
 #include <exception>
-#include <utility>
-#include <vector>
 
 #include "app/checks.h"
 #include "backend/tracing_backend.h"
@@ -34,21 +32,11 @@ class FileTrace final : public TracingBackend {
 
 }  // namespace
 
-void declare_precision(Arguments& arguments, FieldPrecision& precision) {
-  std::vector<std::pair<std::string, FieldPrecision>> names;
-  for (const FieldPrecision each :
-       {FieldPrecision::automatic, FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
-    names.emplace_back(name_of(each), each);
-  arguments.options.add("precision", precision, names,
-                        "of products in the deformation field's network (sums are f32): tf32 and bf16 are "
-                        "for GPUs, where auto is bf16; the processor has f32 alone");
-}
-
-std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs, FieldPrecision precision) {
-  std::unique_ptr<Backend> backend = make_backend(common.device, precision);
+std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
+  std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
   if (needs == Needs::networks && common.device == "auto" && !backend->has_networks()) {
     warn("networks run on the CPU only in this version; computing on the processor");
-    backend = make_backend("cpu", precision);
+    backend = make_backend("cpu", common.precision);
   }
   if (common.trace.empty()) return backend;
   require_a_name(common.trace);

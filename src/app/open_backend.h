@@ -7,13 +7,10 @@
 
 namespace eg4d {
 
-// --precision, for commands that evaluate a deformation field.
-void declare_precision(Arguments& arguments, FieldPrecision& precision);
-
-// The backend of --device. With --trace it remembers every operation; when it goes, the trace is written and
-// a table of it goes to standard error. Where networks are needed, "auto" is a device that has them.
+// The backend of --device and --precision. With --trace it remembers every operation; when it goes, the trace
+// is written and a table of it goes to standard error. Where networks are needed, "auto" is a device that has
+// them.
 enum class Needs { gaussians, networks };
-std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs,
-                                      FieldPrecision precision = FieldPrecision::automatic);
+std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs = Needs::gaussians);
 
 }  // namespace eg4d

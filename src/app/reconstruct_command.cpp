@@ -24,6 +24,7 @@ class ReconstructCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run; eg4d export run -o object.ply";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("DATASET", dataset_, "the dataset folder, or a run folder that holds multiviews/");
     arguments.options.add("output", output_, "run folder; needed unless DATASET is one");
@@ -33,7 +34,6 @@ class ReconstructCommand : public Command {
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another run");
     arguments.options.add("models_folder", models_folder_,
                           "where to look for LPIPS' weights first, if loss.lpips asks for them");
-    declare_precision(arguments, precision_);
     job_.options.bind(schema_);
     arguments.settings(schema_, reconstruct_presets(), "paper");
   }
@@ -47,8 +47,7 @@ class ReconstructCommand : public Command {
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
-    const std::unique_ptr<Backend> backend =
-        open_backend(common, job_.options.loss.lpips == 0 ? Needs::gaussians : Needs::networks, precision_);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this run was finished before; --overwrite starts it anew");
@@ -58,7 +57,6 @@ class ReconstructCommand : public Command {
  private:
   std::string dataset_, output_, models_folder_;
   bool overwrite_ = false;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   ReconstructJob job_;
   ConfigSchema schema_;
 };

@@ -32,6 +32,7 @@ class RefineCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
@@ -59,7 +60,6 @@ class RefineCommand : public Command {
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("no_diffusion", no_diffusion_, "refine towards the dataset's pictures themselves");
     arguments.options.add("overwrite", overwrite_, "start anew although the run holds another refinement");
-    declare_precision(arguments, precision_);
     job_.options.bind(schema_);
     painting_.bind(schema_);
     arguments.settings(schema_, refine_presets(), "paper, or the one that --model or --controlnet is for");
@@ -85,8 +85,7 @@ class RefineCommand : public Command {
     if (const auto finished = finished_refinement(job_, identity, perceptual)) {
       result = *finished;
     } else {
-      const std::unique_ptr<Backend> backend =
-          open_backend(common, no_diffusion_ && !perceptual ? Needs::gaussians : Needs::networks, precision_);
+      const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
       result = refine(*backend, job_, *painter, lpips.get(), progress);
@@ -145,7 +144,6 @@ class RefineCommand : public Command {
   std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_,
       chosen_preset_;
   bool no_diffusion_ = false, overwrite_ = false;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   RefineJob job_;
   DiffusionPainterOptions painting_;
   DiffusionPainter::Models models_;

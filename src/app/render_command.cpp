@@ -28,6 +28,7 @@ class RenderCommand : public Command {
            "  eg4d render run -o train.mp4 --split train --color-time own   colours of each frame's own time";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;
@@ -53,12 +54,11 @@ class RenderCommand : public Command {
     options.add("truth", job_.truth, "with --split: the dataset's picture beside the rendered one");
     options.add("depth", job_.depth, "depth instead of colour: grey, near is bright");
     options.add("fps", job_.fps, {0.1, 240}, "frames per second of a video");
-    declare_precision(arguments, precision_);
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
     check(arguments);
-    const std::unique_ptr<Backend> backend = open_backend(common, Needs::gaussians, precision_);
+    const std::unique_ptr<Backend> backend = open_backend(common);
     const RenderResult result = render_model(*backend, job_, progress);
     progress.end();
     std::string said = fmt::format("{}: {} of {}x{}", output_, counted(result.frames, "frame"),
@@ -122,7 +122,6 @@ class RenderCommand : public Command {
   std::string model_, output_, dataset_;
   std::vector<float> azimuth_{0, 360}, elevation_{0}, time_{0, 1};
   ModelOptions shown_;
-  FieldPrecision precision_ = FieldPrecision::automatic;
   RenderJob job_;
 };
 
