@@ -57,7 +57,7 @@ if [ $tests = 1 ]; then
   fi
   cp scripts/bundle/run-tests.sh "$root/"
   mkdir "$root/tests" "$root/docs" "$root/lib/stubs"
-  cp "$build"/tests/stubs/*.so "$root/lib/stubs/"
+  cp -r "$build"/tests/stubs/. "$root/lib/stubs/"
   cp -r tests/data "$root/tests/data"
   find "$root/tests/data" \( -name '*.py' -o -name '__pycache__' \) -exec rm -rf {} +
   cp docs/options.md "$root/docs/"

@@ -33,10 +33,10 @@ class FileTrace final : public TracingBackend {
 }  // namespace
 
 std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
-  std::unique_ptr<Backend> backend = make_backend(common.device);
-  if (needs == Needs::networks && common.device == "auto" && !backend->computes_in(DType::f32)) {
+  std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
+  if (needs == Needs::networks && common.device == "auto" && !backend->has_networks()) {
     warn("networks run on the CPU only in this version; computing on the processor");
-    backend = make_cpu_backend();
+    backend = make_backend("cpu", common.precision);
   }
   if (common.trace.empty()) return backend;
   require_a_name(common.trace);

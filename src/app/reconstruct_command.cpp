@@ -25,6 +25,7 @@ class ReconstructCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run; eg4d export run -o object.ply";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("DATASET", dataset_, "the dataset folder, or a run folder that holds multiviews/");
     arguments.options.add("output", output_, "run folder; needed unless DATASET is one");

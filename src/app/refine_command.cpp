@@ -33,6 +33,7 @@ class RefineCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");

@@ -248,17 +248,32 @@ void TrainingLoop::evaluate_now() {
     unsaved_best_->moments[name] = {moments.first.clone(), moments.second.clone(), moments.steps};
 }
 
+template <class Work>
+void TrainingLoop::saying_what_is_kept(const Work& work) {
+  try {
+    work();
+  } catch (const OutOfMemory& error) {
+    writer_.finish();
+    if (checkpoint_iteration_ < 0) throw;
+    throw OutOfMemory(
+        fmt::format("{}; the checkpoint of iteration {} stays, and the same command continues from it where "
+                    "there is more memory",
+                    error.what(), checkpoint_iteration_.load()));
+  }
+}
+
 void TrainingLoop::run() {
   const PhaseClock::During training(phases_, Phase::training);
   progress_.begin(task_.total(), settings_.label, task_.done());
   auto last_checkpoint = Clock::now();
   while (task_.done() < task_.total()) {
-    task_.step();
+    saying_what_is_kept([&] { task_.step(); });
     latest_.reset();
     const int64_t done = task_.done();
     if (done % kLogInterval == 0 || done >= task_.total()) log_step();
     // At the end too, so that the last model can be the best.
-    if (task_.iteration() % settings_.evaluate_interval == 0 || done >= task_.total()) evaluate_now();
+    if (task_.iteration() % settings_.evaluate_interval == 0 || done >= task_.total())
+      saying_what_is_kept([&] { evaluate_now(); });
     const bool by_count = settings_.checkpoint_interval > 0 && done % settings_.checkpoint_interval == 0;
     const bool interrupted = interrupt_requested();
     if (by_count || interrupted || seconds_since(last_checkpoint) > settings_.checkpoint_seconds) {

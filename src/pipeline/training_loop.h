@@ -110,6 +110,8 @@ class TrainingLoop {
   Error diverged(const std::string& what);
   template <class Work>
   auto stopping_at_nonsense(const Work& work);  // NotFinite becomes diverged()
+  template <class Work>
+  void saying_what_is_kept(const Work& work);  // when there is no memory left for it
   std::vector<Figure> sound_loss();
   double seconds() const;
 

@@ -137,7 +137,7 @@ void Trainer::replay_gradients(const Plan& plan) {
 
 void Trainer::step() {
   const auto too_many = [this] {
-    return Error(
+    return OutOfMemory(
         fmt::format("there is not enough memory for {} Gaussians; set density.max_gaussians to a number that "
                     "fits, or use smaller pictures",
                     gaussians_.count()));

@@ -363,5 +363,31 @@ TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   EXPECT_EQ(test::read_text(path), good);
 }
 
+// In every precision: with a network whose products a GPU does on its tensor cores.
+class TrainerBitsTest : public test::OnEachDevice {};
+
+TEST_P(TrainerBitsTest, OfTwoRunsAndOfAResumedOneAreTheSame) {
+  ReconstructOptions options = test::busy_options();
+  options.deformation.width = 64;
+  TrainingRun whole(options), second(options), first_part(options), resumed(options);
+  whole.steps(1000);
+  second.steps(1000);
+  EXPECT_TRUE(second.result() == whole.result());
+  // Operation by operation instead of what was recorded, which a GPU makes graphs of.
+  TrainingRun direct(options, std::make_unique<test::CountingBackend>(
+                                  test::make_test_backend(), test::CountingBackend::Recordings::rerun));
+  direct.steps(1000);
+  EXPECT_TRUE(direct.result() == whole.result());
+  const test::TemporaryFolder folder;
+  first_part.steps(55);
+  first_part.trainer->prepare_state("").write(folder.path() / "state.safetensors");
+  resumed.trainer->load_state(folder.path() / "state.safetensors");
+  resumed.steps(1000);
+  EXPECT_TRUE(resumed.result() == whole.result());
+}
+
+INSTANTIATE_TEST_SUITE_P(, TrainerBitsTest, testing::ValuesIn(test::test_devices_by_precision()),
+                         test::DeviceLabel());
+
 }  // namespace
 }  // namespace eg4d

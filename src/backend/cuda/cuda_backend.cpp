@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <stdexcept>
 
 #include "backend/cuda/check.h"
@@ -11,14 +10,13 @@
 namespace eg4d::cuda {
 namespace {
 
-// How products of the deformation network are computed: of EG4D_CUDA_PRECISION, "f32" where it is not set.
-MatrixPrecision precision_of_environment() {
-  const char* given = std::getenv("EG4D_CUDA_PRECISION");
-  const std::string name = given && *given ? given : "f32";
-  if (name == "f32") return MatrixPrecision::f32;
-  if (name == "tf32") return MatrixPrecision::tf32;
-  if (name == "bf16") return MatrixPrecision::bf16;
-  throw UsageError(fmt::format("EG4D_CUDA_PRECISION is '{}': use f32, tf32 or bf16", name));
+// Where --precision is auto: the fastest, as PSNR tells no difference (docs/gpu.md).
+constexpr FieldPrecision kAutomaticPrecision = FieldPrecision::bf16;
+
+MatrixPrecision matrix_precision(FieldPrecision chosen) {
+  return chosen == FieldPrecision::f32    ? MatrixPrecision::f32
+         : chosen == FieldPrecision::tf32 ? MatrixPrecision::tf32
+                                          : MatrixPrecision::bf16;
 }
 
 class Stream {
@@ -41,11 +39,14 @@ int used(int device) {
 
 class GpuBackend final : public Backend {
  public:
-  explicit GpuBackend(int device)
-      : device_(used(device)), memory_(device, stream_.get()), runner_(memory_, stream_.get()) {
+  GpuBackend(int device, FieldPrecision precision)
+      : device_(used(device)),
+        precision_(precision == FieldPrecision::automatic ? kAutomaticPrecision : precision),
+        memory_(device, stream_.get()),
+        runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "starting");
-    name_ = fmt::format("cuda:{} ({})", device, properties.name);
+    name_ = fmt::format("cuda:{} ({}, field in {})", device, properties.name, name_of(precision_));
   }
   ~GpuBackend() override {
     cudaSetDevice(device_);
@@ -94,7 +95,7 @@ class GpuBackend final : public Backend {
   }
   std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
     used(device_);
-    return std::make_unique<NetworkContext>(memory_, of, precision_);
+    return std::make_unique<NetworkContext>(memory_, of, matrix_precision(precision_));
   }
 
   void run(const Operation& operation) override {
@@ -142,7 +143,7 @@ class GpuBackend final : public Backend {
 
   const int device_;
   std::string name_;
-  const MatrixPrecision precision_ = precision_of_environment();
+  const FieldPrecision precision_;
   Stream stream_;
   Memory memory_;
   OperationRunner runner_;
@@ -151,8 +152,8 @@ class GpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return std::make_unique<GpuBackend>(device);
+std::unique_ptr<Backend> make_cuda_backend(int device, FieldPrecision precision) {
+  return std::make_unique<GpuBackend>(device, precision);
 }
 
 }  // namespace eg4d::cuda
