@@ -113,6 +113,31 @@ struct MoveTowardsOne {
   __device__ void operator()(int64_t i) const { a.to[i] += a.weight * (a.from[i] - a.to[i]); }
 };
 
+// Filling several pieces of memory in one launch.
+constexpr int64_t kFilledBytes = 16384;  // of a block
+struct Fills {
+  FillBytes of[kMostFills];
+  uint32_t first_block[kMostFills];
+  int count;
+};
+__global__ void __launch_bounds__(kThreads) fill_kernel(const __grid_constant__ Fills fills) {
+  int number = 0;
+  while (number + 1 < fills.count && blockIdx.x >= fills.first_block[number + 1]) ++number;
+  const FillBytes& fill = fills.of[number];
+  const int64_t begin = (blockIdx.x - fills.first_block[number]) * kFilledBytes;
+  const int64_t bytes = min(static_cast<int64_t>(fill.bytes) - begin, kFilledBytes);
+  uint8_t* const to = static_cast<uint8_t*>(fill.to) + begin;
+  const uint32_t word = fill.value * 0x01010101u;
+  const int64_t head = min(static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % sizeof(uint4)), bytes);
+  const int64_t vectors = (bytes - head) / static_cast<int64_t>(sizeof(uint4));
+  for (int64_t i = threadIdx.x; i < vectors; i += kThreads)
+    reinterpret_cast<uint4*>(to + head)[i] = make_uint4(word, word, word, word);
+  for (int64_t i = threadIdx.x; i < head; i += kThreads) to[i] = fill.value;
+  for (int64_t i = head + vectors * static_cast<int64_t>(sizeof(uint4)) + threadIdx.x; i < bytes;
+       i += kThreads)
+    to[i] = fill.value;
+}
+
 // Rows of `words` of type T.
 template <class T>
 struct GatherOne {
@@ -139,6 +164,21 @@ void next_inputs(const NextInputs& a, cudaStream_t stream) {
 
 void resize_picture(const ResizePicture& r, cudaStream_t stream) {
   each(int64_t{3} * r.out_width * r.out_height, ResizeOne{r}, "resizing a picture", stream);
+}
+
+void fill_bytes(std::span<const FillBytes> fills, cudaStream_t stream) {
+  if (fills.size() > kMostFills) throw Error("too many pieces of memory for one launch");
+  Fills all{};
+  uint32_t blocks = 0;
+  for (const FillBytes& fill : fills) {
+    if (fill.bytes == 0) continue;
+    all.of[all.count] = fill;
+    all.first_block[all.count++] = blocks;
+    blocks += blocks_for(static_cast<int64_t>(fill.bytes), static_cast<int>(kFilledBytes));
+  }
+  if (blocks == 0) return;
+  fill_kernel<<<blocks, kThreads, 0, stream>>>(all);
+  check_launch("filling memory");
 }
 
 void clamp_above(const ClampAbove& a, cudaStream_t stream) {

@@ -9,8 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "backend/density_ops.h"
-#include "backend/splat_ops.h"
+#include "backend/operations.h"
 
 namespace eg4d::cuda {
 
@@ -77,6 +76,10 @@ size_t density_rows_workspace_bytes(int64_t count);
 void density_rows(const DensityRows& rows, void* workspace, cudaStream_t stream);
 void split_noise(const SplitNoise& noise, cudaStream_t stream);
 void split_gaussians(const SplitGaussians& parts, cudaStream_t stream);
+
+// Pieces that do not overlap.
+inline constexpr size_t kMostFills = 16;
+void fill_bytes(std::span<const FillBytes> fills, cudaStream_t stream);
 
 // arrays.cu, with the CPU's bits.
 void next_inputs(const NextInputs& next, cudaStream_t stream);
