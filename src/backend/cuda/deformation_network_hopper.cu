@@ -30,49 +30,35 @@ struct Forward {
 };
 
 template <int kWidth, int kParts>
-constexpr int kTilesBytes = kWarpgroups* kUnitBytes<kWidth, kParts>;
-template <int kWidth, int kParts>
-constexpr int kStages = kWidth == 256
-                            ? std::min(5, (kMostShared - kBarrierBytes - kTilesBytes<kWidth, kParts>) /
-                                              kSlabBytes<kWidth>)
-                            : 3;
-template <int kWidth, int kParts>
-constexpr int kSharedBytes =
-    kTilesBytes<kWidth, kParts> + kStages<kWidth, kParts>* kSlabBytes<kWidth> + kBarrierBytes;
-
-template <int kWidth, int kParts>
-using Base = Warpgroup<kWidth, kParts, kStages<kWidth, kParts>>;
-
-template <int kWidth, int kParts>
-class ForwardRows : Base<kWidth, kParts> {
+class ForwardRows : Warpgroup<kWidth, kParts> {
  public:
-  __device__ ForwardRows(const Forward& f, const Ring<kWidth, kStages<kWidth, kParts>>& ring, char* tiles,
-                         int number)
-      : Base<kWidth, kParts>(ring, number),
-        f_(f),
-        tile_(tiles + number * kUnitBytes<kWidth, kParts>),
-        unit_(f.division.first(blockIdx.x) + number) {}
+  __device__ ForwardRows(const Forward& f, const Ring<kWidth, kParts>& ring, char* tiles, int number)
+      : Warpgroup<kWidth, kParts>(ring, tiles, f.division, number), f_(f) {}
 
   __device__ void run() {
     load_features();
     publish(f_.features_copy, f_.feature_panels);
     for (int i = 0; i < f_.trunk; ++i) {
-      this->multiply(tile_, i == 0 ? f_.feature_panels : kPanels<kWidth>, false);
+      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>);
       if (this->elected()) wait_until_read();
       wait_for_warpgroup(number_);  // the tile is read no more
       finish_layer(i);
       publish(f_.trunk_output[i], kPanels<kWidth>);
     }
     for (int i = 0; i < f_.heads; ++i) {
-      this->multiply(tile_, kPanels<kWidth>, false);
+      multiply_panels(kPanels<kWidth>);
       finish_head(i);
     }
     if (this->elected()) wait_until_written();
   }
 
  private:
-  using Base<kWidth, kParts>::sums_, Base<kWidth, kParts>::lane_, Base<kWidth, kParts>::number_;
+  using Base = Warpgroup<kWidth, kParts>;
+  using Base::sums_, Base::lane_, Base::number_, Base::tile_, Base::unit_;
 
+  __device__ void multiply_panels(int panels) {
+    this->template multiply<kWidth>(panels, false, [](int) {});
+  }
   __device__ int64_t global_row(int row) const { return unit_ * kUnitRows + row; }
 
   __device__ void load_features() {
@@ -127,8 +113,7 @@ class ForwardRows : Base<kWidth, kParts> {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Finished y = finished(biases, j, half);
-        this->to_tile(tile_, j, half, split<kParts>(y.left[0], y.left[1]),
-                      split<kParts>(y.right[0], y.right[1]));
+        this->to_tile(j, half, split<kParts>(y.left[0], y.left[1]), split<kParts>(y.right[0], y.right[1]));
       }
     }
   }
@@ -169,17 +154,13 @@ class ForwardRows : Base<kWidth, kParts> {
   }
 
   const Forward& f_;
-  char* tile_;
-  int64_t unit_;
 };
 
 template <int kWidth, int kParts>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
     forward_kernel(const __grid_constant__ Forward f) {
   extern __shared__ __align__(1024) char shared[];
-  char* const slabs = shared + kTilesBytes<kWidth, kParts>;
-  constexpr int kRing = kStages<kWidth, kParts>;
-  const Ring<kWidth, kRing> ring(slabs, reinterpret_cast<uint64_t*>(slabs + kRing * kSlabBytes<kWidth>));
+  const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = f.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
     ring.prepare(warpgroups);

@@ -11,6 +11,7 @@
 // as slabs, [row of the result's columns][64], which all warpgroups of a block use; a warp of its own fetches
 // them.
 
+#include <algorithm>
 #include <vector>
 
 #include "backend/cuda/deformation_network_bf16.cuh"
@@ -32,6 +33,17 @@ template <int kWidth>
 inline constexpr int kSlabBytes = kWidth* kPanelRowBytes;
 template <int kWidth>
 inline constexpr int kBlocksAtOnce = kWidth == 64 ? 2 : 1;  // on a multiprocessor
+
+// Shared memory: the tiles of both warpgroups, slabs, barriers.
+template <int kWidth, int kParts>
+inline constexpr int kTilesBytes = kWarpgroups* kUnitBytes<kWidth, kParts>;
+template <int kWidth, int kParts>
+inline constexpr int kStages = std::min(kWidth == 64 ? 4 : 6,
+                                        (kMostShared - kBarrierBytes - kTilesBytes<kWidth, kParts>) /
+                                            kSlabBytes<kWidth>);
+template <int kWidth, int kParts>
+inline constexpr int kSharedBytes =
+    kTilesBytes<kWidth, kParts> + kStages<kWidth, kParts>* kSlabBytes<kWidth> + kBarrierBytes;
 
 inline int64_t units_of(int64_t rows) {
   return (rows + kUnitRows - 1) / kUnitRows;
@@ -64,16 +76,21 @@ __device__ Pair<kParts> split(float first, float second) {
   return pair;
 }
 
-// Slabs on their way through shared memory.
-template <int kWidth, int kStages>
+// Slabs on their way through shared memory, which begins with the tiles.
+template <int kWidth, int kParts>
 struct Ring {
+  static constexpr int kCount = kStages<kWidth, kParts>;
   char* slabs;
   uint64_t *full, *empty;
+  uint64_t* others;  // barriers that remain
 
-  __device__ Ring(char* memory, uint64_t* barriers)
-      : slabs(memory), full(barriers), empty(barriers + kStages) {}
+  __device__ explicit Ring(char* shared) : slabs(shared + kTilesBytes<kWidth, kParts>) {
+    full = reinterpret_cast<uint64_t*>(slabs + kCount * kSlabBytes<kWidth>);
+    empty = full + kCount;
+    others = empty + kCount;
+  }
   __device__ void prepare(int warpgroups) const {
-    for (int i = 0; i < kStages; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       prepare_barrier(full + i, 1);
       prepare_barrier(empty + i, 4 * warpgroups);
     }
@@ -85,7 +102,7 @@ struct Ring {
       arrive_expecting(full + stage, kSlabBytes<kWidth>);
       copy_in(slabs + stage * kSlabBytes<kWidth>, from + int64_t{i} * kSlabBytes<kWidth>, kSlabBytes<kWidth>,
               full + stage);
-      if (++stage == kStages) {
+      if (++stage == kCount) {
         stage = 0;
         parity ^= 1;
       }
@@ -106,44 +123,59 @@ __device__ void play_roles(int warpgroups, const Fetch& fetch, const Compute& co
   }
 }
 
-// A warpgroup and its sums [64, kWidth].
-template <int kWidth, int kParts, int kStages>
+// A warpgroup, its tile and its sums [64, kWidth].
+//
+// The second warpgroup of a block begins a little later than the first and stays behind: so one multiplies
+// while the other is between two layers.
+template <int kWidth, int kParts>
 class Warpgroup {
  protected:
-  __device__ Warpgroup(const Ring<kWidth, kStages>& ring, int number)
-      : ring_(ring), number_(number), lane_(static_cast<int>(threadIdx.x) % 32) {
-    warp_ = static_cast<int>(threadIdx.x) / 32 % 4;
-  }
+  __device__ Warpgroup(const Ring<kWidth, kParts>& ring, char* tiles, const Division& division, int number)
+      : ring_(ring),
+        tile_(tiles + number * kUnitBytes<kWidth, kParts>),
+        unit_(division.first(blockIdx.x) + number),
+        number_(number),
+        warp_(static_cast<int>(threadIdx.x) / 32 % 4),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        gate_(division.count(blockIdx.x) == 2) {}
 
   __device__ bool elected() const { return warp_ == 0 && lane_ == 0; }
   // Row of the unit that sums_[2·half + 4·…] are of.
   __device__ int row(int half) const { return 16 * warp_ + 8 * half + lane_ / 4; }
 
-  // sums_ = a tile's first panels · the next slabs, or that is added to them. Only kColumns of the result.
-  template <int kColumns = kWidth>
-  __device__ void multiply(const char* tile, int panels, bool add) {
-    uint64_t rows = operand_at(tile);
+  // sums_ = the tile's first panels · the next slabs, or that is added to them. Only kColumns of the result.
+  // done(panel): this warp's products with it are.
+  template <int kColumns, class Done>
+  __device__ void multiply(int panels, bool add, const Done& done) {
+    if (gate_ && number_ == 1) wait_at_gate();
+    uint64_t rows = operand_at(tile_);
 #pragma unroll 1
     for (int panel = 0; panel < panels; ++panel, rows = moved(rows, kPanelBytes)) {
       multiply_slab<kColumns, 0>(rows, panel > 0, add);
+      if (panel > 0) done(panel - 1);
       if constexpr (kParts == 2) multiply_slab<kColumns, 1>(rows, true, true);
       add = true;
+      if (gate_ && number_ == 0 && (panel + 1 == kLead || panel + 1 == panels)) {
+        open_gate();
+        gate_ = false;
+      }
     }
     wait_for_products<0>();
     release();
+    done(panels - 1);
+    gate_ = false;
   }
 
-  // Where a tile holds columns 16j + 2t + {0, 1} (right: + 8) of row(half).
-  __device__ uint32_t& in_tile(char* tile, int part, int j, bool right, int half) const {
-    return *reinterpret_cast<uint32_t*>(tile + (part * kPanels<kWidth> + j / 4) * kPanelBytes +
+  // Where the tile holds columns 16j + 2t + {0, 1} (right: + 8) of row(half).
+  __device__ uint32_t& in_tile(int part, int j, bool right, int half) const {
+    return *reinterpret_cast<uint32_t*>(tile_ + (part * kPanels<kWidth> + j / 4) * kPanelBytes +
                                         in_panel(row(half), j % 4 * 16 + (right ? 8 : 0) + lane_ % 4 * 2));
   }
-  __device__ void to_tile(char* tile, int j, int half, const Pair<kParts>& left,
-                          const Pair<kParts>& right) const {
+  __device__ void to_tile(int j, int half, const Pair<kParts>& left, const Pair<kParts>& right) const {
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      in_tile(tile, part, j, false, half) = left.part[part];
-      in_tile(tile, part, j, true, half) = right.part[part];
+      in_tile(part, j, false, half) = left.part[part];
+      in_tile(part, j, true, half) = right.part[part];
     }
   }
   // The same for a unit in memory, of what may have more parts.
@@ -156,11 +188,16 @@ class Warpgroup {
           to_memory({left.part[part], right.part[part]}, lane_);
   }
 
-  const Ring<kWidth, kStages>& ring_;
+  const Ring<kWidth, kParts>& ring_;
+  char* tile_;
+  int64_t unit_;
   int number_, warp_, lane_;
   float sums_[kWidth / 2];
 
  private:
+  // Panels that the first warpgroup begins with; their slabs are in shared memory at a time.
+  static constexpr int kLead = kParts == 2 ? 1 : 2;
+
   // With the first part of the weights both of the rows', with the second the first.
   template <int kColumns, int kPart>
   __device__ void multiply_slab(uint64_t rows, bool running, bool add) {
@@ -180,7 +217,7 @@ class Warpgroup {
       wait_for_products<1>();
       release();
     }
-    if (++stage_ == kStages) {
+    if (++stage_ == ring_.kCount) {
       stage_ = 0;
       parity_ ^= 1;
     }
@@ -188,9 +225,10 @@ class Warpgroup {
   // The oldest slab that is still held.
   __device__ void release() {
     if (lane_ == 0) arrive(ring_.empty + held_);
-    if (++held_ == kStages) held_ = 0;
+    if (++held_ == ring_.kCount) held_ = 0;
   }
 
+  bool gate_;
   int stage_ = 0, parity_ = 0, held_ = 0;
 };
 

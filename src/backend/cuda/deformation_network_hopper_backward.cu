@@ -32,34 +32,19 @@ struct Backward {
   int in;
 };
 
-// One or two tiles for each warpgroup: the next output arrives while a derivative is multiplied.
 template <int kWidth, int kParts>
-constexpr int kTiles = kWidth == 256 && kParts == 2 ? 1 : 2;
-template <int kWidth, int kParts>
-constexpr int kTilesBytes = kWarpgroups* kTiles<kWidth, kParts>* kUnitBytes<kWidth, kParts>;
-constexpr int kStages = 3;
-template <int kWidth, int kParts>
-constexpr int kSharedBytes = kTilesBytes<kWidth, kParts> + kStages* kSlabBytes<kWidth> + kBarrierBytes;
-template <int kWidth, int kParts>
-using Base = Warpgroup<kWidth, kParts, kStages>;
-
-template <int kWidth, int kParts>
-class BackwardRows : Base<kWidth, kParts> {
+class BackwardRows : Warpgroup<kWidth, kParts> {
  public:
-  __device__ BackwardRows(const Backward& b, const Ring<kWidth, kStages>& ring, char* tiles, uint64_t* loaded,
+  // `loaded`: a barrier for each panel.
+  __device__ BackwardRows(const Backward& b, const Ring<kWidth, kParts>& ring, char* tiles, uint64_t* loaded,
                           int number)
-      : Base<kWidth, kParts>(ring, number),
-        b_(b),
-        tiles_(tiles + number * kCount * kBytes),
-        loaded_(loaded + number * kCount),
-        unit_(b.division.first(blockIdx.x) + number) {}
+      : Warpgroup<kWidth, kParts>(ring, tiles, b.division, number), b_(b), loaded_(loaded) {}
 
   __device__ void run() {
-    if (this->elected()) load(0);
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
 #pragma unroll
     for (float& sum : sums_) sum = 0;
     for (int source = 0; source < b_.sources; ++source) {
-      wait_for_phase(loaded_ + source % kCount, source / kCount & 1);
       if (source < b_.heads) {
         last_layer_gradient(source);
         wait_for_warpgroup(number_);  // now the tile may change
@@ -69,45 +54,46 @@ class BackwardRows : Base<kWidth, kParts> {
       }
       publish_to_copies();
       wait_for_warpgroup(number_);
-      if (this->elected()) {
-        if (kCount == 2) load(source + 1);
-        copy_out(b_.derivative[source] + unit_ * kBytes, tile(source), kBytes);
-      }
+      if (this->elected()) copy_out(b_.derivative[source] + unit_ * kBytes, tile_, kBytes);
       if (source + 1 < b_.sources || b_.d_features) multiply_with(source);
-      if (kCount == 1) {
-        wait_for_warpgroup(number_);  // all products are done
-        if (this->elected()) load(source + 1);
-      }
     }
     if (b_.d_features) add_to_features();
     if (this->elected()) wait_until_written();
   }
 
  private:
-  using Base<kWidth, kParts>::sums_, Base<kWidth, kParts>::lane_, Base<kWidth, kParts>::number_,
-      Base<kWidth, kParts>::warp_;
-  static constexpr int kCount = kTiles<kWidth, kParts>, kBytes = kUnitBytes<kWidth, kParts>;
+  using Base = Warpgroup<kWidth, kParts>;
+  using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
+  static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
 
-  __device__ char* tile(int source) const {
-    return tiles_ + source % kCount * kBytes;
-  }
-
-  // By the elected thread. Its copies from the tile have been read by then.
-  __device__ void load(int source) const {
-    if (source >= b_.sources) return;
+  // Fetches a panel of an output, after what has been copied out of the tile was read.
+  __device__ void load(int source, int panel) const {
+    if (!this->elected() || source >= b_.sources) return;
     wait_until_read();
-    uint64_t* const loaded = loaded_ + source % kCount;
-    arrive_expecting(loaded, kBytes);
-    copy_in(tile(source), b_.output[source] + unit_ * kBytes, kBytes, loaded);
+    arrive_expecting(loaded_ + panel, kParts * kPanelBytes);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      const int at = (part * kPanels<kWidth> + panel) * kPanelBytes;
+      copy_in(tile_ + at, b_.output[source] + unit_ * kBytes + at, kPanelBytes, loaded_ + panel);
+    }
+  }
+  __device__ void wait_for_panel(int source, int panel) const {
+    wait_for_phase(loaded_ + panel, source & 1);
   }
 
+  // Panels of the next output come as soon as those of this derivative are done with.
   __device__ void multiply_with(int source) {
     // What a head adds; behind the trunk's layers, sums begin anew.
     const bool add = source > 0 && source < b_.heads;
+    const auto done = [&](int panel) {
+      if (source + 1 == b_.sources) return;
+      wait_for_warpgroup(number_);
+      load(source + 1, panel);
+    };
     if (source + 1 == b_.sources && kWidth > 64 && 2 * b_.in <= kWidth)
-      this->template multiply<std::max(kWidth / 2, 64)>(tile(source), kPanels<kWidth>, add);
+      this->template multiply<std::max(kWidth / 2, 64)>(kPanels<kWidth>, add, done);
     else
-      this->multiply(tile(source), kPanels<kWidth>, add);
+      this->template multiply<kWidth>(kPanels<kWidth>, add, done);
   }
 
   // An output's derivative in a row of the unit; zero beyond the rows and the outputs.
@@ -117,7 +103,7 @@ class BackwardRows : Base<kWidth, kParts> {
   }
 
   // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this unit. A warp takes a quarter of
-  // the columns, the first one also the bias.
+  // each panel, the first one also the bias.
   __device__ void last_layer_gradient(int source) {
     const Backward::Head& head = b_.head[source];
     const int g = lane_ / 4, t = lane_ % 4;
@@ -142,32 +128,38 @@ class BackwardRows : Base<kWidth, kParts> {
       if (t == 0 && g < head.out) parts[kWidth] = bias[0];
     }
 #pragma unroll 1
-    for (int j = 0; j < kWidth / 64; ++j) {
-      const int column = warp_ * (kWidth / 4) + 16 * j;
-      float left[4] = {}, right[4] = {};
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) {
+      wait_for_panel(source, panel);
+      const char* const hidden = tile_ + panel * kPanelBytes;
+      // A chain of sums for each pair of parts.
+      float left[2 * kParts - 1][4] = {}, right[2 * kParts - 1][4] = {};
 #pragma unroll
       for (int deep = 0; deep < 4; ++deep) {
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
           uint32_t b[4];
           load_matrices_transposed(
-              b, reinterpret_cast<const uint4*>(
-                     tile(source) + (part * kPanels<kWidth> + column / kPanelColumns) * kPanelBytes +
-                     in_panel(16 * deep + ((lane_ >> 3) & 1) * 8 + (lane_ & 7),
-                              column % kPanelColumns + (lane_ >> 4) * 8)));
+              b, reinterpret_cast<const uint4*>(hidden + part * kPanels<kWidth> * kPanelBytes +
+                                                in_panel(16 * deep + ((lane_ >> 3) & 1) * 8 + (lane_ & 7),
+                                                         16 * warp_ + (lane_ >> 4) * 8)));
 #pragma unroll
           for (int of_a = 0; of_a < kParts - part; ++of_a) {
             const uint32_t rows[4] = {a[deep][of_a][0], 0, a[deep][of_a][1], 0};
-            multiply_add(left, rows, b[0], b[1]);
-            multiply_add(right, rows, b[2], b[3]);
+            multiply_add(left[2 * part + of_a], rows, b[0], b[1]);
+            multiply_add(right[2 * part + of_a], rows, b[2], b[3]);
           }
         }
       }
-      if (g < head.out) {
-        parts[column + 2 * t] = left[0];
-        parts[column + 2 * t + 1] = left[1];
-        parts[column + 8 + 2 * t] = right[0];
-        parts[column + 8 + 2 * t + 1] = right[1];
+      if (g >= head.out) continue;
+      const int column = kPanelColumns * panel + 16 * warp_ + 2 * t;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if constexpr (kParts == 2) {
+          left[0][i] += left[1][i] + left[2][i];
+          right[0][i] += right[1][i] + right[2][i];
+        }
+        parts[column + i] = left[0][i];
+        parts[column + 8 + i] = right[0][i];
       }
     }
   }
@@ -193,7 +185,7 @@ class BackwardRows : Base<kWidth, kParts> {
           for (int of_a = kParts - 1 - part; of_a >= 0; --of_a)
             multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], weights);
         }
-      write_masked(tile(source), j, d[0], d[1]);
+      write_masked(j, d[0], d[1]);
     }
   }
 
@@ -201,9 +193,10 @@ class BackwardRows : Base<kWidth, kParts> {
   __device__ void through_relu(int source) {
 #pragma unroll
     for (int j = 0; j < kWidth / 16; ++j) {
+      if (j % 4 == 0) wait_for_panel(source, j / 4);
       const float left[4] = {sums_[8 * j], sums_[8 * j + 1], sums_[8 * j + 2], sums_[8 * j + 3]},
                   right[4] = {sums_[8 * j + 4], sums_[8 * j + 5], sums_[8 * j + 6], sums_[8 * j + 7]};
-      write_masked(tile(source), j, left, right);
+      write_masked(j, left, right);
     }
   }
 
@@ -211,12 +204,11 @@ class BackwardRows : Base<kWidth, kParts> {
     const auto above = [](uint32_t bits) { return bits - 1 < 0x7f80u; };  // 0 < bf16 <= infinity
     return split<kParts>(above(output & 0xffff) ? first : 0.0f, above(output >> 16) ? second : 0.0f);
   }
-  __device__ void write_masked(char* tile, int j, const float (&left)[4], const float (&right)[4]) {
+  __device__ void write_masked(int j, const float (&left)[4], const float (&right)[4]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      this->to_tile(tile, j, half,
-                    masked(this->in_tile(tile, 0, j, false, half), left[2 * half], left[2 * half + 1]),
-                    masked(this->in_tile(tile, 0, j, true, half), right[2 * half], right[2 * half + 1]));
+      this->to_tile(j, half, masked(this->in_tile(0, j, false, half), left[2 * half], left[2 * half + 1]),
+                    masked(this->in_tile(0, j, true, half), right[2 * half], right[2 * half + 1]));
   }
 
   __device__ void add_to_features() {
@@ -235,29 +227,26 @@ class BackwardRows : Base<kWidth, kParts> {
   }
 
   const Backward& b_;
-  char* tiles_;
   uint64_t* loaded_;
-  int64_t unit_;
 };
 
 template <int kWidth, int kParts>
 __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
     backward_kernel(const __grid_constant__ Backward b) {
   extern __shared__ __align__(1024) char shared[];
-  char* const slabs = shared + kTilesBytes<kWidth, kParts>;
-  constexpr int kRing = kStages, kLoads = kWarpgroups * kTiles<kWidth, kParts>;
-  uint64_t* const loaded = reinterpret_cast<uint64_t*>(slabs + kRing * kSlabBytes<kWidth>);
-  const Ring<kWidth, kRing> ring(slabs, loaded + kLoads);
+  const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = b.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
     ring.prepare(warpgroups);
-    for (int i = 0; i < kLoads; ++i) prepare_barrier(loaded + i, 1);
+    for (int i = 0; i < kWarpgroups * kPanels<kWidth>; ++i) prepare_barrier(ring.others + i, 1);
     publish_barriers();
   }
   __syncthreads();
   play_roles<kWidth>(
       warpgroups, [&] { ring.fetch(b.packed.slabs, b.slab_count); },
-      [&](int number) { BackwardRows<kWidth, kParts>(b, ring, shared, loaded, number).run(); });
+      [&](int number) {
+        BackwardRows<kWidth, kParts>(b, ring, shared, ring.others + number * kPanels<kWidth>, number).run();
+      });
 }
 
 template <int kWidth, int kParts>

@@ -116,12 +116,17 @@ __device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
 }
 // Until the phase of this parity has ended; of a new barrier, the phase of parity 1 has.
 __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
-  asm volatile(
-      "{.reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;}" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
+  uint32_t done = 0;
+  for (int i = 0; !done; ++i) {
+    asm volatile(
+        "{.reg .pred p;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;}"
+        : "=r"(done)
+        : "r"(shared_address(barrier)), "r"(parity)
+        : "memory");
+    if (i > 1 << 22) __trap();
+  }
 }
 
 // Copies of multiples of 16 bytes, by one thread.
@@ -149,6 +154,14 @@ __device__ inline void wait_until_written() {
 // What this thread wrote to shared memory is there for products and copies; a barrier must follow.
 __device__ inline void publish_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// The first warpgroup opens a gate once, the second waits at it.
+__device__ inline void open_gate() {
+  asm volatile("bar.arrive 3, 256;" ::: "memory");
+}
+__device__ inline void wait_at_gate() {
+  asm volatile("bar.sync 3, 256;" ::: "memory");
 }
 
 // Moves registers between the warpgroups of a block. A kernel's branches for its roles each begin with one.
