@@ -113,7 +113,7 @@ struct Enqueue {
 
 void require_here(const Operation& operation) {
   const bool here = std::visit([]<class Type>(const Type&) { return Here<Type>; }, operation);
-  if (!here)
+  if (!here && !NetworkRunner::has(operation))
     throw NotOnThisDevice(fmt::format(
         "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
 }
@@ -134,7 +134,8 @@ void OperationRunner::run(const Operation& operation) {
 
 void OperationRunner::prepare(const Operation& operation) {
   if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
-  scratch_.reserve(std::visit(ScratchBytes{}, operation));
+  scratch_.reserve(NetworkRunner::has(operation) ? networks_.prepare(operation)
+                                                 : std::visit(ScratchBytes{}, operation));
 }
 
 // Steps of Adam behind one another are one launch.
@@ -149,6 +150,8 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
     if (!step || steps.size() == kMostAdamTensors) flush();
     if (step)
       steps.push_back(*step);
+    else if (NetworkRunner::has(operation))
+      networks_.enqueue(operation, scratch_.data());
     else
       std::visit(Enqueue{scratch_.data(), stream_}, operation);
   }
