@@ -37,9 +37,7 @@ TEST(CudaLibrary, ABackendTellsItsCardAndWhatItLacks) {
   ASSERT_NE(answer.backend, nullptr) << answer.details;
   Backend& backend = *answer.backend;
   EXPECT_EQ(backend.name().find("cuda:0 ("), 0u);
-  EXPECT_FALSE(backend.computes_in(DType::f32));
-  EXPECT_THROW(backend.run(Convolution{}), NotOnThisDevice);
-  EXPECT_THROW(backend.pack_linear({}), NotOnThisDevice);
+  EXPECT_THROW(backend.run(AttentionBackward{}), NotOnThisDevice);
 }
 
 TEST(CudaLibrary, MemoryThatIsNotThereIsTold) {

@@ -1,5 +1,6 @@
 #include "backend/cuda/networks/attentions.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -19,7 +20,7 @@ bool one_half_type(const Attention& a) {
 
 }  // namespace
 
-Attentions::Attentions(cudaStream_t stream) : stream_(stream) {
+Attentions::Attentions(cudaStream_t stream, Layers& layers) : stream_(stream), layers_(layers) {
   const char* const given = std::getenv("EG4D_CUDA_ATTENTION");
   const std::string name = given ? given : "";
   if (name == "tiles") way_ = Way::tiles;
@@ -77,7 +78,70 @@ const CudnnPlan* Attentions::plan_for(const Attention& a) {
 
 std::string Attentions::engine_of(const Attention& a) {
   if (const CudnnPlan* const plan = plan_for(a)) return plan->engine();
+  if (products_take(a)) return "products";
   return way_ != Way::plain && attention_tiles_take(a) ? "tiles" : "plain";
+}
+
+bool Attentions::products_take(const Attention& a) const {
+  const DType type = a.q.data.type;
+  return way_ != Way::plain && a.head_dim > 128 && a.queries >= kManyTokens && !a.causal &&
+         a.outer * a.inner * a.heads <= 256 && a.k.data.type == type && a.v.data.type == type &&
+         (a.y.type == type || a.y.type == DType::f32);
+}
+
+void Attentions::run_products(const Attention& a, Pieces& pieces) {
+  const DType type = a.q.data.type;
+  const int64_t piece = std::min<int64_t>(a.queries, std::max<int64_t>((int64_t{1} << 26) / a.keys, 1));
+  const auto count = static_cast<size_t>(piece * a.keys);
+  auto* const scores = static_cast<float*>(pieces.take(count * sizeof(float)));
+  const Array weights = type == DType::f32 ? Array(scores) : Array(pieces.take(count * size_of(type)), type);
+  const Pieces before = pieces;
+  Pieces all = pieces;
+  const auto multiply = [&](const ProductShape& shape, const ProductArrays& arrays) {
+    pieces = before;
+    layers_.multiply(shape, arrays, pieces);
+    if (pieces.used() > all.used()) all = pieces;
+  };
+  for (int64_t i = 0; i < a.outer * a.inner * a.heads; ++i)
+    for (int64_t begin = 0; begin < a.queries; begin += piece) {
+      const int64_t head = i % a.heads, outer = i / a.heads / a.inner, inner = i / a.heads % a.inner,
+                    rows = std::min(piece, a.queries - begin);
+      const auto from = [&](const Attention::Operand& x, int64_t token) {
+        return x.data.at(outer * x.outer_stride + inner * x.inner_stride + token * x.token_stride +
+                         head * a.head_dim);
+      };
+      const ConstArray q = from(a.q, begin), k = from(a.k, 0), v = from(a.v, 0);
+      const Array y = a.y.at(outer * a.y_outer_stride + inner * a.y_inner_stride + begin * a.y_token_stride +
+                             head * a.head_dim);
+      multiply({.rows = rows,
+                .in = a.head_dim,
+                .out = a.keys,
+                .operands = type,
+                .x_stride = a.q.token_stride,
+                .w_stride = a.k.token_stride,
+                .x_alignment = alignment_of(q.data),
+                .w_alignment = alignment_of(k.data)},
+               {.x = q.data, .w = k.data, .y = scores});
+      if (!pieces.counting())
+        softmax_rows({.rows = rows,
+                      .width = a.keys,
+                      .scale = 1 / std::sqrt(static_cast<float>(a.head_dim)),
+                      .x = scores,
+                      .y = weights},
+                     stream_);
+      multiply({.rows = rows,
+                .in = a.head_dim,
+                .out = a.keys,
+                .operands = type,
+                .result = y.type,
+                .back = true,
+                .w_stride = a.v.token_stride,
+                .y_stride = a.y_token_stride,
+                .w_alignment = alignment_of(v.data),
+                .y_alignment = alignment_of(y.data)},
+               {.x = weights.data, .w = v.data, .y = y.data});
+    }
+  pieces = all;
 }
 
 void Attentions::run(const Attention& a, Pieces& pieces) {
@@ -92,6 +156,7 @@ void Attentions::run(const Attention& a, Pieces& pieces) {
         workspace);
     return;
   }
+  if (products_take(a)) return run_products(a, pieces);
   if (pieces.counting()) return;
   if (way_ != Way::plain && attention_tiles_take(a))
     attention_tiles(a, stream_);

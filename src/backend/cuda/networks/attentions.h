@@ -1,6 +1,7 @@
 #pragma once
 
-// Attention: cuDNN's over many tokens in 16 bits, own kernels for the rest.
+// Attention: cuDNN's over many tokens in 16 bits, products for wide heads (an autoencoder's), own kernels for
+// the rest.
 
 #include <cuda_runtime_api.h>
 
@@ -10,7 +11,7 @@
 #include <string>
 
 #include "backend/cuda/networks/cudnn_graph.h"
-#include "backend/cuda/networks/pieces.h"
+#include "backend/cuda/networks/layers.h"
 #include "backend/neural_ops.h"
 
 namespace eg4d::cuda {
@@ -19,7 +20,7 @@ class Attentions {
  public:
   enum class Way : uint8_t { cudnn, tiles, plain };
 
-  explicit Attentions(cudaStream_t stream);
+  Attentions(cudaStream_t stream, Layers& layers);
 
   void run(const Attention& a, Pieces& pieces);
 
@@ -35,11 +36,16 @@ class Attentions {
     auto operator<=>(const Shape&) const = default;
   };
 
+  // With the scores in memory, for wide heads.
+  bool products_take(const Attention& a) const;
+  void run_products(const Attention& a, Pieces& pieces);
+
   const CudnnPlan* plan_for(const Attention& a);
   static CudnnObject operation(const Shape& shape);
   CudnnHandle& handle();
 
   cudaStream_t stream_;
+  Layers& layers_;
   Way way_ = Way::cudnn;
   std::optional<CudnnHandle> handle_;
   std::map<Shape, std::optional<CudnnPlan>> plans_;

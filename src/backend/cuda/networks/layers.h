@@ -33,9 +33,12 @@ class Layers {
   void run_back(int64_t rows, const float* x, const NetworkWeight& weight, const float* residual, float* y,
                 Pieces& pieces);
 
- private:
   void multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces);
 
+  // What lies between the two layers of a feed-forward network, at most.
+  void set_feed_forward_bytes(size_t bytes) { feed_forward_bytes_ = bytes; }
+
+ private:
   cudaStream_t stream_;
   Products products_;
   size_t feed_forward_bytes_;

@@ -87,6 +87,15 @@ void attention_plain(const Attention& a, cudaStream_t stream);
 bool attention_tiles_take(const Attention& a);
 void attention_tiles(const Attention& a, cudaStream_t stream);
 
+// y[row] = softmax(scale·x[row]); x is f32.
+struct SoftmaxRows {
+  int64_t rows = 0, width = 0;
+  float scale = 1;
+  const float* x = nullptr;
+  Array y = {};  // may be x
+};
+void softmax_rows(const SoftmaxRows& a, cudaStream_t stream);
+
 // ---------------------------------------------------------------- sampling.cu
 
 void network_input(const NetworkInput& a, cudaStream_t stream);

@@ -23,7 +23,7 @@ void require_whole_groups(const GroupNorm& a) {
 
 struct NetworkRunner::Parts {
   Parts(Memory& m, cudaStream_t s)
-      : memory(m), stream(s), layers(s), convolutions(m, s, layers), attentions(s) {}
+      : memory(m), stream(s), layers(s), convolutions(m, s, layers), attentions(s, layers) {}
 
   Memory& memory;
   cudaStream_t stream;

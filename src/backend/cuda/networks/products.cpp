@@ -48,11 +48,10 @@ class Products::Plan {
  public:
   Plan(cublasLtHandle_t handle, const ProductShape& shape) : shape_(shape) {
     describe();
-    const auto rows = static_cast<uint64_t>(shape.rows);
     const int64_t from = shape.back ? shape.out : shape.in, to = shape.back ? shape.in : shape.out;
-    lay_out(a_, shape.operands, static_cast<uint64_t>(shape.in), static_cast<uint64_t>(shape.out));
-    lay_out(b_, shape.operands, static_cast<uint64_t>(from), rows);
-    lay_out(y_, shape.result, static_cast<uint64_t>(to), rows);
+    lay_out(a_, shape.operands, shape.in, shape.out, shape.w_stride);
+    lay_out(b_, shape.operands, from, shape.rows, shape.x_stride);
+    lay_out(y_, shape.result, to, shape.rows, shape.y_stride);
     choose(handle);
   }
 
@@ -73,9 +72,9 @@ class Products::Plan {
     check(cublaslt().cublasLtMatmulDescSetAttribute(description_.get(), attribute, &value, sizeof value),
           "preparing a product");
   }
-  static void lay_out(Layout& layout, DType type, uint64_t height, uint64_t width) {
-    check(cublaslt().cublasLtMatrixLayoutCreate(&layout, type_of(type), height, width,
-                                                static_cast<int64_t>(height)),
+  static void lay_out(Layout& layout, DType type, int64_t width, int64_t rows, int64_t stride) {
+    check(cublaslt().cublasLtMatrixLayoutCreate(&layout, type_of(type), static_cast<uint64_t>(width),
+                                                static_cast<uint64_t>(rows), stride == 0 ? width : stride),
           "preparing a product");
   }
 
@@ -98,6 +97,7 @@ class Products::Plan {
           "preparing a product");
     };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMostWorkspace);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape_.w_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape_.x_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
            shape_.residual ? shape_.residual_alignment : shape_.y_alignment);

@@ -23,7 +23,8 @@ struct ProductShape {
   bool back = false;
   bool bias = false;  // of y's type
   bool residual = false;
-  uint32_t x_alignment = 256, y_alignment = 256, residual_alignment = 256;  // bytes
+  int64_t x_stride = 0, w_stride = 0, y_stride = 0;  // from row to row, of residual too; 0: dense
+  uint32_t x_alignment = 256, w_alignment = 256, y_alignment = 256, residual_alignment = 256;  // bytes
   auto operator<=>(const ProductShape&) const = default;
 };
 struct ProductArrays {
