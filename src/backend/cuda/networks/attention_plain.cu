@@ -119,36 +119,7 @@ __global__ void __launch_bounds__(kPlainThreads) attention_plain_kernel(Attentio
   }
 }
 
-// A block for each row.
-__global__ void __launch_bounds__(kThreads) softmax_rows_kernel(SoftmaxRows a) {
-  __shared__ float shared[kThreads / 32];
-  const float* const x = a.x + blockIdx.x * a.width;
-  const auto of_block = [&](float value, auto combine) {
-    for (int step = 16; step > 0; step /= 2) value = combine(value, __shfl_xor_sync(~0u, value, step));
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-    __syncthreads();
-    value = shared[0];
-    for (int i = 1; i < kThreads / 32; ++i) value = combine(value, shared[i]);
-    return value;
-  };
-  float most = -INFINITY;
-  for (int64_t c = threadIdx.x; c < a.width; c += kThreads) most = fmaxf(most, x[c]);
-  most = of_block(most, [](float u, float v) { return fmaxf(u, v); });
-  float sum = 0;
-  for (int64_t c = threadIdx.x; c < a.width; c += kThreads) sum += expf(a.scale * (x[c] - most));
-  sum = of_block(sum, [](float u, float v) { return u + v; });
-  for (int64_t c = threadIdx.x; c < a.width; c += kThreads)
-    store(a.y, blockIdx.x * a.width + c, expf(a.scale * (x[c] - most)) / sum);
-}
-
 }  // namespace
-
-void softmax_rows(const SoftmaxRows& a, cudaStream_t stream) {
-  if (a.rows == 0 || a.width == 0) return;
-  softmax_rows_kernel<<<static_cast<unsigned>(a.rows), kThreads, 0, stream>>>(a);
-  check_launch("computing a softmax");
-}
 
 void attention_plain(const Attention& a, cudaStream_t stream) {
   if (a.outer * a.inner * a.heads * a.queries * a.head_dim == 0) return;

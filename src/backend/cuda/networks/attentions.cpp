@@ -134,7 +134,7 @@ void Attentions::run_products(const Attention& a, Pieces& pieces) {
                 .out = a.keys,
                 .operands = type,
                 .result = y.type,
-                .back = true,
+                .form = ProductShape::Form::back,
                 .w_stride = a.v.token_stride,
                 .y_stride = a.y_token_stride,
                 .w_alignment = alignment_of(v.data),

@@ -23,6 +23,7 @@ class Attentions {
   Attentions(cudaStream_t stream, Layers& layers);
 
   void run(const Attention& a, Pieces& pieces);
+  void run(const AttentionBackward& a, Pieces& pieces);  // in attention_backward.cpp
 
   // For benchmarks: the best way to try.
   void prefer(Way way) { way_ = way; }

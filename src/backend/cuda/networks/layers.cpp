@@ -92,7 +92,7 @@ void Layers::run_back(int64_t rows, const float* x, const NetworkWeight& weight,
                      .in = weight.inputs(),
                      .out = weight.extents.out,
                      .tf32 = weight.tf32,
-                     .back = true,
+                     .form = ProductShape::Form::back,
                      .residual = residual != nullptr,
                      .x_alignment = alignment_of(x),
                      .y_alignment = alignment_of(y)};

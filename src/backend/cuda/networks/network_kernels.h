@@ -96,6 +96,17 @@ struct SoftmaxRows {
 };
 void softmax_rows(const SoftmaxRows& a, cudaStream_t stream);
 
+// Of scores, the weights, in place; of d, the gradients with respect to weights, those with respect to the
+// products of queries and keys, in place. With causal, row r sees the first first + r + 1 keys only.
+struct SoftmaxGradients {
+  int64_t rows = 0, width = 0;
+  float scale = 1;
+  bool causal = false;
+  int64_t first = 0;
+  float *scores = nullptr, *d = nullptr;
+};
+void softmax_gradients(const SoftmaxGradients& a, cudaStream_t stream);
+
 // ---------------------------------------------------------------- sampling.cu
 
 void network_input(const NetworkInput& a, cudaStream_t stream);

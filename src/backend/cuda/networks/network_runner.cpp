@@ -48,6 +48,7 @@ struct Perform {
   void operator()(const Convolution& a) const { convolutions.run(a, pieces); }
   void operator()(const ConvolutionBackward& a) const { convolutions.run(a, pieces); }
   void operator()(const Attention& a) const { attentions.run(a, pieces); }
+  void operator()(const AttentionBackward& a) const { attentions.run(a, pieces); }
   void operator()(const GroupNorm& a) const {
     require_whole_groups(a);
     void* const workspace = pieces.take(group_norm_workspace_bytes(a));

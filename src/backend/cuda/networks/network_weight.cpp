@@ -13,19 +13,19 @@ DType operands_of(const NetworkType& type) {
 
 }  // namespace
 
+NetworkWeight::NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type)
+    : PackedWeight(extents),
+      operands(operands_of(type)),
+      tf32(type.products == NetworkType::Products::tf32),
+      memory_(memory) {}
+
 NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const LinearWeight& from)
-    : PackedWeight({.in = from.in, .out = from.out}),
-      operands(operands_of(from.type)),
-      tf32(from.type.products == NetworkType::Products::tf32),
-      memory_(memory) {
+    : NetworkWeight(memory, {.in = from.in, .out = from.out}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 
 NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const ConvolutionWeight& from)
-    : PackedWeight({from.in, from.out, from.kernel_height, from.kernel_width}),
-      operands(operands_of(from.type)),
-      tf32(from.type.products == NetworkType::Products::tf32),
-      memory_(memory) {
+    : NetworkWeight(memory, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 

@@ -45,13 +45,16 @@ using Preference = Owned<cublasLtMatmulPreference_t, &CublasLt::cublasLtMatmulPr
 
 // The library counts matrices by columns, so it computes yᵀ = w·xᵀ: its A is w, its B x.
 class Products::Plan {
+  using Form = ProductShape::Form;
+
  public:
   Plan(cublasLtHandle_t handle, const ProductShape& shape) : shape_(shape) {
     describe();
-    const int64_t from = shape.back ? shape.out : shape.in, to = shape.back ? shape.in : shape.out;
+    const bool forward = shape.form == Form::forward, across = shape.form == Form::across;
+    const int64_t summed = forward ? shape.in : shape.out;
     lay_out(a_, shape.operands, shape.in, shape.out, shape.w_stride);
-    lay_out(b_, shape.operands, from, shape.rows, shape.x_stride);
-    lay_out(y_, shape.result, to, shape.rows, shape.y_stride);
+    lay_out(b_, shape.operands, across ? shape.rows : summed, across ? summed : shape.rows, shape.x_stride);
+    lay_out(y_, shape.result, forward ? shape.out : shape.in, shape.rows, shape.y_stride);
     choose(handle);
   }
 
@@ -82,10 +85,13 @@ class Products::Plan {
     const cublasComputeType_t compute =
         shape_.operands == DType::f32 && shape_.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     check(cublaslt().cublasLtMatmulDescCreate(&description_, compute, CUDA_R_32F), "preparing a product");
-    set(CUBLASLT_MATMUL_DESC_TRANSA, shape_.back ? CUBLAS_OP_N : CUBLAS_OP_T);
+    set(CUBLASLT_MATMUL_DESC_TRANSA, shape_.form == Form::forward ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, shape_.form == Form::across ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (!shape_.bias) return;
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(shape_.result));
+    // The choice may look at how it is aligned; run() gives the real one.
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(uintptr_t{256}));
   }
 
   void choose(cublasLtHandle_t handle) {

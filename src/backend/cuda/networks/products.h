@@ -20,7 +20,7 @@ struct ProductShape {
   DType operands = DType::f32;  // of x and w
   DType result = DType::f32;    // of y and residual: the operands' or f32
   bool tf32 = false;
-  bool back = false;
+  enum class Form : uint8_t { forward, back, across } form = Form::forward;
   bool bias = false;  // of y's type
   bool residual = false;
   int64_t x_stride = 0, w_stride = 0, y_stride = 0;  // from row to row, of residual too; 0: dense
