@@ -188,12 +188,16 @@ void feed_forwards(Bench& bench) {
                         .narrow = bench.linear(4 * c, c),
                         .residual = y,
                         .y = y};
-    for (const int64_t mib : {24, 48, 128, 256, 2048}) {
-      bench.layers().set_feed_forward_bytes(static_cast<size_t>(mib) << 20);
-      bench.row(fmt::format("feed forward {}×{}", rows, c), fmt::format("{} MiB between", mib),
-                24.0 * static_cast<double>(rows * c * c), 6.0 * static_cast<double>(rows * c),
-                [&](Pieces& pieces) { bench.layers().run(a, pieces); });
-    }
+    for (const bool gated : {false, true})
+      for (const int64_t mib : {24, 48, 128, 256, 2048}) {
+        if (gated && !std::getenv("EG4D_CUDA_GATED")) continue;
+        bench.layers().use_gated_product(gated);
+        bench.layers().set_feed_forward_bytes(static_cast<size_t>(mib) << 20);
+        bench.row(fmt::format("feed forward {}×{}", rows, c),
+                  fmt::format("{} MiB between{}", mib, gated ? ", gated" : ""),
+                  24.0 * static_cast<double>(rows * c * c), 6.0 * static_cast<double>(rows * c),
+                  [&](Pieces& pieces) { bench.layers().run(a, pieces); });
+      }
     bench.release();
   }
 }

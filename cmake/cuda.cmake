@@ -33,11 +33,19 @@ endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
 file(GLOB_RECURSE EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
+list(FILTER EG4D_CUDA_SOURCES EXCLUDE REGEX "/backend/cuda/sm90/")
 add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
-target_include_directories(eg4d_cuda_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(eg4d_cuda_kernels PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
-target_compile_options(eg4d_cuda_kernels PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
+# Kernels that only GPUs of compute capability 9.0 have the instructions for.
+file(GLOB EG4D_CUDA_SM90_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/sm90/*.cu)
+add_library(eg4d_cuda_sm90 OBJECT ${EG4D_CUDA_SM90_SOURCES})
+set_target_properties(eg4d_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real)
+foreach(library eg4d_cuda_kernels eg4d_cuda_sm90)
+  target_include_directories(${library} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(${library} PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
+  target_compile_options(${library} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
+endforeach()
+set(EG4D_CUDA_OBJECTS $<TARGET_OBJECTS:eg4d_cuda_kernels> $<TARGET_OBJECTS:eg4d_cuda_sm90>)
 # Fused multiply-adds only where they are written: the roundings of the CPU's projection are kept, and counting
 # a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
 set_source_files_properties(
@@ -45,7 +53,7 @@ set_source_files_properties(
   src/backend/cuda/rasterizer_cells.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 
 # What the program will load when there is a GPU.
-add_library(eg4d_cuda MODULE $<TARGET_OBJECTS:eg4d_cuda_kernels>)
+add_library(eg4d_cuda MODULE ${EG4D_CUDA_OBJECTS})
 target_link_libraries(eg4d_cuda PRIVATE eg4d_library CUDA::cudart_static PkgConfig::FMT)
 set_target_properties(eg4d_cuda PROPERTIES LINKER_LANGUAGE CXX CXX_VISIBILITY_PRESET hidden)
 target_link_options(eg4d_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed -Wl,--no-undefined)

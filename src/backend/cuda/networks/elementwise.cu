@@ -40,7 +40,8 @@ __global__ void geglu_kernel(Geglu a) {
     Values<N> value = load_values<N>(a.x, r * 2 * a.width + column);
     const Values<N> gate = load_values<N>(a.x, r * 2 * a.width + a.width + column);
 #pragma unroll
-    for (int i = 0; i < N; ++i) value.v[i] *= gelu(gate.v[i]);
+    for (int i = 0; i < N; ++i)
+      value.v[i] *= a.y.type == DType::f32 ? gelu(gate.v[i]) : gelu_of_half(gate.v[i]);
     store_values(a.y, r * a.width + column, value);
   }
 }

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/networks/network_kernels.h"
+#include "backend/cuda/sm90/gated_product.h"
 
 namespace eg4d::cuda {
 namespace {
@@ -25,7 +26,10 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
 }
 
 Layers::Layers(cudaStream_t stream)
-    : stream_(stream), products_(stream), feed_forward_bytes_(feed_forward_bytes()) {}
+    : stream_(stream),
+      products_(stream),
+      feed_forward_bytes_(feed_forward_bytes()),
+      use_gated_product_(std::getenv("EG4D_CUDA_GATED") != nullptr) {}
 
 void Layers::multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces) {
   Products::Plan& plan = products_.plan(shape);
@@ -109,19 +113,36 @@ void Layers::run(const FeedForward& a, Pieces& pieces) {
   if (a.rows == 0) return;
   const NetworkWeight &widen = weight_of(a.widen), &narrow = weight_of(a.narrow);
   const DType type = narrow.operands;
-  const size_t row_bytes = static_cast<size_t>(3 * a.inner) * size_of(type);
+  GatedProduct gate{.rows = a.rows,
+                    .in = widen.extents.in,
+                    .width = a.inner,
+                    .x = a.x,
+                    .w = widen.data(),
+                    .bias = widen.bias(),
+                    .y = {nullptr, type}};
+  const bool at_once = use_gated_product_ && widen.operands == a.x.type && gated_product_takes(gate);
+  const size_t row_bytes = static_cast<size_t>((at_once ? 1 : 3) * a.inner) * size_of(type);
   const int64_t blocks = std::max<int64_t>(static_cast<int64_t>(feed_forward_bytes_ / (row_bytes * 256)), 1);
   const int64_t piece = std::min(a.rows, 256 * blocks);
-  const Array wide(pieces.take(static_cast<size_t>(2 * piece * a.inner) * size_of(type)), type);
-  const Array gated(pieces.take(static_cast<size_t>(piece * a.inner) * size_of(type)), type);
+  const auto room = [&](int64_t width) {
+    return Array(pieces.take(static_cast<size_t>(piece * width) * size_of(type)), type);
+  };
+  const Array gated = room(a.inner), wide = at_once ? Array() : room(2 * a.inner);
   const Pieces before = pieces;
   Pieces all = pieces;
   for (int64_t begin = 0; begin < a.rows; begin += piece) {
-    const int64_t rows = std::min(piece, a.rows - begin);
+    const int64_t rows = std::min(piece, a.rows - begin), to = begin * narrow.extents.out;
+    const ConstArray x = a.x.at(begin * widen.extents.in);
     pieces = before;  // the same memory each time
-    run(Layer{.rows = rows, .x = a.x.at(begin * widen.extents.in), .weight = widen, .y = wide}, pieces);
-    if (!pieces.counting()) geglu({.rows = rows, .width = a.inner, .x = wide, .y = gated}, stream_);
-    const int64_t to = begin * narrow.extents.out;
+    if (at_once) {
+      gate.rows = rows;
+      gate.x = x;
+      gate.y = gated;
+      if (!pieces.counting()) gated_product(gate, stream_);
+    } else {
+      run(Layer{.rows = rows, .x = x, .weight = widen, .y = wide}, pieces);
+      if (!pieces.counting()) geglu({.rows = rows, .width = a.inner, .x = wide, .y = gated}, stream_);
+    }
     run(Layer{.rows = rows,
               .x = gated,
               .weight = narrow,

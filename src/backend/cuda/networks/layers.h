@@ -37,11 +37,13 @@ class Layers {
 
   // What lies between the two layers of a feed-forward network, at most.
   void set_feed_forward_bytes(size_t bytes) { feed_forward_bytes_ = bytes; }
+  void use_gated_product(bool use) { use_gated_product_ = use; }
 
  private:
   cudaStream_t stream_;
   Products products_;
   size_t feed_forward_bytes_;
+  bool use_gated_product_;
 };
 
 // x itself, or a copy in that type.
