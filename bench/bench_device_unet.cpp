@@ -2,8 +2,10 @@
 // without attention injection, and of every operation in it, one at a time, by shape.
 //
 //   bench_device_unet [frames = 21] [latent size = 72] [f16 | bf16 | f32] [device = cuda] [repeats = 10]
+//   [weights]
 //
-// Weights are random, of sv3d_p's shapes and of a scale that keeps activations near one.
+// Weights are random, of sv3d_p's shapes and of a scale that keeps activations near one; written to the file
+// of that name where it is not there, to a temporary one without a name.
 
 #include <fmt/format.h>
 
@@ -109,15 +111,21 @@ double milliseconds_of(Profile& backend, int repeats, const std::function<void()
                    wall_seconds);
 }
 
-void run(int64_t frames, int64_t size, DType precision, const std::string& device, int repeats) {
+void run(int64_t frames, int64_t size, DType precision, const std::string& device, int repeats,
+         const std::string& file) {
   Profile backend(make_backend(device));
   const NetworkType type = network_type(backend, precision);
   const test::TemporaryFolder folder;
-  test::Manifest manifest = test::read_manifest("sv3d_p");
-  std::erase_if(manifest, [](const auto& item) { return !item.first.starts_with("model.diffusion_model."); });
-  write_random_weights(folder / "weights.safetensors", manifest);
+  const std::filesystem::path path =
+      file.empty() ? folder / "weights.safetensors" : std::filesystem::path(file);
+  if (!std::filesystem::exists(path)) {
+    test::Manifest manifest = test::read_manifest("sv3d_p");
+    std::erase_if(manifest,
+                  [](const auto& item) { return !item.first.starts_with("model.diffusion_model."); });
+    write_random_weights(path, manifest);
+  }
   double start = wall_seconds();
-  const WeightMap weights(folder / "weights.safetensors");
+  const WeightMap weights(path);
   VideoUNet network(backend, weights, "model.diffusion_model.", VideoUNet::Options{.type = type});
   backend.wait();
   fmt::print("{}, {}: weights in {:.2f} s, {:.2f} GiB\n", backend.name(), name_of(precision),
@@ -176,5 +184,5 @@ int main(int argc, char** argv) {
     return std::string(argc > i ? argv[i] : otherwise);
   };
   bench::run(std::stoll(argument(1, "21")), std::stoll(argument(2, "72")), bench::type_of(argument(3, "f16")),
-             argument(4, "cuda"), std::stoi(argument(5, "10")));
+             argument(4, "cuda"), std::stoi(argument(5, "10")), argument(6, ""));
 }
