@@ -35,7 +35,7 @@ class FileTrace final : public TracingBackend {
 std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
   std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
   if (needs == Needs::networks && common.device == "auto" && !backend->has_networks()) {
-    warn("networks run on the CPU only in this version; computing on the processor");
+    warn("networks on the GPU need cuBLASLt 13, which is not here (docs/gpu.md); computing on the processor");
     backend = make_backend("cpu", common.precision);
   }
   if (common.trace.empty()) return backend;

@@ -67,8 +67,10 @@ class GpuBackend final : public Backend {
     memory_.release(memory);
   }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  // Networks, which activations are for, are the processor's in this version.
-  bool computes_in(DType) const override { return false; }
+  bool computes_in(DType type) const override {
+    return (type == DType::f32 || type == DType::f16 || type == DType::bf16) &&
+           NetworkRunner::libraries_are_there();
+  }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
@@ -85,9 +87,11 @@ class GpuBackend final : public Backend {
     check(cudaStreamSynchronize(stream_.get()), "working");
   }
 
-  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) override { throw no_networks(); }
-  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) override {
-    throw no_networks();
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& weight) override {
+    return pack(weight);
+  }
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight& weight) override {
+    return pack(weight);
   }
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
     used(device_);
@@ -134,8 +138,11 @@ class GpuBackend final : public Backend {
     CudaRecording*& recording_;
   };
 
-  static NotOnThisDevice no_networks() {
-    return NotOnThisDevice("networks run on the CPU only in this version; use --device cpu");
+  template <class Weight>
+  std::shared_ptr<const PackedWeight> pack(const Weight& weight) {
+    refuse_while_recording("pack weights");
+    used(device_);
+    return runner_.networks().pack(weight);
   }
   void refuse_while_recording(const char* what) const {
     if (recording_) throw std::logic_error(fmt::format("a recording cannot {}", what));

@@ -118,7 +118,7 @@ struct Enqueue {
 
 void require_here(const Operation& operation) {
   const bool here = std::visit([]<class Type>(const Type&) { return Here<Type>; }, operation);
-  if (!here)
+  if (!here && !NetworkRunner::has(operation))
     throw NotOnThisDevice(fmt::format(
         "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
 }
@@ -139,7 +139,8 @@ void OperationRunner::run(const Operation& operation) {
 
 void OperationRunner::prepare(const Operation& operation) {
   if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
-  scratch_.reserve(std::visit(ScratchBytes{}, operation));
+  scratch_.reserve(NetworkRunner::has(operation) ? networks_.prepare(operation)
+                                                 : std::visit(ScratchBytes{}, operation));
 }
 
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
@@ -165,7 +166,10 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
       fills.push_back(*fill);
     } else {
       if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
-      std::visit(Enqueue{scratch_.data(), stream_}, operation);
+      if (NetworkRunner::has(operation))
+        networks_.enqueue(operation, scratch_.data());
+      else
+        std::visit(Enqueue{scratch_.data(), stream_}, operation);
     }
   }
   flush();
