@@ -32,7 +32,8 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
-file(GLOB EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
+file(GLOB EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp
+  ${CMAKE_SOURCE_DIR}/src/backend/cuda/networks/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/networks/*.cpp)
 add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
 target_include_directories(eg4d_cuda_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(eg4d_cuda_kernels PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
@@ -43,6 +44,9 @@ target_compile_options(eg4d_cuda_kernels PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvi
 set_source_files_properties(
   src/backend/cuda/rasterizer_projection.cu src/backend/cuda/rasterizer_projection_backward.cu
   src/backend/cuda/rasterizer_cells.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+# Instructions that sm_90 has and its successors have not: code for it besides, which the driver prefers there.
+set_source_files_properties(src/backend/cuda/networks/attention_wgmma.cu PROPERTIES
+  COMPILE_OPTIONS "--generate-code=arch=compute_90a,code=[sm_90a]")
 
 # What the program will load when there is a GPU.
 add_library(eg4d_cuda MODULE $<TARGET_OBJECTS:eg4d_cuda_kernels>)
