@@ -32,8 +32,7 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
-file(GLOB EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp
-  ${CMAKE_SOURCE_DIR}/src/backend/cuda/networks/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/networks/*.cpp)
+file(GLOB_RECURSE EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
 add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
 target_include_directories(eg4d_cuda_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(eg4d_cuda_kernels PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)

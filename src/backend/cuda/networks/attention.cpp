@@ -44,25 +44,25 @@ bool fills_wgmma(const Attention& a) {
   return blocks >= attribute(cudaDevAttrMultiProcessorCount);
 }
 
-enum class Kernel : uint8_t { plain, frames, wgmma, mma, wide };
+enum class Kernel : uint8_t { general, frames, wgmma, mma, wide };
 
 Kernel choose(const Attention& a) {
-  if (!is_aligned(a)) return Kernel::plain;
+  if (!is_aligned(a)) return Kernel::general;
   if (a.head_dim == kFramesWidth && std::max(a.queries, a.keys) <= kFrames) return Kernel::frames;
   if (fills_wgmma(a)) return Kernel::wgmma;
   if (a.head_dim <= kMmaWidth) return Kernel::mma;
   const bool fits =
       a.head_dim <= kWideWidth && attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) >= kWideSharedBytes;
-  return fits ? Kernel::wide : Kernel::plain;
+  return fits ? Kernel::wide : Kernel::general;
 }
 
 int64_t elements(const Attention& a) {
   return a.outer * a.inner * a.heads * a.queries * a.head_dim;
 }
 
-// Several of the plain kernel's blocks need the same queries, and the first one done would overwrite them.
+// Several of the general kernel's blocks need the same queries, and the first one done would overwrite them.
 bool spoils_queries(const Attention& a, Kernel kernel) {
-  return kernel == Kernel::plain && a.y.data == a.q.data.data && a.head_dim > kPlainColumns;
+  return kernel == Kernel::general && a.y.data == a.q.data.data && a.head_dim > kGeneralColumns;
 }
 
 }  // namespace
@@ -87,16 +87,16 @@ void attention(const Attention& a, void* workspace, cudaStream_t stream) {
       return attention_mma(a, stream);
     case Kernel::wide:
       return attention_wide(a, stream);
-    case Kernel::plain:
+    case Kernel::general:
       break;
   }
-  if (!spoils_queries(a, kernel)) return attention_plain(a, stream);
+  if (!spoils_queries(a, kernel)) return attention_general(a, stream);
   Attention dense = a;
   dense.y.data = workspace;
   dense.y_token_stride = a.heads * a.head_dim;
   dense.y_inner_stride = a.queries * dense.y_token_stride;
   dense.y_outer_stride = a.inner * dense.y_inner_stride;
-  attention_plain(dense, stream);
+  attention_general(dense, stream);
   move_result(dense, a, stream);
 }
 

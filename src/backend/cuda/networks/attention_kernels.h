@@ -1,6 +1,6 @@
 #pragma once
 
-// The kernels between which attention() chooses. All but the plain one are for operands of one type, f16 or
+// The kernels between which attention() chooses. All but the general one are for operands of one type, f16 or
 // bf16, which lie so that 8 numbers are read at a time (`is_aligned` in attention.cpp).
 
 #include <cuda_runtime_api.h>
@@ -9,10 +9,10 @@
 
 namespace eg4d::cuda {
 
-// Any types, extents and strides; all sums in f32 without tensor cores. Blocks compute kPlainColumns numbers
-// of a head.
-inline constexpr int kPlainColumns = 128;
-void attention_plain(const Attention& a, cudaStream_t stream);
+// Any types, extents and strides; all sums in f32 without tensor cores. Blocks compute kGeneralColumns
+// numbers of a head.
+inline constexpr int kGeneralColumns = 128;
+void attention_general(const Attention& a, cudaStream_t stream);
 // to.y = from.y, which differ in nothing else.
 void move_result(const Attention& from, const Attention& to, cudaStream_t stream);
 

@@ -11,6 +11,11 @@
 #include "backend/cuda/networks/attention_kernels.h"
 #include "backend/cuda/networks/hopper.cuh"
 
+// What only sm_90a's code uses is there for no other.
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#pragma nv_diag_suppress 177
+#endif
+
 namespace eg4d::cuda {
 namespace {
 
@@ -238,6 +243,7 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
     order.wait_for_turn();
     hold(work.scores);
     hold(work.sums);
+    hold(work.weights);
     begin_products();
     work.multiply_keys(queries, memory.keys[stage.place]);
     commit_products();
@@ -260,6 +266,7 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
   free_place(&memory.query_free[query.place]);
   wait(&memory.value_filled[stage.place], stage.parity);
   hold(work.sums);
+  hold(work.weights);
   begin_products();
   work.multiply_values(memory.values[stage.place]);
   commit_products();

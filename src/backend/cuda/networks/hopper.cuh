@@ -31,6 +31,13 @@ __device__ void hold(float (&x)[kCount]) {
 #pragma unroll
   for (float& value : x) asm volatile("" : "+f"(value)::"memory");
 }
+template <int kCount>
+__device__ void hold(uint32_t (&x)[kCount][4]) {
+#pragma unroll
+  for (auto& fragment : x)
+#pragma unroll
+    for (uint32_t& value : fragment) asm volatile("" : "+r"(value)::"memory");
+}
 
 // A tile in shared memory whose rows are 128 bytes, swizzled as the copy engine does; begins at a multiple of
 // 1024. Rows are along the depth of the product or across it; `leading` is from 64 columns to the next in the

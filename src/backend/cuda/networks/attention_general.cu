@@ -12,7 +12,7 @@
 namespace eg4d::cuda {
 namespace {
 
-constexpr int kThreads = 256, kQueries = 64, kKeys = 64, kDepth = 32, kColumns = kPlainColumns, kSlice = 32;
+constexpr int kThreads = 256, kQueries = 64, kKeys = 64, kDepth = 32, kColumns = kGeneralColumns, kSlice = 32;
 constexpr float kLowest = -3.4e38f;
 
 // What the block reads at a time: 32 columns of queries and keys, or 32 keys' values.
@@ -188,7 +188,7 @@ __device__ void attend(const Attention& a, const Task& task, float scale, Operan
 }
 
 __global__ void __launch_bounds__(kThreads)
-    plain_kernel(const __grid_constant__ Attention a, float scale, int64_t tasks) {
+    general_kernel(const __grid_constant__ Attention a, float scale, int64_t tasks) {
   __shared__ Operands memory;
   __shared__ float weights[kQueries][kKeys + 4];
   for (int64_t i = blockIdx.x; i < tasks; i += gridDim.x) attend(a, Task(a, i), scale, memory, weights);
@@ -215,12 +215,12 @@ void move_result(const Attention& from, const Attention& to, cudaStream_t stream
   check_launch("moving attention's result");
 }
 
-void attention_plain(const Attention& a, cudaStream_t stream) {
+void attention_general(const Attention& a, cudaStream_t stream) {
   const int64_t blocks = (a.queries + kQueries - 1) / kQueries,
                 columns = (a.head_dim + kColumns - 1) / kColumns;
   const int64_t tasks = a.outer * a.inner * a.heads * columns * blocks;
   const auto grid = static_cast<unsigned>(std::min<int64_t>(tasks, INT32_MAX));
-  plain_kernel<<<grid, kThreads, 0, stream>>>(a, attention_scale(a), tasks);
+  general_kernel<<<grid, kThreads, 0, stream>>>(a, attention_scale(a), tasks);
   check_launch("computing attention");
 }
 
