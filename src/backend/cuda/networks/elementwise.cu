@@ -27,7 +27,7 @@ __global__ void activate_kernel(Activate a) {
   if (at >= a.count) return;
   Values<N> x = load_values<N>(a.x, at);
 #pragma unroll
-  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i]);
+  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i], a.y.type);
   store_values(a.y, at, x);
 }
 
@@ -57,7 +57,7 @@ __global__ void finish_kernel(Finish a) {
     for (int i = 0; i < N; ++i) x.v[i] += bias.v[i];
   }
 #pragma unroll
-  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i]);
+  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i], a.y.type);
   if (a.residual.data) {
     const Values<N> residual = load_values<N>(a.residual, at);
 #pragma unroll
