@@ -24,6 +24,12 @@ __device__ inline void multiply_add_of(float (&c)[4], const uint32_t (&a)[4], ui
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+__device__ inline float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Where a sequence's head begins, and from token to token.
 struct Tokens {
   const uint16_t* first;
@@ -98,7 +104,7 @@ struct QueryTile {
         most = fmaxf(most, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-      const float correction = exp2f((largest[half] - most) * scale), shift = most * scale;
+      const float correction = fast_exp2((largest[half] - most) * scale), shift = most * scale;
       largest[half] = most;
       sum[half] *= correction;
 #pragma unroll
@@ -110,7 +116,7 @@ struct QueryTile {
       for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
         for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          scores[n][i] = exp2f(fmaf(scores[n][i], scale, -shift));
+          scores[n][i] = fast_exp2(fmaf(scores[n][i], scale, -shift));
           sum[half] += scores[n][i];
         }
     }

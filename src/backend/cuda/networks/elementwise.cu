@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "backend/cuda/check.h"
 #include "backend/cuda/networks/network_kernels.h"
 #include "backend/cuda/networks/typed_arrays.cuh"
@@ -27,16 +29,16 @@ __global__ void activate_kernel(Activate a) {
   if (at >= a.count) return;
   Values<N> x = load_values<N>(a.x, at);
 #pragma unroll
-  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i]);
+  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i], a.y.type);
   store_values(a.y, at, x);
 }
 
 template <int N>
 __global__ void geglu_kernel(Geglu a) {
-  const int64_t row = blockIdx.y;
-  const int64_t column = thread_number() * N;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
   if (column >= a.width) return;
-  for (int64_t r = row; r < a.rows; r += gridDim.y) {
+#pragma unroll 2
+  for (int64_t r = blockIdx.y; r < a.rows; r += gridDim.y) {
     Values<N> value = load_values<N>(a.x, r * 2 * a.width + column);
     const Values<N> gate = load_values<N>(a.x, r * 2 * a.width + a.width + column);
 #pragma unroll
@@ -57,7 +59,7 @@ __global__ void finish_kernel(Finish a) {
     for (int i = 0; i < N; ++i) x.v[i] += bias.v[i];
   }
 #pragma unroll
-  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i]);
+  for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, x.v[i], a.y.type);
   if (a.residual.data) {
     const Values<N> residual = load_values<N>(a.residual, at);
 #pragma unroll
@@ -110,11 +112,14 @@ void convert(const Convert& a, cudaStream_t stream) {
 
 void geglu(const Geglu& a, cudaStream_t stream) {
   if (a.rows == 0 || a.width == 0) return;
-  const auto rows = static_cast<unsigned>(a.rows < 65535 ? a.rows : 65535);
-  if (in_eights(a.width, {a.x, a.y}))
-    geglu_kernel<8><<<dim3(blocks_for(a.width / 8), rows), kThreads, 0, stream>>>(a);
+  const bool eights = in_eights(a.width, {a.x, a.y});
+  const int64_t across = eights ? a.width / 8 : a.width, parts = (across + 639) / 640;
+  const auto threads = static_cast<unsigned>((across + 32 * parts - 1) / (32 * parts) * 32);  // whole warps
+  const dim3 blocks(static_cast<unsigned>(parts), static_cast<unsigned>(std::min<int64_t>(a.rows, 65535)));
+  if (eights)
+    geglu_kernel<8><<<blocks, threads, 0, stream>>>(a);
   else
-    geglu_kernel<1><<<dim3(blocks_for(a.width), rows), kThreads, 0, stream>>>(a);
+    geglu_kernel<1><<<blocks, threads, 0, stream>>>(a);
   check_launch("computing GEGLU");
 }
 

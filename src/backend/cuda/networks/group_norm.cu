@@ -74,7 +74,8 @@ __global__ void apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* term
   for (int64_t p = place.begin; p < place.end; p += grid.down) {
     Values<N> x = group_norm_input<N>(a, place.sample, p, place.channel);
 #pragma unroll
-    for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, fmaf(x.v[i] - mean[i], gain[i], shift[i]));
+    for (int i = 0; i < N; ++i)
+      x.v[i] = activated(a.activation, fmaf(x.v[i] - mean[i], gain[i], shift[i]), a.y.type);
     store_values(a.y, (place.sample * a.positions + p) * a.channels + place.channel, x);
   }
 }

@@ -84,8 +84,8 @@ __device__ inline void store_values(Array array, int64_t at, const Values<8>& va
 __device__ inline float gelu(float x) {
   return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
 }
-// To some 2e-7 of the larger of 1 and |x|, for results of 16 bits: by the error function's approximation 7.1.26 of
-// Abramowitz & Stegun (1964), in half the instructions.
+// To some 2e-7 of the larger of 1 and |x|, for results of 16 bits: by the error function's
+// approximation 7.1.26 of Abramowitz & Stegun (1964), in half the instructions.
 __device__ inline float gelu_of_half(float x) {
   const float size = fabsf(x) * 0.70710678118654752f;
   const float t = __fdividef(1.0f, fmaf(0.3275911f, size, 1.0f));
@@ -96,12 +96,16 @@ __device__ inline float gelu_of_half(float x) {
   const float rest = 0.5f * sum * t * __expf(-size * size);  // half of 1 - erf(size)
   return fmaxf(x, 0.0f) - fabsf(x) * rest;
 }
-__device__ inline float activated(Activation activation, float x) {
+__device__ inline float silu_of_half(float x) {
+  return __fdividef(x, 1.0f + __expf(-x));
+}
+// For a result of the given type.
+__device__ inline float activated(Activation activation, float x, DType to) {
   switch (activation) {
     case Activation::silu:
-      return x / (1 + expf(-x));
+      return to == DType::f32 ? x / (1 + expf(-x)) : silu_of_half(x);
     case Activation::gelu:
-      return gelu(x);
+      return to == DType::f32 ? gelu(x) : gelu_of_half(x);
     case Activation::quick_gelu:
       return x / (1 + expf(-1.702f * x));
     case Activation::relu:
