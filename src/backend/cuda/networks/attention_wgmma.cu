@@ -118,19 +118,19 @@ struct Rows {
   RunningRow rows[2];
 
   __device__ void multiply_keys(const uint8_t* queries, const uint8_t* keys) {
+    const uint64_t q = tile_descriptor(queries), k = tile_descriptor(keys);
 #pragma unroll
     for (int d = 0; d < S::kWidth; d += 16) {
-      const int piece = d / 64, byte = d % 64 * 2;
-      Wgmma<S::kKeys>::template rows<T>(scores,
-                                        tile_descriptor(queries + piece * S::kQueries * 128) + byte / 16,
-                                        tile_descriptor(keys + piece * S::kKeys * 128) + byte / 16, d > 0);
+      const int piece = d / 64, bytes = d % 64 * 2;
+      Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
+                                        k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
     }
   }
   __device__ void multiply_values(const uint8_t* values) {
+    const uint64_t v = tile_descriptor(values, S::kKeys * 128);
 #pragma unroll
     for (int k = 0; k < S::kKeys / 16; ++k)
-      Wgmma<S::kWidth>::template columns<T>(sums, weights[k],
-                                            tile_descriptor(values + k * 16 * 128, S::kKeys * 128));
+      Wgmma<S::kWidth>::template columns<T>(sums, weights[k], v + k * 16 * 128 / 16);
   }
   // Only the first keys are there.
   __device__ void hide(int keys) {
@@ -248,6 +248,7 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
     work.multiply_keys(queries, memory.keys[stage.place]);
     commit_products();
     wait(&memory.value_filled[before.place], before.parity);
+    begin_products();
     work.multiply_values(memory.values[before.place]);
     commit_products();
     order.pass_on();
@@ -408,7 +409,7 @@ void launch(const Attention& a, int variant, cudaStream_t stream) {
       case 3:
         return launch<Shape<T, 64, 112, 3, false, 1000>>(a, stream);
       case 4:
-        return launch<Shape<T, 64, 144, 3, false, 1000>>(a, stream);
+        return launch<Shape<T, 64, 96, 3, false, 8>>(a, stream);
       case 5:
         return launch<Shape<T, 64, 128, 2, true, 1000>>(a, stream);
       case 6:
