@@ -42,7 +42,7 @@ target_compile_options(eg4d_cuda_kernels PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvi
 # a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
 set_source_files_properties(
   src/backend/cuda/rasterizer_projection.cu src/backend/cuda/rasterizer_projection_backward.cu
-  src/backend/cuda/rasterizer_cells.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+  src/backend/cuda/rasterizer_cells.cu src/backend/cuda/rasterizer_lists.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 
 # What the program will load when there is a GPU.
 add_library(eg4d_cuda MODULE $<TARGET_OBJECTS:eg4d_cuda_kernels>)
