@@ -228,7 +228,7 @@ void hexplane_adam(Rows& rows) {
 }
 
 // The published network. Bytes: features, activations and outputs, once.
-void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char* name) {
+void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char* name, bool any_gpu = false) {
   if (!rows.wants("network")) return;
   Arrays arrays;
   const auto layer = [&](int in, int out) {
@@ -236,6 +236,7 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
         in, out, arrays(int64_t{in} * out), arrays(out), arrays(int64_t{in} * out), arrays(out)};
   };
   cuda::Mlp net;
+  net.any_gpu = any_gpu;
   net.count = n;
   net.features = arrays(n * 128);
   net.d_features = arrays(n * 128);
@@ -246,11 +247,13 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
     outputs += out;
     multiplications += 256 * (256 + out);
   }
-  net.activations = arrays(static_cast<int64_t>(cuda::mlp_activation_bytes(net) / 4));
+  const DeviceBuffer<uint8_t> activations(static_cast<int64_t>(cuda::mlp_activation_bytes(net)));
+  net.activations = activations.data();
   const double activation_bytes = precision == cuda::MatrixPrecision::bf16 ? 2 : 4;
   const DeviceBuffer<uint8_t> workspace(
       static_cast<int64_t>(cuda::mlp_workspace_bytes(net, precision, true)));
   const double count = static_cast<double>(n);
+  cuda::mlp_forward(net, precision, workspace.data(), nullptr);  // whatever is measured
   rows.measure(
       fmt::format("network forward, {}, {}k", name, n / 1000),
       count * (4 * (128 + outputs) + activation_bytes * 256 * 7),
@@ -289,9 +292,13 @@ int run(int repeats, const std::string& only) {
     activation(rows, count);
     if (count == 1000000) continue;
     hexplane(rows, count);
-    network(rows, count, cuda::MatrixPrecision::f32, "f32");
-    network(rows, count, cuda::MatrixPrecision::tf32, "tf32");
-    network(rows, count, cuda::MatrixPrecision::bf16, "bf16");
+    for (const int64_t rows_of_network : {10000, 40000, 100000}) {
+      network(rows, rows_of_network, cuda::MatrixPrecision::f32, "f32");
+      network(rows, rows_of_network, cuda::MatrixPrecision::bf16, "bf16");
+    }
+    network(rows, count, cuda::MatrixPrecision::f32, "f32 for any GPU", true);
+    network(rows, count, cuda::MatrixPrecision::tf32, "tf32", true);
+    network(rows, count, cuda::MatrixPrecision::bf16, "bf16 for any GPU", true);
     adam(rows, fmt::format("Adam, six tensors, {}k", count / 1000),
          {3 * count, 3 * count, 45 * count, count, 3 * count, 4 * count});
   }

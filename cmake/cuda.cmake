@@ -15,7 +15,16 @@ if(EG4D_CUDA STREQUAL AUTO OR EG4D_CUDA)
   if(CMAKE_CUDA_COMPILER)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
-    set(EG4D_CUDA_FOUND ON)
+    # cuBLASLt and cuDNN are opened at run time: only their headers are needed.
+    find_path(EG4D_CUDNN_INCLUDE cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+      DOC "Folder of cuDNN 9's headers (in Python's package nvidia-cudnn-cu13: nvidia/cudnn/include)")
+    if(EG4D_CUDNN_INCLUDE)
+      set(EG4D_CUDA_FOUND ON)
+    elseif(EG4D_CUDA STREQUAL AUTO)
+      message(STATUS "CUDA kernels: cuDNN 9's headers are missing; name their folder by EG4D_CUDNN_INCLUDE")
+    else()
+      message(FATAL_ERROR "EG4D_CUDA is ON, but cuDNN 9's headers are missing: name their folder by EG4D_CUDNN_INCLUDE")
+    endif()
   elseif(NOT EG4D_CUDA STREQUAL AUTO)
     message(FATAL_ERROR "EG4D_CUDA is ON, but no nvcc works here: put it on the PATH or set CMAKE_CUDA_COMPILER")
   endif()
@@ -32,12 +41,21 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
 endif()
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3 -DNDEBUG")
 
-file(GLOB EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
+file(GLOB_RECURSE EG4D_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/backend/cuda/*.cpp)
+# Hopper's own instructions are in machine code for it alone; other GPUs never launch these kernels.
+set(EG4D_HOPPER_SOURCES ${EG4D_CUDA_SOURCES})
+list(FILTER EG4D_HOPPER_SOURCES INCLUDE REGEX "(/sm90/[a-z_]*|_hopper[a-z_]*|attention_wgmma)\\.cu$")
+list(REMOVE_ITEM EG4D_CUDA_SOURCES ${EG4D_HOPPER_SOURCES})
 add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
-target_include_directories(eg4d_cuda_kernels PUBLIC ${CMAKE_SOURCE_DIR}/src)
-target_link_libraries(eg4d_cuda_kernels PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
-target_compile_options(eg4d_cuda_kernels PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
+add_library(eg4d_cuda_hopper OBJECT ${EG4D_HOPPER_SOURCES})
+set_target_properties(eg4d_cuda_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
+foreach(target eg4d_cuda_kernels eg4d_cuda_hopper)
+  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${EG4D_CUDNN_INCLUDE})
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
+endforeach()
+set(EG4D_CUDA_OBJECTS $<TARGET_OBJECTS:eg4d_cuda_kernels> $<TARGET_OBJECTS:eg4d_cuda_hopper>)
 # Fused multiply-adds only where they are written: the roundings of the CPU's projection are kept, and counting
 # a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
 set_source_files_properties(
@@ -45,7 +63,7 @@ set_source_files_properties(
   src/backend/cuda/rasterizer_cells.cu src/backend/cuda/rasterizer_lists.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 
 # What the program will load when there is a GPU.
-add_library(eg4d_cuda MODULE $<TARGET_OBJECTS:eg4d_cuda_kernels>)
+add_library(eg4d_cuda MODULE ${EG4D_CUDA_OBJECTS})
 target_link_libraries(eg4d_cuda PRIVATE eg4d_library CUDA::cudart_static PkgConfig::FMT)
 set_target_properties(eg4d_cuda PROPERTIES LINKER_LANGUAGE CXX CXX_VISIBILITY_PRESET hidden)
 target_link_options(eg4d_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed -Wl,--no-undefined)

@@ -91,6 +91,23 @@ struct ClampUnitBackwardOne {
     if (!(a.values[i] >= 0 && a.values[i] <= 1)) a.gradients[i] = 0;
   }
 };
+struct UnitToBytesOne {
+  UnitToBytes a;
+  __device__ void operator()(int64_t i) const {
+    const float v = a.values[i];
+    a.bytes[i] = static_cast<uint8_t>(v > 0 ? (v < 1 ? v * 255 + 0.5f : 255.0f) : 0.0f);  // NaN: 0
+  }
+};
+struct ErrorImageOne {
+  ErrorImage a;
+  __device__ void operator()(int64_t pixel) const {
+    const float *image = a.image + 3 * pixel, *target = a.target + 3 * pixel;
+    float* out = a.out + 3 * pixel;
+    out[0] = 1;
+    out[1] = (fabsf(image[0] - target[0]) + fabsf(image[1] - target[1]) + fabsf(image[2] - target[2])) / 3;
+    out[2] = 0;
+  }
+};
 struct MoveTowardsOne {
   MoveTowards a;
   __device__ void operator()(int64_t i) const { a.to[i] += a.weight * (a.from[i] - a.to[i]); }
@@ -172,6 +189,12 @@ void clamp_unit(const ClampUnit& a, cudaStream_t stream) {
 }
 void clamp_unit_backward(const ClampUnitBackward& a, cudaStream_t stream) {
   each(a.count, ClampUnitBackwardOne{a}, "clamping backwards", stream);
+}
+void unit_to_bytes(const UnitToBytes& a, cudaStream_t stream) {
+  each(a.count, UnitToBytesOne{a}, "converting a picture", stream);
+}
+void error_image(const ErrorImage& a, cudaStream_t stream) {
+  each(a.pixels, ErrorImageOne{a}, "computing errors", stream);
 }
 void move_towards(const MoveTowards& a, cudaStream_t stream) {
   each(a.count, MoveTowardsOne{a}, "computing running means", stream);

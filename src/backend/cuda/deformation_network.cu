@@ -356,6 +356,12 @@ Mlp mlp_with(const DeformationNetwork& network, float* d_weights, void* activati
   return mlp;
 }
 
+// Parts of bf16 that Hopper's kernels compute with, or 0: they do not.
+int hopper_parts(const Mlp& network, MatrixPrecision precision) {
+  if (precision == MatrixPrecision::tf32 || !hopper_fits(network)) return 0;
+  return precision == MatrixPrecision::f32 ? 2 : 1;
+}
+
 }  // namespace
 
 Mlp mlp_of(const DeformationNetwork& network, void* activations) {
@@ -369,10 +375,12 @@ Mlp mlp_of(const DeformationNetworkBackward& backward, void* activations) {
 }
 
 size_t mlp_activation_bytes(const Mlp& network) {
-  // bf16 keeps half as wide numbers, and beside them the features, padded.
+  // The kernels for one width keep the features, too, padded.
   const Network n(network, false);
-  const size_t f32 = static_cast<size_t>(n.activation_floats()) * sizeof(float);
-  return bf16_fits(network) ? std::max(f32, bf16_activation_bytes(network)) : f32;
+  size_t bytes = static_cast<size_t>(n.activation_floats()) * sizeof(float);
+  if (bf16_fits(network)) bytes = std::max(bytes, bf16_activation_bytes(network));
+  if (hopper_fits(network)) bytes = std::max(bytes, hopper_activation_bytes(network, 2));
+  return bytes;
 }
 
 void add_parts(const Sums& s, cudaStream_t stream) {
@@ -384,6 +392,8 @@ void add_parts(const Sums& s, cudaStream_t stream) {
 }
 
 size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward) {
+  if (const int parts = hopper_parts(network, precision))
+    return hopper_workspace_bytes(network, parts, backward);
   const Network n(network, backward);
   const int64_t floats = backward              ? lay_out(n, nullptr).floats
                          : network.activations ? 0
@@ -395,6 +405,8 @@ size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool b
 
 void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream) {
   if (network.count == 0) return;
+  if (const int parts = hopper_parts(network, precision))
+    return hopper_forward(network, parts, workspace, stream);
   if (precision == MatrixPrecision::bf16 && bf16_fits(network))
     return bf16_forward(network, workspace, stream);
   const Network n(network, false);
@@ -436,6 +448,8 @@ void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace,
 
 void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream) {
   if (network.count == 0) return;
+  if (const int parts = hopper_parts(network, precision))
+    return hopper_backward(network, parts, workspace, stream);
   if (precision == MatrixPrecision::bf16 && bf16_fits(network))
     return bf16_backward(network, workspace, stream);
   const Network n(network, true);

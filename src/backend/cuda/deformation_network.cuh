@@ -1,6 +1,6 @@
 #pragma once
 
-// What the two implementations of the deformation network share.
+// What the implementations of the deformation network share.
 
 #include <cuda_runtime_api.h>
 
@@ -32,5 +32,12 @@ size_t bf16_activation_bytes(const Mlp& network);
 size_t bf16_workspace_bytes(const Mlp& network, bool backward);
 void bf16_forward(const Mlp& network, void* workspace, cudaStream_t stream);
 void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream);
+
+// deformation_network_hopper.cu: the same on Hopper GPUs, for f32 too: `parts` of bf16 a number, 1 or 2.
+bool hopper_fits(const Mlp& network);
+size_t hopper_activation_bytes(const Mlp& network, int parts);
+size_t hopper_workspace_bytes(const Mlp& network, int parts, bool backward);
+void hopper_forward(const Mlp& network, int parts, void* workspace, cudaStream_t stream);
+void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream);
 
 }  // namespace eg4d::cuda

@@ -16,11 +16,12 @@ template <class Type, class... Types>
 concept OneOf = (std::same_as<Type, Types> || ...);
 
 template <class Type>
-concept Here = OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward,
-                     HexPlane, HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward,
-                     GaussianActivation, GaussianActivationBackward, ImageLoss, ResizePicture, Adam,
-                     HexPlaneAdam, DensityStatistics, DecideDensity, DensityRows, SplitNoise, SplitGaussians,
-                     ClampAbove, ClampUnit, ClampUnitBackward, MoveTowards, GatherRows, CopyBytes, FillBytes>;
+concept Here =
+    OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward, HexPlane,
+          HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward, GaussianActivation,
+          GaussianActivationBackward, ImageLoss, ResizePicture, Adam, HexPlaneAdam, DensityStatistics,
+          DecideDensity, DensityRows, SplitNoise, SplitGaussians, ClampAbove, ClampUnit, ClampUnitBackward,
+          UnitToBytes, ErrorImage, MoveTowards, GatherRows, CopyBytes, FillBytes>;
 
 bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
   const char *first = static_cast<const char*>(a), *second = static_cast<const char*>(b);
@@ -88,6 +89,8 @@ struct Enqueue {
   void operator()(const ClampAbove& a) const { clamp_above(a, stream); }
   void operator()(const ClampUnit& a) const { clamp_unit(a, stream); }
   void operator()(const ClampUnitBackward& a) const { clamp_unit_backward(a, stream); }
+  void operator()(const UnitToBytes& a) const { unit_to_bytes(a, stream); }
+  void operator()(const ErrorImage& a) const { error_image(a, stream); }
   void operator()(const MoveTowards& a) const { move_towards(a, stream); }
   void operator()(const GatherRows& a) const { gather_rows(a, stream); }
   void operator()(const CopyBytes& a) const {
@@ -115,7 +118,7 @@ struct Enqueue {
 
 void require_here(const Operation& operation) {
   const bool here = std::visit([]<class Type>(const Type&) { return Here<Type>; }, operation);
-  if (!here)
+  if (!here && !NetworkRunner::has(operation))
     throw NotOnThisDevice(fmt::format(
         "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
 }
@@ -137,7 +140,8 @@ void OperationRunner::run(const Operation& operation) {
 
 void OperationRunner::prepare(const Operation& operation) {
   if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
-  scratch_.reserve(std::visit(ScratchBytes{}, operation));
+  scratch_.reserve(NetworkRunner::has(operation) ? networks_.prepare(operation)
+                                                 : std::visit(ScratchBytes{}, operation));
 }
 
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
@@ -163,7 +167,10 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
       fills.push_back(*fill);
     } else {
       if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
-      std::visit(Enqueue{scratch_.data(), stream_}, operation);
+      if (NetworkRunner::has(operation))
+        networks_.enqueue(operation, scratch_.data());
+      else
+        std::visit(Enqueue{scratch_.data(), stream_}, operation);
     }
   }
   flush();

@@ -45,14 +45,16 @@ struct Mlp {
   std::vector<Head> heads;
   void* activations = nullptr;  // [mlp_activation_bytes] kept for backward, or null in inference
   float* d_features = nullptr;  // [N, trunk[0].in], backward only
+  bool any_gpu = false;         // without the kernels that are for Hopper alone
 };
 Mlp mlp_of(const DeformationNetwork& network, void* activations);
 Mlp mlp_of(const DeformationNetworkBackward& backward, void* activations);
 
-// How the network's products are computed: f32's accuracy (three products of tf32); tf32's (relative errors
-// of about 3e-4), a third of the arithmetic; or bf16's (about 3e-3), with f32 sums and activations kept in
-// bf16, in one kernel per direction. A network whose layers differ in width, or a GPU with less than 227 KB
-// of shared memory a block, takes tf32 instead of bf16. One precision for both directions.
+// How the network's products are computed: f32's accuracy (three products of tf32, or on Hopper of bf16);
+// tf32's (relative errors of about 3e-4), a third of the arithmetic; or bf16's (about 3e-3), with f32 sums and
+// activations kept in bf16. On Hopper f32 and bf16, elsewhere bf16 are one kernel per direction and one for
+// the weights' gradients; a network whose layers differ in width, or a GPU with less than 227 KB of shared
+// memory a block, takes a kernel per layer, and tf32 instead of bf16. One precision for both directions.
 enum class MatrixPrecision { f32, tf32, bf16 };
 // Bytes of device memory (aligned to 256) that the network works in.
 size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward);
@@ -87,6 +89,8 @@ void resize_picture(const ResizePicture& resize, cudaStream_t stream);
 void clamp_above(const ClampAbove& clamp, cudaStream_t stream);
 void clamp_unit(const ClampUnit& clamp, cudaStream_t stream);
 void clamp_unit_backward(const ClampUnitBackward& clamp, cudaStream_t stream);
+void unit_to_bytes(const UnitToBytes& conversion, cudaStream_t stream);
+void error_image(const ErrorImage& errors, cudaStream_t stream);
 void move_towards(const MoveTowards& move, cudaStream_t stream);
 void gather_rows(const GatherRows& gather, cudaStream_t stream);
 

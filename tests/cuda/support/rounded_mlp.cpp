@@ -61,11 +61,34 @@ Layer weight_gradient(const Layer& layer, const Values& x, const Values& d_y, co
 
 }  // namespace
 
+double unrounded(double value) {
+  return value;
+}
 double round_to_tf32(double value) {
   return rounded_to(value, 10, [](double x) { return std::round(x); });
 }
 double round_to_bf16(double value) {
   return rounded_to(value, 7, [](double x) { return std::nearbyint(x); });
+}
+
+std::vector<double> RoundedMlp::margins(const ReferenceMlp<double>& mlp, const Values& features) const {
+  const auto rounded = [this](Values values) {
+    for (double& value : values) value = round(value);
+    return values;
+  };
+  std::vector<double> nearest(features.size() / static_cast<size_t>(mlp.trunk.front().in), 1e9);
+  const auto before_relu = [&](const Layer& layer, const Values& x) {
+    Values y = linear(layer, rounded(layer.weight), x);
+    for (size_t i = 0; i < y.size(); ++i) {
+      double& row = nearest[i / static_cast<size_t>(layer.out)];
+      row = std::min(row, std::abs(y[i]));
+    }
+    return y;
+  };
+  Values x = rounded(features);
+  for (const Layer& layer : mlp.trunk) x = rounded(relu(before_relu(layer, x)));
+  for (const auto& head : mlp.heads) before_relu(head.hidden, x);
+  return nearest;
 }
 
 RoundedMlp::Result RoundedMlp::operator()(const ReferenceMlp<double>& mlp, const Values& features,

@@ -16,8 +16,11 @@ struct RoundedMlp {
   };
   Result operator()(const ReferenceMlp<double>& mlp, const std::vector<double>& features,
                     const std::vector<std::vector<double>>& d_outputs) const;
+  // How near to 0 the numbers before ReLUs come, for each row.
+  std::vector<double> margins(const ReferenceMlp<double>& mlp, const std::vector<double>& features) const;
 };
 
+double unrounded(double value);
 double round_to_tf32(double value);  // 10 bits after the leading one, ties away from zero
 double round_to_bf16(double value);  // 7 bits, ties to even
 

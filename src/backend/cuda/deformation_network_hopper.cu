@@ -1,0 +1,361 @@
+// The deformation network on Hopper's tensor cores, forward: a warpgroup keeps its rows in shared memory from
+// the features to the outputs. Only what the backward pass needs is written.
+
+#include <algorithm>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/deformation_network_hopper.cuh"
+
+namespace eg4d::cuda {
+namespace hopper {
+namespace {
+
+struct Forward {
+  const float* features;
+  int in, feature_panels;
+  int64_t rows;
+  Division division;
+  Packed packed;
+  int slab_count;
+  char* features_copy;  // in units, or null: nothing is kept
+  int trunk;
+  char* trunk_output[kMostTrunk];
+  int heads;
+  struct Head {
+    const float* last_bias;
+    char* hidden;
+    float* output;
+    int out;
+  } head[kMostHeads];
+};
+
+template <int kWidth, int kParts>
+class ForwardRows : Warpgroup<kWidth, kParts> {
+ public:
+  __device__ ForwardRows(const Forward& f, const Ring<kWidth, kParts>& ring, char* tiles, int number)
+      : Warpgroup<kWidth, kParts>(ring, tiles, f.division, number), f_(f) {}
+
+  __device__ void run() {
+    load_features();
+    publish(f_.features_copy, f_.feature_panels);
+    for (int i = 0; i < f_.trunk; ++i) {
+      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>);
+      if (this->elected()) wait_until_read();
+      wait_for_warpgroup(number_);  // the tile is read no more
+      finish_layer(i);
+      publish(f_.trunk_output[i], kPanels<kWidth>);
+    }
+    for (int i = 0; i < f_.heads; ++i) {
+      multiply_panels(kPanels<kWidth>);
+      finish_head(i);
+    }
+    if (this->elected()) wait_until_written();
+  }
+
+ private:
+  using Base = Warpgroup<kWidth, kParts>;
+  using Base::sums_, Base::lane_, Base::number_, Base::tile_, Base::unit_;
+
+  __device__ void multiply_panels(int panels) {
+    this->template multiply<kWidth>(panels, false, [](int) {});
+  }
+  __device__ int64_t global_row(int row) const { return unit_ * kUnitRows + row; }
+
+  __device__ void load_features() {
+    const int pairs = f_.feature_panels * kPanelColumns / 2;
+#pragma unroll 8
+    for (int i = static_cast<int>(threadIdx.x) % 128; i < kUnitRows * pairs; i += 128) {
+      const int row = i / pairs, column = i % pairs * 2;
+      const bool there = global_row(row) < f_.rows;
+      const float* from = f_.features + global_row(row) * f_.in + column;
+      const Pair<kParts> pair = split<kParts>(there && column < f_.in ? from[0] : 0.0f,
+                                              there && column + 1 < f_.in ? from[1] : 0.0f);
+#pragma unroll
+      for (int part = 0; part < kParts; ++part)
+        *reinterpret_cast<uint32_t*>(tile_ + (part * kPanels<kWidth> + column / kPanelColumns) * kPanelBytes +
+                                     in_panel(row, column % kPanelColumns)) = pair.part[part];
+    }
+  }
+
+  // Makes the tile an operand, and copies its first panels to an array.
+  __device__ void publish(char* array, int panels) {
+    publish_to_copies();
+    wait_for_warpgroup(number_);
+    if (!array || !this->elected()) return;
+    const int bytes = panels * kPanelBytes;
+    for (int part = 0; part < kParts; ++part)
+      copy_out(array + (unit_ * kParts + part) * bytes, tile_ + part * kPanels<kWidth> * kPanelBytes, bytes);
+  }
+
+  static __device__ float relu(float x) {
+    float y;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(y) : "f"(x));
+    return y;
+  }
+  // With bias and ReLU: columns 16j + 2t + {0, 1} (right: + 8) of row(half).
+  struct Finished {
+    float left[2], right[2];
+  };
+  __device__ Finished finished(const float4& bias, int j, int half) const {
+    const float* left = sums_ + 8 * j + 2 * half;
+    return {{relu(left[0] + bias.x), relu(left[1] + bias.y)},
+            {relu(left[4] + bias.z), relu(left[5] + bias.w)}};
+  }
+  __device__ float4 bias(int layer, int j) const {
+    return __ldg(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
+  }
+
+  // A layer of the trunk: to the tile.
+  __device__ void finish_layer(int layer) {
+#pragma unroll
+    for (int j = 0; j < kWidth / 16; ++j) {
+      const float4 biases = bias(layer, j);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Finished y = finished(biases, j, half);
+        this->to_tile(j, half, split<kParts>(y.left[0], y.left[1]), split<kParts>(y.right[0], y.right[1]));
+      }
+    }
+  }
+
+  // A head: its hidden layer to memory, and through its last one, always in two parts.
+  __device__ void finish_head(int number) {
+    const Forward::Head& head = f_.head[number];
+    char* const unit = head.hidden ? head.hidden + unit_ * kUnitBytes<kWidth, kParts> : nullptr;
+    const uint2* const last = reinterpret_cast<const uint2*>(f_.packed.last) + number * (4 * kWidth) + lane_;
+    float y[3][4] = {};
+#pragma unroll
+    for (int j = 0; j < kWidth / 16; ++j) {
+      const float4 biases = bias(f_.trunk + number, j);
+      const uint2 first = __ldg(last + 32 * j), second = __ldg(last + 2 * kWidth + 32 * j);
+      uint32_t a[2][4];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const Finished x = finished(biases, j, half);
+        const Pair<2> left = split<2>(x.left[0], x.left[1]), right = split<2>(x.right[0], x.right[1]);
+        if (unit) this->to_unit(unit, j, half, left, right);
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+          a[part][half] = left.part[part];
+          a[part][half + 2] = right.part[part];
+        }
+      }
+      multiply_add(y[0], a[0], first.x, first.y);
+      multiply_add(y[1], a[1], first.x, first.y);
+      multiply_add(y[2], a[0], second.x, second.y);
+    }
+    const int o = lane_ % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t row = global_row(this->row(i / 2));
+      if (row < f_.rows && o + i % 2 < head.out)
+        head.output[row * head.out + o + i % 2] = y[0][i] + (y[1][i] + y[2][i]) + head.last_bias[o + i % 2];
+    }
+  }
+
+  const Forward& f_;
+};
+
+template <int kWidth, int kParts>
+__global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
+    forward_kernel(const __grid_constant__ Forward f) {
+  extern __shared__ __align__(1024) char shared[];
+  const Ring<kWidth, kParts> ring(shared);
+  const int warpgroups = f.division.count(blockIdx.x);
+  if (threadIdx.x == 0) {
+    ring.prepare(warpgroups);
+    publish_barriers();
+  }
+  __syncthreads();
+  play_roles<kWidth>(
+      warpgroups, [&] { ring.fetch(f.packed.slabs, f.slab_count); },
+      [&](int number) { ForwardRows<kWidth, kParts>(f, ring, shared, number).run(); });
+}
+
+template <int kWidth, int kParts>
+void launch(Forward& f, cudaStream_t stream) {
+  const auto kernel = forward_kernel<kWidth, kParts>;
+  check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
+      "preparing the network");
+  f.division = divided(f.rows, kBlocksAtOnce<kWidth>);
+  kernel<<<static_cast<unsigned>(f.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(f);
+  check_launch("computing the network");
+}
+
+struct Packing {
+  struct Layer {
+    const float *weight, *bias;
+    int in, out, first_panel;
+  } layer[kMostHeads + kMostTrunk];
+  struct Last {
+    const float* weight;
+    int out;
+  } last[kMostHeads];
+  int layers, heads, panels, width;
+  bool backward;
+  char* slabs;
+  float* biases;
+  uint32_t* last_to;
+};
+constexpr int kPackedRows = 32;  // of a block
+
+// Some rows of the slabs of one panel.
+template <int kParts>
+__device__ void pack_panel(const Packing& p, int panel, int first_row) {
+  int i = 0;
+  while (i + 1 < p.layers && p.layer[i + 1].first_panel <= panel) ++i;
+  const Packing::Layer& layer = p.layer[i];
+  const int first = (panel - layer.first_panel) * kPanelColumns;
+  const auto at = [&](int row, int column) {
+    const int out = p.backward ? column : row, in = p.backward ? row : column;
+    return out < layer.out && in < layer.in ? layer.weight[int64_t{out} * layer.in + in] : 0.0f;
+  };
+  constexpr int kPairs = kPanelColumns / 2;
+#pragma unroll
+  for (int k = 0; k < kPackedRows * kPairs / 256; ++k) {
+    const int pair = static_cast<int>(threadIdx.x) + 256 * k;
+    // Neighbouring threads read neighbouring weights.
+    const int row = first_row + (p.backward ? pair % kPackedRows : pair / kPairs),
+              column = (p.backward ? pair / kPackedRows : pair % kPairs) * 2;
+    const Pair<kParts> both = split<kParts>(at(row, first + column), at(row, first + column + 1));
+#pragma unroll
+    for (int part = 0; part < kParts; ++part)
+      *reinterpret_cast<uint32_t*>(p.slabs + (int64_t{panel} * kParts + part) * p.width * kPanelRowBytes +
+                                   in_panel(row, column)) = both.part[part];
+  }
+}
+
+template <int kParts>
+__device__ void pack_last(const Packing& p, int head) {
+  const Packing::Last& last = p.last[head];
+  const auto at = [&](int o, int column) {
+    return o < last.out ? last.weight[int64_t{o} * p.width + column] : 0.0f;
+  };
+  const int units = 4 * p.width;
+  for (int i = static_cast<int>(threadIdx.x); i < units; i += 256) {
+    if (p.backward) {
+      const Pair<kParts> pair = split<kParts>(at(i % 4 * 2, i / 4), at(i % 4 * 2 + 1, i / 4));
+      for (int part = 0; part < kParts; ++part)
+        p.last_to[(head * kParts + part) * units + i] = pair.part[part];
+    } else {
+      const int o = i / 8 % 8, column = i / 64 * 16 + i % 2 * 8 + i / 2 % 4 * 2;
+      const Pair<2> pair = split<2>(at(o, column), at(o, column + 1));
+      for (int part = 0; part < 2; ++part) p.last_to[(head * 2 + part) * units + i] = pair.part[part];
+    }
+  }
+}
+
+template <int kParts>
+__global__ void __launch_bounds__(256) pack_kernel(const __grid_constant__ Packing p) {
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < p.panels) return pack_panel<kParts>(p, block, static_cast<int>(blockIdx.y) * kPackedRows);
+  if (blockIdx.y > 0) return;
+  if (block < p.panels + p.heads) return pack_last<kParts>(p, block - p.panels);
+  const int layer = block - p.panels - p.heads, i = static_cast<int>(threadIdx.x);
+  if (i < p.width)
+    p.biases[layer * p.width + i] = p.layer[layer].bias[i / 16 * 16 + i / 4 % 4 * 2 + i % 2 + i / 2 % 2 * 8];
+}
+
+// Of the device in use.
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&value, which, device) != cudaSuccess) {
+    cudaGetLastError();  // is told by whatever comes next
+    return 0;
+  }
+  return value;
+}
+
+}  // namespace
+
+Division divided(int64_t rows, int blocks_at_once) {
+  const int64_t units = units_of(rows);
+  const int64_t places = int64_t{std::max(attribute(cudaDevAttrMultiProcessorCount), 1)} * blocks_at_once;
+  const int64_t rounds = units / (2 * places), left = units - 2 * places * rounds;
+  return {units, left > places ? units / 2 : places * rounds};
+}
+
+size_t packed_bytes(const Shape& shape, int parts) {
+  const int64_t heads = static_cast<int64_t>(shape.heads.size()), layers = heads + shape.trunk,
+                width = shape.width;
+  return static_cast<size_t>(layers * width * (width * parts * 2 + 4) + heads * width * 32);
+}
+
+Packed pack(const std::vector<const DenseLayer*>& layers, const Shape& shape, int parts, bool backward,
+            void* memory, cudaStream_t stream) {
+  Packing p{};
+  p.width = shape.width;
+  p.backward = backward;
+  for (const DenseLayer* layer : layers) {
+    p.layer[p.layers++] = {layer->weight, layer->bias, layer->in, layer->out, p.panels};
+    p.panels += ((backward ? layer->out : layer->in) + kPanelColumns - 1) / kPanelColumns;
+  }
+  for (const Shape::Head& head : shape.heads)
+    p.last[p.heads++] = {head.head->last.weight, head.head->last.out};
+  p.slabs = static_cast<char*>(memory);
+  p.biases = reinterpret_cast<float*>(p.slabs + int64_t{p.layers} * p.width * p.width * parts * 2);
+  p.last_to = reinterpret_cast<uint32_t*>(p.biases + int64_t{p.layers} * p.width);
+  const dim3 grid{static_cast<unsigned>(p.panels + p.heads + (backward ? 0 : p.layers)),
+                  static_cast<unsigned>(p.width / kPackedRows)};
+  (parts == 2 ? pack_kernel<2> : pack_kernel<1>)<<<grid, 256, 0, stream>>>(p);
+  check_launch("rounding weights");
+  return {p.slabs, reinterpret_cast<const float4*>(p.biases), p.last_to};
+}
+
+int64_t array_bytes(int64_t rows, int columns, int parts) {
+  return units_of(rows) * parts * ((columns + kPanelColumns - 1) / kPanelColumns) * kPanelBytes;
+}
+char* array_at(const Shape& shape, int parts, void* activations, int64_t number) {
+  return static_cast<char*>(activations) + number * array_bytes(shape.rows, shape.width, parts);
+}
+
+}  // namespace hopper
+
+bool hopper_fits(const Mlp& network) {
+  return !network.any_gpu && bf16_fits(network) &&
+         hopper::attribute(cudaDevAttrComputeCapabilityMajor) == 9 &&
+         hopper::attribute(cudaDevAttrComputeCapabilityMinor) == 0;
+}
+
+size_t hopper_activation_bytes(const Mlp& network, int parts) {
+  const bf16::Shape shape(network, false);
+  return static_cast<size_t>(shape.arrays * hopper::array_bytes(shape.rows, shape.width, parts) +
+                             hopper::array_bytes(shape.rows, shape.in, parts));
+}
+
+void hopper_forward(const Mlp& network, int parts, void* workspace, cudaStream_t stream) {
+  using namespace hopper;
+  const Shape shape(network, false);
+  if (shape.rows == 0) return;
+  std::vector<const DenseLayer*> layers;
+  Forward f{};
+  f.features = network.features;
+  f.in = shape.in;
+  f.feature_panels = shape.slabs_of_features();
+  f.rows = shape.rows;
+  const auto kept = [&](int64_t array) {
+    return network.activations ? array_at(shape, parts, network.activations, array) : nullptr;
+  };
+  f.features_copy = kept(shape.arrays);
+  for (const DenseLayer& layer : network.trunk) {
+    layers.push_back(&layer);
+    f.trunk_output[f.trunk] = kept(f.trunk);
+    ++f.trunk;
+  }
+  for (const Shape::Head& head : shape.heads) {
+    const DenseLayer& last = head.head->last;
+    layers.push_back(&head.head->hidden);
+    f.head[f.heads++] = {last.bias, kept(head.hidden), head.head->output, last.out};
+  }
+  f.slab_count = parts * (f.feature_panels + (f.trunk - 1 + f.heads) * shape.slabs_of_width());
+  f.packed = pack(layers, shape, parts, false, workspace, stream);
+  const auto run = [&]<int kWidth>() {
+    parts == 2 ? launch<kWidth, 2>(f, stream) : launch<kWidth, 1>(f, stream);
+  };
+  if (shape.width == 256) return run.operator()<256>();
+  if (shape.width == 128) return run.operator()<128>();
+  run.operator()<64>();
+}
+
+}  // namespace eg4d::cuda

@@ -1,0 +1,350 @@
+// The deformation network on Hopper's tensor cores, backward: a warpgroup takes its rows back through all
+// layers and writes the derivatives before every ReLU, which deformation_network_hopper_weights.cu multiplies
+// with the layers' inputs. Partial sums are added in a fixed order.
+
+#include <algorithm>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/deformation_network_hopper.cuh"
+
+namespace eg4d::cuda {
+namespace hopper {
+namespace {
+
+constexpr int kMostSources = kMostHeads + kMostTrunk;
+
+// The layers' outputs in the order in which they are met: the heads' hidden layers, then the trunk from its
+// end.
+struct Backward {
+  int64_t rows;
+  Division division;
+  Packed packed;
+  int slab_count;
+  int heads, sources;
+  const char* output[kMostSources];
+  char* derivative[kMostSources];  // before the ReLU
+  struct Head {
+    const float* d_output;
+    float* parts;  // [units, out, width + 1] of the last layer's gradient; the last column is the bias'
+    int out;
+  } head[kMostHeads];
+  float* d_features;  // or null
+  int in;
+};
+
+template <int kWidth, int kParts>
+class BackwardRows : Warpgroup<kWidth, kParts> {
+ public:
+  // `loaded`: a barrier for each panel.
+  __device__ BackwardRows(const Backward& b, const Ring<kWidth, kParts>& ring, char* tiles, uint64_t* loaded,
+                          int number)
+      : Warpgroup<kWidth, kParts>(ring, tiles, b.division, number), b_(b), loaded_(loaded) {}
+
+  __device__ void run() {
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
+#pragma unroll
+    for (float& sum : sums_) sum = 0;
+    for (int source = 0; source < b_.sources; ++source) {
+      if (source < b_.heads) {
+        last_layer_gradient(source);
+        wait_for_warpgroup(number_);  // now the tile may change
+        through_last_layer(source);
+      } else {
+        through_relu(source);
+      }
+      publish_to_copies();
+      wait_for_warpgroup(number_);
+      if (this->elected()) copy_out(b_.derivative[source] + unit_ * kBytes, tile_, kBytes);
+      if (source + 1 < b_.sources || b_.d_features) multiply_with(source);
+    }
+    if (b_.d_features) add_to_features();
+    if (this->elected()) wait_until_written();
+  }
+
+ private:
+  using Base = Warpgroup<kWidth, kParts>;
+  using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
+  static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
+
+  // Fetches a panel of an output, after what has been copied out of the tile was read.
+  __device__ void load(int source, int panel) const {
+    if (!this->elected() || source >= b_.sources) return;
+    wait_until_read();
+    arrive_expecting(loaded_ + panel, kParts * kPanelBytes);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      const int at = (part * kPanels<kWidth> + panel) * kPanelBytes;
+      copy_in(tile_ + at, b_.output[source] + unit_ * kBytes + at, kPanelBytes, loaded_ + panel);
+    }
+  }
+  __device__ void wait_for_panel(int source, int panel) const {
+    wait_for_phase(loaded_ + panel, source & 1);
+  }
+
+  // Panels of the next output come as soon as those of this derivative are done with.
+  __device__ void multiply_with(int source) {
+    // What a head adds; behind the trunk's layers, sums begin anew.
+    const bool add = source > 0 && source < b_.heads;
+    const auto done = [&](int panel) {
+      if (source + 1 == b_.sources) return;
+      wait_for_warpgroup(number_);
+      load(source + 1, panel);
+    };
+    if (source + 1 == b_.sources && kWidth > 64 && 2 * b_.in <= kWidth)
+      this->template multiply<std::max(kWidth / 2, 64)>(kPanels<kWidth>, add, done);
+    else
+      this->template multiply<kWidth>(kPanels<kWidth>, add, done);
+  }
+
+  // An output's derivative in a row of the unit; zero beyond the rows and the outputs.
+  __device__ float d_output(const Backward::Head& head, int row, int o) const {
+    const int64_t at = unit_ * kUnitRows + row;
+    return at < b_.rows && o < head.out ? head.d_output[at * head.out + o] : 0.0f;
+  }
+
+  // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this unit. A warp takes a quarter of
+  // each panel, the first one also the bias.
+  __device__ void last_layer_gradient(int source) {
+    const Backward::Head& head = b_.head[source];
+    const int g = lane_ / 4, t = lane_ % 4;
+    uint32_t a[4][kParts][2];  // d_output, transposed
+#pragma unroll
+    for (int deep = 0; deep < 4; ++deep)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = 16 * deep + 8 * half + 2 * t;
+        const Pair<kParts> pair = split<kParts>(d_output(head, row, g), d_output(head, row + 1, g));
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) a[deep][part][half] = pair.part[part];
+      }
+    float* const parts = head.parts + (unit_ * head.out + g) * (kWidth + 1);
+    if (warp_ == 0) {
+      float bias[4] = {};
+#pragma unroll
+      for (int deep = 0; deep < 4; ++deep)
+#pragma unroll
+        for (int part = 0; part < kParts; ++part)
+          multiply_add(bias, {a[deep][part][0], 0, a[deep][part][1], 0}, kPackedOnes, kPackedOnes);
+      if (t == 0 && g < head.out) parts[kWidth] = bias[0];
+    }
+#pragma unroll 1
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) {
+      wait_for_panel(source, panel);
+      const char* const hidden = tile_ + panel * kPanelBytes;
+      // A chain of sums for each pair of parts.
+      float left[2 * kParts - 1][4] = {}, right[2 * kParts - 1][4] = {};
+#pragma unroll
+      for (int deep = 0; deep < 4; ++deep) {
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          uint32_t b[4];
+          load_matrices_transposed(
+              b, reinterpret_cast<const uint4*>(hidden + part * kPanels<kWidth> * kPanelBytes +
+                                                in_panel(16 * deep + ((lane_ >> 3) & 1) * 8 + (lane_ & 7),
+                                                         16 * warp_ + (lane_ >> 4) * 8)));
+#pragma unroll
+          for (int of_a = 0; of_a < kParts - part; ++of_a) {
+            const uint32_t rows[4] = {a[deep][of_a][0], 0, a[deep][of_a][1], 0};
+            multiply_add(left[2 * part + of_a], rows, b[0], b[1]);
+            multiply_add(right[2 * part + of_a], rows, b[2], b[3]);
+          }
+        }
+      }
+      if (g >= head.out) continue;
+      const int column = kPanelColumns * panel + 16 * warp_ + 2 * t;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if constexpr (kParts == 2) {
+          left[0][i] += left[1][i] + left[2][i];
+          right[0][i] += right[1][i] + right[2][i];
+        }
+        parts[column + i] = left[0][i];
+        parts[column + 8 + i] = right[0][i];
+      }
+    }
+  }
+
+  // The source's tile becomes the derivative before its ReLU: d_output · last_weight where it is above 0.
+  __device__ void through_last_layer(int source) {
+    const Backward::Head& head = b_.head[source];
+    const int o = lane_ % 4 * 2;
+    Pair<kParts> a[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      a[half] = split<kParts>(d_output(head, this->row(half), o), d_output(head, this->row(half), o + 1));
+    const uint32_t* const last = b_.packed.last + source * kParts * 4 * kWidth + lane_;
+#pragma unroll(kParts == 1 ? 4 : 2)
+    for (int j = 0; j < kWidth / 16; ++j) {
+      float d[2][4] = {};
+#pragma unroll
+      for (int right = 0; right < 2; ++right)
+#pragma unroll
+        for (int part = kParts - 1; part >= 0; --part) {
+          const uint32_t weights = __ldg(last + part * 4 * kWidth + 32 * (2 * j + right));
+#pragma unroll
+          for (int of_a = kParts - 1 - part; of_a >= 0; --of_a)
+            multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], weights);
+        }
+      write_masked(j, d[0], d[1]);
+    }
+  }
+
+  // The same with what has been added up in sums_.
+  __device__ void through_relu(int source) {
+#pragma unroll
+    for (int j = 0; j < kWidth / 16; ++j) {
+      if (j % 4 == 0) wait_for_panel(source, j / 4);
+      const float left[4] = {sums_[8 * j], sums_[8 * j + 1], sums_[8 * j + 2], sums_[8 * j + 3]},
+                  right[4] = {sums_[8 * j + 4], sums_[8 * j + 5], sums_[8 * j + 6], sums_[8 * j + 7]};
+      write_masked(j, left, right);
+    }
+  }
+
+  static __device__ Pair<kParts> masked(uint32_t output, float first, float second) {
+    const auto above = [](uint32_t bits) { return bits - 1 < 0x7f80u; };  // 0 < bf16 <= infinity
+    return split<kParts>(above(output & 0xffff) ? first : 0.0f, above(output >> 16) ? second : 0.0f);
+  }
+  __device__ void write_masked(int j, const float (&left)[4], const float (&right)[4]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      this->to_tile(j, half, masked(this->in_tile(0, j, false, half), left[2 * half], left[2 * half + 1]),
+                    masked(this->in_tile(0, j, true, half), right[2 * half], right[2 * half + 1]));
+  }
+
+  __device__ void add_to_features() {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int64_t row = unit_ * kUnitRows + this->row(half);
+      if (row >= b_.rows) continue;
+#pragma unroll
+      for (int j = 0; j < kWidth / 8; ++j) {
+        const int column = 8 * j + lane_ % 4 * 2;
+        float* to = b_.d_features + row * b_.in + column;
+        if (column < b_.in) to[0] += sums_[4 * j + 2 * half];
+        if (column + 1 < b_.in) to[1] += sums_[4 * j + 2 * half + 1];
+      }
+    }
+  }
+
+  const Backward& b_;
+  uint64_t* loaded_;
+};
+
+template <int kWidth, int kParts>
+__global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
+    backward_kernel(const __grid_constant__ Backward b) {
+  extern __shared__ __align__(1024) char shared[];
+  const Ring<kWidth, kParts> ring(shared);
+  const int warpgroups = b.division.count(blockIdx.x);
+  if (threadIdx.x == 0) {
+    ring.prepare(warpgroups);
+    for (int i = 0; i < kWarpgroups * kPanels<kWidth>; ++i) prepare_barrier(ring.others + i, 1);
+    publish_barriers();
+  }
+  __syncthreads();
+  play_roles<kWidth>(
+      warpgroups, [&] { ring.fetch(b.packed.slabs, b.slab_count); },
+      [&](int number) {
+        BackwardRows<kWidth, kParts>(b, ring, shared, ring.others + number * kPanels<kWidth>, number).run();
+      });
+}
+
+template <int kWidth, int kParts>
+void launch(Backward& b, cudaStream_t stream) {
+  const auto kernel = backward_kernel<kWidth, kParts>;
+  check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
+      "preparing the network");
+  b.division = divided(b.rows, kBlocksAtOnce<kWidth>);
+  kernel<<<static_cast<unsigned>(b.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(b);
+  check_launch("going back through the network");
+}
+
+// Pieces of the workspace.
+struct Scratch {
+  char *packed, *derivatives;  // of heads + trunk
+  float* last_parts;           // [heads, units, 8, width + 1]
+  float* parts;                // [heads + trunk, splits, width, width + 1]
+  size_t bytes;
+};
+Scratch lay_out(const Shape& shape, int parts, void* memory) {
+  const int64_t heads = static_cast<int64_t>(shape.heads.size()), sources = heads + shape.trunk,
+                width = shape.width, floats = int64_t{sizeof(float)};
+  Scratch s{};
+  const auto take = [&](auto*& piece, int64_t bytes) {
+    char* const at = static_cast<char*>(memory) + s.bytes;
+    piece = memory ? reinterpret_cast<std::remove_reference_t<decltype(piece)>>(at) : nullptr;
+    s.bytes += static_cast<size_t>(bytes + 255) / 256 * 256;
+  };
+  take(s.packed, static_cast<int64_t>(packed_bytes(shape, parts)));
+  take(s.derivatives, sources * array_bytes(shape.rows, shape.width, parts));
+  take(s.last_parts, heads * units_of(shape.rows) * kMostOutputs * (width + 1) * floats);
+  take(s.parts, sources * splits_for(shape) * width * (width + 1) * floats);
+  return s;
+}
+
+}  // namespace
+}  // namespace hopper
+
+size_t hopper_workspace_bytes(const Mlp& network, int parts, bool backward) {
+  using namespace hopper;
+  const Shape shape(network, backward);
+  if (backward) return lay_out(shape, parts, nullptr).bytes;
+  return packed_bytes(shape, parts);
+}
+
+void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream) {
+  using namespace hopper;
+  const Shape shape(network, true);
+  if (shape.rows == 0) return;
+  const Scratch scratch = lay_out(shape, parts, workspace);
+  const int64_t width = shape.width, pitch = width + 1, units = units_of(shape.rows);
+  Backward b{};
+  b.rows = shape.rows;
+  b.d_features = network.d_features;
+  b.in = shape.in;
+  Weights w{.units = units, .splits = splits_for(shape)};
+  Sums sums, last_sums;
+  std::vector<const DenseLayer*> layers;
+  bool frozen = true;
+  // One layer: its output (an array of the activations) and its input (another, or the features).
+  const auto add_source = [&](const DenseLayer& layer, int64_t output, int64_t input) {
+    const int source = b.sources++;
+    layers.push_back(&layer);
+    b.output[source] = array_at(shape, parts, network.activations, output);
+    b.derivative[source] = scratch.derivatives + source * array_bytes(shape.rows, shape.width, parts);
+    float* const of_weights = scratch.parts + source * w.splits * width * pitch;
+    float* const of_biases = of_weights + w.splits * width * width;
+    w.layer[w.layers++] = {
+        b.derivative[source], array_at(shape, parts, network.activations, input < 0 ? shape.arrays : input),
+        input < 0 ? shape.slabs_of_features() : shape.slabs_of_width(), of_weights, of_biases};
+    sums.add({layer.d_weight, of_weights, width * layer.in, layer.in, width, width * width, w.splits});
+    sums.add({layer.d_bias, of_biases, width, width, 0, width, w.splits});
+    frozen &= !layer.d_weight && !layer.d_bias;
+  };
+  for (const Shape::Head& head : shape.heads) {
+    const DenseLayer& last = head.head->last;
+    float* const of_head = scratch.last_parts + b.heads * units * kMostOutputs * pitch;
+    b.head[b.heads++] = {head.head->d_output, of_head, last.out};
+    last_sums.add({last.d_weight, of_head, last.out * width, width, pitch, last.out * pitch, units});
+    last_sums.add({last.d_bias, of_head + width, last.out, 1, pitch, last.out * pitch, units});
+    add_source(head.head->hidden, head.hidden, shape.trunk - 1);
+  }
+  for (int i = shape.trunk - 1; i >= 0; --i) add_source(network.trunk[static_cast<size_t>(i)], i, i - 1);
+  b.slab_count = parts * (b.sources - (b.d_features ? 0 : 1)) * shape.slabs_of_width();
+  b.packed = pack(layers, shape, parts, true, scratch.packed, stream);
+  const auto run = [&]<int kWidth>() {
+    parts == 2 ? launch<kWidth, 2>(b, stream) : launch<kWidth, 1>(b, stream);
+  };
+  if (width == 256)
+    run.operator()<256>();
+  else if (width == 128)
+    run.operator()<128>();
+  else
+    run.operator()<64>();
+  if (!frozen) weight_gradients(w, shape.width, parts, stream);
+  add_parts(sums, stream);
+  add_parts(last_sums, stream);
+}
+
+}  // namespace eg4d::cuda
