@@ -57,7 +57,7 @@ if [ $tests = 1 ]; then
   fi
   cp scripts/bundle/run-tests.sh "$root/"
   mkdir "$root/tests" "$root/docs" "$root/lib/stubs"
-  cp "$build"/tests/stubs/*.so "$root/lib/stubs/"
+  cp -r "$build"/tests/stubs/. "$root/lib/stubs/"
   cp -r tests/data "$root/tests/data"
   find "$root/tests/data" \( -name '*.py' -o -name '__pycache__' \) -exec rm -rf {} +
   cp docs/options.md "$root/docs/"
@@ -66,6 +66,8 @@ if [ $benches = 1 ]; then
   for program in "$build"/bench/bench_*; do
     if [ -x "$program" ]; then add_program "$program"; fi
   done
+  add_program "$build/bench/render_dataset"
+  cp scripts/whole_runs.sh "$root/scripts/"
 fi
 if [ $models = 1 ]; then
   add_program "$build/bench/evaluate_mini"

@@ -38,6 +38,19 @@ if ! command -v dpkg-query apt-get >/dev/null; then
   exit 1
 fi
 
+# The CUDA toolkit is nobody's duty: it is only told what the build will find.
+tell_of_gpu() {
+  local gpu="no NVIDIA GPU seems to be here"
+  if [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; then gpu="a GPU seems to be here"; fi
+  if command -v nvcc >/dev/null; then
+    echo "setup: nvcc is on the PATH, so the build will make the CUDA library, too; $gpu."
+  elif [ -x /usr/local/cuda/bin/nvcc ]; then
+    echo "setup: nvcc is in /usr/local/cuda/bin and not on the PATH; with it there, the build makes the CUDA library, too; $gpu."
+  elif [ "$gpu" = "a GPU seems to be here" ]; then
+    echo "setup: $gpu, and no nvcc: the build will be for the processor alone (docs/gpu.md says where the CUDA toolkit comes from)."
+  fi
+}
+
 installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' | awk '$2 == "installed" { print $1 }')
 missing=()
 for package in "${packages[@]}"; do
@@ -45,6 +58,7 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -eq 0 ]; then
   echo "setup: all ${#packages[@]} packages are installed."
+  tell_of_gpu
   exit 0
 fi
 
@@ -67,3 +81,4 @@ if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 fi
 rm -f /tmp/eg4d-setup.$$.log
 echo "setup: done."
+tell_of_gpu

@@ -59,7 +59,9 @@ class AnimateCommand : public Command {
     const AnimateResult result = animate(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this video was finished before; --overwrite starts it anew");
-    progress.message(fmt::format("frames: {}\nvideo: {}", result.frames.string(), result.video.string()));
+    progress.message(fmt::format("frames: {}", result.frames.string()));
+    if (std::filesystem::exists(result.video))
+      progress.message(fmt::format("video: {}", result.video.string()));
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/arguments.h"
+#include "backend/backend.h"
 #include "core/progress.h"
 
 namespace eg4d {
@@ -12,6 +13,7 @@ namespace eg4d {
 // What every command has: where it computes and how it talks.
 struct CommonOptions {
   std::string device = "auto";
+  FieldPrecision precision = FieldPrecision::automatic;
   int threads = 0;
   bool log_json = false;
   bool quiet = false;
@@ -26,7 +28,8 @@ class Command {
   virtual const char* name() const = 0;
   virtual const char* summary() const = 0;   // one line for `eg4d --help`
   virtual const char* examples() const = 0;  // lines that can be typed, for the end of the command's help
-  virtual bool computes() const { return true; }  // takes --device and --threads
+  virtual bool computes() const { return true; }    // takes --device and --threads
+  virtual bool has_field() const { return false; }  // evaluates a deformation field: takes --precision
   virtual void declare(Arguments& arguments) = 0;
   // After the arguments were taken. Throws Error; UsageError when arguments do not fit together.
   virtual void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) = 0;

@@ -154,6 +154,15 @@ class CommandParser {
   void declare_common() {
     if (command_.computes()) {
       common_schema_.add("device", common_.device, "where to compute: auto, cpu, cuda or cuda:N");
+      if (command_.has_field()) {
+        std::vector<std::pair<std::string, FieldPrecision>> names;
+        for (const FieldPrecision each :
+             {FieldPrecision::automatic, FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
+          names.emplace_back(name_of(each), each);
+        common_schema_.add("precision", common_.precision, names,
+                           "of products in the deformation field's network, whose sums are f32; auto: bf16 "
+                           "on a GPU, f32 on the processor, which has no other");
+      }
       common_schema_.add("threads", common_.threads, {0, 4096},
                          "processor threads; 0 takes all; results do not depend on it");
       common_schema_.add("log_json", common_.log_json,

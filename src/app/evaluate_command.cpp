@@ -24,6 +24,7 @@ class EvaluateCommand : public Command {
            "LPIPS and CLIP-I need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     arguments.positional("DATASET", dataset_, "the dataset; default: the one the model was trained on",

@@ -25,6 +25,7 @@ class ExportCommand : public Command {
            "EG4D";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;

@@ -7,6 +7,7 @@
 #include "app/open_backend.h"
 #include "core/error.h"
 #include "io/folder.h"
+#include "io/video.h"
 #include "pipeline/generate.h"
 #include "scene/frame_source.h"
 
@@ -32,6 +33,7 @@ class GenerateCommand : public Command {
            "Then: eg4d render run -o turn.mp4; eg4d export run -o sequence/";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positionals_of("PICTURE", pictures_, "pictures (PNG, JPEG, WebP), or folders of them");
     arguments.options.add("output", output_, "run folder; with several pictures the folder of their runs");
@@ -69,8 +71,8 @@ class GenerateCommand : public Command {
     generate(*backend, job_, progress);
     progress.end();
     for (const auto& item : job_.items)
-      progress.message(fmt::format("orbit: {0}/orbit.mp4\nobject: {0}/object.ply\nreport: {0}/report.html",
-                                   item.run.string()));
+      progress.message(fmt::format("orbit: {0}/{1}\nobject: {0}/object.ply\nreport: {0}/report.html",
+                                   item.run.string(), can_write_videos() ? "orbit.mp4" : "orbit"));
   }
 
  private:

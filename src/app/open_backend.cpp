@@ -33,9 +33,9 @@ class FileTrace final : public TracingBackend {
 }  // namespace
 
 std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
-  std::unique_ptr<Backend> backend = make_backend(common.device);
+  std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
   if (needs == Needs::networks && common.device == "auto" && !backend->computes_in(DType::f32)) {
-    warn("networks run on the CPU only in this version; computing on the processor");
+    warn("networks on the GPU need cuBLASLt 13, which is not here (docs/gpu.md); computing on the processor");
     backend = make_cpu_backend();
   }
   if (common.trace.empty()) return backend;

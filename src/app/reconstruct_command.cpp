@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/open_backend.h"
+#include "pipeline/phase_clock.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
 
@@ -24,6 +25,7 @@ class ReconstructCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run; eg4d export run -o object.ply";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("DATASET", dataset_, "the dataset folder, or a run folder that holds multiviews/");
     arguments.options.add("output", output_, "run folder; needed unless DATASET is one");
@@ -47,6 +49,7 @@ class ReconstructCommand : public Command {
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
     const std::unique_ptr<Backend> backend = open_backend(common);
+    job_.start_seconds = seconds_since_process_start();
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this run was finished before; --overwrite starts it anew");

@@ -8,6 +8,7 @@
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/phase_clock.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -32,6 +33,7 @@ class RefineCommand : public Command {
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("RUN", run_, "a run folder with a reconstructed model");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
@@ -87,6 +89,7 @@ class RefineCommand : public Command {
       const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
+      job_.start_seconds = seconds_since_process_start();
       result = refine(*backend, job_, *painter, lpips.get(), progress);
     }
     progress.end();

@@ -28,6 +28,7 @@ class RenderCommand : public Command {
            "  eg4d render run -o train.mp4 --split train --color-time own   colours of each frame's own time";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;

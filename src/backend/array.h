@@ -10,8 +10,8 @@ namespace eg4d {
 // statistics and softmax are f32 whatever the type is; results are rounded to it once.
 struct Array {
   Array() = default;
-  Array(void* d, DType t) : data(d), type(t) {}
-  Array(float* d) : data(d) {}  // NOLINT(google-explicit-constructor)
+  constexpr Array(void* d, DType t) : data(d), type(t) {}
+  constexpr Array(float* d) : data(d) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const { return data != nullptr; }
   Array at(int64_t element) const {  // from there on
@@ -25,9 +25,9 @@ struct Array {
 
 struct ConstArray {
   ConstArray() = default;
-  ConstArray(const void* d, DType t) : data(d), type(t) {}
-  ConstArray(const float* d) : data(d) {}                     // NOLINT(google-explicit-constructor)
-  ConstArray(const Array& a) : data(a.data), type(a.type) {}  // NOLINT(google-explicit-constructor)
+  constexpr ConstArray(const void* d, DType t) : data(d), type(t) {}
+  constexpr ConstArray(const float* d) : data(d) {}                     // NOLINT(google-explicit-constructor)
+  constexpr ConstArray(const Array& a) : data(a.data), type(a.type) {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const { return data != nullptr; }
   ConstArray at(int64_t element) const {

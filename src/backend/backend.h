@@ -36,7 +36,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string name() const = 0;  // "cpu (AVX-512, 2 threads)"
+  virtual std::string name() const = 0;  // "cpu (AVX-512, 2 threads)", "cuda:0 (NVIDIA H100, field in bf16)"
 
   // Device memory, aligned to 64 bytes; throws Error when there is none left. release waits for nothing: the
   // memory stays valid for work already enqueued.
@@ -46,6 +46,8 @@ class Backend {
 
   // Does it take activations of this floating-point type?
   virtual bool computes_in(DType) const { return true; }
+  // Does it have the operations of networks (neural_ops.h)? Whoever has them takes activations in f32.
+  bool has_networks() const { return computes_in(DType::f32); }
 
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;
@@ -76,7 +78,18 @@ struct CpuBackendOptions {
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuBackendOptions& options = {});
 
-// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name and Error when the device is not there.
-std::unique_ptr<Backend> make_backend(const std::string& device);
+// How products of the deformation field's network are computed, with f32 sums: to f32's accuracy, or on
+// operands rounded to tf32 (relative errors of about 3e-4) or bf16 (3e-3). `automatic` is the device's
+// choice, on the processor f32, which is all it has. Like the device it is no part of a model or of a run.
+enum class FieldPrecision : uint32_t { automatic, f32, tf32, bf16 };
+constexpr const char* name_of(FieldPrecision precision) {
+  constexpr const char* kNames[] = {"auto", "f32", "tf32", "bf16"};
+  return kNames[static_cast<size_t>(precision)];
+}
+
+// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name, and for a precision that the device does
+// not have; Error when the device is not there.
+std::unique_ptr<Backend> make_backend(const std::string& device,
+                                      FieldPrecision precision = FieldPrecision::automatic);
 
 }  // namespace eg4d

@@ -15,7 +15,7 @@
 namespace eg4d {
 
 // Raised by whoever changes Backend, an operation's structure or these declarations.
-constexpr uint32_t kCudaLibraryVersion = 1;
+constexpr uint32_t kCudaLibraryVersion = 2;
 
 namespace detail {
 template <class... Operations>
@@ -45,7 +45,7 @@ struct CudaBackend {
   std::unique_ptr<Backend> backend;  // nothing when there is a problem
   CudaProblem problem = CudaProblem::none;
   // With a problem: the facts, as the end of a sentence: "driver 470.82 knows CUDA 11.4, 12.4 is needed",
-  // "there are 2 GPUs", "Tesla K80 has compute capability 3.7, 7.0 is needed", "cudaErrorUnknown: …".
+  // "there are 2 GPUs", "Tesla K80 has compute capability 3.7, 8.0 is needed", "cudaErrorUnknown: …".
   std::string details;
 };
 
@@ -55,7 +55,7 @@ struct CudaLibrary {
   uint64_t operations = kOperationsLayout;
 
   // The backend for the GPU of that index (as CUDA counts, CUDA_VISIBLE_DEVICES respected). Throws nothing.
-  CudaBackend (*make_backend)(int device) = nullptr;
+  CudaBackend (*make_backend)(int device, FieldPrecision precision) = nullptr;
 };
 
 // The one function that the library exports; what it points to is there for good.

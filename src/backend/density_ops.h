@@ -27,11 +27,13 @@ inline constexpr float kSplitLogScale = 0.47000363f;  // log 1.6
 // opacities, so that no decision hangs on the last bit of a device's exp; the one division is IEEE 754's.
 // A Gaussian went astray when its position, a log scale, its quaternion or its logit is NaN or infinite:
 // nothing shows it, and no gradient would bring it back. `size` is the largest of the three log scales.
-//   grows:   gradient_sum/views (0 without views) ≥ gradient, and not astray
+// What a Gaussian is worth, `importance`, are sums over pictures and pixels, weighted by its share in the
+// pixel's blend: of 1 (the pixels that it makes) and of the pixel's error (ErrorImage).
+//   grows:   gradient_sum/views (0 without views) ≥ gradient, and not astray, and importance[1] ≥ least_error
 //   cloned:  grows, size ≤ dense_size
 //   split:   grows, size > dense_size, and is then smaller by kSplitLogScale
 //   removed: (prune) astray, or opacity_logit < smallest_logit, or the new size > largest_size, or
-//            max_radii > largest_radius
+//            max_radii > largest_radius, or importance[0] < least_weight
 // The fate is kDensityKept, kDensityKept | kDensityCloned, kDensitySplit (both parts instead of it) or 0.
 struct DecideDensity {
   int64_t count = 0;
@@ -46,6 +48,8 @@ struct DecideDensity {
   float smallest_logit = 0, largest_size = 0;
   const float* max_radii = nullptr;  // [N] pixels, or null: no limit
   float largest_radius = 0;
+  const float* importance = nullptr;  // [N,3], of which two count; or null: all are worth it
+  float least_error = 0, least_weight = 0;
   uint8_t* fates = nullptr;  // [N]
 };
 

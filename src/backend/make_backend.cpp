@@ -65,6 +65,15 @@ std::string sentence(const std::string& device, const CudaBackend& answer) {
   return fmt::format("device '{}' is not available: {}{}", device, reason(answer.problem), details);
 }
 
+std::unique_ptr<Backend> processor(FieldPrecision precision) {
+  if (precision != FieldPrecision::automatic && precision != FieldPrecision::f32)
+    throw UsageError(
+        fmt::format("--precision {} is for GPUs: the processor computes the deformation field in f32; give "
+                    "f32, or leave it out",
+                    name_of(precision)));
+  return make_cpu_backend();
+}
+
 bool has_gpu_files(const std::filesystem::path& folder) {
   std::error_code error;
   for (const char* file : {"nvidiactl", "nvidia0", "dxg"})  // the last one: Windows' Linux
@@ -76,14 +85,15 @@ bool has_gpu_files(const std::filesystem::path& folder) {
 
 namespace detail {
 
-std::unique_ptr<Backend> make_automatic_backend(const std::filesystem::path& device_files) {
+std::unique_ptr<Backend> make_automatic_backend(FieldPrecision precision,
+                                                const std::filesystem::path& device_files) {
   const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  if (visible && !*visible) return make_cpu_backend();  // the user hides all GPUs: nothing to warn of
+  if (visible && !*visible) return processor(precision);  // the user hides all GPUs: nothing to warn of
   bool gpu_seems_there = has_gpu_files(device_files);
-  if (!gpu_seems_there && !find_library("eg4d_cuda")) return make_cpu_backend();
+  if (!gpu_seems_there && !find_library("eg4d_cuda")) return processor(precision);
   std::string problem;
   try {
-    CudaBackend answer = cuda_library("cuda").make_backend(0);
+    CudaBackend answer = cuda_library("cuda").make_backend(0, precision);
     if (answer.backend) return std::move(answer.backend);
     gpu_seems_there |= answer.problem != CudaProblem::no_driver && answer.problem != CudaProblem::no_device;
     problem = sentence("cuda", answer);
@@ -91,17 +101,17 @@ std::unique_ptr<Backend> make_automatic_backend(const std::filesystem::path& dev
     problem = error.what();
   }
   if (gpu_seems_there) warn(problem + "; computing on the processor");
-  return make_cpu_backend();
+  return processor(precision);
 }
 
 }  // namespace detail
 
-std::unique_ptr<Backend> make_backend(const std::string& device) {
-  if (device == "cpu") return make_cpu_backend();
-  if (device == "auto") return detail::make_automatic_backend();
+std::unique_ptr<Backend> make_backend(const std::string& device, FieldPrecision precision) {
+  if (device == "cpu") return processor(precision);
+  if (device == "auto") return detail::make_automatic_backend(precision);
   const std::optional<int> index = index_of(device);
   if (!index) throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
-  CudaBackend answer = cuda_library(device).make_backend(*index);
+  CudaBackend answer = cuda_library(device).make_backend(*index, precision);
   if (!answer.backend) throw Error(sentence(device, answer) + "; --device cpu computes on the processor");
   return std::move(answer.backend);
 }

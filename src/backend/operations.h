@@ -59,6 +59,7 @@
   operation(GaussianActivationBackward, "Gaussian activation backward")     \
   operation(ImageLoss, "image loss")                                        \
   operation(ResizePicture, "resize picture")                                \
+  operation(ErrorImage, "error image")                                      \
   operation(Adam, "Adam")                                                   \
   operation(HexPlaneAdam, "hexplane Adam")                                  \
   operation(DensityStatistics, "density statistics")                        \
@@ -69,6 +70,7 @@
   operation(ClampAbove, "clamp above")                                      \
   operation(ClampUnit, "clamp")                                             \
   operation(ClampUnitBackward, "clamp backward")                            \
+  operation(UnitToBytes, "to bytes")                                        \
   operation(MoveTowards, "running mean")                                    \
   operation(GatherRows, "gather rows")                                      \
   /* memory */                                                              \

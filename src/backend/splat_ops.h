@@ -288,6 +288,15 @@ struct ResizePicture {
   float* out = nullptr;  // [out_height,out_width,3]
 };
 
+// A picture whose sums with blending weights say what a Gaussian is worth (RasterizeBackward's d_colors of
+// it): out[pixel] = {1, mean over the channels of |image - target|, 0}.
+struct ErrorImage {
+  int64_t pixels = 0;
+  const float* image = nullptr;   // [pixels,3]
+  const float* target = nullptr;  // [pixels,3]
+  float* out = nullptr;           // [pixels,3]
+};
+
 // ---------------------------------------------------------------- optimiser
 
 // Adam (Kingma & Ba 2015) as PyTorch computes it: bias-corrected, eps added after the square root.
@@ -331,6 +340,14 @@ struct ClampUnit {
 struct ClampUnitBackward {
   const float* values = nullptr;
   float* gradients = nullptr;
+  int64_t count = 0;
+};
+
+// bytes[i] = values[i]·255 rounded to nearest; what lies outside [0,1] goes to the nearer end, NaN to 0. The
+// same bytes on every device.
+struct UnitToBytes {
+  const float* values = nullptr;
+  uint8_t* bytes = nullptr;
   int64_t count = 0;
 };
 

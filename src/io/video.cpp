@@ -1,5 +1,7 @@
 #include "io/video.h"
 
+#include "core/error.h"
+#include "core/log.h"
 #include "core/shared_library.h"
 #include "io/video_library.h"
 
@@ -18,6 +20,19 @@ const VideoLibrary& library() {
 }
 
 }  // namespace
+
+bool can_write_videos() {
+  static const bool can = [] {
+    try {
+      library();
+      return true;
+    } catch (const Error& error) {
+      warn(std::string(error.what()) + "; videos are left out");
+      return false;
+    }
+  }();
+  return can;
+}
 
 VideoWriter::VideoWriter(const std::filesystem::path& path, int width, int height,
                          const VideoOptions& options)

@@ -19,6 +19,10 @@ struct VideoOptions {
       {};  // FFmpeg's name; empty takes the best there is: libx264, else libopenh264, else mpeg4
 };
 
+// For work whose result is pictures, and videos of them beside: whether libeg4d_video.so and FFmpeg are here.
+// Where they are not, a warning says so once, and that the videos are left out.
+bool can_write_videos();
+
 // An MP4 with 4:2:0 colour (BT.709, limited range) that browsers and players open. Odd sizes are padded to
 // even ones by repeating the last column or row. The same frames give the same file, whatever the number of
 // processors. The file appears when finish() returns; without it nothing is left. Throws Error (no encoder,

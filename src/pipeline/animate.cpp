@@ -36,7 +36,7 @@ StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
 bool is_complete(const AnimateResult& result, int frames) {
   for (int frame = 0; frame < frames; ++frame)
     if (!fs::exists(frame_path(result.frames, frame))) return false;
-  return fs::exists(result.video);
+  return fs::exists(result.video) || !can_write_videos();
 }
 
 void write_video(const fs::path& path, const fs::path& frames, int count, double fps) {
@@ -88,7 +88,7 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
       [&](int, int frame) { return fs::exists(frame_path(folder.path(), frame)); },
       [&](int, int frame, const Picture& picture) { write_png(frame_path(folder.path(), frame), picture); }};
   paint_videos(backend, networks, paint, sink, progress);
-  write_video(result.video, folder.path(), options.frames, options.fps);
+  if (can_write_videos()) write_video(result.video, folder.path(), options.frames, options.fps);
   folder.finish();
   return result;
 }

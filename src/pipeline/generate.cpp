@@ -13,6 +13,7 @@
 #include "io/atomic_file.h"
 #include "io/file_lock.h"
 #include "io/folder.h"
+#include "io/video.h"
 #include "nn/network_type.h"
 #include "picture/input_picture.h"
 #include "pipeline/animate.h"
@@ -250,7 +251,7 @@ bool Generation::refine_item(const GenerateJob::Item& item) {
 void Generation::present(const GenerateJob::Item& item) {
   RenderJob orbit;
   orbit.model = item.run;
-  orbit.output = item.run / "orbit.mp4";
+  orbit.output = item.run / (can_write_videos() ? "orbit.mp4" : "orbit");
   orbit.orbit = orbit_of(job_.options);
   orbit.width = orbit.height = job_.options.orbit_size;
   render_model(backend_, orbit, progress_);

@@ -43,8 +43,8 @@ struct GenerateJob {
   bool overwrite = false;             // results of other settings, and what was made from them, are made anew
 };
 
-// Pictures become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4, object.ply and
-// report.html in each run folder. Weights are read once for all pictures. Killed at any moment, the same call
+// Pictures become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4 (pictures in
+// orbit/ where there is no FFmpeg), object.ply and report.html in each run folder. Weights are read once for all pictures. Killed at any moment, the same call
 // continues, to the same bits. Results of other settings in a run folder are an Error before anything is
 // made, unless they are to be overwritten; those that fit are kept. Throws Interrupted, and the stages'
 // Errors.

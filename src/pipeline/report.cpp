@@ -176,6 +176,11 @@ std::string notes(const Report& report) {
   return all;
 }
 
+// Nothing where the video was left out (can_write_videos).
+std::string video_figure(const std::string& caption, const fs::path& file) {
+  return fs::exists(file) ? html::figure(caption, html::video(file)) : "";
+}
+
 }  // namespace
 
 void write_report(Backend& backend, const Report& report, Progress& progress) {
@@ -185,10 +190,9 @@ void write_report(Backend& backend, const Report& report, Progress& progress) {
   const std::string name = html::escape(report.picture.filename().string());
   std::string body = fmt::format("<h1>{}</h1>\n", name) + notes(report);
   body += "<div class=\"row\">\n" + html::figure("the input", html::picture(report.picture)) +
-          html::figure("animated (Stage I-a)", html::video(run / "video.mp4")) +
-          html::figure("seen from all sides, while time goes on (Stage I-b)",
-                       html::video(run / "multiviews" / "4d.mp4")) +
-          html::figure("the 4D object (Stages II and III)", html::video(run / "orbit.mp4")) + "</div>\n";
+          video_figure("animated (Stage I-a)", run / "video.mp4") +
+          video_figure("seen from all sides, while time goes on (Stage I-b)", run / "multiviews" / "4d.mp4") +
+          video_figure("the 4D object (Stages II and III)", run / "orbit.mp4") + "</div>\n";
   body +=
       "<h2>The object from all sides</h2>\n<p>Columns are directions, the input's first; rows are "
       "moments.</p>\n" +

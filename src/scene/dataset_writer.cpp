@@ -87,7 +87,7 @@ void DatasetWriter::finish(double preview_fps) const {
     }
   }
   write_links();
-  write_previews(preview_fps);
+  if (can_write_videos()) write_previews(preview_fps);
   write_transforms();  // last: with them the dataset is complete
 }
 
@@ -98,7 +98,7 @@ bool DatasetWriter::is_complete() const {
   const auto is_there = [&](const char* file) { return fs::is_regular_file(folder_ / file); };
   return std::all_of(std::begin(kSplits), std::end(kSplits),
                      [&](const std::string& split) { return is_there(transforms_name(split).c_str()); }) &&
-         std::all_of(std::begin(kPreviews), std::end(kPreviews), is_there);
+         (std::all_of(std::begin(kPreviews), std::end(kPreviews), is_there) || !can_write_videos());
 }
 
 fs::path DatasetWriter::link_path(int time, int view) const {

@@ -21,6 +21,7 @@ struct OrbitDataset {
 //   object:
 //                                           picture i shows time i mod times, view (i div 2) mod views
 //   back.mp4                                preview: the same rounds, seen from behind (view `views` div 2)
+// The previews are left out where there is no FFmpeg (can_write_videos).
 // Each file appears complete or not at all, so that a broken-off assembly can be continued.
 class DatasetWriter {
  public:

@@ -49,6 +49,11 @@ Totals decide(TrainedGaussians& g, const DensityRules& rules) {
     if (!rules.grow) decide.max_radii = g.max_radii.data();
     decide.largest_radius = rules.screen_radius;
   }
+  if (g.importance.defined()) {
+    decide.importance = g.importance.data();
+    decide.least_error = rules.error;
+    decide.least_weight = rules.weight;
+  }
   decide.fates = buffers.fates.data<uint8_t>();
   Backend& backend = g.backend();
   backend.run(decide);
@@ -81,6 +86,7 @@ void take_rows(TrainedGaussians& g, const Totals& totals) {
   }
   for (Tensor* tensor : {&g.gradient_sum, &g.views, &g.max_radii})
     take_rows(g, *tensor, 1, totals.kept, count);
+  if (g.importance.defined()) g.importance.set_rows(count);
   // The memory that was given away may be too small next time.
   for (auto& [width, spare] : g.buffers.spare) spare.set_rows(count);
 }
@@ -109,10 +115,11 @@ void place_parts(TrainedGaussians& g, const Totals& totals, const DensityRules& 
 
 }  // namespace
 
-TrainedGaussians::TrainedGaussians(Gaussians start) : values(std::move(start)) {
+TrainedGaussians::TrainedGaussians(Gaussians start, bool measures_importance) : values(std::move(start)) {
   first_moments = Gaussians::zeros(backend(), count());
   second_moments = Gaussians::zeros(backend(), count());
   for (Tensor* tensor : {&gradient_sum, &views, &max_radii}) *tensor = Tensor::zeros(backend(), {count()});
+  if (measures_importance) importance = Tensor::zeros(backend(), {count(), 3});
   buffers.fates = Tensor::empty(backend(), {0}, DType::u8);
   buffers.rows = Tensor::empty(backend(), {0}, DType::i32);
   buffers.totals = Tensor::empty(backend(), {3}, DType::i32);
@@ -121,6 +128,7 @@ TrainedGaussians::TrainedGaussians(Gaussians start) : values(std::move(start)) {
 
 void TrainedGaussians::reset_statistics() {
   for (Tensor* tensor : {&gradient_sum, &views, &max_radii}) tensor->fill_zero();
+  if (importance.defined()) importance.fill_zero();
 }
 
 DensityChange control_density(TrainedGaussians& g, const DensityRules& rules) {
@@ -130,7 +138,10 @@ DensityChange control_density(TrainedGaussians& g, const DensityRules& rules) {
     take_rows(g, totals);
     place_parts(g, totals, rules);
   }
-  if (rules.grow) g.reset_statistics();
+  if (rules.grow)
+    g.reset_statistics();
+  else if (g.importance.defined())
+    g.importance.fill_zero();
   return {totals.cloned, totals.split, before - totals.kept - totals.split};
 }
 

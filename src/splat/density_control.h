@@ -16,8 +16,9 @@ struct TrainedGaussians {
   Tensor gradient_sum;             // [N] summed norm of the screen-space gradient
   Tensor views;                    // [N] pictures that saw it
   Tensor max_radii;                // [N] pixels
+  Tensor importance;               // [N,3] as DecideDensity takes it; undefined where it is not measured
 
-  explicit TrainedGaussians(Gaussians start);
+  explicit TrainedGaussians(Gaussians start, bool measures_importance = false);
   // Copies would share memory that density control rebuilds.
   TrainedGaussians(TrainedGaussians&&) = default;
   TrainedGaussians& operator=(TrainedGaussians&&) = default;
@@ -47,6 +48,8 @@ struct DensityRules {
   float gradient = 0, dense_scale = 0;
   // The noise of split Gaussians (SplitNoise); streams with different numbers are independent.
   uint64_t seed = 0, stream = 0;
+  // Only those grow that make errors of this sum (absolute error of a pixel, 0 to 1, times the share in it).
+  float error = 0;
 
   // Remove Gaussians, among them new ones, that are fainter than `opacity`, or whose place, size, rotation or
   // opacity is NaN or infinite (those do not grow either); by size, too, those wider than `screen_radius` in
@@ -56,6 +59,9 @@ struct DensityRules {
   float opacity = 0.005f;
   bool by_size = false;
   float screen_radius = 0, scale = 0;
+  // Also those that make fewer pixels. This and `error` are sums over the pictures that importance was
+  // measured in, which every event resets.
+  float weight = 0;
 };
 // Numbers of the Gaussians before. What would have grown and then been removed counts as removed.
 struct DensityChange {

@@ -121,6 +121,16 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("density.reset_until", density.reset_until, {0, kMany}, "no resets from this iteration on");
   s.add("density.reset_at_start", density.reset_at_start, "also reset at density.from on a white background");
   s.add("density.reset_opacity", density.reset_opacity, {1e-4, 1}, "opacity after a reset, at most");
+  s.add("density.error", density.error, {0, kMany},
+        "fine stage: pixels times their absolute error (0 to 1) that a Gaussian makes in a picture, on "
+        "average; "
+        "with less it does not grow; 0: not asked, as published");
+  s.add("density.prune_weight", density.prune_weight, {0, kMany},
+        "fine stage: pixels that a Gaussian makes in a picture, on average; with fewer it is removed; 0: not "
+        "asked, as published");
+  s.add("density.measured", density.measured, {1, kMany},
+        "iterations before an event whose pictures say what a Gaussian is worth (density.error, "
+        "density.prune_weight)");
   s.add("density.after_update", density.after_update,
         "control density after the optimiser's step; the published code does it before and so loses the step "
         "of the tensors it replaced");

@@ -128,6 +128,11 @@ struct ReconstructOptions {
     int reset_until = 15000;     // no resets from here on
     bool reset_at_start = true;  // also at `from` on a white background
     float reset_opacity = 0.01f;
+    // What a Gaussian is worth in the fine stage, by its share in the pixels of the pictures of the last
+    // `measured` iterations before an event, as means over these pictures; 0: not asked.
+    float error = 0;         // pixels × absolute error that it makes: fewer, and it does not grow
+    float prune_weight = 0;  // pixels that it makes: fewer, and it is removed
+    int measured = 20;
     bool after_update = false;  // quirk off: control after Adam's step, so that no step is lost
   } density;
 

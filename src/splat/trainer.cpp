@@ -28,7 +28,8 @@ Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const Trai
       lpips_(options.loss.lpips != 0 ? lpips : nullptr),
       schedule_(views, options.schedule, options.seed),
       renderer_(backend, render_options(options)),
-      gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale)),
+      gaussians_(gaussians_from_points(backend, start, options.start.opacity, options.start.scale),
+                 options.density.error > 0 || options.density.prune_weight > 0),
       field_(backend, options),
       inputs_(backend, kPlannedIterations * options.schedule.views, options.schedule.views),
       losses_(Tensor::zeros(backend, {5}, DType::f64)) {
@@ -122,21 +123,21 @@ void Trainer::replay_gradients(const Plan& plan) {
   const Shape pixels{height, width, 3};
   moved |= target_.resize(backend_, pixels);
   moved |= d_image_.resize(backend_, pixels);
+  if (gaussians_.importance.defined()) moved |= errors_.resize(backend_, pixels);
   if (moved) {
     gradient_recordings_.clear();
     update_recording_.reset();
   }
-  const Kind kind{plan.sizes, gaussians_.values.active_sh_degree, iteration_ < options_.density.until};
+  const Kind kind{plan.sizes, gaussians_.values.active_sh_degree, iteration_ < options_.density.until,
+                  measures_importance()};
   std::unique_ptr<Recording>& recording = gradient_recordings_[kind];
-  if (!recording)
-    recording = backend_.record(
-        [this, plan, statistics = kind.statistics] { accumulate_gradients(plan, statistics); });
+  if (!recording) recording = backend_.record([this, plan, kind] { accumulate_gradients(plan, kind); });
   backend_.replay(*recording);
 }
 
 void Trainer::step() {
   const auto too_many = [this] {
-    return Error(
+    return OutOfMemory(
         fmt::format("there is not enough memory for {} Gaussians; set density.max_gaussians to a number that "
                     "fits, or use smaller pictures",
                     gaussians_.count()));
@@ -168,18 +169,29 @@ void Trainer::iterate() {
   update_mean();
 }
 
-void Trainer::accumulate_gradients(const Plan& plan, bool statistics) {
+// Whether this iteration is one of the last before an event.
+bool Trainer::measures_importance() const {
+  const auto& rule = options_.density;
+  if (!gaussians_.importance.defined() || stage_ != Stage::fine) return false;
+  for (const int interval : {rule.interval, rule.prune_interval}) {
+    const int64_t event = (iteration_ + interval - 1) / interval * interval;
+    if (event > rule.from && event < rule.until && event - iteration_ < rule.measured) return true;
+  }
+  return false;
+}
+
+void Trainer::accumulate_gradients(const Plan& plan, const Kind& kind) {
   const auto count = static_cast<int64_t>(plan.sizes.size());
   backend_.run(inputs_.next(count));
   renderer_.deform(gaussians_.values, active_field(), inputs_.now(), false, true);
   for (int64_t i = 0; i < count; ++i)
-    accumulate_view(inputs_.now(i), plan.sizes[static_cast<size_t>(i)], statistics);
+    accumulate_view(inputs_.now(i), plan.sizes[static_cast<size_t>(i)], kind);
   renderer_.deform_backward(gradients_);
 }
 
 // Renders one picture, adds its gradients and measures what density control wants to know. Losses of several
 // pictures are summed: Adam does not see the scale, and the screen-space gradients keep that of one picture.
-void Trainer::accumulate_view(const IterationInputs* row, RenderSize size, bool statistics) {
+void Trainer::accumulate_view(const IterationInputs* row, RenderSize size, const Kind& kind) {
   const auto [width, height] = size;
   target_.resize(backend_, {height, width, 3});
   d_image_.resize(backend_, {height, width, 3});
@@ -209,7 +221,12 @@ void Trainer::accumulate_view(const IterationInputs* row, RenderSize size, bool 
                     options_.loss.lpips, d_image_.tensor().reshaped(batch));
   }
   renderer_.render_backward(d_image_.tensor(), gradients_);
-  if (!statistics) return;
+  if (!kind.statistics) return;
+  if (kind.importance) {
+    errors_.resize(backend_, {height, width, 3});
+    backend_.run(ErrorImage{int64_t{width} * height, rendered.image.data(), target_.data(), errors_.data()});
+    renderer_.weigh(errors_.tensor(), gaussians_.importance);
+  }
   DensityStatistics seen;
   seen.count = gaussians_.count();
   seen.d_means_ndc = renderer_.d_means_ndc().data();
@@ -238,6 +255,11 @@ void Trainer::control_density() {
     event.by_size = iteration_ > rule.prune_size_from;
     event.screen_radius = rule.prune_radius;
     event.scale = rule.prune_scale * static_cast<float>(extent_);
+    if (stage_ == Stage::fine) {
+      const auto pictures = static_cast<float>(rule.measured * options_.schedule.views);
+      event.error = rule.error * pictures;
+      event.weight = rule.prune_weight * pictures;
+    }
     if (event.grow || event.prune) {
       eg4d::control_density(gaussians_, event);
       replaced_.fill(true);

@@ -83,6 +83,7 @@ class Trainer {
     std::vector<RenderSize> sizes;
     int sh_degree;
     bool statistics;  // density control still collects
+    bool importance;  // and measures what Gaussians are worth
     auto operator<=>(const Kind&) const = default;
   };
   // The rows of IterationInputs::rates: the Gaussians' six tensors first.
@@ -99,8 +100,9 @@ class Trainer {
   const Plan& next_plan();
   void replay_gradients(const Plan& plan);
   void iterate();
-  void accumulate_gradients(const Plan& plan, bool statistics);
-  void accumulate_view(const IterationInputs* row, RenderSize size, bool statistics);
+  bool measures_importance() const;
+  void accumulate_gradients(const Plan& plan, const Kind& kind);
+  void accumulate_view(const IterationInputs* row, RenderSize size, const Kind& kind);
   void control_density();
   void update_parameters();
   void replay_update();
@@ -145,7 +147,7 @@ class Trainer {
   std::unique_ptr<Recording> update_recording_;
 
   std::array<ResizableTensor, 6> gaussian_gradients_;  // the memory of gradients_.gaussians
-  ResizableTensor target_, d_image_;
+  ResizableTensor target_, d_image_, errors_;
   std::optional<Arena> lpips_arena_;
   Tensor losses_;  // [5] f64: the four of ImageLoss, LPIPS
 };

@@ -75,6 +75,8 @@ std::vector<Trainer::StatePart> Trainer::state_parts(Stage stage, bool averaged)
                                                         {"max_radii", &gaussians_.max_radii}};
   for (const auto& [name, tensor] : statistics)
     parts.push_back({fmt::format("statistics.{}", name), tensor, tensor, true, false});
+  if (Tensor& importance = gaussians_.importance; importance.defined())
+    parts.push_back({"statistics.importance", &importance, &importance, true, false});
   add_field("field.grid", field_.grid, field_.grid, true);
   add_field("field.box", field_.box, field_.box, true);
   add_field("field.network", field_.network, field_.network, true);
@@ -126,7 +128,7 @@ std::string Trainer::load_state(const std::filesystem::path& path) {
   }
 
   // Everything fits: only now anything changes.
-  gaussians_ = TrainedGaussians(Gaussians::empty(backend_, count));
+  gaussians_ = TrainedGaussians(Gaussians::empty(backend_, count), gaussians_.importance.defined());
   begin_stage(counters.stage);
   iteration_ = counters.iteration;
   gaussians_.steps = counters.steps;

@@ -88,6 +88,9 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"export", ".", "-o", "folder", "--time", "0.5"}, "ends in .ply");
   expect_usage({"export", ".", "-o", "a.ply", "--frames", "5"}, "a sequence");
   expect_usage({"render", ".", "-o", "a.mp4", "--device", "toaster"}, "toaster");
+  expect_usage({"render", ".", "-o", "a.mp4", "--device", "cpu", "--precision", "bf16"},
+               "--precision bf16 is for GPUs");
+  expect_usage({"render", ".", "-o", "a.mp4", "--precision", "f16"}, "one of auto, f32, tf32, bf16");
 }
 
 }  // namespace

@@ -186,7 +186,7 @@ TEST_P(DeformationNetworkTest, MatchesTheReferenceForAnySizes) {
     const std::vector<std::vector<int>> trunks = {{16, 32, 32}, {5, 7}, {3, 9, 1, 17}, {33, 20, 20}};
     for (const auto& trunk : trunks)
       for (const int64_t count : {0, 1, 31, 257, 1100}) {
-        const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 9});
+        const ReferenceMlp<double> mlp = random_mlp(trunk.size(), trunk, 19, {3, 4, 1, 8});
         const std::vector<double> features = random_doubles(3, count * trunk.front());
         const auto d_outputs = random_d_outputs(mlp, count);
         const auto backend = make_test_backend({.guard_memory = true});
@@ -196,6 +196,18 @@ TEST_P(DeformationNetworkTest, MatchesTheReferenceForAnySizes) {
         compare(device, mlp, features, d_outputs);
       }
   });
+}
+
+// More outputs than any head of EG4D has.
+TEST_P(DeformationNetworkTest, WideHeads) {
+  const ReferenceMlp<double> mlp = random_mlp(3, {16, 32, 32}, 19, {9, 20});
+  const std::vector<double> features = random_doubles(3, 257 * 16);
+  const auto d_outputs = random_d_outputs(mlp, 257);
+  const auto backend = make_test_backend({.guard_memory = true});
+  DeviceNetwork device(*backend, mlp, features);
+  device.forward();
+  device.backward(d_outputs);
+  compare(device, mlp, features, d_outputs);
 }
 
 TEST_P(DeformationNetworkTest, HeadsWithoutOutputOrDerivativeAreLeftOut) {

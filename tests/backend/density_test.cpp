@@ -151,7 +151,7 @@ class DensityOnDevices : public OnEachDevice {
     };
     const Tensor positions = draw(3, -1, 1), log_scales = draw(3, -6, 3), quaternions = draw(4, -1, 1),
                  logits = draw(1, -6, 6), sums = draw(1, 0, 1), views = draw(1, 0, 30),
-                 radii = draw(1, 0, 40), d_means = draw(2, -1, 1);
+                 radii = draw(1, 0, 40), d_means = draw(2, -1, 1), importance = draw(3, 0, 1);
     std::vector<int32_t> rows(n), seen(n);
     for (int32_t i = 0; i < n; ++i) rows[i] = 3 * i, seen[i] = i % 3 * i;
     const Tensor t_rows = Tensor::from_host(backend, {n}, rows),
@@ -168,6 +168,9 @@ class DensityOnDevices : public OnEachDevice {
     decide.largest_size = 2.2f;
     decide.max_radii = radii.data();
     decide.largest_radius = 4000;
+    decide.importance = importance.data();
+    decide.least_error = 0.1f;
+    decide.least_weight = 0.05f;
     decide.fates = fates.data<uint8_t>();
     backend.run(decide);
     backend.run(SplitNoise{n, t_rows.data<int32_t>(), 12345, 678, normals.data()});

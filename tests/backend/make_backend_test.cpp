@@ -53,6 +53,23 @@ TEST_F(MakeBackend, TakesTheDeviceOfThatNumber) {
   EXPECT_EQ(make_backend("cuda:12")->name(), "stub 12");
 }
 
+TEST_F(MakeBackend, ThePrecisionIsTheDevicesAffair) {
+  const WithEnvironment stub = answering("");
+  EXPECT_EQ(make_backend("cuda:1", FieldPrecision::f32)->name(), "stub 1 in f32");
+  EXPECT_EQ(make_backend("cuda", FieldPrecision::tf32)->name(), "stub 0 in tf32");
+  EXPECT_EQ(make_backend("auto", FieldPrecision::bf16)->name(), "stub 0 in bf16");
+}
+
+TEST_F(MakeBackend, TheProcessorHasOneAlone) {
+  for (const FieldPrecision precision : {FieldPrecision::automatic, FieldPrecision::f32})
+    EXPECT_EQ(make_backend("cpu", precision)->name().find("cpu"), 0u);
+  const WithEnvironment hidden("CUDA_VISIBLE_DEVICES", "");
+  for (const char* device : {"cpu", "auto"}) {
+    EXPECT_ERROR(make_backend(device, FieldPrecision::tf32), "--precision tf32 is for GPUs");
+    EXPECT_THROW(make_backend(device, FieldPrecision::bf16), UsageError);
+  }
+}
+
 TEST_F(MakeBackend, OtherNamesAreUsageErrors) {
   for (const char* name :
        {"", "gpu", "cuda:", "cuda:x", "cuda:1x", "cuda:-1", "cuda:99999999999", "CUDA", "cuda1"})
@@ -90,7 +107,7 @@ class AutomaticBackend : public MakeBackend {
   ~AutomaticBackend() override { set_warning_sink({}); }
 
   std::string device(const fs::path& device_files) {
-    const std::string name = detail::make_automatic_backend(device_files)->name();
+    const std::string name = detail::make_automatic_backend(FieldPrecision::automatic, device_files)->name();
     return name.substr(0, name.find(' '));
   }
 
@@ -100,7 +117,7 @@ class AutomaticBackend : public MakeBackend {
 
 TEST_F(AutomaticBackend, IsTheFirstGpu) {
   const WithEnvironment stub = answering("");
-  EXPECT_EQ(detail::make_automatic_backend(no_files_.path())->name(), "stub 0");
+  EXPECT_EQ(detail::make_automatic_backend(FieldPrecision::automatic, no_files_.path())->name(), "stub 0");
   EXPECT_EQ(warnings_, std::vector<std::string>());
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "backend/cpu/memory.h"
@@ -130,6 +131,29 @@ TEST(CudaHexPlane, NotANumberIsACornerAndNothingIsWrittenOutside) {
   const Result want = on_cpu(fields), got = on_gpu(fields);
   EXPECT_LE(relative_error(got.features, want.features), 1e-6);
   EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+}
+
+// Long lists of one texel, tiles of one column, and nothing at all.
+TEST(CudaHexPlane, CrowdsLinesAndNobody) {
+  EG4D_NEEDS_GPU();
+  const Fields scattered(make_hexplane_layout(32, 16, 25, 4), 2500, 11);
+  const auto expect_like_cpu = [](const Fields& fields) {
+    const Result want = on_cpu(fields), got = on_gpu(fields);
+    EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+    EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
+    EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
+  };
+  Fields crowd = scattered, line = scattered, nobody = scattered;
+  for (float& position : crowd.host.points) position = 0.11f + 1e-4f * position;
+  for (size_t i = 0; i < line.host.points.size(); i += 3)
+    line.host.points[i] = line.host.points[i + 2] = 0.3f;
+  expect_like_cpu(crowd);
+  expect_like_cpu(line);
+  std::ranges::fill(nobody.host.d_features, 0.0f);
+  const Result got = on_gpu(nobody);
+  EXPECT_EQ(got.gradients.grid, nobody.gradients.grid);
+  EXPECT_EQ(got.gradients.box, nobody.gradients.box);
+  EXPECT_EQ(got.gradients.points, nobody.gradients.points);
 }
 
 TEST(CudaHexPlane, SameBitsFromRunToRun) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -248,6 +249,21 @@ TEST(CudaImageLoss, SameBitsFromRunToRunAndNothingButWhatIsAskedFor) {
 
 // Several tensors of odd sizes in one launch, from subnormal to large gradients, against the definition in
 // double.
+TEST(CudaFills, PiecesOfAnySizeAndPlaceInOneLaunch) {
+  EG4D_NEEDS_GPU();
+  const DeviceBuffer<uint8_t> memory(std::vector<uint8_t>(200000, 9));
+  std::vector<uint8_t> want(200000, 9);
+  std::vector<FillBytes> fills;
+  const size_t pieces[][2] = {{0, 16}, {17, 1}, {19, 15}, {35, 0}, {48, 33}, {100, 16384}, {20003, 100001}};
+  for (const auto& [begin, bytes] : pieces) {
+    const auto value = static_cast<uint8_t>(fills.size());
+    fills.push_back({memory.data() + begin, value, bytes});
+    std::fill_n(want.begin() + static_cast<long>(begin), bytes, value);
+  }
+  cuda::fill_bytes(fills, nullptr);
+  EXPECT_EQ(memory.to_host(), want);
+}
+
 TEST(CudaAdam, ManyTensorsInOneLaunch) {
   EG4D_NEEDS_GPU();
   const int64_t counts[] = {0, 1, 31, 4096, 4097, 20000, 3};

@@ -109,12 +109,16 @@ TEST_P(ImageToImageTest, FileAndFolderGiveTheSame) {
 
 TEST_P(ImageToImageTest, LongPromptsWarn) {
   std::string warning;
-  set_warning_sink([&](const std::string& sentence) { warning = sentence; });
+  const struct Sink {
+    explicit Sink(std::string& to) {
+      set_warning_sink([&to](const std::string& sentence) { to = sentence; });
+    }
+    ~Sink() { set_warning_sink({}); }  // also where the device has no networks, which ends the test
+  } sink(warning);
   const ImageCheckpoint checkpoint(folder_->path());
   std::string prompt;
   for (int i = 0; i < 90; ++i) prompt += "toy ";
   embed_prompt(*backend_, checkpoint, prompt);
-  set_warning_sink({});
   EXPECT_TRUE(contains(warning, "90 tokens")) << warning;
   EXPECT_ERROR(embed_prompt(*backend_, checkpoint, "\xFF"), "not UTF-8");
 }

@@ -16,8 +16,6 @@
 namespace eg4d::test {
 namespace {
 
-constexpr double kForward = 1e-4, kGradient = 1e-3;
-
 struct Case {
   std::string name;
   nlohmann::json config, arguments;
@@ -203,6 +201,8 @@ class Deform4d : public OnEachDeviceWith<std::string> {
  protected:
   void run();
   void compare_parameter_gradients(const Case& c, const SafetensorsFile& io, const NamedTensors& gradients);
+
+  const FieldTolerance bound_ = field_tolerance();
 };
 
 std::vector<float> sum(std::vector<float> a, const std::vector<float>& b) {
@@ -214,7 +214,7 @@ void Deform4d::compare_parameter_gradients(const Case& c, const SafetensorsFile&
                                            const NamedTensors& gradients) {
   for (const auto& [name, gradient] : gradients) {
     if (io.contains("grad_param." + name)) {
-      EXPECT_LE(relative_error(gradient.values, io.floats("grad_param." + name)), kGradient) << name;
+      EXPECT_LE(relative_error(gradient.values, io.floats("grad_param." + name)), bound_.gradient) << name;
     } else if (c.config.contains("grad_norms") && c.config.at("grad_norms").contains(name)) {
       const nlohmann::json& norms = c.config.at("grad_norms").at(name);
       double l1 = 0, l2 = 0;
@@ -224,8 +224,8 @@ void Deform4d::compare_parameter_gradients(const Case& c, const SafetensorsFile&
       }
       const double wanted_l1 = norms.is_null() ? 0 : norms.at("l1").get<double>();
       const double wanted_l2 = norms.is_null() ? 0 : norms.at("l2").get<double>();
-      EXPECT_NEAR(l1, wanted_l1, kGradient * wanted_l1) << name;
-      EXPECT_NEAR(std::sqrt(l2), wanted_l2, kGradient * wanted_l2) << name;
+      EXPECT_NEAR(l1, wanted_l1, bound_.gradient * wanted_l1) << name;
+      EXPECT_NEAR(std::sqrt(l2), wanted_l2, bound_.gradient * wanted_l2) << name;
     }
   }
 }
@@ -272,7 +272,7 @@ void Deform4d::run() {
     const std::vector<float> input = io.floats("in." + (delta.name == "pts" ? "points" : delta.name));
     const std::vector<float> output =
         delta.used ? sum(input, delta.evaluation->output(reference.head(delta.head))) : input;
-    EXPECT_LE(relative_error(output, io.floats("out." + delta.name)), kForward) << delta.name;
+    EXPECT_LE(relative_error(output, io.floats("out." + delta.name)), bound_.forward) << delta.name;
     if (delta.used) delta.evaluation->give(reference.head(delta.head), io.floats("upstream." + delta.name));
   }
   if (color) {
@@ -287,7 +287,7 @@ void Deform4d::run() {
         d_b[i * 3 + k] = upstream[i * 4 + 1 + k];
       }
     }
-    EXPECT_LE(relative_error(output, io.floats("out.color_deform")), kForward);
+    EXPECT_LE(relative_error(output, io.floats("out.color_deform")), bound_.forward);
     steady.give(gain, d_w);
     steady.give(bias, d_b);
   }
@@ -295,9 +295,10 @@ void Deform4d::run() {
   if (eval) fixed.backward();
 
   const std::vector<float> d_points = sum(moving.d_points(), fixed.d_points());
-  EXPECT_LE(relative_error(sum(d_points, io.floats("upstream.pts")), io.floats("grad_in.points")), kGradient);
+  EXPECT_LE(relative_error(sum(d_points, io.floats("upstream.pts")), io.floats("grad_in.points")),
+            bound_.gradient);
   if (io.contains("grad_in.time")) {
-    EXPECT_LE(relative_error(moving.d_times(), io.floats("grad_in.time")), kGradient);
+    EXPECT_LE(relative_error(moving.d_times(), io.floats("grad_in.time")), bound_.gradient);
   }
   compare_parameter_gradients(c, io, reference.gradients());
 }
@@ -307,7 +308,8 @@ TEST_P(Deform4d, MatchesTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, Deform4d,
-                         testing::Combine(testing::ValuesIn(test_devices()), testing::ValuesIn(case_names())),
+                         testing::Combine(testing::ValuesIn(test_devices_by_precision()),
+                                          testing::ValuesIn(case_names())),
                          device_label_and([](std::string name) {
                            for (char& letter : name)
                              if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';

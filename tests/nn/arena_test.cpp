@@ -26,7 +26,9 @@ TEST_P(ArenaTest, PlanIsTheLargestSumOfLivingTensors) {
   };
   Session::run(arena, {}, body);
   EXPECT_EQ(arena.capacity(), 5 * kFloats * sizeof(float));
-  EXPECT_EQ(backend->allocated_bytes(), 4096u);  // one page of guarded memory
+  // One page of guarded memory; elsewhere rounded up less.
+  const size_t allocated = backend->allocated_bytes();
+  EXPECT_EQ(allocated, test::current_device().is_cpu() ? 4096 : (arena.capacity() + 255) / 256 * 256);
 }
 
 TEST_P(ArenaTest, LivingTensorsDoNotOverlap) {

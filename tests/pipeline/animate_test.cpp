@@ -37,7 +37,7 @@ TEST_P(StageOne, AFailingCheckLeavesNothingBehind) {
   wrong.options.sampling.rng = "foo";
   EXPECT_ERROR(animate(*backend, wrong, silent), "foo");
   EXPECT_FALSE(fs::exists(folder / "run/video"));
-  EXPECT_NO_THROW(animate(*backend, animate_job("run"), silent));
+  animate(*backend, animate_job("run"), silent);
 }
 
 TEST_P(StageOne, TheSeedAndTheStreamDecide) {

@@ -125,6 +125,32 @@ TEST_F(Generate, FromAPictureToTheReport) {
   EXPECT_TRUE(contains(refined.errors, "iterations is 13, it was 12")) << refined.errors;
 }
 
+// As in a bundle.
+class GenerateWithoutVideos : public Generate {
+ protected:
+  void SetUp() override {}
+};
+
+TEST_F(GenerateWithoutVideos, MakesAllTheRest) {
+  const fs::path run = *folder_ / "run";
+  const std::string no_libraries = "EG4D_LIBRARY_DIR=" + (*folder_ / "no_libraries").string();
+  const ProgramResult result = run_program(command({photo()}, run), {no_libraries});
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const std::string warning = "needs libeg4d_video.so";
+  EXPECT_TRUE(contains(result.errors, warning)) << result.errors;
+  EXPECT_EQ(result.errors.find(warning), result.errors.rfind(warning)) << "said once";
+  EXPECT_TRUE(contains(result.errors, "videos are left out")) << result.errors;
+  for (const char* file : {"multiviews/transforms_train.json", "refined/model.safetensors",
+                           "orbit/frame_0003.png", "object.ply", "grid.png", "report.html"})
+    EXPECT_TRUE(fs::exists(run / file)) << file;
+  EXPECT_FALSE(fs::exists(run / "video.mp4"));
+  EXPECT_FALSE(contains(read_text(run / "report.html"), "<video"));
+  // Once more: nothing is computed again.
+  const auto before = fs::last_write_time(run / "refined/model.safetensors");
+  EXPECT_EQ(run_program(command({photo()}, run), {no_libraries}).exit_code, 0);
+  EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before);
+}
+
 // Hours may lie between the first stage and the one whose settings are found to be others.
 TEST_F(Generate, EverySettingIsCheckedBeforeAnythingIsMade) {
   const fs::path run = *folder_ / "checked";

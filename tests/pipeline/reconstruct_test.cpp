@@ -14,6 +14,7 @@
 #include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/interrupt_after.h"
+#include "support/limited_backend.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_options.h"
 #include "support/tiny_scene.h"
@@ -91,6 +92,35 @@ TEST_P(Reconstruct, InterruptedAndContinuedGivesTheSameFiles) {
   }
   EXPECT_TRUE(reconstruct(*backend_, job, quiet_).resumed);
   EXPECT_EQ(outcome(folder_ / "parts"), whole);
+}
+
+TEST_P(Reconstruct, WithoutMemoryItSaysWhatIsKeptAndGoesOnFromThere) {
+  const auto job = [&](const char* run) {
+    ReconstructJob job = tiny_job(dataset_, folder_ / run);
+    job.options.density.gradient = 1e-6f;
+    job.options.density.max_gaussians = 1000;
+    job.options.checkpoint.interval = 10;
+    return job;
+  };
+  reconstruct(*backend_, job("whole"), quiet_);
+
+  test::LimitedBackend small(size_t{1} << 40);
+  class Shrink : public Progress {
+   public:
+    explicit Shrink(test::LimitedBackend& backend) : backend_(backend) {}
+    void update(int64_t step, std::initializer_list<Figure>) override {
+      if (step == 40) backend_.limit_to(0);
+    }
+    test::LimitedBackend& backend_;
+  } progress(small);
+  const std::string said = test::error_of([&] { reconstruct(small, job("parts"), progress); });
+  EXPECT_TRUE(test::contains(said, "memory")) << said;
+  EXPECT_TRUE(test::contains(said, "the checkpoint of iteration")) << said;
+  EXPECT_TRUE(test::contains(said, "the same command continues from it")) << said;
+  EXPECT_EQ(said.find('\n'), std::string::npos) << said;
+  EXPECT_TRUE(fs::exists(folder_ / "parts/coarse/checkpoint.safetensors"));
+  EXPECT_TRUE(reconstruct(*backend_, job("parts"), quiet_).resumed);
+  EXPECT_EQ(outcome(folder_ / "parts"), outcome(folder_ / "whole"));
 }
 
 // Killed while the best model and the checkpoint that it belongs to were written.

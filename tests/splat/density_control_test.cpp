@@ -65,11 +65,13 @@ TEST_P(DensityControlTest, DoesWhatThePlainVersionDoes) {
   for (const int64_t count : {0, 1, 2, 31, 300, 20000})
     for (const bool grow : {false, true})
       for (const bool prune : {false, true})
-        for (const bool by_size : {false, true}) {
-          SCOPED_TRACE(testing::Message() << count << (grow ? " grow" : "") << (prune ? " prune" : "")
-                                          << (by_size ? " by size" : ""));
+        for (const int how : {0, 1, 2, 3}) {
+          const bool by_size = how & 1, by_importance = how & 2;
+          SCOPED_TRACE(testing::Message()
+                       << count << (grow ? " grow" : "") << (prune ? " prune" : "")
+                       << (by_size ? " by size" : "") << (by_importance ? " by importance" : ""));
           if (!prune && by_size) continue;
-          TrainedGaussians g = random_gaussians(*backend, count, static_cast<uint64_t>(count));
+          TrainedGaussians g = random_gaussians(*backend, count, static_cast<uint64_t>(count), by_importance);
           DensityRules rules = rules_for_random_gaussians();
           rules.grow = grow;
           rules.prune = prune;

@@ -80,6 +80,9 @@ EG4D_DEVICE_SUITE(TrainerTest);
 TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
   ReconstructOptions options = test::busy_options();
   options.schedule.average_from = 20;
+  options.density.error = 1e-3f;
+  options.density.prune_weight = 0.1f;
+  options.density.measured = 4;
   TrainingRun whole(options);
   whole.steps(1000);
   const test::TemporaryFolder folder;
@@ -95,6 +98,22 @@ TEST_P(TrainerTest, ResumesToTheSameBitsFromAnyIteration) {
     EXPECT_EQ(second.trainer->model_gaussians().positions.to_host(),
               whole.trainer->model_gaussians().positions.to_host());
   }
+}
+
+TEST_P(TrainerTest, GaussiansThatAreWorthLittleDoNotGrowOrStay) {
+  const auto gaussians = [](float error, float weight) {
+    ReconstructOptions options = test::busy_options();
+    options.density.error = error;
+    options.density.prune_weight = weight;
+    options.density.measured = 4;
+    TrainingRun run(options);
+    run.steps(1000);
+    return run.trainer->gaussian_count();
+  };
+  const int64_t all = gaussians(0, 0);
+  EXPECT_GT(gaussians(1e-9f, 0), gaussians(1e6f, 0));
+  EXPECT_LT(gaussians(1e6f, 0), all);
+  EXPECT_LT(gaussians(0, 1), all);
 }
 
 TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
@@ -343,6 +362,32 @@ TEST_P(TrainerTest, AStateThatIsNotFiniteIsNotSaved) {
   EXPECT_THROW(run.trainer->prepare_state("bad").write(path), NotFinite);
   EXPECT_EQ(test::read_text(path), good);
 }
+
+// In every precision: with a network whose products a GPU does on its tensor cores.
+class TrainerBitsTest : public test::OnEachDevice {};
+
+TEST_P(TrainerBitsTest, OfTwoRunsAndOfAResumedOneAreTheSame) {
+  ReconstructOptions options = test::busy_options();
+  options.deformation.width = 64;
+  TrainingRun whole(options), second(options), first_part(options), resumed(options);
+  whole.steps(1000);
+  second.steps(1000);
+  EXPECT_TRUE(second.result() == whole.result());
+  // Operation by operation instead of what was recorded, which a GPU makes graphs of.
+  TrainingRun direct(options, std::make_unique<test::CountingBackend>(
+                                  test::make_test_backend(), test::CountingBackend::Recordings::rerun));
+  direct.steps(1000);
+  EXPECT_TRUE(direct.result() == whole.result());
+  const test::TemporaryFolder folder;
+  first_part.steps(55);
+  first_part.trainer->prepare_state("").write(folder.path() / "state.safetensors");
+  resumed.trainer->load_state(folder.path() / "state.safetensors");
+  resumed.steps(1000);
+  EXPECT_TRUE(resumed.result() == whole.result());
+}
+
+INSTANTIATE_TEST_SUITE_P(, TrainerBitsTest, testing::ValuesIn(test::test_devices_by_precision()),
+                         test::DeviceLabel());
 
 }  // namespace
 }  // namespace eg4d

@@ -11,11 +11,15 @@ using namespace eg4d;
 
 class StubBackend final : public ForwardingBackend {
  public:
-  explicit StubBackend(int device) : ForwardingBackend(nullptr), device_(device) {}
-  std::string name() const override { return "stub " + std::to_string(device_); }
+  StubBackend(int device, FieldPrecision precision)
+      : ForwardingBackend(nullptr), name_("stub " + std::to_string(device)) {
+    if (precision != FieldPrecision::automatic) name_ += std::string(" in ") + name_of(precision);
+  }
+  std::string name() const override { return name_; }
+  bool computes_in(DType) const override { return false; }
 
  private:
-  const int device_;
+  std::string name_;
 };
 
 std::string wanted() {
@@ -33,13 +37,13 @@ constexpr std::pair<const char*, CudaProblem> kProblems[] = {
     {"other", CudaProblem::other},
 };
 
-CudaBackend make_backend(int device) {
+CudaBackend make_backend(int device, FieldPrecision precision) {
   const std::string text = wanted();
   CudaBackend answer;
   for (const auto& [name, problem] : kProblems)
     if (text.starts_with(std::string(name) + ":")) answer.problem = problem;
   if (answer.problem == CudaProblem::none)
-    answer.backend = std::make_unique<StubBackend>(device);
+    answer.backend = std::make_unique<StubBackend>(device, precision);
   else
     answer.details = text.substr(text.find(':') + 1);
   return answer;

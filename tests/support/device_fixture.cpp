@@ -82,6 +82,7 @@ std::string TestDevice::label() const {
   std::erase(text, ':');
   if (instruction_set != 0) text += std::string("_") + hwy::TargetName(instruction_set);
   if (guard_memory) text += "_guarded";
+  if (precision != FieldPrecision::f32) text += std::string("_") + name_of(precision);
   return text;
 }
 
@@ -114,12 +115,23 @@ std::vector<TestDevice> test_devices_by_memory() {
   return devices;
 }
 
+std::vector<TestDevice> test_devices_by_precision() {
+  std::vector<TestDevice> devices;
+  for (const TestDevice& device : test_devices()) {
+    devices.push_back(device);
+    for (const FieldPrecision precision : {FieldPrecision::tf32, FieldPrecision::bf16})
+      if (!device.is_cpu()) devices.push_back({.name = device.name, .precision = precision});
+  }
+  return devices;
+}
+
 const TestDevice& current_device() {
   return current;
 }
 
 std::unique_ptr<Backend> make_test_backend(const CpuBackendOptions& options_of_cpu) {
-  if (!current.is_cpu()) return std::make_unique<SkipWhatIsMissing>(make_backend(current.name));
+  if (!current.is_cpu())
+    return std::make_unique<SkipWhatIsMissing>(make_backend(current.name, current.precision));
   CpuBackendOptions options = options_of_cpu;
   options.guard_memory |= current.guard_memory;
   return make_cpu_backend(options);
@@ -133,6 +145,17 @@ double tolerance(DType type) {
       return 1.6e-2;
     default:
       return 1e-5;
+  }
+}
+
+FieldTolerance field_tolerance() {
+  switch (current.precision) {
+    case FieldPrecision::tf32:
+      return {.forward = 1e-3, .gradient = 0.05};
+    case FieldPrecision::bf16:
+      return {.forward = 1e-2, .gradient = 0.2};
+    default:
+      return {};
   }
 }
 

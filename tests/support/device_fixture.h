@@ -28,9 +28,11 @@ struct TestDevice {
   std::string name = "cpu";     // as make_backend takes it
   int64_t instruction_set = 0;  // the processor's; 0 takes the best
   bool guard_memory = false;    // the processor's
+  // Of a GPU's deformation field. Tests are of f32, whatever the GPU takes by itself.
+  FieldPrecision precision = FieldPrecision::f32;
 
   bool is_cpu() const { return name == "cpu"; }
-  std::string label() const;  // "cpu", "cpu_AVX2", "cpu_guarded", "cuda", "cuda1"
+  std::string label() const;  // "cpu", "cpu_AVX2", "cpu_guarded", "cuda", "cuda1", "cuda_bf16"
 };
 void PrintTo(const TestDevice& device, std::ostream* out);
 
@@ -38,6 +40,7 @@ void PrintTo(const TestDevice& device, std::ostream* out);
 std::vector<TestDevice> test_devices();
 std::vector<TestDevice> test_devices_by_instruction_set();  // the processor once for each that it has
 std::vector<TestDevice> test_devices_by_memory();           // the processor with guarded memory and without
+std::vector<TestDevice> test_devices_by_precision();        // a GPU in each precision of the field
 
 // The device of the running test; the processor outside of one, and in a test that has no device.
 const TestDevice& current_device();
@@ -57,6 +60,13 @@ void for_each_instruction_set(const Body& body) {
 // Largest relative error of an operation's results (‖a-b‖/‖b‖) against a plain version that rounds operands
 // and results as the device does.
 double tolerance(DType type);
+
+// Largest relative errors of what a deformation field gives, and of gradients through it, against the
+// reference (docs/gpu.md says where the numbers come from). The same for the processor and a GPU in f32.
+struct FieldTolerance {
+  double forward = 1e-4, gradient = 1e-3;
+};
+FieldTolerance field_tolerance();  // of the running test's device
 
 namespace detail {
 // Until the end of a test.

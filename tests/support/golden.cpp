@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
@@ -99,8 +100,10 @@ double relative_error(const std::vector<float>& a, const std::vector<float>& b) 
     other += static_cast<double>(a[i]) * a[i];
   }
   if (!std::isfinite(difference)) return std::numeric_limits<double>::infinity();
-  if (norm == 0) return std::sqrt(other);
-  return std::sqrt(difference / norm);
+  const double error = norm == 0 ? std::sqrt(other) : std::sqrt(difference / norm);
+  static const bool verbose = std::getenv("EG4D_TEST_VERBOSE") != nullptr;
+  if (verbose) std::printf("  %zu numbers, relative error %.2e\n", a.size(), error);
+  return error;
 }
 
 std::vector<float> hash_tensor(uint32_t k, size_t count, float s, float add) {

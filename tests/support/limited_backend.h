@@ -2,13 +2,17 @@
 
 #include "backend/forwarding_backend.h"
 #include "core/error.h"
+#include "support/device_fixture.h"
 
 namespace eg4d::test {
 
-// The CPU with a limit on memory, as a small machine has.
+// The test's device with a limit on memory, as a small machine has.
 class LimitedBackend final : public ForwardingBackend {
  public:
-  explicit LimitedBackend(size_t limit) : ForwardingBackend(make_cpu_backend()), limit_(limit) {}
+  explicit LimitedBackend(size_t limit) : ForwardingBackend(make_test_backend()), limit_(limit) {}
+
+  // From now on.
+  void limit_to(size_t limit) { limit_ = limit; }
 
   std::string name() const override { return "limited " + ForwardingBackend::name(); }
   void* allocate(size_t bytes) override {
@@ -17,7 +21,7 @@ class LimitedBackend final : public ForwardingBackend {
   }
 
  private:
-  const size_t limit_;
+  size_t limit_;
 };
 
 }  // namespace eg4d::test

@@ -37,6 +37,7 @@ bool astray(const HostGaussians& g, size_t i) {
 void append_copy(HostGaussians& g, size_t i) {
   for (Rows* rows : g.tensors()) rows->emplace_back((*rows)[i].size(), 0.0f);
   for (Rows& rows : g.values) rows.back() = rows[i];
+  g.importance.back() = g.importance[i];  // is forgotten after the event
 }
 
 void remove(HostGaussians& g, const std::vector<bool>& gone) {
@@ -70,7 +71,8 @@ void grow(HostGaussians& g, const DensityRules& rules, const SplitNormal& normal
   std::vector<bool> chosen(before);
   for (size_t i = 0; i < before; ++i) {
     const float views = g.views[i][0];
-    chosen[i] = !astray(g, i) && (views > 0 ? g.gradient_sum[i][0] / views : 0.0f) >= rules.gradient;
+    chosen[i] = !astray(g, i) && (views > 0 ? g.gradient_sum[i][0] / views : 0.0f) >= rules.gradient &&
+                (g.importance[i].empty() || g.importance[i][1] >= rules.error);
   }
   const auto large = [&](size_t i) {
     return largest_scale(g.values[kLogScales][i]) > double{rules.dense_scale};
@@ -98,7 +100,8 @@ void prune(HostGaussians& g, const DensityRules& rules) {
     const double opacity = 1 / (1 + std::exp(-double{g.values[kOpacities][i][0]}));
     gone[i] = astray(g, i) || opacity < double{rules.opacity} ||
               (rules.by_size && (g.max_radii[i][0] > rules.screen_radius ||
-                                 largest_scale(g.values[kLogScales][i]) > double{rules.scale}));
+                                 largest_scale(g.values[kLogScales][i]) > double{rules.scale})) ||
+              (!g.importance[i].empty() && g.importance[i][0] < rules.weight);
   }
   remove(g, gone);
 }
@@ -106,7 +109,7 @@ void prune(HostGaussians& g, const DensityRules& rules) {
 }  // namespace
 
 std::vector<Rows*> HostGaussians::tensors() {
-  std::vector<Rows*> all{&gradient_sum, &views, &max_radii};
+  std::vector<Rows*> all{&gradient_sum, &views, &max_radii, &importance};
   for (auto* set : {&values, &first_moments, &second_moments})
     for (Rows& rows : *set) all.push_back(&rows);
   return all;
@@ -122,6 +125,7 @@ HostGaussians download(const TrainedGaussians& gaussians) {
   g.gradient_sum = rows_of(gaussians.gradient_sum, 1);
   g.views = rows_of(gaussians.views, 1);
   g.max_radii = rows_of(gaussians.max_radii, 1);
+  g.importance = gaussians.importance.defined() ? rows_of(gaussians.importance, 3) : Rows(g.count());
   return g;
 }
 
@@ -140,6 +144,8 @@ void reference_density_control(HostGaussians& gaussians, const DensityRules& rul
   HostGaussians first = gaussians;  // stays where nothing else does
   if (rules.grow) grow(gaussians, rules, normal);
   if (rules.prune) prune(gaussians, rules);
+  for (HostGaussians* g : {&gaussians, &first})
+    for (auto& row : g->importance) std::fill(row.begin(), row.end(), 0.0f);
   if (gaussians.count() > 0 || first.count() == 0) return;
   std::vector<bool> others(first.count(), true);
   others[0] = false;
@@ -149,9 +155,9 @@ void reference_density_control(HostGaussians& gaussians, const DensityRules& rul
     for (Rows* rows : {&gaussians.gradient_sum, &gaussians.views, &gaussians.max_radii}) (*rows)[0][0] = 0;
 }
 
-TrainedGaussians random_gaussians(Backend& backend, int64_t count, uint64_t seed) {
+TrainedGaussians random_gaussians(Backend& backend, int64_t count, uint64_t seed, bool measures_importance) {
   Philox random(seed);
-  TrainedGaussians g(Gaussians::zeros(backend, count));
+  TrainedGaussians g(Gaussians::zeros(backend, count), measures_importance);
   const auto fill = [&](Tensor& tensor, float low, float high) {
     const std::vector<float> values = uniform_values(random, tensor.count(), low, high);
     tensor.copy_from_host(values.data(), tensor.bytes());
@@ -162,6 +168,7 @@ TrainedGaussians random_gaussians(Backend& backend, int64_t count, uint64_t seed
   fill(g.values.opacity_logits, -6, 6);
   fill(g.gradient_sum, 0, 1);
   fill(g.max_radii, 0, 30);
+  if (measures_importance) fill(g.importance, 0, 1);
   std::vector<float> views(static_cast<size_t>(count));
   for (float& value : views) value = static_cast<float>(random.below(5));
   g.views.copy_from_host(views.data(), g.views.bytes());
@@ -190,6 +197,8 @@ DensityRules rules_for_random_gaussians() {
   rules.by_size = true;
   rules.screen_radius = 25;
   rules.scale = 0.1f;
+  rules.error = 0.2f;
+  rules.weight = 0.1f;
   return rules;
 }
 

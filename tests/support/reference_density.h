@@ -14,6 +14,7 @@ struct HostGaussians {
   using Rows = std::vector<std::vector<float>>;  // a row for every Gaussian
   std::array<Rows, 6> values, first_moments, second_moments;
   Rows gradient_sum, views, max_radii;
+  Rows importance;  // empty rows where it is not measured
 
   size_t count() const { return values[0].size(); }
   std::vector<Rows*> tensors();  // all of them
@@ -30,7 +31,8 @@ void reference_density_control(HostGaussians& gaussians, const DensityRules& rul
 
 // Gaussians of which some are to be cloned, some split and some removed by these rules, and some went astray.
 // Their colours and moments are numbers of their own.
-TrainedGaussians random_gaussians(Backend& backend, int64_t count, uint64_t seed);
+TrainedGaussians random_gaussians(Backend& backend, int64_t count, uint64_t seed,
+                                  bool measures_importance = false);
 DensityRules rules_for_random_gaussians();
 
 }  // namespace eg4d::test

@@ -26,6 +26,27 @@ void clamp_unit_backward(const ClampUnitBackward& a) {
   });
 }
 
+void unit_to_bytes(const UnitToBytes& a) {
+  parallel_for(a.count, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float v = a.values[i];
+      a.bytes[i] = static_cast<uint8_t>(v > 0 ? (v < 1 ? v * 255 + 0.5f : 255.0f) : 0.0f);  // NaN: 0
+    }
+  });
+}
+
+void error_image(const ErrorImage& a) {
+  parallel_for(a.pixels, 1 << 12, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 3 * begin; i < 3 * end; i += 3) {
+      a.out[i] = 1;
+      a.out[i + 1] = (std::abs(a.image[i] - a.target[i]) + std::abs(a.image[i + 1] - a.target[i + 1]) +
+                      std::abs(a.image[i + 2] - a.target[i + 2])) /
+                     3;
+      a.out[i + 2] = 0;
+    }
+  });
+}
+
 void move_towards(const MoveTowards& a) {
   parallel_for(a.count, 1 << 14, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) a.to[i] += a.weight * (a.from[i] - a.to[i]);

@@ -91,10 +91,52 @@ struct ClampUnitBackwardOne {
     if (!(a.values[i] >= 0 && a.values[i] <= 1)) a.gradients[i] = 0;
   }
 };
+struct UnitToBytesOne {
+  UnitToBytes a;
+  __device__ void operator()(int64_t i) const {
+    const float v = a.values[i];
+    a.bytes[i] = static_cast<uint8_t>(v > 0 ? (v < 1 ? v * 255 + 0.5f : 255.0f) : 0.0f);  // NaN: 0
+  }
+};
+struct ErrorImageOne {
+  ErrorImage a;
+  __device__ void operator()(int64_t pixel) const {
+    const float *image = a.image + 3 * pixel, *target = a.target + 3 * pixel;
+    float* out = a.out + 3 * pixel;
+    out[0] = 1;
+    out[1] = (fabsf(image[0] - target[0]) + fabsf(image[1] - target[1]) + fabsf(image[2] - target[2])) / 3;
+    out[2] = 0;
+  }
+};
 struct MoveTowardsOne {
   MoveTowards a;
   __device__ void operator()(int64_t i) const { a.to[i] += a.weight * (a.from[i] - a.to[i]); }
 };
+
+// Filling several pieces of memory in one launch.
+constexpr int64_t kFilledBytes = 16384;  // of a block
+struct Fills {
+  FillBytes of[kMostFills];
+  uint32_t first_block[kMostFills];
+  int count;
+};
+__global__ void __launch_bounds__(kThreads) fill_kernel(const __grid_constant__ Fills fills) {
+  int number = 0;
+  while (number + 1 < fills.count && blockIdx.x >= fills.first_block[number + 1]) ++number;
+  const FillBytes& fill = fills.of[number];
+  const int64_t begin = (blockIdx.x - fills.first_block[number]) * kFilledBytes;
+  const int64_t bytes = min(static_cast<int64_t>(fill.bytes) - begin, kFilledBytes);
+  uint8_t* const to = static_cast<uint8_t*>(fill.to) + begin;
+  const uint32_t word = fill.value * 0x01010101u;
+  const int64_t head = min(static_cast<int64_t>(-reinterpret_cast<uintptr_t>(to) % sizeof(uint4)), bytes);
+  const int64_t vectors = (bytes - head) / static_cast<int64_t>(sizeof(uint4));
+  for (int64_t i = threadIdx.x; i < vectors; i += kThreads)
+    reinterpret_cast<uint4*>(to + head)[i] = make_uint4(word, word, word, word);
+  for (int64_t i = threadIdx.x; i < head; i += kThreads) to[i] = fill.value;
+  for (int64_t i = head + vectors * static_cast<int64_t>(sizeof(uint4)) + threadIdx.x; i < bytes;
+       i += kThreads)
+    to[i] = fill.value;
+}
 
 // Rows of `words` of type T.
 template <class T>
@@ -124,6 +166,21 @@ void resize_picture(const ResizePicture& r, cudaStream_t stream) {
   each(int64_t{3} * r.out_width * r.out_height, ResizeOne{r}, "resizing a picture", stream);
 }
 
+void fill_bytes(std::span<const FillBytes> fills, cudaStream_t stream) {
+  if (fills.size() > kMostFills) throw Error("too many pieces of memory for one launch");
+  Fills all{};
+  uint32_t blocks = 0;
+  for (const FillBytes& fill : fills) {
+    if (fill.bytes == 0) continue;
+    all.of[all.count] = fill;
+    all.first_block[all.count++] = blocks;
+    blocks += blocks_for(static_cast<int64_t>(fill.bytes), static_cast<int>(kFilledBytes));
+  }
+  if (blocks == 0) return;
+  fill_kernel<<<blocks, kThreads, 0, stream>>>(all);
+  check_launch("filling memory");
+}
+
 void clamp_above(const ClampAbove& a, cudaStream_t stream) {
   each(a.count, ClampAboveOne{a}, "clamping", stream);
 }
@@ -132,6 +189,12 @@ void clamp_unit(const ClampUnit& a, cudaStream_t stream) {
 }
 void clamp_unit_backward(const ClampUnitBackward& a, cudaStream_t stream) {
   each(a.count, ClampUnitBackwardOne{a}, "clamping backwards", stream);
+}
+void unit_to_bytes(const UnitToBytes& a, cudaStream_t stream) {
+  each(a.count, UnitToBytesOne{a}, "converting a picture", stream);
+}
+void error_image(const ErrorImage& a, cudaStream_t stream) {
+  each(a.pixels, ErrorImageOne{a}, "computing errors", stream);
 }
 void move_towards(const MoveTowards& a, cudaStream_t stream) {
   each(a.count, MoveTowardsOne{a}, "computing running means", stream);

@@ -11,14 +11,21 @@
 namespace eg4d::cuda {
 namespace {
 
-// How products of the deformation network are computed: of EG4D_CUDA_PRECISION, "f32" where it is not set.
-MatrixPrecision precision_of_environment() {
-  const char* given = std::getenv("EG4D_CUDA_PRECISION");
-  const std::string name = given && *given ? given : "f32";
-  if (name == "f32") return MatrixPrecision::f32;
-  if (name == "tf32") return MatrixPrecision::tf32;
-  if (name == "bf16") return MatrixPrecision::bf16;
-  throw UsageError(fmt::format("EG4D_CUDA_PRECISION is '{}': use f32, tf32 or bf16", name));
+// Where --precision is auto: the fastest, as PSNR tells no difference (docs/gpu.md).
+constexpr FieldPrecision kAutomaticPrecision = FieldPrecision::bf16;
+
+// Benchmarks have no --precision yet.
+FieldPrecision automatic_precision() {
+  const char* const named = std::getenv("EG4D_CUDA_PRECISION");
+  for (const FieldPrecision each : {FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
+    if (named && std::string(named) == name_of(each)) return each;
+  return kAutomaticPrecision;
+}
+
+MatrixPrecision matrix_precision(FieldPrecision chosen) {
+  return chosen == FieldPrecision::f32    ? MatrixPrecision::f32
+         : chosen == FieldPrecision::tf32 ? MatrixPrecision::tf32
+                                          : MatrixPrecision::bf16;
 }
 
 class Stream {
@@ -41,11 +48,14 @@ int used(int device) {
 
 class GpuBackend final : public Backend {
  public:
-  explicit GpuBackend(int device)
-      : device_(used(device)), memory_(device, stream_.get()), runner_(memory_, stream_.get()) {
+  GpuBackend(int device, FieldPrecision precision)
+      : device_(used(device)),
+        precision_(precision == FieldPrecision::automatic ? automatic_precision() : precision),
+        memory_(device, stream_.get()),
+        runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "starting");
-    name_ = fmt::format("cuda:{} ({})", device, properties.name);
+    name_ = fmt::format("cuda:{} ({}, field in {})", device, properties.name, name_of(precision_));
   }
   ~GpuBackend() override {
     cudaSetDevice(device_);
@@ -66,8 +76,10 @@ class GpuBackend final : public Backend {
     memory_.release(memory);
   }
   size_t allocated_bytes() const override { return memory_.allocated(); }
-  // Networks, which activations are for, are the processor's in this version.
-  bool computes_in(DType) const override { return false; }
+  bool computes_in(DType type) const override {
+    return (type == DType::f32 || type == DType::f16 || type == DType::bf16) &&
+           NetworkRunner::libraries_are_there();
+  }
 
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
@@ -84,9 +96,11 @@ class GpuBackend final : public Backend {
     check(cudaStreamSynchronize(stream_.get()), "working");
   }
 
-  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight&) override { throw no_networks(); }
-  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight&) override {
-    throw no_networks();
+  std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& weight) override {
+    return pack(weight);
+  }
+  std::shared_ptr<const PackedWeight> pack_convolution(const ConvolutionWeight& weight) override {
+    return pack(weight);
   }
   std::unique_ptr<RasterizeContext> create_rasterize_context() override {
     used(device_);
@@ -94,7 +108,7 @@ class GpuBackend final : public Backend {
   }
   std::unique_ptr<FieldContext> create_field_context(const FieldDescription& of) override {
     used(device_);
-    return std::make_unique<NetworkContext>(memory_, of, precision_);
+    return std::make_unique<NetworkContext>(memory_, of, matrix_precision(precision_));
   }
 
   void run(const Operation& operation) override {
@@ -133,8 +147,11 @@ class GpuBackend final : public Backend {
     CudaRecording*& recording_;
   };
 
-  static NotOnThisDevice no_networks() {
-    return NotOnThisDevice("networks run on the CPU only in this version; use --device cpu");
+  template <class Weight>
+  std::shared_ptr<const PackedWeight> pack(const Weight& weight) {
+    refuse_while_recording("pack weights");
+    used(device_);
+    return runner_.networks().pack(weight);
   }
   void refuse_while_recording(const char* what) const {
     if (recording_) throw std::logic_error(fmt::format("a recording cannot {}", what));
@@ -142,7 +159,7 @@ class GpuBackend final : public Backend {
 
   const int device_;
   std::string name_;
-  const MatrixPrecision precision_ = precision_of_environment();
+  const FieldPrecision precision_;
   Stream stream_;
   Memory memory_;
   OperationRunner runner_;
@@ -151,8 +168,8 @@ class GpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return std::make_unique<GpuBackend>(device);
+std::unique_ptr<Backend> make_cuda_backend(int device, FieldPrecision precision) {
+  return std::make_unique<GpuBackend>(device, precision);
 }
 
 }  // namespace eg4d::cuda

@@ -50,11 +50,13 @@ __device__ uint8_t fate(const DecideDensity& a, int64_t i) {
   if (a.gradient_sum && !astray) {
     const float views = a.views[i];
     grows = (views > 0 ? a.gradient_sum[i] / views : 0.0f) >= a.gradient;
+    if (a.importance) grows = grows && a.importance[3 * i + 1] >= a.least_error;
   }
   const bool split = grows && size > a.dense_size;
   if (split) size -= kSplitLogScale;
   if (a.prune && (astray || logit < a.smallest_logit || size > a.largest_size ||
-                  (a.max_radii && a.max_radii[i] > a.largest_radius)))
+                  (a.max_radii && a.max_radii[i] > a.largest_radius) ||
+                  (a.importance && a.importance[3 * i] < a.least_weight)))
     return 0;
   if (split) return kDensitySplit;
   return static_cast<uint8_t>(grows ? kDensityKept | kDensityCloned : kDensityKept);

@@ -65,7 +65,7 @@ __device__ inline Coordinates coordinates_of(const HexPlane& field, int64_t poin
   Coordinates c;
   for (int a = 0; a < 3; ++a) {
     const float factor = 2 / (field.box[3 + a] - field.box[a]);
-    c.value[a] = __fadd_rn(__fmul_rn(field.points[point * 3 + a] - field.box[a], factor), -1.0f);
+    c.value[a] = fmaf(field.points[point * 3 + a] - field.box[a], factor, -1.0f);
   }
   c.value[3] = *field.time;
   return c;

@@ -1,6 +1,12 @@
 // Adam on the hexplane with the regularisers' gradients computed on the way. The differences run down the
 // columns of a plane and must see the values before the step, so a thread walks down one column of one
-// channel; it asks for several rows ahead, because there are fewer columns than a GPU likes to have threads.
+// channel; it asks for several rows ahead while it updates those before, because there are fewer columns than
+// a GPU likes to have threads. The longest planes come first, so that the short ones fill what is left.
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <vector>
 
 #include "backend/backend.h"
 #include "backend/cuda/adam_step.cuh"
@@ -31,6 +37,30 @@ __device__ float sign_of(float x) {
   return x > 0 ? 1.0f : x < 0 ? -1.0f : 0.0f;
 }
 
+// Some rows of a column, and the parameters two rows below each.
+struct Rows {
+  float after_next[kAhead], gradient[kAhead], moment[kAhead], second[kAhead];
+};
+struct Walk {
+  const Adam& a;
+  int64_t begin, stride;
+  int rows;
+  __device__ int64_t at(int row) const { return begin + row * stride; }
+  __device__ float parameter(int row) const { return row < rows ? a.parameter[at(row)] : 0; }
+  __device__ Rows load(int first) const {
+    Rows r;
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const bool there = first + k < rows;
+      r.after_next[k] = parameter(first + k + 2);
+      r.gradient[k] = there ? a.gradient[at(first + k)] : 0;
+      r.moment[k] = there ? a.first_moment[at(first + k)] : 0;
+      r.second[k] = there ? a.second_moment[at(first + k)] : 0;
+    }
+    return r;
+  }
+};
+
 __global__ void __launch_bounds__(kThreads)
     hexplane_adam_kernel(Adam a, const __grid_constant__ Planes planes) {
   __shared__ AdamStep shared_step;
@@ -42,39 +72,33 @@ __global__ void __launch_bounds__(kThreads)
   const Planes::Plane& plane = planes.planes[number];
   const int64_t column = int64_t{blockIdx.x - plane.first_block} * kThreads + threadIdx.x;
   if (column >= plane.stride) return;
-  const int64_t begin = plane.offset + column;
-  const auto at = [&](int row) { return begin + row * plane.stride; };
-  const auto parameter = [&](int row) { return row < plane.rows ? a.parameter[at(row)] : 0; };
-  float current = parameter(0), next = parameter(1), one_up = 0, two_up = 0;
+  const Walk walk{a, plane.offset + column, plane.stride, plane.rows};
+  float current = walk.parameter(0), next = walk.parameter(1), one_up = 0, two_up = 0;
+  Rows ahead = walk.load(0);
   for (int first = 0; first < plane.rows; first += kAhead) {
-    float after_next[kAhead], gradient[kAhead], moment[kAhead], second[kAhead];
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      const bool there = first + k < plane.rows;
-      after_next[k] = parameter(first + k + 2);
-      gradient[k] = there ? a.gradient[at(first + k)] : 0;
-      moment[k] = there ? a.first_moment[at(first + k)] : 0;
-      second[k] = there ? a.second_moment[at(first + k)] : 0;
-    }
+    Rows now = ahead;
+    ahead = walk.load(first + kAhead);
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       const int row = first + k;
       if (row >= plane.rows) break;
-      const float difference = row + 2 < plane.rows ? fmaf(-2.0f, next, current + after_next[k]) : 0;
+      const float after_next = now.after_next[k];
+      const float difference = row + 2 < plane.rows ? fmaf(-2.0f, next, current + after_next) : 0;
       const float fourth = fmaf(-2.0f, one_up, difference + two_up);
-      const float total = gradient[k] + fmaf(fourth, plane.smoothness, plane.l1 * sign_of(current - 1));
-      if (total != 0 || moment[k] != 0 || second[k] != 0) {
+      const float total = now.gradient[k] + fmaf(fourth, plane.smoothness, plane.l1 * sign_of(current - 1));
+      if (total != 0 || now.moment[k] != 0 || now.second[k] != 0) {
         float value = current;
-        adam_update(step, total, value, moment[k], second[k]);
-        a.parameter[at(row)] = value;
-        a.first_moment[at(row)] = moment[k];
-        a.second_moment[at(row)] = second[k];
+        adam_update(step, total, value, now.moment[k], now.second[k]);
+        const int64_t at = walk.at(row);
+        a.parameter[at] = value;
+        a.first_moment[at] = now.moment[k];
+        a.second_moment[at] = now.second[k];
       }
-      if (gradient[k] != 0) a.gradient[at(row)] = 0;
+      if (now.gradient[k] != 0) a.gradient[walk.at(row)] = 0;
       two_up = one_up;
       one_up = difference;
       current = next;
-      next = after_next[k];
+      next = after_next;
     }
   }
 }
@@ -87,7 +111,10 @@ void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
     throw NotOnThisDevice("the GPU takes a field of at most 8 levels; use --device cpu");
   Planes planes{};
   uint32_t blocks = 0;
-  for (size_t i = 0; i < layout.planes.size(); ++i) {
+  std::vector<size_t> order(layout.planes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return layout.planes[i].rows; });
+  for (const size_t i : order) {
     const HexPlaneLayout::Plane& from = layout.planes[i];
     const bool time = second_axis(static_cast<int>(i % 6)) == 3;
     Planes::Plane& plane = planes.planes[planes.count++];

@@ -23,6 +23,8 @@ OutOfMemory out_of_memory(size_t bytes) {
 }  // namespace
 
 Memory::Memory(int device, cudaStream_t stream) : stream_(stream) {
+  size_t free = 0;
+  check(cudaMemGetInfo(&free, &total_), "preparing its memory");
   cudaMemPoolProps properties = {};
   properties.allocType = cudaMemAllocationTypePinned;
   properties.location.type = cudaMemLocationTypeDevice;
@@ -46,6 +48,7 @@ cudaError_t Memory::try_to_allocate(void** memory, size_t bytes) const {
 
 void* Memory::allocate(size_t bytes) {
   const size_t size = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  if (size > total_) throw out_of_memory(bytes);  // the pool has another error for sizes out of all reason
   void* memory = nullptr;
   cudaError_t status = try_to_allocate(&memory, size);
   if (status == cudaErrorMemoryAllocation) {  // pieces that are too small for it may be in its way

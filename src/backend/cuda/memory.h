@@ -19,7 +19,7 @@ class Memory {
 
   void* allocate(size_t bytes);  // aligned to 256 bytes; throws OutOfMemory
   void release(void* memory) noexcept;
-  size_t allocated() const { return allocated_; }
+  size_t allocated() const { return allocated_; }  // working memory (Block) included
 
   // How often working memory has moved: addresses that were noted before may be old.
   int64_t moves() const { return moves_; }
@@ -31,6 +31,7 @@ class Memory {
   cudaStream_t stream_;
   cudaMemPool_t pool_ = nullptr;
   std::unordered_map<void*, size_t> sizes_;
+  size_t total_ = 0;  // the GPU's
   size_t allocated_ = 0;
   int64_t moves_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <concepts>
 #include <vector>
 
@@ -15,15 +16,19 @@ template <class Type, class... Types>
 concept OneOf = (std::same_as<Type, Types> || ...);
 
 template <class Type>
-concept Here = OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward,
-                     HexPlane, HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward,
-                     GaussianActivation, GaussianActivationBackward, ImageLoss, ResizePicture, Adam,
-                     HexPlaneAdam, DensityStatistics, DecideDensity, DensityRows, SplitNoise, SplitGaussians,
-                     ClampAbove, ClampUnit, ClampUnitBackward, MoveTowards, GatherRows, CopyBytes, FillBytes>;
+concept Here =
+    OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward, HexPlane,
+          HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward, GaussianActivation,
+          GaussianActivationBackward, ImageLoss, ResizePicture, Adam, HexPlaneAdam, DensityStatistics,
+          DecideDensity, DensityRows, SplitNoise, SplitGaussians, ClampAbove, ClampUnit, ClampUnitBackward,
+          UnitToBytes, ErrorImage, MoveTowards, GatherRows, CopyBytes, FillBytes>;
 
+bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
+  const char *first = static_cast<const char*>(a), *second = static_cast<const char*>(b);
+  return first < second + b_bytes && second < first + a_bytes;
+}
 bool overlap(const CopyBytes& a) {
-  const char *to = static_cast<const char*>(a.to), *from = static_cast<const char*>(a.from);
-  return to < from + a.bytes && from < to + a.bytes;
+  return overlap(a.to, a.bytes, a.from, a.bytes);
 }
 
 // Bytes of scratch memory.
@@ -84,6 +89,8 @@ struct Enqueue {
   void operator()(const ClampAbove& a) const { clamp_above(a, stream); }
   void operator()(const ClampUnit& a) const { clamp_unit(a, stream); }
   void operator()(const ClampUnitBackward& a) const { clamp_unit_backward(a, stream); }
+  void operator()(const UnitToBytes& a) const { unit_to_bytes(a, stream); }
+  void operator()(const ErrorImage& a) const { error_image(a, stream); }
   void operator()(const MoveTowards& a) const { move_towards(a, stream); }
   void operator()(const GatherRows& a) const { gather_rows(a, stream); }
   void operator()(const CopyBytes& a) const {
@@ -95,9 +102,7 @@ struct Enqueue {
     }
     copy(a.to, from, a.bytes);
   }
-  void operator()(const FillBytes& a) const {
-    if (a.bytes > 0) check(cudaMemsetAsync(a.to, a.value, a.bytes, stream), "filling memory");
-  }
+  void operator()(const FillBytes& a) const { fill_bytes({&a, 1}, stream); }
   template <class Other>
   void operator()(const Other&) const {
     throw std::logic_error("an operation that cannot be enqueued");
@@ -113,7 +118,7 @@ struct Enqueue {
 
 void require_here(const Operation& operation) {
   const bool here = std::visit([]<class Type>(const Type&) { return Here<Type>; }, operation);
-  if (!here)
+  if (!here && !NetworkRunner::has(operation))
     throw NotOnThisDevice(fmt::format(
         "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
 }
@@ -134,23 +139,38 @@ void OperationRunner::run(const Operation& operation) {
 
 void OperationRunner::prepare(const Operation& operation) {
   if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
-  scratch_.reserve(std::visit(ScratchBytes{}, operation));
+  scratch_.reserve(NetworkRunner::has(operation) ? networks_.prepare(operation)
+                                                 : std::visit(ScratchBytes{}, operation));
 }
 
-// Steps of Adam behind one another are one launch.
+// Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
 void OperationRunner::enqueue(std::span<const Operation> operations) {
   std::vector<Adam> steps;
+  std::vector<FillBytes> fills;
   const auto flush = [&] {
     if (!steps.empty()) adam(steps, stream_);
+    if (!fills.empty()) fill_bytes(fills, stream_);
     steps.clear();
+    fills.clear();
   };
   for (const Operation& operation : operations) {
-    const auto* step = std::get_if<Adam>(&operation);
-    if (!step || steps.size() == kMostAdamTensors) flush();
-    if (step)
+    if (const auto* step = std::get_if<Adam>(&operation)) {
+      const auto same = [&](const Adam& other) { return other.parameter == step->parameter; };
+      if (!fills.empty() || steps.size() == kMostAdamTensors || std::ranges::any_of(steps, same)) flush();
       steps.push_back(*step);
-    else
-      std::visit(Enqueue{scratch_.data(), stream_}, operation);
+    } else if (const auto* fill = std::get_if<FillBytes>(&operation)) {
+      const auto same = [&](const FillBytes& other) {
+        return overlap(fill->to, fill->bytes, other.to, other.bytes);
+      };
+      if (!steps.empty() || fills.size() == kMostFills || std::ranges::any_of(fills, same)) flush();
+      fills.push_back(*fill);
+    } else {
+      if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
+      if (NetworkRunner::has(operation))
+        networks_.enqueue(operation, scratch_.data());
+      else
+        std::visit(Enqueue{scratch_.data(), stream_}, operation);
+    }
   }
   flush();
 }

@@ -7,16 +7,18 @@
 #include <span>
 
 #include "backend/cuda/contexts.h"
+#include "backend/cuda/networks/network_runner.h"
 #include "backend/operations.h"
 
 namespace eg4d::cuda {
 
-// Operations of networks are not here yet: throws NotOnThisDevice for them.
+// Throws NotOnThisDevice for what is not here yet.
 void require_here(const Operation& operation);
 
 class OperationRunner {
  public:
-  OperationRunner(Memory& memory, cudaStream_t stream) : scratch_(memory), stream_(stream) {}
+  OperationRunner(Memory& memory, cudaStream_t stream)
+      : scratch_(memory), stream_(stream), networks_(memory, stream) {}
 
   // Prepares, enqueues, and for a rasterisation waits in between until its pairs are counted.
   void run(const Operation& operation);
@@ -28,9 +30,12 @@ class OperationRunner {
   // two parts (RasterContext).
   void enqueue(std::span<const Operation> operations);
 
+  NetworkRunner& networks() { return networks_; }
+
  private:
   Block scratch_;  // of one operation at a time
   cudaStream_t stream_;
+  NetworkRunner networks_;
 };
 
 }  // namespace eg4d::cuda

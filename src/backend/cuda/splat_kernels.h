@@ -9,8 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "backend/density_ops.h"
-#include "backend/splat_ops.h"
+#include "backend/operations.h"
 
 namespace eg4d::cuda {
 
@@ -81,12 +80,18 @@ void density_rows(const DensityRows& rows, void* workspace, cudaStream_t stream)
 void split_noise(const SplitNoise& noise, cudaStream_t stream);
 void split_gaussians(const SplitGaussians& parts, cudaStream_t stream);
 
+// Pieces that do not overlap.
+inline constexpr size_t kMostFills = 16;
+void fill_bytes(std::span<const FillBytes> fills, cudaStream_t stream);
+
 // arrays.cu, with the CPU's bits.
 void next_inputs(const NextInputs& next, cudaStream_t stream);
 void resize_picture(const ResizePicture& resize, cudaStream_t stream);
 void clamp_above(const ClampAbove& clamp, cudaStream_t stream);
 void clamp_unit(const ClampUnit& clamp, cudaStream_t stream);
 void clamp_unit_backward(const ClampUnitBackward& clamp, cudaStream_t stream);
+void unit_to_bytes(const UnitToBytes& conversion, cudaStream_t stream);
+void error_image(const ErrorImage& errors, cudaStream_t stream);
 void move_towards(const MoveTowards& move, cudaStream_t stream);
 void gather_rows(const GatherRows& gather, cudaStream_t stream);
 

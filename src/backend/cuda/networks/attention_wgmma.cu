@@ -1,0 +1,443 @@
+// Attention on sm_90a's tensor cores. A block goes through tiles of 192 queries of a head, 64 for each of
+// three groups of four warps; a fourth group has the copy engine bring what they need, one tile of keys and
+// values after the other, also of the next tile of queries. While a group turns scores into weights, the
+// tensor cores multiply for the others, and its own last weights with values ("FlashAttention-3", Shah et al.
+// 2024).
+
+#include <algorithm>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/networks/attention_half.cuh"
+#include "backend/cuda/networks/attention_kernels.h"
+#include "backend/cuda/networks/hopper.cuh"
+
+// What only sm_90a's code uses is there for no other.
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#pragma nv_diag_suppress 177
+#endif
+
+namespace eg4d::cuda {
+namespace {
+
+template <class T_, int kWidth_, int kKeys_, int kGroups_, bool kOrdered_, int kPolynomial_>
+struct Shape {
+  using T = T_;
+  static constexpr int kWidth = kWidth_, kKeys = kKeys_, kGroups = kGroups_;
+  static constexpr bool kOrdered = kOrdered_;
+  static constexpr int kPolynomial = kPolynomial_;
+  static constexpr int kQueries = 64 * kGroups, kThreads = 128 * (kGroups + 1);
+  static constexpr int kRowBytes = 2 * kWidth, kQueryBytes = kQueries * kRowBytes,
+                       kKeyBytes = kKeys * kRowBytes;
+  static constexpr int kStages = std::min(6, (226 * 1024 - 2 * kQueryBytes) / (2 * kKeyBytes));
+  static constexpr int kBytes = 2 * kQueryBytes + 2 * kStages * kKeyBytes + 2048;  // 1024 to align it
+  static constexpr int kRegisters = kGroups == 3 ? 160 : 240, kRegistersOfCopier = kGroups == 3 ? 32 : 24;
+};
+
+// Shared memory. Tiles are cut into pieces of 64 columns.
+template <class S>
+struct Memory {
+  uint8_t queries[2][S::kQueryBytes];
+  uint8_t keys[S::kStages][S::kKeyBytes];
+  uint8_t values[S::kStages][S::kKeyBytes];
+  Barrier query_filled[2], query_free[2];
+  Barrier key_filled[S::kStages], key_free[S::kStages], value_filled[S::kStages], value_free[S::kStages];
+};
+
+struct Task {
+  CUtensorMap q, k, v;  // columns, tokens, heads, inner, outer
+  int steps[3][2];      // 0 where the tensor has no such extent: the operand is the same for all
+  Attention a;
+  float scale;
+  unsigned blocks, tiles;  // of queries of a sequence; of all
+};
+
+// One of several places that are used in turn, and the parity of the turn.
+template <int kCount>
+struct Turn {
+  int place = 0;
+  unsigned parity = 0;
+  __device__ void next() {
+    if (++place < kCount) return;
+    place = 0;
+    parity ^= 1;
+  }
+};
+
+template <class S>
+__device__ void copy_rows(uint8_t* to, const CUtensorMap* from, int row, int rows, const SequenceHead& head,
+                          const int (&steps)[2], Barrier* barrier) {
+  arrive_and_expect(barrier, rows * S::kRowBytes);
+#pragma unroll
+  for (int column = 0; column < S::kWidth; column += 64)
+    copy_box(to + column * rows * 2, from,
+             {column, row, static_cast<int>(head.head), static_cast<int>(head.inner) * steps[0],
+              static_cast<int>(head.outer) * steps[1]},
+             barrier);
+}
+
+// What one thread does.
+template <class S>
+__device__ void copy_all(const Task& task, Memory<S>& memory) {
+  Turn<2> query;
+  Turn<S::kStages> stage;
+  for (unsigned tile = blockIdx.x; tile < task.tiles; tile += gridDim.x) {
+    const SequenceHead head(task.a, tile / task.blocks);
+    const int first = static_cast<int>(tile % task.blocks) * S::kQueries;
+    wait(&memory.query_free[query.place], query.parity ^ 1);
+    copy_rows<S>(memory.queries[query.place], &task.q, first, S::kQueries, head, task.steps[0],
+                 &memory.query_filled[query.place]);
+    query.next();
+    for (int key = 0; key < task.a.keys; key += S::kKeys) {
+      wait(&memory.key_free[stage.place], stage.parity ^ 1);
+      copy_rows<S>(memory.keys[stage.place], &task.k, key, S::kKeys, head, task.steps[1],
+                   &memory.key_filled[stage.place]);
+      wait(&memory.value_free[stage.place], stage.parity ^ 1);
+      copy_rows<S>(memory.values[stage.place], &task.v, key, S::kKeys, head, task.steps[2],
+                   &memory.value_filled[stage.place]);
+      stage.next();
+    }
+  }
+}
+
+// 2^x by a polynomial, to 7.5e-5 of it: the multiprocessor's units for exp2 alone would take as long as its
+// tensor cores.
+__device__ inline float exp2_polynomial(float x) {
+  x = fmaxf(x, -126.f);
+  const float rounded = x + 12582912.f, f = x - (rounded - 12582912.f);
+  const float y = fmaf(fmaf(fmaf(0.055171669f, f, 0.24261112f), f, 0.69326099f), f, 0.99992807f);
+  return __int_as_float(__float_as_int(y) + (__float_as_int(rounded) << 23));
+}
+
+// 64 queries of a group; rows g and 8 + g of its warp are a lane's.
+template <class S>
+struct Rows {
+  using T = typename S::T;
+  float scores[S::kKeys / 2];
+  uint32_t weights[S::kKeys / 16][4];
+  float sums[S::kWidth / 2];
+  RunningRow rows[2];
+
+  __device__ void multiply_keys(const uint8_t* queries, const uint8_t* keys) {
+    const uint64_t q = tile_descriptor(queries), k = tile_descriptor(keys);
+#pragma unroll
+    for (int d = 0; d < S::kWidth; d += 16) {
+      const int piece = d / 64, bytes = d % 64 * 2;
+      Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
+                                        k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
+    }
+  }
+  __device__ void multiply_values(const uint8_t* values) {
+    const uint64_t v = tile_descriptor(values, S::kKeys * 128);
+#pragma unroll
+    for (int k = 0; k < S::kKeys / 16; ++k)
+      Wgmma<S::kWidth>::template columns<T>(sums, weights[k], v + k * 16 * 128 / 16);
+  }
+  // Only the first keys are there.
+  __device__ void hide(int keys) {
+    const int column = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < S::kKeys / 2; ++i)
+      if (i / 4 * 8 + column + i % 2 >= keys) scores[i] = -INFINITY;
+  }
+  // What sums must be multiplied by; whether any must.
+  __device__ bool follow_tops(float scale, float (&factors)[2]) {
+    float largest[2] = {rows[0].top, rows[1].top};
+#pragma unroll
+    for (int i = 0; i < S::kKeys / 2; i += 4) {
+      largest[0] = larger(largest[0], larger(scores[i], scores[i + 1]));
+      largest[1] = larger(largest[1], larger(scores[i + 2], scores[i + 3]));
+    }
+    largest[0] = largest_of_row(largest[0]);
+    largest[1] = largest_of_row(largest[1]);
+    const bool outgrown =
+        __any_sync(0xffffffffu, rows[0].outgrown(largest[0], scale) || rows[1].outgrown(largest[1], scale));
+    if (outgrown) {
+      factors[0] = rows[0].follow(largest[0], scale);
+      factors[1] = rows[1].follow(largest[1], scale);
+    }
+    return outgrown;
+  }
+  __device__ void soften(float scale) {
+    const float bases[2] = {rows[0].top * scale, rows[1].top * scale};
+#pragma unroll
+    for (int i = 0; i < S::kKeys / 2; ++i) {
+      const float x = fmaf(scores[i], scale, -bases[i / 2 % 2]);
+      scores[i] = i % S::kPolynomial == S::kPolynomial - 1 ? exp2_polynomial(x) : exp2_approximate(x);
+      rows[i / 2 % 2].sum += scores[i];
+    }
+  }
+  __device__ void scale_sums(const float (&factors)[2]) {
+#pragma unroll
+    for (int i = 0; i < S::kWidth / 2; ++i) sums[i] *= factors[i / 2 % 2];
+  }
+  __device__ void pack_weights() {
+#pragma unroll
+    for (int i = 0; i < S::kKeys / 4; ++i)
+      weights[i / 4][i % 4] = packed_as<T>(scores[2 * i], scores[2 * i + 1]);
+  }
+  __device__ void write(int half, T* to, bool there, int units) {
+    const float inverse = 1 / sum_of_row(rows[half].sum);
+#pragma unroll
+    for (int n = 0; n < S::kWidth / 8; n += 4) {
+      const auto pair = [&](int i) {
+        const int at = 4 * (n + i) + 2 * half;
+        return packed_as<T>(sums[at] * inverse, sums[at + 1] * inverse);
+      };
+      const uint4 unit = whole_unit(pair(0), pair(1), pair(2), pair(3));
+      const int place = n + threadIdx.x % 4;
+      if (there && place < units) *reinterpret_cast<uint4*>(to + 8 * place) = unit;
+    }
+  }
+};
+
+// Groups multiply in turn.
+template <class S>
+struct Order {
+  int group;
+  __device__ explicit Order(int g) : group(g) {
+    if (S::kOrdered && group == S::kGroups - 1) pass_on();
+  }
+  __device__ void wait_for_turn() const {
+    if (S::kOrdered) asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
+  }
+  __device__ void pass_on() const {
+    if (S::kOrdered) asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group + 1) % S::kGroups) : "memory");
+  }
+  __device__ void end() const {
+    if (group == 0) wait_for_turn();
+  }
+};
+
+__device__ inline void free_place(Barrier* barrier) {
+  if (threadIdx.x % 32 == 0) arrive(barrier);
+}
+
+// What a group does with a tile of queries.
+template <class S>
+__device__ void compute_tile(const Task& task, Memory<S>& memory, int group, const Order<S>& order,
+                             const Turn<2>& query, Turn<S::kStages>& stage, Rows<S>& work) {
+  const uint8_t* const queries = memory.queries[query.place] + group * 64 * 128;
+  const int keys = static_cast<int>(task.a.keys), tiles = (keys + S::kKeys - 1) / S::kKeys;
+  const int last = keys - (tiles - 1) * S::kKeys;
+  float factors[2];
+  for (float& sum : work.sums) sum = 0;
+  work.rows[0] = work.rows[1] = RunningRow();
+
+  wait(&memory.query_filled[query.place], query.parity);
+  wait(&memory.key_filled[stage.place], stage.parity);
+  hold(work.scores);
+  begin_products();
+  work.multiply_keys(queries, memory.keys[stage.place]);
+  commit_products();
+  wait_for_products<0>();
+  hold(work.scores);
+  free_place(&memory.key_free[stage.place]);
+  if (tiles == 1 && last < S::kKeys) work.hide(last);
+  work.follow_tops(task.scale, factors);
+  work.soften(task.scale);
+  work.pack_weights();
+  for (int tile = 1; tile < tiles; ++tile) {
+    const Turn<S::kStages> before = stage;
+    stage.next();
+    wait(&memory.key_filled[stage.place], stage.parity);
+    order.wait_for_turn();
+    hold(work.scores);
+    hold(work.sums);
+    hold(work.weights);
+    begin_products();
+    work.multiply_keys(queries, memory.keys[stage.place]);
+    commit_products();
+    wait(&memory.value_filled[before.place], before.parity);
+    begin_products();
+    work.multiply_values(memory.values[before.place]);
+    commit_products();
+    order.pass_on();
+    wait_for_products<1>();
+    hold(work.scores);
+    free_place(&memory.key_free[stage.place]);
+    if (tile == tiles - 1 && last < S::kKeys) work.hide(last);
+    const bool outgrown = work.follow_tops(task.scale, factors);
+    work.soften(task.scale);
+    wait_for_products<0>();
+    hold(work.sums);
+    free_place(&memory.value_free[before.place]);
+    if (outgrown) work.scale_sums(factors);
+    work.pack_weights();
+  }
+  free_place(&memory.query_free[query.place]);
+  wait(&memory.value_filled[stage.place], stage.parity);
+  hold(work.sums);
+  hold(work.weights);
+  begin_products();
+  work.multiply_values(memory.values[stage.place]);
+  commit_products();
+  wait_for_products<0>();
+  hold(work.sums);
+  free_place(&memory.value_free[stage.place]);
+  stage.next();
+}
+
+template <class S>
+__device__ void compute_all(const Task& task, Memory<S>& memory, int group) {
+  using T = typename S::T;
+  Turn<2> query;
+  Turn<S::kStages> stage;
+  const Order<S> order(group);
+  for (unsigned tile = blockIdx.x; tile < task.tiles; tile += gridDim.x, query.next()) {
+    Rows<S> work;
+    compute_tile<S>(task, memory, group, order, query, stage, work);
+    const SequenceHead head(task.a, tile / task.blocks);
+    const int row = static_cast<int>(tile % task.blocks) * S::kQueries + group * 64 +
+                    static_cast<int>(threadIdx.x % 128 / 32) * 16 + static_cast<int>(threadIdx.x % 32 / 4);
+    T* const y = head.out<T>(task.a);
+    for (int half = 0; half < 2; ++half)
+      work.write(half, y + (row + 8 * half) * task.a.y_token_stride, row + 8 * half < task.a.queries,
+                 static_cast<int>(task.a.head_dim / 8));
+  }
+  order.end();
+}
+
+template <class S>
+__global__ void __launch_bounds__(S::kThreads, 1) wgmma_kernel(const __grid_constant__ Task task) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ uint8_t unaligned[];
+  Memory<S>& memory = *reinterpret_cast<Memory<S>*>(unaligned + (-shared_address(unaligned) & 1023));
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < 2; ++i) {
+      make_barrier(&memory.query_filled[i], 1);
+      make_barrier(&memory.query_free[i], 4 * S::kGroups);
+    }
+    for (int i = 0; i < S::kStages; ++i) {
+      make_barrier(&memory.key_filled[i], 1);
+      make_barrier(&memory.value_filled[i], 1);
+      make_barrier(&memory.key_free[i], 4 * S::kGroups);
+      make_barrier(&memory.value_free[i], 4 * S::kGroups);
+    }
+    show_barriers();
+  }
+  __syncthreads();
+  const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 128), 0);
+  if (group == 0) {
+    give_registers<S::kRegistersOfCopier>();
+    if (threadIdx.x == 0) copy_all<S>(task, memory);
+  } else {
+    take_registers<S::kRegisters>();
+    compute_all<S>(task, memory, group - 1);
+  }
+#endif
+}
+
+// ---------------------------------------------------------------- host
+
+using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
+                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
+
+// The driver's function; only the program that runs has a driver to ask.
+Encode encode_function() {
+  static const Encode function = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult result{};
+#if CUDART_VERSION >= 12050
+    check(
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result),
+        "asking the driver for its copy engine");
+#else
+    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result),
+          "asking the driver for its copy engine");
+#endif
+    if (!entry) throw Error("the GPU's driver is older than its copy engine: update it");
+    return reinterpret_cast<Encode>(entry);
+  }();
+  return function;
+}
+
+CUtensorMap describe(const Attention& a, const Attention::Operand& x, int64_t tokens, int rows,
+                     int (&steps)[2]) {
+  cuuint64_t extents[5] = {static_cast<cuuint64_t>(a.head_dim), static_cast<cuuint64_t>(tokens),
+                           static_cast<cuuint64_t>(a.heads), static_cast<cuuint64_t>(a.inner),
+                           static_cast<cuuint64_t>(a.outer)};
+  const int64_t elements[4] = {x.token_stride, a.head_dim, x.inner_stride, x.outer_stride};
+  cuuint64_t strides[4];
+  for (int i = 0; i < 4; ++i) {
+    if (elements[i] == 0) extents[i + 1] = 1;
+    strides[i] = extents[i + 1] == 1 ? 16 : static_cast<cuuint64_t>(elements[i]) * 2;
+  }
+  steps[0] = extents[3] > 1;
+  steps[1] = extents[4] > 1;
+  const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(rows), 1, 1, 1}, every[5] = {1, 1, 1, 1, 1};
+  CUtensorMap map;
+  const CUresult result = encode_function()(
+      &map, x.data.type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5,
+      const_cast<void*>(x.data.data), extents, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS)
+    throw Error("the GPU's driver does not take the layout of attention's operands");
+  return map;
+}
+
+template <class S>
+void launch(const Attention& a, cudaStream_t stream) {
+  Task task{};
+  task.a = a;
+  task.scale = attention_scale(a);
+  task.blocks = static_cast<unsigned>((a.queries + S::kQueries - 1) / S::kQueries);
+  task.tiles = static_cast<unsigned>(a.outer * a.inner * a.heads) * task.blocks;
+  task.q = describe(a, a.q, a.queries, S::kQueries, task.steps[0]);
+  task.k = describe(a, a.k, a.keys, S::kKeys, task.steps[1]);
+  task.v = describe(a, a.v, a.keys, S::kKeys, task.steps[2]);
+  int device = 0, multiprocessors = 0;
+  check(cudaGetDevice(&device), "asking which it is");
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "asking for its multiprocessors");
+  static_assert(sizeof(Memory<S>) <= S::kBytes - 1024);
+  check(cudaFuncSetAttribute(wgmma_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes),
+        "asking for shared memory");
+  const unsigned grid = std::min(task.tiles, static_cast<unsigned>(multiprocessors));
+  wgmma_kernel<S><<<grid, S::kThreads, S::kBytes, stream>>>(task);
+  check_launch("computing attention");
+}
+
+template <class T>
+void launch(const Attention& a, int variant, cudaStream_t stream) {
+  if (a.head_dim > 64) return launch<Shape<T, 128, 128, 2, true, 1000>>(a, stream);
+  if constexpr (std::is_same_v<T, __half>) switch (variant) {
+      case 1:
+        return launch<Shape<T, 64, 128, 3, true, 1000>>(a, stream);
+      case 2:
+        return launch<Shape<T, 64, 96, 3, false, 1000>>(a, stream);
+      case 3:
+        return launch<Shape<T, 64, 112, 3, false, 1000>>(a, stream);
+      case 4:
+        return launch<Shape<T, 64, 96, 3, false, 8>>(a, stream);
+      case 5:
+        return launch<Shape<T, 64, 128, 2, true, 1000>>(a, stream);
+      case 6:
+        return launch<Shape<T, 64, 176, 2, true, 1000>>(a, stream);
+      case 7:
+        return launch<Shape<T, 64, 128, 3, false, 8>>(a, stream);
+      case 8:
+        return launch<Shape<T, 64, 128, 3, false, 4>>(a, stream);
+      case 9:
+        return launch<Shape<T, 64, 128, 2, false, 1000>>(a, stream);
+      case 10:
+        return launch<Shape<T, 64, 96, 3, true, 1000>>(a, stream);
+      case 11:
+        return launch<Shape<T, 64, 112, 3, true, 8>>(a, stream);
+      default:
+        break;
+    }
+  launch<Shape<T, 64, 128, 3, false, 1000>>(a, stream);
+}
+
+}  // namespace
+
+void attention_wgmma(const Attention& a, int variant, cudaStream_t stream) {
+  if (a.q.data.type == DType::f16) {
+    launch<__half>(a, variant, stream);
+  } else {
+    launch<__nv_bfloat16>(a, variant, stream);
+  }
+}
+
+}  // namespace eg4d::cuda

@@ -1,0 +1,68 @@
+#pragma once
+
+// Convolutions: a kernel of one pixel is a product; others are cuDNN's, in 16 bits or TF32; in exact f32, and
+// where cuDNN has nothing, what lies under the kernel is written out and multiplied.
+
+#include <cuda_runtime_api.h>
+
+#include <compare>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "backend/cuda/networks/cudnn_graph.h"
+#include "backend/cuda/networks/layers.h"
+
+namespace eg4d::cuda {
+
+class Convolutions {
+ public:
+  // fused: cuDNN adds bias and residual; plain: a second kernel does; columns: no cuDNN.
+  enum class Way : uint8_t { fused, plain, columns };
+
+  Convolutions(Memory& memory, cudaStream_t stream, Layers& layers);
+
+  void run(const Convolution& a, Pieces& pieces);
+  void run(const ConvolutionBackward& a, Pieces& pieces);
+
+  // For benchmarks: the best way to try, and how many of cuDNN's engines are measured for a shape (1: the
+  // first is taken).
+  void prefer(Way way, size_t engines) {
+    way_ = way;
+    engines_ = engines;
+  }
+  std::string engine_of(const Convolution& a);  // "columns", or cuDNN's
+
+ private:
+  struct Shape {
+    int64_t batch, height, width, in, out, kernel_height, kernel_width, stride, dilation;
+    int64_t pad_top, pad_bottom, pad_left, pad_right, alignment;
+    DType type;
+    bool bias, residual;  // that cuDNN adds
+    auto operator<=>(const Shape&) const = default;
+  };
+  struct Arrays {
+    const void *x, *w, *bias, *residual;  // bias and residual: null where the graph has none
+    void* y;
+  };
+
+  // The plan for the operation by the best way that cuDNN has an engine for, or null.
+  const CudnnPlan* plan_for(const Convolution& a, bool& fused);
+  const CudnnPlan* plan(const Shape& shape);
+  static std::vector<CudnnObject> graph(const Shape& shape);
+  size_t fastest(const std::vector<CudnnPlan>& plans, const Shape& shape);
+  void execute(const CudnnPlan& plan, const Arrays& arrays, void* workspace);
+  void run_planned(const Convolution& a, const CudnnPlan& plan, bool fused, Pieces& pieces);
+  void run_columns(const Convolution& a, Pieces& pieces);
+  CudnnHandle& handle();
+
+  Memory& memory_;
+  cudaStream_t stream_;
+  Layers& layers_;
+  Way way_ = Way::fused;
+  size_t engines_ = 1;
+  std::optional<CudnnHandle> handle_;
+  std::map<Shape, std::optional<CudnnPlan>> plans_;
+};
+
+}  // namespace eg4d::cuda

@@ -1,0 +1,122 @@
+#include "backend/cuda/networks/group_norm.cuh"
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/networks/network_kernels.h"
+
+namespace eg4d::cuda {
+namespace {
+
+template <int N>
+__global__ void sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
+  const GroupNormPlace place = group_norm_place<N>(a, grid);
+  Values<N> sum = {}, squares = {};
+  if (!place.idle) {
+    const Values<N> pivot = group_norm_input<N>(a, place.sample, 0, place.channel);
+#pragma unroll 4
+    for (int64_t p = place.begin; p < place.end; p += grid.down) {
+      const Values<N> x = group_norm_input<N>(a, place.sample, p, place.channel);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const float difference = x.v[i] - pivot.v[i];
+        sum.v[i] += difference;
+        squares.v[i] = fmaf(difference, difference, squares.v[i]);
+      }
+    }
+  }
+  leave_sums<N>(a, grid, place, sum, squares, sums);
+}
+
+// A block for each group of each sample.
+__global__ void terms_kernel(GroupNorm a, GroupNormGrid grid, const float* sums, float2* terms) {
+  extern __shared__ double means[];  // of the group's channels; behind them the sums of squares about them
+  const int64_t width = a.channels / a.groups, sample = blockIdx.y, first = blockIdx.x * width;
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  const auto count = static_cast<double>(a.positions);
+  for (int64_t c = threadIdx.x / 32; c < width; c += warps) {
+    double sum = 0, squares = 0;
+    for (int64_t piece = lane; piece < grid.pieces; piece += 32) {
+      const float* from = sums + ((sample * grid.pieces + piece) * a.channels + first + c) * 2;
+      sum += static_cast<double>(from[0]);
+      squares += static_cast<double>(from[1]);
+    }
+    sum = sum_of_warp(sum);
+    squares = sum_of_warp(squares);
+    if (lane == 0) {
+      means[c] = static_cast<double>(group_norm_input<1>(a, sample, 0, first + c).v[0]) + sum / count;
+      means[width + c] = squares - sum * sum / count;
+    }
+  }
+  __syncthreads();
+  double mean = 0, squares = 0;
+  for (int64_t c = lane; c < width; c += 32) mean += means[c];
+  mean = sum_of_warp(mean) / static_cast<double>(width);
+  for (int64_t c = lane; c < width; c += 32)
+    squares += means[width + c] + count * (means[c] - mean) * (means[c] - mean);
+  const double variance = fmax(sum_of_warp(squares) / (count * static_cast<double>(width)), 0.0);
+  const float2 term = make_float2(static_cast<float>(mean),
+                                  static_cast<float>(1 / sqrt(variance + static_cast<double>(a.epsilon))));
+  for (int64_t c = threadIdx.x; c < width; c += blockDim.x) terms[sample * a.channels + first + c] = term;
+}
+
+template <int N>
+__global__ void apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* terms) {
+  const GroupNormPlace place = group_norm_place<N>(a, grid);
+  if (place.idle) return;
+  float mean[N], gain[N], shift[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const float2 term = terms[place.sample * a.channels + place.channel + i];
+    mean[i] = term.x;
+    gain[i] = term.y * a.scale[place.channel + i];
+    shift[i] = a.shift[place.channel + i];
+  }
+#pragma unroll 4
+  for (int64_t p = place.begin; p < place.end; p += grid.down) {
+    Values<N> x = group_norm_input<N>(a, place.sample, p, place.channel);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      x.v[i] = activated(a.activation, fmaf(x.v[i] - mean[i], gain[i], shift[i]), a.y.type);
+    store_values(a.y, (place.sample * a.positions + p) * a.channels + place.channel, x);
+  }
+}
+
+size_t shared_bytes(const GroupNormGrid& grid) {
+  return static_cast<size_t>(grid.across) * static_cast<size_t>(grid.down * 2 * grid.vector) * sizeof(float);
+}
+
+}  // namespace
+
+GroupNormGrid group_norm_grid(const GroupNorm& a) {
+  return {a, in_eights(a.channels, {a.x, a.add, a.y})};
+}
+
+void group_norm_terms(const GroupNorm& a, const GroupNormGrid& grid, float* sums, float2* terms,
+                      cudaStream_t stream) {
+  if (grid.vector == 8)
+    sums_kernel<8><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
+  else
+    sums_kernel<1><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
+  const auto width = static_cast<size_t>(a.channels / a.groups);
+  const dim3 blocks(static_cast<unsigned>(a.groups), static_cast<unsigned>(a.batch));
+  terms_kernel<<<blocks, 128, 2 * width * sizeof(double), stream>>>(a, grid, sums, terms);
+  check_launch("computing the terms of a group norm");
+}
+
+size_t group_norm_workspace_bytes(const GroupNorm& a) {
+  const GroupNormGrid grid = group_norm_grid(a);
+  return static_cast<size_t>(a.batch * a.channels) * sizeof(float2) + grid.sums_bytes(a);
+}
+
+void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
+  const GroupNormGrid grid = group_norm_grid(a);
+  if (a.batch * a.positions * a.channels == 0) return;
+  auto* const terms = static_cast<float2*>(workspace);
+  group_norm_terms(a, grid, reinterpret_cast<float*>(terms + a.batch * a.channels), terms, stream);
+  if (grid.vector == 8)
+    apply_kernel<8><<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
+  else
+    apply_kernel<1><<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
+  check_launch("computing a group norm");
+}
+
+}  // namespace eg4d::cuda

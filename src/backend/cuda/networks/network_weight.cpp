@@ -1,0 +1,84 @@
+#include "backend/cuda/networks/network_weight.h"
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/networks/network_kernels.h"
+
+namespace eg4d::cuda {
+namespace {
+
+// Products of 32 bits take weights of 32 bits, rounded or not.
+DType operands_of(const NetworkType& type) {
+  return type.products == NetworkType::Products::half ? type.weights : DType::f32;
+}
+
+}  // namespace
+
+NetworkWeight::NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type)
+    : PackedWeight(extents),
+      operands(operands_of(type)),
+      tf32(type.products == NetworkType::Products::tf32),
+      memory_(memory) {}
+
+NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const LinearWeight& from)
+    : NetworkWeight(memory, {.in = from.in, .out = from.out}, from.type) {
+  take(stream, from.weight, from.bias, from.type);
+}
+
+NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const ConvolutionWeight& from)
+    : NetworkWeight(memory, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
+  take(stream, from.weight, from.bias, from.type);
+}
+
+NetworkWeight::~NetworkWeight() {
+  memory_.release(data_);
+  if (bias_of_operands_ != bias_) memory_.release(bias_of_operands_);
+  memory_.release(bias_);
+}
+
+void* NetworkWeight::allocate(size_t bytes) {
+  void* const memory = memory_.allocate(bytes);
+  bytes_ += bytes;
+  return memory;
+}
+
+void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
+                         const NetworkType& type) {
+  const auto count = static_cast<size_t>(extents.out * inputs());
+  data_ = allocate(count * size_of(operands));
+  upload(stream, weight, type.weights, taps(), {data_, operands});
+  if (!bias) return;
+  const auto outputs = static_cast<size_t>(extents.out);
+  bias_ = static_cast<float*>(allocate(outputs * sizeof(float)));
+  upload(stream, bias, DType::f32, 1, bias_);
+  bias_of_operands_ = bias_;
+  if (operands == DType::f32) return;
+  bias_of_operands_ = allocate(outputs * size_of(operands));
+  convert({.count = extents.out, .x = bias_, .y = {bias_of_operands_, operands}}, stream);
+}
+
+// As it is stored, to the device, and there into place.
+void NetworkWeight::upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t taps,
+                           Array to) {
+  for (const StoredWeight::Part& part : from.parts) {
+    const int64_t count = part.rows * part.columns;
+    const size_t bytes = static_cast<size_t>(count) * size_of(part.type);
+    void* const stored = memory_.allocate(bytes);
+    // Of pageable memory: it is read before the call returns.
+    const cudaError_t status = cudaMemcpyAsync(stored, part.data, bytes, cudaMemcpyHostToDevice, stream);
+    if (status == cudaSuccess)
+      pack_weight({.from = {stored, part.type},
+                   .rows = part.rows,
+                   .columns = part.columns,
+                   .taps = taps,
+                   .transposed = part.transposed,
+                   .scale = from.scale,
+                   .rounded_to = rounded_to,
+                   .to = to},
+                  stream);
+    memory_.release(stored);
+    check(status, "copying weights to it");
+    to = to.at(count);
+  }
+}
+
+}  // namespace eg4d::cuda

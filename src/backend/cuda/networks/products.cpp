@@ -1,0 +1,147 @@
+#include "backend/cuda/networks/products.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+
+namespace eg4d::cuda {
+namespace {
+
+constexpr size_t kMostWorkspace = size_t{64} << 20;
+
+void check(cublasStatus_t status, const char* doing) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw Error(fmt::format("the GPU failed while {}: cuBLASLt's error {}", doing, static_cast<int>(status)));
+}
+
+cudaDataType_t type_of(DType type) {
+  return type == DType::f16 ? CUDA_R_16F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+// One of the library's objects.
+template <class Handle, cublasStatus_t (*CublasLt::*Destroy)(Handle)>
+class Owned {
+ public:
+  Owned() = default;
+  ~Owned() {
+    if (handle_) (cublaslt().*Destroy)(handle_);
+  }
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  Handle* operator&() { return &handle_; }
+  Handle get() const { return handle_; }
+
+ private:
+  Handle handle_ = nullptr;
+};
+using Description = Owned<cublasLtMatmulDesc_t, &CublasLt::cublasLtMatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, &CublasLt::cublasLtMatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, &CublasLt::cublasLtMatmulPreferenceDestroy>;
+
+}  // namespace
+
+// The library counts matrices by columns, so it computes yᵀ = w·xᵀ: its A is w, its B x.
+class Products::Plan {
+  using Form = ProductShape::Form;
+
+ public:
+  Plan(cublasLtHandle_t handle, const ProductShape& shape) : shape_(shape) {
+    describe();
+    const bool forward = shape.form == Form::forward, across = shape.form == Form::across;
+    const int64_t summed = forward ? shape.in : shape.out;
+    lay_out(a_, shape.operands, shape.in, shape.out, shape.w_stride);
+    lay_out(b_, shape.operands, across ? shape.rows : summed, across ? summed : shape.rows, shape.x_stride);
+    lay_out(y_, shape.result, forward ? shape.out : shape.in, shape.rows, shape.y_stride);
+    choose(handle);
+  }
+
+  void run(cublasLtHandle_t handle, const ProductArrays& arrays, void* workspace, cudaStream_t stream) {
+    if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, arrays.bias);
+    const float one = 1, beta = shape_.residual ? 1 : 0;
+    const void* const residual = shape_.residual ? arrays.residual : arrays.y;
+    check(cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
+                                    &beta, residual, y_.get(), arrays.y, y_.get(), &chosen_.algo, workspace,
+                                    chosen_.workspaceSize, stream),
+          "computing a product");
+  }
+  size_t workspace_bytes() const { return chosen_.workspaceSize; }
+
+ private:
+  template <class Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+    check(cublaslt().cublasLtMatmulDescSetAttribute(description_.get(), attribute, &value, sizeof value),
+          "preparing a product");
+  }
+  static void lay_out(Layout& layout, DType type, int64_t width, int64_t rows, int64_t stride) {
+    check(cublaslt().cublasLtMatrixLayoutCreate(&layout, type_of(type), static_cast<uint64_t>(width),
+                                                static_cast<uint64_t>(rows), stride == 0 ? width : stride),
+          "preparing a product");
+  }
+
+  void describe() {
+    const cublasComputeType_t compute =
+        shape_.operands == DType::f32 && shape_.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    check(cublaslt().cublasLtMatmulDescCreate(&description_, compute, CUDA_R_32F), "preparing a product");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, shape_.form == Form::forward ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(CUBLASLT_MATMUL_DESC_TRANSB, shape_.form == Form::across ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (!shape_.bias) return;
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(shape_.result));
+    // The choice may look at how it is aligned; run() gives the real one.
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(uintptr_t{256}));
+  }
+
+  void choose(cublasLtHandle_t handle) {
+    Preference preference;
+    check(cublaslt().cublasLtMatmulPreferenceCreate(&preference), "preparing a product");
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      check(
+          cublaslt().cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value),
+          "preparing a product");
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMostWorkspace);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape_.w_alignment);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape_.x_alignment);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+           shape_.residual ? shape_.residual_alignment : shape_.y_alignment);
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape_.y_alignment);
+    int found = 0;
+    const cublasStatus_t status =
+        cublaslt().cublasLtMatmulAlgoGetHeuristic(handle, description_.get(), a_.get(), b_.get(), y_.get(),
+                                                  y_.get(), preference.get(), 1, &chosen_, &found);
+    if (status != CUBLAS_STATUS_SUCCESS || found == 0)
+      throw Error(fmt::format("cuBLASLt has no way to multiply {}×{} by {}×{} in {} on this GPU", shape_.rows,
+                              shape_.in, shape_.in, shape_.out, name_of(shape_.operands)));
+  }
+
+  const ProductShape shape_;
+  Description description_;
+  Layout a_, b_, y_;
+  cublasLtMatmulHeuristicResult_t chosen_{};
+};
+
+Products::Products(cudaStream_t stream) : stream_(stream) {}
+Products::~Products() {
+  plans_.clear();
+  if (handle_) cublaslt().cublasLtDestroy(handle_);
+}
+
+Products::Plan& Products::plan(const ProductShape& shape) {
+  if (!handle_) check(cublaslt().cublasLtCreate(&handle_), "starting cuBLASLt");
+  std::unique_ptr<Plan>& plan = plans_[shape];
+  if (!plan) plan = std::make_unique<Plan>(handle_, shape);
+  return *plan;
+}
+
+size_t Products::workspace_bytes(const Plan& plan) {
+  return plan.workspace_bytes();
+}
+
+void Products::run(Plan& plan, const ProductArrays& arrays, void* workspace) {
+  plan.run(handle_, arrays, workspace, stream_);
+}
+
+}  // namespace eg4d::cuda
