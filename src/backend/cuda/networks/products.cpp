@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -19,6 +20,17 @@ void check(cublasStatus_t status, const char* doing) {
 
 cudaDataType_t type_of(DType type) {
   return type == DType::f16 ? CUDA_R_16F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+constexpr int kWays = 4;
+
+// "1000×320 by 320×640, f16, + bias, to f32"
+std::string text(const ProductShape& a) {
+  return fmt::format("{}×{} by {}×{}, form {}, {}{}{} to {}, strides {} {} {}, alignments {} {} {} {}",
+                     a.rows, a.in, a.in, a.out, static_cast<int>(a.form), name_of(a.operands),
+                     a.bias ? ", + bias" : "", a.residual ? ", + residual" : "", name_of(a.result),
+                     a.x_stride, a.w_stride, a.y_stride, a.x_alignment, a.w_alignment, a.y_alignment,
+                     a.residual_alignment);
 }
 
 // One of the library's objects.
@@ -62,12 +74,24 @@ class Products::Plan {
     if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, arrays.bias);
     const float one = 1, beta = shape_.residual ? 1 : 0;
     const void* const residual = shape_.residual ? arrays.residual : arrays.y;
-    check(cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
-                                    &beta, residual, y_.get(), arrays.y, y_.get(), &chosen_.algo, workspace,
-                                    chosen_.workspaceSize, stream),
-          "computing a product");
+    // Not everything that the library recommends does it take.
+    cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
+    for (; chosen_ < found_.size(); ++chosen_) {
+      const cublasLtMatmulHeuristicResult_t& way = found_[chosen_];
+      status = cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x,
+                                         b_.get(), &beta, residual, y_.get(), arrays.y, y_.get(), &way.algo,
+                                         workspace, way.workspaceSize, stream);
+      if (status == CUBLAS_STATUS_SUCCESS) return;
+    }
+    chosen_ = 0;
+    throw Error(fmt::format("the GPU failed while multiplying {}: cuBLASLt's error {}", text(shape_),
+                            static_cast<int>(status)));
   }
-  size_t workspace_bytes() const { return chosen_.workspaceSize; }
+  size_t workspace_bytes() const {
+    size_t most = 0;
+    for (const auto& way : found_) most = std::max(most, way.workspaceSize);
+    return most;
+  }
 
  private:
   template <class Value>
@@ -108,19 +132,21 @@ class Products::Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
            shape_.residual ? shape_.residual_alignment : shape_.y_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape_.y_alignment);
+    found_.resize(kWays);
     int found = 0;
     const cublasStatus_t status =
         cublaslt().cublasLtMatmulAlgoGetHeuristic(handle, description_.get(), a_.get(), b_.get(), y_.get(),
-                                                  y_.get(), preference.get(), 1, &chosen_, &found);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-      throw Error(fmt::format("cuBLASLt has no way to multiply {}×{} by {}×{} in {} on this GPU", shape_.rows,
-                              shape_.in, shape_.in, shape_.out, name_of(shape_.operands)));
+                                                  y_.get(), preference.get(), kWays, found_.data(), &found);
+    found_.resize(status == CUBLAS_STATUS_SUCCESS ? static_cast<size_t>(found) : 0);
+    if (found_.empty())
+      throw Error(fmt::format("cuBLASLt has no way to multiply {} on this GPU", text(shape_)));
   }
 
   const ProductShape shape_;
   Description description_;
   Layout a_, b_, y_;
-  cublasLtMatmulHeuristicResult_t chosen_{};
+  std::vector<cublasLtMatmulHeuristicResult_t> found_;  // the best first
+  size_t chosen_ = 0;
 };
 
 Products::Products(cudaStream_t stream) : stream_(stream) {}
