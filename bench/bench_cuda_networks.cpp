@@ -142,7 +142,7 @@ class Bench {
   cudaStream_t stream_ = new_stream();
   Memory memory_{0, stream_};
   Block scratch_{memory_};
-  Layers layers_{stream_};
+  Layers layers_{memory_, stream_};
   Convolutions convolutions_{memory_, stream_, layers_};
   Event begin_, end_;
   uint32_t state_ = 1;
@@ -169,8 +169,9 @@ void products(Bench& bench) {
                 2.0 * static_cast<double>(rows * (c + out * (with_residual ? 2 : 1)) + c * out),
                 [&](Pieces& pieces) { bench.layers().run(layer, pieces); });
     }
-    bench.release();
   }
+  bench.release();
+}
 }
 
 void feed_forwards(Bench& bench) {
