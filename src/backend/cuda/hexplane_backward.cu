@@ -212,7 +212,8 @@ void hexplane_backward(const HexPlaneBackward& backward, void* workspace, cudaSt
   const Shares shares{blocks_for(field.count, kBlockPoints), blocks_for(g.cells, kClearedCells),
                       blocks_for(int64_t{g.columns} * g.channels, kColumnUnits)};
   const auto words = static_cast<size_t>(radix_sort_words(w.items, w.sort.digits));
-  check(cudaMemsetAsync(w.sort.histogram, 0, words * sizeof(uint32_t), stream), "clearing its counters");
+  const FillBytes clear{w.sort.histogram, 0, words * sizeof(uint32_t)};
+  fill_bytes({&clear, 1}, stream);
   prepare_kernel<<<shares.points + shares.cells + shares.columns, kThreads, 0, stream>>>(field, g, w, shares);
   radix_sort(w.sort, stream);
   places_kernel<<<blocks_for(w.items, kThreads), kThreads, 0, stream>>>(
