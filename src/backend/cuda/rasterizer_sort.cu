@@ -1,7 +1,7 @@
 // The sorts and the running sum, which are CUB's; a file of their own because CUB takes long to compile.
 
-#include <cub/device/device_radix_sort.h>
 #include <algorithm>
+#include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
 
 #include <thrust/iterator/permutation_iterator.h>
