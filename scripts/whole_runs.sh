@@ -98,7 +98,7 @@ for part in "${parts[@]}"; do
 done
 
 echo
-echo "device $device$([ "$device" = cpu ] || nvidia-smi --query-gpu=name --format=csv,noheader | sed 's/^/: /'), $(nproc) processors, ${ARGUMENTS:-no further arguments}${EG4D_CUDA_PRECISION:+, EG4D_CUDA_PRECISION=$EG4D_CUDA_PRECISION}"
+echo "device $device$([ "$device" = cpu ] || nvidia-smi --query-gpu=name --format=csv,noheader | sed 's/^/: /'), $(nproc) processors, ${ARGUMENTS:-no further arguments}"
 echo "| run | seconds | start | loading | training | evaluation | files | iterations/s | Gaussians | test | novel | best test |"
 echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 cat "$WORK/rows"
