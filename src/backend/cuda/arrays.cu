@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/gaussian_rows.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -49,11 +50,11 @@ __device__ Tap tap(int at, int size, int out_size) {
 
 struct ResizeOne {
   ResizePicture r;
-  __device__ void operator()(int64_t i) const {
+  __device__ void operator()(int64_t at) const {
     const SourcePicture picture = *r.picture;
-    const int64_t pixel = i / 3;
-    const int channel = static_cast<int>(i % 3), x = static_cast<int>(pixel % r.out_width),
-              y = static_cast<int>(pixel / r.out_width);
+    const uint32_t i = static_cast<uint32_t>(at), pixel = i / 3;  // 64 bits divide slowly
+    const int y = static_cast<int>(pixel / static_cast<uint32_t>(r.out_width)),
+              x = static_cast<int>(pixel) - y * r.out_width, channel = static_cast<int>(i - 3 * pixel);
     const Tap v = tap(y, picture.height, r.out_height);
     const auto blended = [&](int column) {
       const auto at = [&](int row) {
@@ -163,6 +164,8 @@ void next_inputs(const NextInputs& a, cudaStream_t stream) {
 }
 
 void resize_picture(const ResizePicture& r, cudaStream_t stream) {
+  if (int64_t{3} * r.out_width * r.out_height > UINT32_MAX)
+    throw NotOnThisDevice("the GPU takes pictures of at most 2^32 numbers; use --device cpu");
   each(int64_t{3} * r.out_width * r.out_height, ResizeOne{r}, "resizing a picture", stream);
 }
 

@@ -35,8 +35,7 @@ void RasterContext::count(const RasterizeForward& forward) const {
   if (forward.count == 0) return;
   const RasterizerWorkspace w = make_rasterizer_workspace(size_of(forward, 0), gaussians_.data(), nullptr);
   rasterize_count(forward, w, stream_);
-  check(cudaMemcpyAsync(counted_, w.totals, sizeof(RasterizerTotals), cudaMemcpyDeviceToHost, stream_),
-        "counting pairs of cell and Gaussian");
+  tell_totals(w, counted_, stream_);
 }
 
 void RasterContext::mark_counted() {

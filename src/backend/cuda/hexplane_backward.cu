@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cub/device/device_radix_sort.cuh>
 
 #include "backend/backend.h"
 #include "backend/cuda/check.h"
@@ -14,6 +13,7 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = kHexPlaneThreads;
+static_assert(kThreads == kRadix);
 constexpr int kMortonBits = 7;  // an axis
 constexpr uint32_t kMortonNumbers = 1u << (3 * kMortonBits);
 constexpr int kBlockPoints = 32;     // whose items a block makes
@@ -41,11 +41,6 @@ FieldGeometry geometry_of(const HexPlaneLayout& layout) {
   return g;
 }
 
-cudaError_t sort(const FieldWorkspace& w, size_t& bytes, int bits, cudaStream_t stream) {
-  return cub::DeviceRadixSort::SortPairs(w.temporary, bytes, w.key, w.key_sorted, w.item_scratch, w.item,
-                                         static_cast<int>(std::max(w.items, 1u)), 0, bits, stream);
-}
-
 size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspace& w) {
   const int64_t pairs = int64_t{3} * g.levels * count;
   if (pairs + count > INT32_MAX) throw Error("there are too many Gaussians for the GPU's field (2^31 pairs)");
@@ -56,7 +51,8 @@ size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspa
     throw NotOnThisDevice("the GPU takes a field of at most 256 channels; use --device cpu");
   w.points = tile_points(units);
   w.tiles = static_cast<int>((count + w.points - 1) / w.points);
-  check(sort(w, w.temporary_bytes, 32, nullptr), "asking for its sort");
+  w.sort.count = w.items;
+  w.sort.digits = (std::bit_width(g.cells + kMortonNumbers) + kRadixBits - 1) / kRadixBits;
   char* const begin = static_cast<char*>(memory);
   size_t used = 0;
   const auto take = [&](auto*& piece, int64_t items) {
@@ -65,7 +61,15 @@ size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspa
   };
   take(w.d_values, pairs * g.channels);
   take(w.weights, pairs);
-  for (uint32_t** piece : {&w.key, &w.key_sorted, &w.item_scratch, &w.item}) take(*piece, w.items);
+  for (int k = 0; k < 2; ++k) {
+    take(w.sort.keys[k], w.items);
+    take(w.sort.items[k], w.items);
+  }
+  w.key = w.sort.keys[w.sort.digits % 2];
+  w.item = w.sort.items[w.sort.digits % 2];
+  uint32_t* words = nullptr;
+  take(words, radix_sort_words(w.items, w.sort.digits));
+  if (words) place_radix_sort(w.sort, words);
   take(w.place, pairs);
   take(w.range, g.cells);
   take(w.order, 1);
@@ -74,9 +78,6 @@ size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspa
   take(w.span, int64_t{3} * g.levels * w.tiles);
   take(w.d_coordinates, int64_t{3} * g.levels * w.tiles * w.points);
   take(w.box, int64_t{6} * g.levels * w.tiles);
-  char* temporary = nullptr;
-  take(temporary, static_cast<int64_t>(w.temporary_bytes));
-  w.temporary = temporary;
   return used;
 }
 
@@ -103,6 +104,7 @@ __device__ uint32_t morton(const Coordinates& c) {
 __device__ void make_items(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
                            int64_t first) {
   __shared__ bool active[kBlockPoints];
+  __shared__ uint32_t counts[kMostDigits][kRadix];
   const int thread = static_cast<int>(threadIdx.x), width = g.levels * g.channels;
   for (int i = thread / 32; i < kBlockPoints && first + i < field.count; i += kThreads / 32) {
     bool any = false;
@@ -111,12 +113,13 @@ __device__ void make_items(const Field& field, const FieldGeometry& g, const Fie
     any = __any_sync(0xffffffffu, any);
     if (thread % 32 == 0) active[i] = any;
   }
+  for (int digit = 0; digit < kMostDigits; ++digit) counts[digit][thread] = 0;
   __syncthreads();
   const int64_t point = first + thread % kBlockPoints;
-  if (point >= field.count) return;
-  const Coordinates c = coordinates_of(field, point);
-  const bool mine = active[thread % kBlockPoints];
-  for (int i = thread / kBlockPoints; i <= 3 * g.levels; i += kThreads / kBlockPoints) {
+  const bool there = point < field.count, mine = there && active[thread % kBlockPoints];
+  Coordinates c{};
+  if (mine) c = coordinates_of(field, point);
+  for (int i = thread / kBlockPoints; there && i <= 3 * g.levels; i += kThreads / kBlockPoints) {
     uint32_t key = g.cells + kMortonNumbers;
     if (mine && i == 3 * g.levels) {
       key = g.cells + morton(c);
@@ -128,9 +131,15 @@ __device__ void make_items(const Field& field, const FieldGeometry& g, const Fie
       key = level.space[i % 3].first_cell + static_cast<uint32_t>(row * level.size[across] + column);
     }
     const int64_t item = i * field.count + point;
-    w.key[item] = key;
-    w.item_scratch[item] = static_cast<uint32_t>(item);
+    w.sort.keys[0][item] = key;
+    w.sort.items[0][item] = static_cast<uint32_t>(item);
+    for (int digit = 0; digit < w.sort.digits; ++digit)
+      atomicAdd(&counts[digit][key >> (digit * kRadixBits) & (kRadix - 1)], 1u);
   }
+  __syncthreads();
+  for (int digit = 0; digit < w.sort.digits; ++digit)
+    if (const uint32_t count = counts[digit][thread]; count > 0)
+      atomicAdd(&w.sort.histogram[digit * kRadix + thread], count);
 }
 
 // The planes with time, at this time.
@@ -171,13 +180,13 @@ __global__ void __launch_bounds__(kThreads)
     places_kernel(FieldWorkspace w, uint32_t count, uint32_t planes, uint32_t cells) {
   const uint32_t i = blockIdx.x * kThreads + threadIdx.x, items = w.items;
   if (i >= items) return;
-  const uint32_t key = w.key_sorted[i], before = i == 0 ? 0 : w.key_sorted[i - 1];
+  const uint32_t key = w.key[i], before = i == 0 ? 0 : w.key[i - 1];
   const bool first = i == 0 || before != key;
   if (key < cells) {
     const uint32_t item = w.item[i], plane = item / count;
     w.place[(item - plane * count) * planes + plane] = i;
     if (first) w.range[key].x = i;
-    if (w.key_sorted[i + 1] != key) w.range[key].y = i + 1;  // points' numbers are behind all cells
+    if (w.key[i + 1] != key) w.range[key].y = i + 1;  // points' numbers are behind all cells
     return;
   }
   if (i == 0 || before < cells) w.order->begin = i;
@@ -202,9 +211,11 @@ void hexplane_backward(const HexPlaneBackward& backward, void* workspace, cudaSt
   lay_out(g, field.count, workspace, w);
   const Shares shares{blocks_for(field.count, kBlockPoints), blocks_for(g.cells, kClearedCells),
                       blocks_for(int64_t{g.columns} * g.channels, kColumnUnits)};
+  const auto words = static_cast<size_t>(radix_sort_words(w.items, w.sort.digits));
+  const FillBytes clear{w.sort.histogram, 0, words * sizeof(uint32_t)};
+  fill_bytes({&clear, 1}, stream);
   prepare_kernel<<<shares.points + shares.cells + shares.columns, kThreads, 0, stream>>>(field, g, w, shares);
-  size_t bytes = w.temporary_bytes;
-  check(sort(w, bytes, std::bit_width(g.cells + kMortonNumbers), stream), "sorting points by texel");
+  radix_sort(w.sort, stream);
   places_kernel<<<blocks_for(w.items, kThreads), kThreads, 0, stream>>>(
       w, static_cast<uint32_t>(field.count), static_cast<uint32_t>(3 * g.levels), g.cells);
   hexplane_values(field, g, w, stream);

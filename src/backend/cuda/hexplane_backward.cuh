@@ -14,6 +14,7 @@
 // No sum is made by atomics, and every order is one of points: the same bits from run to run.
 
 #include "backend/cuda/hexplane.cuh"
+#include "backend/cuda/radix_sort.h"
 
 namespace eg4d::cuda {
 
@@ -64,20 +65,19 @@ struct PointOrder {
 };
 
 struct FieldWorkspace {
-  float* d_values;                // [3·levels·N, channels] of planes without time, sorted
-  float2* weights;                // [3·levels·N] along columns and rows, likewise
-  uint32_t *key, *key_sorted;     // [items] cell, or behind all cells Morton's number
-  uint32_t *item_scratch, *item;  // [items] (3·level + plane)·N + point; behind all levels: point
-  uint32_t* place;                // [N, 3·levels] of a pair in the order of the cells
-  uint2* range;                   // [cells] begin and end in the sorted items
+  float* d_values;  // [3·levels·N, channels] of planes without time, sorted
+  float2* weights;  // [3·levels·N] along columns and rows, likewise
+  RadixSort sort;   // [items]
+  uint32_t* key;    // [items] sorted: cell, or behind all cells Morton's number
+  uint32_t* item;   // [items] likewise: (3·level + plane)·N + point; behind all levels: point
+  uint32_t* place;  // [N, 3·levels] of a pair in the order of the cells
+  uint2* range;     // [cells] begin and end in the sorted items
   PointOrder* order;
   float* time_rows;      // [columns, channels] planes with time, interpolated
   float* partial;        // [tiles, columns, channels] their gradients
   int2* span;            // [3·levels, tiles] columns of a plane that a tile has partial sums of
   float* d_coordinates;  // [3·levels, tiles·points] in the order of points
   double* box;           // [levels·tiles, 6]
-  void* temporary;
-  size_t temporary_bytes;
   uint32_t items;
   int tiles, points;  // at most so many tiles, of so many points
 };

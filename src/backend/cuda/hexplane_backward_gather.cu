@@ -59,8 +59,19 @@ __device__ void add_list(const FieldWorkspace& w, int channels, const RowList& l
 }
 
 // A warp looks at some texels of a plane, one a lane; those that points reach are then added up, as many at a
-// time as groups of lanes hold a texel's channels. Where a list is long, all groups share it.
-constexpr uint32_t kLongList = 24;
+// time as groups of lanes hold a texel's channels. Where a list is long, all groups share it; where it is
+// very long, the block's.
+constexpr uint32_t kLongList = 24, kVeryLongList = 256;
+struct VeryLong {
+  RowList above, below;
+  int texel;
+};
+template <int W>
+struct SharedLists {
+  VeryLong texels[kWarps][32];
+  int count[kWarps];
+  Channels<W> parts[kWarps][32];
+};
 struct SpacePlanes {
   struct Plane {
     int64_t offset;
@@ -69,11 +80,48 @@ struct SpacePlanes {
   } of[3 * kMostLevels];
   int count;
 };
+// Sum over the groups of a warp.
+template <int W>
+__device__ void add_groups(Channels<W>& sum, int group_lanes) {
+  for (int step = group_lanes; step < 32; step *= 2)
+#pragma unroll
+    for (int k = 0; k < W; ++k) sum.v[k] += __shfl_xor_sync(kAllLanes, sum.v[k], step);
+}
+
+// All threads of the block call it; units divide a warp.
+template <int W>
+__device__ void add_very_long(float* d_plane, int channels, const FieldWorkspace& w, SharedLists<W>& lists) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int units = channels / W, groups = 32 / units, unit = lane % units;
+  const uint32_t slice = static_cast<uint32_t>(warp * groups + lane / units),
+                 slices = static_cast<uint32_t>(kWarps * groups);
+  for (int of_warp = 0; of_warp < kWarps; ++of_warp) {
+    for (int i = 0; i < lists.count[of_warp]; ++i) {
+      const VeryLong& texel = lists.texels[of_warp][i];
+      Channels<W> sum{};
+      add_list<W>(w, channels, texel.above, true, slice, slices, unit * W, sum);
+      add_list<W>(w, channels, texel.below, false, slice, slices, unit * W, sum);
+      add_groups(sum, units);
+      lists.parts[warp][lane] = sum;
+      __syncthreads();
+      if (warp == 0 && lane < units) {
+        float* const to = d_plane + int64_t{texel.texel} * channels + unit * W;
+        for (int other = 1; other < kWarps; ++other) add_scaled(sum, lists.parts[other][lane], 1);
+        Channels<W> total = load_channels<W>(to);
+        add_scaled(total, sum, 1);
+        store_channels(to, total);
+      }
+      __syncthreads();
+    }
+  }
+}
+
 template <int W>
 __device__ void add_texels(const Field& field, int channels, const SpacePlanes& planes,
                            const FieldWorkspace& w, uint32_t block) {
-  int number = 0;
-  while (number + 1 < planes.count && block >= planes.of[number + 1].first_block) ++number;
+  __shared__ SharedLists<W> lists;
+  int number = planes.count - 1;
+  while (block < planes.of[number].first_block) --number;
   const SpacePlanes::Plane& p = planes.of[number];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int units = channels / W, group_lanes = 32 % units == 0 ? units : 32, groups = 32 / group_lanes,
@@ -87,8 +135,12 @@ __device__ void add_texels(const Field& field, int channels, const SpacePlanes& 
     if (row > 0) upper = list_of(w, own - static_cast<uint32_t>(p.columns), column > 0);
   }
   const uint32_t pairs = upper.size() + lower.size();
-  const unsigned long_ones = __ballot_sync(kAllLanes, pairs > kLongList);
-  for (unsigned left = __ballot_sync(kAllLanes, pairs > 0); left != 0;) {
+  const bool very_long = groups > 1 && pairs > kVeryLongList;
+  const unsigned long_ones = __ballot_sync(kAllLanes, pairs > kLongList),
+                 very_long_ones = __ballot_sync(kAllLanes, very_long);
+  if (very_long) lists.texels[warp][__popc(very_long_ones & ((1u << lane) - 1))] = {upper, lower, texel};
+  if (lane == 0) lists.count[warp] = __popc(very_long_ones);
+  for (unsigned left = __ballot_sync(kAllLanes, pairs > 0 && !very_long); left != 0;) {
     const int first = __ffs(static_cast<int>(left)) - 1;
     const bool shared = groups > 1 && (long_ones >> first & 1);
     int from = -1;  // the lane whose texel is the group's
@@ -110,14 +162,12 @@ __device__ void add_texels(const Field& field, int channels, const SpacePlanes& 
         add_list<W>(w, channels, above, true, shared ? group : 0, shared ? groups : 1, unit * W, sum);
         add_list<W>(w, channels, below, false, shared ? group : 0, shared ? groups : 1, unit * W, sum);
       }
-      if (shared)
-        for (int step = group_lanes; step < 32; step *= 2)
-#pragma unroll
-          for (int k = 0; k < W; ++k) sum.v[k] += __shfl_xor_sync(kAllLanes, sum.v[k], step);
+      if (shared) add_groups(sum, group_lanes);
       add_scaled(total, sum, 1);
       if (writes) store_channels(to, total);
     }
   }
+  if (__syncthreads_or(very_long)) add_very_long<W>(field.d_grid + p.offset, channels, w, lists);
 }
 
 // ---------------------------------------------------------------- columns and box
@@ -216,7 +266,7 @@ void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
     p = {level.space[i % 3].offset,        level.space[i % 3].first_cell,    shares.texels,
          level.size[space_axis(i % 3, 1)], level.size[space_axis(i % 3, 0)], groups};
     const int64_t texels = int64_t{p.rows} * p.columns;
-    if (texels > field.count / 2) p.together = std::min(32, 2 * groups);  // most are not reached
+    if (texels > field.count / 2) p.together = 32;  // most are not reached
     shares.texels += blocks_for(texels, p.together * kWarps);
   }
   const unsigned blocks = shares.box + shares.columns + shares.points + shares.texels;

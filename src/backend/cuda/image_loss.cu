@@ -276,7 +276,7 @@ Window gaussian_window() {
   return window;
 }
 
-constexpr int kDifferenceBlocks = 256;
+constexpr int kDifferenceBlocks = 1024;
 
 dim3 similarity_grid(int width, int height) {
   return {static_cast<unsigned>((width + kAcross - 1) / kAcross),

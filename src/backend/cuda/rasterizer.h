@@ -93,6 +93,9 @@ RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* 
 // second may be given a workspace with others, and other memory for pairs.
 void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
                      cudaStream_t stream);
+// Copies what the first part found to the host's memory, which the GPU must see: a kernel, since copies make
+// what comes before and after them wait.
+void tell_totals(const RasterizerWorkspace& workspace, RasterizerTotals* host, cudaStream_t stream);
 void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
                     cudaStream_t stream);
 // Enqueue one pass; forward.context is not looked at. The workspace, made for the picture's size, belongs to

@@ -148,6 +148,10 @@ __global__ void __launch_bounds__(kThreads) sort_kernel(int cells, RasterizerWor
     if (ranges[other].y - ranges[other].x > kWarpList) sort_long(w, ranges[other], keys);
 }
 
+__global__ void tell_kernel(const RasterizerTotals* totals, RasterizerTotals* host) {
+  *host = *totals;
+}
+
 int cells_of(const RasterizerWorkspace& w) {
   return cells_along(w.size.width, kCellWidth) * cells_along(w.size.height, kCellHeight);
 }
@@ -157,6 +161,11 @@ int cells_of(const RasterizerWorkspace& w) {
 void place_lists(const RasterizerWorkspace& w, cudaStream_t stream) {
   const int cells = cells_of(w);
   place_kernel<<<blocks_for(cells, kThreads), kThreads, 0, stream>>>(cells, w);
+  check_launch("counting pairs of cell and Gaussian");
+}
+
+void tell_totals(const RasterizerWorkspace& w, RasterizerTotals* host, cudaStream_t stream) {
+  tell_kernel<<<1, 1, 0, stream>>>(w.totals, host);
   check_launch("counting pairs of cell and Gaussian");
 }
 
