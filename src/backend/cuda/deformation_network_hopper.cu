@@ -3,6 +3,7 @@
 // backward pass needs is written.
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network_hopper.cuh"
@@ -40,13 +41,13 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
     load_features();
     for (int i = 0; i < f_.trunk; ++i) {
       publish();
-      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>);
+      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>, i, -1);
       wait_for_warpgroup(number_);  // the tile is read no more
       finish_layer(i);
     }
     publish();
     for (int i = 0; i < f_.heads; ++i) {
-      multiply_panels(kPanels<kWidth>);
+      multiply_panels(kPanels<kWidth>, f_.trunk + i, i);
       finish_head(i);
     }
   }
@@ -55,8 +56,17 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
   using Base = Warpgroup<kWidth, kParts, kParts == 2>;
   using Base::sums_, Base::lane_, Base::warp_, Base::number_, Base::tile_, Base::unit_;
 
-  __device__ void multiply_panels(int panels) {
-    this->template multiply<kWidth>(panels, false, [](int) {});
+  // What is read after the products comes nearer meanwhile.
+  __device__ void multiply_panels(int panels, int layer, int head) {
+    Warmed<1> biases;
+    Warmed<std::max(kWidth / 128, 1)> last;
+    this->template multiply<kWidth>(panels, false, [&](int panel) {
+      if (panel > 0) return;
+      biases.load(f_.packed.biases + layer * (kWidth / 4), 4 * kWidth);
+      if (head >= 0) last.load(f_.packed.last + head * (8 * kWidth), 32 * kWidth);
+    });
+    biases.use();
+    last.use();
   }
   __device__ int64_t global_row(int row) const { return unit_ * kUnitRows + row; }
 
@@ -240,24 +250,23 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
   const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = f.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
-    ring.prepare(warpgroups);
+    ring.prepare(f.division);
     publish_barriers();
   }
-  __syncthreads();
+  ring.wait_for_all();
   play_roles<kWidth>(
       warpgroups, [&] { ring.fetch(f.packed.slabs, f.slab_count); },
       [&](int number) { ForwardRows<kWidth, kParts>(f, ring, shared, number).run(); });
+  ring.wait_for_all();
 }
 
 template <int kWidth, int kParts>
 void launch(Forward& f, cudaStream_t stream) {
-  const auto kernel = forward_kernel<kWidth, kParts>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
-      "preparing the network");
   f.division = divided(f.rows, kBlocksAtOnce<kWidth>);
-  kernel<<<static_cast<unsigned>(f.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(f);
-  check_launch("computing the network");
+  const int cluster = clusters_of_rows();
+  const int64_t blocks = (f.division.blocks() + cluster - 1) / cluster * cluster;
+  launch_in_clusters(forward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(blocks)), kThreads,
+                     kSharedBytes<kWidth, kParts>, cluster, f, stream, "computing the network");
 }
 
 struct Packing {
@@ -353,6 +362,18 @@ int attribute(cudaDeviceAttr which) {
 }
 
 }  // namespace
+
+static int variant() {
+  static const int value =
+      std::getenv("EG4D_NETWORK_CLUSTER") ? std::atoi(std::getenv("EG4D_NETWORK_CLUSTER")) : 0;
+  return value;
+}
+int clusters_of_rows() {
+  return variant() & 1 ? 2 : 1;
+}
+int clusters_of_weights() {
+  return variant() & 2 ? 2 : 1;
+}
 
 Division divided(int64_t rows, int blocks_at_once) {
   const int64_t units = units_of(rows);

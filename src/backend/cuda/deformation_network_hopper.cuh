@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network_bf16.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
@@ -61,7 +62,7 @@ struct Division {
   int64_t pairs;  // blocks with two; those with one follow
   __device__ int64_t first(int64_t block) const { return block < pairs ? 2 * block : pairs + block; }
   __device__ int count(int64_t block) const {
-    return block < pairs ? static_cast<int>(min(units - 2 * block, int64_t{2})) : 1;
+    return static_cast<int>(max(min(units - first(block), int64_t{block < pairs ? 2 : 1}), int64_t{0}));
   }
   int64_t blocks() const { return units - pairs; }
 };
@@ -91,32 +92,52 @@ __device__ inline Pair<2> split_half(float first, float second) {
 }
 inline constexpr float kWeightScale = 64;  // of weights as f16; what is beyond ±1023 is infinite
 
-// Slabs on their way through shared memory, which begins with the tiles.
+// Slabs on their way through shared memory, which begins with the tiles. The blocks of a cluster fetch a part
+// of each for all of them.
 template <int kWidth, int kParts>
 struct Ring {
   static constexpr int kCount = kStages<kWidth, kParts>;
   char* slabs;
   uint64_t *full, *empty;
   uint64_t* others;  // barriers that remain
+  int blocks, rank;
 
   __device__ explicit Ring(char* shared) : slabs(shared + kTilesBytes<kWidth, kParts>) {
     full = reinterpret_cast<uint64_t*>(slabs + kCount * kSlabBytes<kWidth>);
     empty = full + kCount;
     others = empty + kCount;
+    blocks = cluster_size();
+    rank = static_cast<int>(blockIdx.x) % blocks;
   }
-  __device__ void prepare(int warpgroups) const {
+  __device__ void prepare(const Division& division) const {
+    int warpgroups = 0;
+    for (int i = 0; i < blocks; ++i) warpgroups += division.count(int64_t{blockIdx.x} - rank + i);
     for (int i = 0; i < kCount; ++i) {
       prepare_barrier(full + i, 1);
       prepare_barrier(empty + i, 4 * warpgroups);
     }
+  }
+  // After preparing barriers, and when everything is done.
+  __device__ void wait_for_all() const {
+    if (blocks > 1)
+      wait_for_cluster();
+    else
+      __syncthreads();
+  }
+  __device__ void release(int stage, int lane) const {
+    if (lane < blocks) arrive_at(empty + stage, lane);
   }
   // By one thread.
   __device__ void fetch(const char* from, int count) const {
     for (int i = 0, stage = 0, parity = 1; i < count; ++i) {
       wait_for_phase(empty + stage, parity);
       arrive_expecting(full + stage, kSlabBytes<kWidth>);
-      copy_in(slabs + stage * kSlabBytes<kWidth>, from + int64_t{i} * kSlabBytes<kWidth>, kSlabBytes<kWidth>,
-              full + stage);
+      const int bytes = kSlabBytes<kWidth> / blocks, at = rank * bytes;
+      char* const to = slabs + stage * kSlabBytes<kWidth> + at;
+      if (blocks > 1)
+        copy_in_to_all(to, from + int64_t{i} * kSlabBytes<kWidth> + at, bytes, full + stage, blocks);
+      else
+        copy_in(to, from + int64_t{i} * kSlabBytes<kWidth>, bytes, full + stage);
       if (++stage == kCount) {
         stage = 0;
         parity ^= 1;
@@ -242,7 +263,7 @@ class Warpgroup {
   }
   // The oldest slab that is still held.
   __device__ void release() {
-    if (lane_ == 0) arrive(ring_.empty + held_);
+    ring_.release(held_, lane_);
     if (++held_ == ring_.kCount) held_ = 0;
   }
 
@@ -266,6 +287,27 @@ struct Packed {
 size_t packed_bytes(const Shape& shape, int parts);
 Packed pack(const std::vector<const DenseLayer*>& layers, const Shape& shape, int parts, bool backward,
             void* memory, cudaStream_t stream);
+
+// A kernel of one argument, whose blocks run in clusters; the grid is a multiple of them.
+template <class Argument>
+void launch_in_clusters(void (*kernel)(Argument), dim3 grid, int threads, int shared, int cluster,
+                        const Argument& argument, cudaStream_t stream, const char* doing) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+        "preparing the network");
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, argument), doing);
+}
+int clusters_of_rows();
+int clusters_of_weights();
 
 // Bytes of an array [rows, columns] in units.
 int64_t array_bytes(int64_t rows, int columns, int parts);

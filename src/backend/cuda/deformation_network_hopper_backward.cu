@@ -44,6 +44,7 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 
   __device__ void run() {
     for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
+    load_d_outputs(0);
 #pragma unroll
     for (float& sum : sums_) sum = 0;
     for (int source = 0; source < b_.sources; ++source) {
@@ -54,9 +55,10 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
       } else {
         through_relu(source);
       }
+      load_d_outputs(source + 1);
       publish_to_copies();
       wait_for_warpgroup(number_);
-      if (this->elected()) copy_out(b_.derivative[source] + unit_ * kBytes, tile_, kBytes);
+      if (this->elected()) write_derivative(source);
       if (source + 1 < b_.sources || b_.d_features) multiply_with(source);
     }
     if (b_.d_features) add_to_features();
@@ -68,11 +70,29 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
   static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
 
-  // Fetches a panel of an output, after what has been copied out of the tile
-  // was read.
+  // Panel by panel, in groups of copies.
+  __device__ void write_derivative(int source) const {
+#pragma unroll
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        const int at = (part * kPanels<kWidth> + panel) * kPanelBytes;
+        copy_out(b_.derivative[source] + unit_ * kBytes + at, tile_ + at, kPanelBytes);
+      }
+      end_copies_out();
+    }
+  }
+  // Fetches a panel of an output, after what has been copied out of it was read.
   __device__ void load(int source, int panel) const {
     if (!this->elected() || source >= b_.sources) return;
-    wait_until_read();
+    if (panel == kPanels<kWidth> - 1)
+      wait_until_read<0>();
+    else if (panel == kPanels<kWidth> - 2)
+      wait_until_read<1>();
+    else if (panel == kPanels<kWidth> - 3)
+      wait_until_read<2>();
+    else
+      wait_until_read<3>();
     arrive_expecting(loaded_ + panel, kParts * kPanelBytes);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
@@ -89,22 +109,35 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   __device__ void multiply_with(int source) {
     // What a head adds; behind the trunk's layers, sums begin anew.
     const bool add = source > 0 && source < b_.heads;
+    Warmed<std::max(kParts * kWidth / 256, 1)> last;
     const auto done = [&](int panel) {
       if (source + 1 == b_.sources) return;
       wait_for_warpgroup(number_);
       load(source + 1, panel);
+      if (panel == 0 && source + 1 < b_.heads)
+        last.load(b_.packed.last + (source + 1) * kParts * 4 * kWidth, kParts * 16 * kWidth);
     };
     if (source + 1 == b_.sources && kWidth > 64 && 2 * b_.in <= kWidth)
       this->template multiply<std::max(kWidth / 2, 64)>(kPanels<kWidth>, add, done);
     else
       this->template multiply<kWidth>(kPanels<kWidth>, add, done);
+    last.use();
   }
 
-  // An output's derivative in a row of the unit; zero beyond the rows and the
-  // outputs.
+  // An output's derivative in a row of the unit; zero beyond the rows and the outputs.
   __device__ float d_output(const Backward::Head& head, int row, int o) const {
     const int64_t at = unit_ * kUnitRows + row;
-    return at < b_.rows && o < head.out ? head.d_output[at * head.out + o] : 0.0f;
+    return at < b_.rows && o < head.out ? __ldg(head.d_output + at * head.out + o) : 0.0f;
+  }
+  // Those that this lane needs of a head, before they are needed.
+  __device__ void load_d_outputs(int source) {
+    if (source >= b_.heads) return;
+    const Backward::Head& head = b_.head[source];
+    const int g = lane_ / 4, t = lane_ % 4;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) of_column_[i] = d_output(head, i / 2 * 8 + 2 * t + i % 2, g);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) of_row_[i] = d_output(head, this->row(i / 2), 2 * t + i % 2);
   }
 
   // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this
@@ -118,8 +151,7 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
     for (int deep = 0; deep < 4; ++deep)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int row = 16 * deep + 8 * half + 2 * t;
-        const float first = d_output(head, row, g), second = d_output(head, row + 1, g);
+        const float first = of_column_[4 * deep + 2 * half], second = of_column_[4 * deep + 2 * half + 1];
         const Pair<kParts> pair = split<kParts>(first, second);
         // Of what the rest of the layer's gradient is made of.
         bias += kParts == 2
@@ -172,14 +204,11 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   // The source's tile becomes the derivative before its ReLU: d_output ·
   // last_weight where it is above 0.
   __device__ void through_last_layer(int source) {
-    const Backward::Head& head = b_.head[source];
-    const int o = lane_ % 4 * 2;
     Pair<kParts> a[2];
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      a[half] = split<kParts>(d_output(head, this->row(half), o), d_output(head, this->row(half), o + 1));
+    for (int half = 0; half < 2; ++half) a[half] = split<kParts>(of_row_[2 * half], of_row_[2 * half + 1]);
     const uint32_t* const last = b_.packed.last + source * kParts * 4 * kWidth + lane_;
-#pragma unroll(kParts == 1 ? 4 : 2)
+#pragma unroll 2
     for (int j = 0; j < kWidth / 16; ++j) {
       float d[2][4] = {};
 #pragma unroll
@@ -234,6 +263,8 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 
   const Backward& b_;
   uint64_t* loaded_;
+  // Of the next head's output: rows 8i + 2t + {0, 1} in column g; row(half) in columns 2t + {0, 1}.
+  float of_column_[16], of_row_[4];
 };
 
 template <int kWidth, int kParts>
@@ -243,27 +274,26 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
   const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = b.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
-    ring.prepare(warpgroups);
+    ring.prepare(b.division);
     for (int i = 0; i < kWarpgroups * kPanels<kWidth>; ++i) prepare_barrier(ring.others + i, 1);
     publish_barriers();
   }
-  __syncthreads();
+  ring.wait_for_all();
   play_roles<kWidth>(
       warpgroups, [&] { ring.fetch(b.packed.slabs, b.slab_count); },
       [&](int number) {
         BackwardRows<kWidth, kParts>(b, ring, shared, ring.others + number * kPanels<kWidth>, number).run();
       });
+  ring.wait_for_all();
 }
 
 template <int kWidth, int kParts>
 void launch(Backward& b, cudaStream_t stream) {
-  const auto kernel = backward_kernel<kWidth, kParts>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
-      "preparing the network");
   b.division = divided(b.rows, kBlocksAtOnce<kWidth>);
-  kernel<<<static_cast<unsigned>(b.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(b);
-  check_launch("going back through the network");
+  const int cluster = clusters_of_rows();
+  const int64_t blocks = (b.division.blocks() + cluster - 1) / cluster * cluster;
+  launch_in_clusters(backward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(blocks)), kThreads,
+                     kSharedBytes<kWidth, kParts>, cluster, b, stream, "going back through the network");
 }
 
 // Pieces of the workspace.
@@ -309,7 +339,9 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
   b.rows = shape.rows;
   b.d_features = network.d_features;
   b.in = shape.in;
-  Weights w{.units = units, .splits = splits_for(shape)};
+  Weights w{};
+  w.units = units;
+  w.splits = splits_for(shape);
   Sums sums, last_sums;
   std::vector<const DenseLayer*> layers;
   bool frozen = true;

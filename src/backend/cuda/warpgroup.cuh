@@ -145,6 +145,27 @@ __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
   }
 }
 
+// Memory that is about to be read comes into the first cache: one of 128 threads reads a part, and uses it
+// later.
+template <int kLoads>
+struct Warmed {
+  uint32_t part[kLoads] = {};
+  __device__ void load(const void* from, int bytes) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = 32 * (static_cast<int>(threadIdx.x) % 128 + 128 * i);
+      if (at < bytes)
+        asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(part[i]) : "l"(static_cast<const char*>(from) + at));
+    }
+  }
+  // As if it mattered.
+  __device__ void use() const {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i)
+      asm volatile("{.reg .pred p; setp.eq.u32 p, %0, 0x7fc0dead; @p nanosleep.u32 1;}" ::"r"(part[i]));
+  }
+};
+
 // Copies of multiples of 16 bytes, by one thread.
 __device__ inline void copy_in(void* to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(
@@ -154,15 +175,42 @@ __device__ inline void copy_in(void* to, const void* from, int bytes, uint64_t* 
       : "memory");
 }
 __device__ inline void copy_out(void* to, const void* from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+__device__ inline void end_copies_out() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// The same piece to the same place of all blocks of a cluster, whose barriers are told.
+__device__ inline void copy_in_to_all(void* to, const void* from, int bytes, uint64_t* barrier, int blocks) {
   asm volatile(
-      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
-      "cp.async.bulk.commit_group;" ::"l"(to),
-      "r"(shared_address(from)), "r"(bytes)
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, "
+      "[%3], "
+      "%4;" ::"r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(barrier)), "h"(static_cast<uint16_t>((1 << blocks) - 1))
       : "memory");
 }
-// Until what this thread copies out has been read, or is written.
-__device__ inline void wait_until_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+// At the barrier in the same place of another block, or of this one.
+__device__ inline void arrive_at(uint64_t* barrier, int rank) {
+  asm volatile(
+      "{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];}" ::"r"(shared_address(barrier)),
+      "r"(rank)
+      : "memory");
+}
+__device__ inline int cluster_size() {
+  int size;
+  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(size));
+  return size;
+}
+__device__ inline void wait_for_cluster() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+// Until what this thread copies out has been read but for the last kLeft pieces, or is written.
+template <int kLeft>
+__device__ void wait_until_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
 }
 __device__ inline void wait_until_written() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
