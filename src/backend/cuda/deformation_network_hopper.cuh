@@ -131,6 +131,7 @@ struct Ring {
   __device__ void fetch(const char* from, int count) const {
     for (int i = 0, stage = 0, parity = 1; i < count; ++i) {
       wait_for_phase(empty + stage, parity);
+      if (blocks > 1) wait_for_phase(full + stage, parity);  // no one else does in a block without units
       arrive_expecting(full + stage, kSlabBytes<kWidth>);
       const int bytes = kSlabBytes<kWidth> / blocks, at = rank * bytes;
       char* const to = slabs + stage * kSlabBytes<kWidth> + at;
