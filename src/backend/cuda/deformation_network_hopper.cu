@@ -14,6 +14,7 @@ namespace {
 
 struct Forward {
   const float* features;
+  bool vectors;  // of four features are aligned
   int in, feature_panels;
   int64_t rows;
   Division division;
@@ -97,19 +98,16 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
   __device__ void load_features() {
     constexpr int kChunks = std::max(kWidth / 128, 1);
     const int columns = f_.feature_panels * kPanelColumns;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = 0; i < 16; ++i) {
       const int row = 16 * warp_ + i;
       float x[kChunks][4], largest = 0;
 #pragma unroll
-      for (int chunk = 0; chunk < kChunks; ++chunk)
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        load_four(global_row(row), 128 * chunk + 4 * lane_, x[chunk]);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const int column = 128 * chunk + 4 * lane_ + k;
-          const bool there = column < f_.in && global_row(row) < f_.rows;
-          x[chunk][k] = there ? __ldg(f_.features + global_row(row) * f_.in + column) : 0.0f;
-          largest = fmaxf(largest, fabsf(x[chunk][k]));
-        }
+        for (const float value : x[chunk]) largest = fmaxf(largest, fabsf(value));
+      }
       float scale = 1;
       if constexpr (kScaled) {
         for (int step = 16; step > 0; step /= 2)
@@ -131,6 +129,17 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
                          split<kParts>(y[2], y[3]));
       }
     }
+  }
+  __device__ void load_four(int64_t row, int column, float (&x)[4]) const {
+    const float* const from = f_.features + row * f_.in + column;
+    if (f_.vectors) {
+      const bool there = row < f_.rows && column < f_.in;
+      const float4 all = there ? __ldg(reinterpret_cast<const float4*>(from)) : make_float4(0, 0, 0, 0);
+      x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+      return;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = row < f_.rows && column + k < f_.in ? __ldg(from + k) : 0.0f;
   }
   static __device__ void store_features(char* to, int panels, int row, int column, const Pair<kParts>& left,
                                         const Pair<kParts>& right) {
@@ -438,6 +447,7 @@ void hopper_forward(const Mlp& network, int parts, void* workspace, cudaStream_t
   Forward f{};
   f.features = network.features;
   f.in = shape.in;
+  f.vectors = shape.in % 4 == 0 && reinterpret_cast<uintptr_t>(f.features) % sizeof(float4) == 0;
   f.feature_panels = shape.slabs_of_features();
   f.rows = shape.rows;
   const auto kept = [&](int64_t array) {

@@ -48,6 +48,8 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 #pragma unroll
     for (float& sum : sums_) sum = 0;
     for (int source = 0; source < b_.sources; ++source) {
+      if (this->elected() && source + 1 < b_.sources)
+        bring_near(b_.output[source + 1] + unit_ * kBytes, kBytes);
       if (source < b_.heads) {
         last_layer_gradient(source);
         wait_for_warpgroup(number_);  // now the tile may change
@@ -246,17 +248,35 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
                     masked(this->in_tile(0, j, true, half), right[2 * half], right[2 * half + 1]));
   }
 
+  // What is there is read before anything is written, a few columns at a time.
   __device__ void add_to_features() {
+    const bool vectors = b_.in % 2 == 0 && reinterpret_cast<uintptr_t>(b_.d_features) % sizeof(float2) == 0;
+    constexpr int kAtOnce = 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int64_t row = unit_ * kUnitRows + this->row(half);
       if (row >= b_.rows) continue;
+      float* const to = b_.d_features + row * b_.in;
 #pragma unroll
-      for (int j = 0; j < kWidth / 8; ++j) {
-        const int column = 8 * j + lane_ % 4 * 2;
-        float* to = b_.d_features + row * b_.in + column;
-        if (column < b_.in) to[0] += sums_[4 * j + 2 * half];
-        if (column + 1 < b_.in) to[1] += sums_[4 * j + 2 * half + 1];
+      for (int first = 0; first < kWidth / 8; first += kAtOnce) {
+        float2 sums[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          const int column = 8 * (first + i) + lane_ % 4 * 2;
+          if (vectors && column < b_.in) sums[i] = *reinterpret_cast<const float2*>(to + column);
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          const int column = 8 * (first + i) + lane_ % 4 * 2;
+          const float* const own = sums_ + 4 * (first + i) + 2 * half;
+          if (column >= b_.in) continue;
+          if (vectors) {
+            *reinterpret_cast<float2*>(to + column) = make_float2(sums[i].x + own[0], sums[i].y + own[1]);
+          } else {
+            to[column] += own[0];
+            if (column + 1 < b_.in) to[column + 1] += own[1];
+          }
+        }
       }
     }
   }

@@ -179,6 +179,10 @@ __device__ inline void copy_out(void* to, const void* from, int bytes) {
                "r"(shared_address(from)), "r"(bytes)
                : "memory");
 }
+// Into the second cache.
+__device__ inline void bring_near(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
 __device__ inline void end_copies_out() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
