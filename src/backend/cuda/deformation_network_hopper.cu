@@ -308,24 +308,31 @@ __device__ void pack_panel(const Packing& p, int panel, int first_row) {
   int i = 0;
   while (i + 1 < p.layers && p.layer[i + 1].first_panel <= panel) ++i;
   const Packing::Layer& layer = p.layer[i];
-  const int first = (panel - layer.first_panel) * kPanelColumns;
+  const int first = (panel - layer.first_panel) * kPanelColumns, thread = static_cast<int>(threadIdx.x);
+  // Columns of the matrix become rows of the slab.
+  __shared__ float transposed[kPanelColumns][kPackedRows + 1];
+  if (p.backward) {
+    for (int i = thread; i < kPanelColumns * kPackedRows; i += 256) {
+      const int out = first + i / kPackedRows, in = first_row + i % kPackedRows;
+      transposed[i / kPackedRows][i % kPackedRows] =
+          out < layer.out && in < layer.in ? layer.weight[int64_t{out} * layer.in + in] : 0.0f;
+    }
+    __syncthreads();
+  }
   const auto at = [&](int row, int column) {
-    const int out = p.backward ? column : row, in = p.backward ? row : column;
+    if (p.backward) return transposed[column][row];
+    const int out = first_row + row, in = first + column;
     return out < layer.out && in < layer.in ? layer.weight[int64_t{out} * layer.in + in] : 0.0f;
   };
   constexpr int kPairs = kPanelColumns / 2;
 #pragma unroll
   for (int k = 0; k < kPackedRows * kPairs / 256; ++k) {
-    const int pair = static_cast<int>(threadIdx.x) + 256 * k;
-    // Neighbouring threads read neighbouring weights.
-    const int row = first_row + (p.backward ? pair % kPackedRows : pair / kPairs),
-              column = (p.backward ? pair / kPackedRows : pair % kPairs) * 2;
-    const Pair<kParts> both =
-        weight_pair<kParts>(p.backward, at(row, first + column), at(row, first + column + 1));
+    const int row = (thread + 256 * k) / kPairs, column = thread % kPairs * 2;
+    const Pair<kParts> both = weight_pair<kParts>(p.backward, at(row, column), at(row, column + 1));
 #pragma unroll
     for (int part = 0; part < kParts; ++part)
       *reinterpret_cast<uint32_t*>(p.slabs + (int64_t{panel} * kParts + part) * p.width * kPanelRowBytes +
-                                   in_panel(row, column)) = both.part[part];
+                                   in_panel(first_row + row, column)) = both.part[part];
   }
 }
 

@@ -402,6 +402,10 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
   else
     run.operator()<64>();
   if (!frozen) weight_gradients(w, shape.width, parts, stream);
+  if (sums.count + last_sums.count <= kMostSums) {
+    for (int i = 0; i < last_sums.count; ++i) sums.add(last_sums.sum[i]);
+    last_sums.count = 0;
+  }
   add_parts(sums, stream);
   add_parts(last_sums, stream);
 }
