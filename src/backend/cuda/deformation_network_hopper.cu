@@ -3,7 +3,6 @@
 // backward pass needs is written.
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network_hopper.cuh"
@@ -168,15 +167,21 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
       return {{relu(c[0] + bias.x), relu(c[1] + bias.y)}, {relu(c[4] + bias.z), relu(c[5] + bias.w)}};
   }
   __device__ float4 bias(int layer, int j) const {
-    return __ldg(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
+    return read_early(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
   }
+  // Of what is read in order, this many are on their way.
+  static constexpr int kAhead = 4, kSteps = kWidth / 16;
 
   // A layer of the trunk: to the tile and to memory.
   __device__ void finish_layer(int layer) {
     float largest[2] = {};
+    float4 ahead[kAhead];
 #pragma unroll
-    for (int j = 0; j < kWidth / 16; ++j) {
-      const float4 biases = bias(layer, j);
+    for (int j = 0; j < kAhead; ++j) ahead[j] = bias(layer, j);
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
+      const float4 biases = ahead[j % kAhead];
+      if (j + kAhead < kSteps) ahead[j % kAhead] = bias(layer, j + kAhead);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Finished y = finished(biases, j, half);
@@ -215,11 +220,21 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
     const Forward::Head& head = f_.head[number];
     char* const unit = head.hidden ? head.hidden + unit_ * kUnitBytes<kWidth, kParts> : nullptr;
     const uint2* const last = reinterpret_cast<const uint2*>(f_.packed.last) + number * (4 * kWidth) + lane_;
+    struct Read {
+      float4 biases;
+      uint2 first, second;  // parts of the last layer's weights
+    } ahead[kAhead];
+    const auto read = [&](int j) {
+      return Read{bias(f_.trunk + number, j), read_early(last + 32 * j),
+                  read_early(last + 2 * kWidth + 32 * j)};
+    };
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) ahead[j] = read(j);
     float y[3][4] = {};
 #pragma unroll
-    for (int j = 0; j < kWidth / 16; ++j) {
-      const float4 biases = bias(f_.trunk + number, j);
-      const uint2 first = __ldg(last + 32 * j), second = __ldg(last + 2 * kWidth + 32 * j);
+    for (int j = 0; j < kSteps; ++j) {
+      const auto [biases, first, second] = ahead[j % kAhead];
+      if (j + kAhead < kSteps) ahead[j % kAhead] = read(j + kAhead);
       uint32_t a[2][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -259,23 +274,20 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
   const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = f.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
-    ring.prepare(f.division);
+    ring.prepare(warpgroups);
     publish_barriers();
   }
-  ring.wait_for_all();
+  __syncthreads();
   play_roles<kWidth>(
       warpgroups, [&] { ring.fetch(f.packed.slabs, f.slab_count); },
       [&](int number) { ForwardRows<kWidth, kParts>(f, ring, shared, number).run(); });
-  ring.wait_for_all();
 }
 
 template <int kWidth, int kParts>
 void launch(Forward& f, cudaStream_t stream) {
   f.division = divided(f.rows, kBlocksAtOnce<kWidth>);
-  const int cluster = clusters_of_rows();
-  const int64_t blocks = (f.division.blocks() + cluster - 1) / cluster * cluster;
-  launch_in_clusters(forward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(blocks)), kThreads,
-                     kSharedBytes<kWidth, kParts>, cluster, f, stream, "computing the network");
+  launch_with(forward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(f.division.blocks())), kThreads,
+              kSharedBytes<kWidth, kParts>, f, stream, "computing the network");
 }
 
 struct Packing {
@@ -378,18 +390,6 @@ int attribute(cudaDeviceAttr which) {
 }
 
 }  // namespace
-
-static int variant() {
-  static const int value =
-      std::getenv("EG4D_NETWORK_CLUSTER") ? std::atoi(std::getenv("EG4D_NETWORK_CLUSTER")) : 0;
-  return value;
-}
-int clusters_of_rows() {
-  return variant() & 1 ? 2 : 1;
-}
-int clusters_of_weights() {
-  return variant() & 2 ? 2 : 1;
-}
 
 Division divided(int64_t rows, int blocks_at_once) {
   const int64_t units = units_of(rows);

@@ -61,9 +61,7 @@ struct Division {
   int64_t units;
   int64_t pairs;  // blocks with two; those with one follow
   __device__ int64_t first(int64_t block) const { return block < pairs ? 2 * block : pairs + block; }
-  __device__ int count(int64_t block) const {
-    return static_cast<int>(max(min(units - first(block), int64_t{block < pairs ? 2 : 1}), int64_t{0}));
-  }
+  __device__ int count(int64_t block) const { return block < pairs ? 2 : 1; }
   int64_t blocks() const { return units - pairs; }
 };
 Division divided(int64_t rows, int blocks_at_once);
@@ -92,53 +90,32 @@ __device__ inline Pair<2> split_half(float first, float second) {
 }
 inline constexpr float kWeightScale = 64;  // of weights as f16; what is beyond ±1023 is infinite
 
-// Slabs on their way through shared memory, which begins with the tiles. The blocks of a cluster fetch a part
-// of each for all of them.
+// Slabs on their way through shared memory, which begins with the tiles.
 template <int kWidth, int kParts>
 struct Ring {
   static constexpr int kCount = kStages<kWidth, kParts>;
   char* slabs;
   uint64_t *full, *empty;
   uint64_t* others;  // barriers that remain
-  int blocks, rank;
 
   __device__ explicit Ring(char* shared) : slabs(shared + kTilesBytes<kWidth, kParts>) {
     full = reinterpret_cast<uint64_t*>(slabs + kCount * kSlabBytes<kWidth>);
     empty = full + kCount;
     others = empty + kCount;
-    blocks = cluster_size();
-    rank = static_cast<int>(blockIdx.x) % blocks;
   }
-  __device__ void prepare(const Division& division) const {
-    int warpgroups = 0;
-    for (int i = 0; i < blocks; ++i) warpgroups += division.count(int64_t{blockIdx.x} - rank + i);
+  __device__ void prepare(int warpgroups) const {
     for (int i = 0; i < kCount; ++i) {
       prepare_barrier(full + i, 1);
       prepare_barrier(empty + i, 4 * warpgroups);
     }
   }
-  // After preparing barriers, and when everything is done.
-  __device__ void wait_for_all() const {
-    if (blocks > 1)
-      wait_for_cluster();
-    else
-      __syncthreads();
-  }
-  __device__ void release(int stage, int lane) const {
-    if (lane < blocks) arrive_at(empty + stage, lane);
-  }
   // By one thread.
   __device__ void fetch(const char* from, int count) const {
     for (int i = 0, stage = 0, parity = 1; i < count; ++i) {
       wait_for_phase(empty + stage, parity);
-      if (blocks > 1) wait_for_phase(full + stage, parity);  // no one else does in a block without units
       arrive_expecting(full + stage, kSlabBytes<kWidth>);
-      const int bytes = kSlabBytes<kWidth> / blocks, at = rank * bytes;
-      char* const to = slabs + stage * kSlabBytes<kWidth> + at;
-      if (blocks > 1)
-        copy_in_to_all(to, from + int64_t{i} * kSlabBytes<kWidth> + at, bytes, full + stage, blocks);
-      else
-        copy_in(to, from + int64_t{i} * kSlabBytes<kWidth>, bytes, full + stage);
+      copy_in(slabs + stage * kSlabBytes<kWidth>, from + int64_t{i} * kSlabBytes<kWidth>, kSlabBytes<kWidth>,
+              full + stage);
       if (++stage == kCount) {
         stage = 0;
         parity ^= 1;
@@ -153,10 +130,10 @@ template <int kWidth, class Fetch, class Compute>
 __device__ void play_roles(int warpgroups, const Fetch& fetch, const Compute& compute) {
   const int number = static_cast<int>(threadIdx.x) / 128;
   if (number == kWarpgroups) {
-    give_registers<kBlocksAtOnce<kWidth> == 1 ? 40 : 24>();
+    give_registers<24>();
     if (threadIdx.x % 128 == 0) fetch();
   } else {
-    take_registers<kBlocksAtOnce<kWidth> == 1 ? 232 : 104>();  // three times what all had, in all
+    take_registers<kBlocksAtOnce<kWidth> == 1 ? 240 : 104>();  // three times what all had, in all
     if (number < warpgroups) compute(number);
   }
 }
@@ -264,7 +241,7 @@ class Warpgroup {
   }
   // The oldest slab that is still held.
   __device__ void release() {
-    ring_.release(held_, lane_);
+    if (lane_ == 0) arrive(ring_.empty + held_);
     if (++held_ == ring_.kCount) held_ = 0;
   }
 
@@ -289,26 +266,15 @@ size_t packed_bytes(const Shape& shape, int parts);
 Packed pack(const std::vector<const DenseLayer*>& layers, const Shape& shape, int parts, bool backward,
             void* memory, cudaStream_t stream);
 
-// A kernel of one argument, whose blocks run in clusters; the grid is a multiple of them.
+// A kernel of one argument.
 template <class Argument>
-void launch_in_clusters(void (*kernel)(Argument), dim3 grid, int threads, int shared, int cluster,
-                        const Argument& argument, cudaStream_t stream, const char* doing) {
+void launch_with(void (*kernel)(Argument), dim3 grid, int threads, int shared, const Argument& argument,
+                 cudaStream_t stream, const char* doing) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
         "preparing the network");
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<size_t>(shared);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, argument), doing);
+  kernel<<<grid, static_cast<unsigned>(threads), static_cast<size_t>(shared), stream>>>(argument);
+  check_launch(doing);
 }
-int clusters_of_rows();
-int clusters_of_weights();
 
 // Bytes of an array [rows, columns] in units.
 int64_t array_bytes(int64_t rows, int columns, int parts);

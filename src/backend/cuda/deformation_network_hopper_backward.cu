@@ -210,18 +210,28 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 #pragma unroll
     for (int half = 0; half < 2; ++half) a[half] = split<kParts>(of_row_[2 * half], of_row_[2 * half + 1]);
     const uint32_t* const last = b_.packed.last + source * kParts * 4 * kWidth + lane_;
-#pragma unroll 2
-    for (int j = 0; j < kWidth / 16; ++j) {
+    constexpr int kSteps = kWidth / 16, kAhead = kParts == 1 ? 4 : 2;  // so many are on their way
+    uint32_t ahead[kAhead][2][kParts];
+    const auto read = [&](int j) {
+#pragma unroll
+      for (int right = 0; right < 2; ++right)
+#pragma unroll
+        for (int part = 0; part < kParts; ++part)
+          ahead[j % kAhead][right][part] = read_early(last + part * 4 * kWidth + 32 * (2 * j + right));
+    };
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) read(j);
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
       float d[2][4] = {};
 #pragma unroll
       for (int right = 0; right < 2; ++right)
 #pragma unroll
-        for (int part = kParts - 1; part >= 0; --part) {
-          const uint32_t weights = __ldg(last + part * 4 * kWidth + 32 * (2 * j + right));
+        for (int part = kParts - 1; part >= 0; --part)
 #pragma unroll
           for (int of_a = kParts - 1 - part; of_a >= 0; --of_a)
-            multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], weights);
-        }
+            multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], ahead[j % kAhead][right][part]);
+      if (j + kAhead < kSteps) read(j + kAhead);
       write_masked(j, d[0], d[1]);
     }
   }
@@ -294,26 +304,23 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
   const Ring<kWidth, kParts> ring(shared);
   const int warpgroups = b.division.count(blockIdx.x);
   if (threadIdx.x == 0) {
-    ring.prepare(b.division);
+    ring.prepare(warpgroups);
     for (int i = 0; i < kWarpgroups * kPanels<kWidth>; ++i) prepare_barrier(ring.others + i, 1);
     publish_barriers();
   }
-  ring.wait_for_all();
+  __syncthreads();
   play_roles<kWidth>(
       warpgroups, [&] { ring.fetch(b.packed.slabs, b.slab_count); },
       [&](int number) {
         BackwardRows<kWidth, kParts>(b, ring, shared, ring.others + number * kPanels<kWidth>, number).run();
       });
-  ring.wait_for_all();
 }
 
 template <int kWidth, int kParts>
 void launch(Backward& b, cudaStream_t stream) {
   b.division = divided(b.rows, kBlocksAtOnce<kWidth>);
-  const int cluster = clusters_of_rows();
-  const int64_t blocks = (b.division.blocks() + cluster - 1) / cluster * cluster;
-  launch_in_clusters(backward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(blocks)), kThreads,
-                     kSharedBytes<kWidth, kParts>, cluster, b, stream, "going back through the network");
+  launch_with(backward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(b.division.blocks())), kThreads,
+              kSharedBytes<kWidth, kParts>, b, stream, "going back through the network");
 }
 
 // Pieces of the workspace.

@@ -46,8 +46,7 @@ class WeightBlock {
         empty_(full_ + kStages),
         first_out_(static_cast<int>(blockIdx.x) % kBlocksOfLayer * kOuts<kWidth>),
         warp_(static_cast<int>(threadIdx.x) / 32),
-        lane_(static_cast<int>(threadIdx.x) % 32),
-        blocks_(cluster_size()) {
+        lane_(static_cast<int>(threadIdx.x) % 32) {
     first_unit_ = w.units * blockIdx.y / w.splits;
     steps_ = static_cast<int>(w.units * (blockIdx.y + 1) / w.splits - first_unit_) * kParts;
   }
@@ -56,11 +55,11 @@ class WeightBlock {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kStages; ++i) {
         prepare_barrier(full_ + i, 1);
-        prepare_barrier(empty_ + i, kFetcher<kWidth> * blocks_);
+        prepare_barrier(empty_ + i, kFetcher<kWidth>);
       }
       publish_barriers();
     }
-    wait_for_all();
+    __syncthreads();
     if (warp_ == kFetcher<kWidth>) {
       if (lane_ == 0) fetch();
     } else if (kWidth > 64 && 2 * layer_.input_panels <= kPanels<kWidth>) {
@@ -68,22 +67,13 @@ class WeightBlock {
     } else {
       add_up<kWidth>();
     }
-    wait_for_all();
   }
 
  private:
   static constexpr int kBlocksOfLayer = kWidth / kOuts<kWidth>, kOutPanels = kOuts<kWidth> / kPanelColumns;
   static constexpr int kPiece = kPieceBytes<kParts>, kBytes = kStageBytes<kWidth, kParts>;
 
-  __device__ void wait_for_all() const {
-    if (blocks_ > 1)
-      wait_for_cluster();
-    else
-      __syncthreads();
-  }
-
-  // [part][panel][row] of the derivatives, then of the input. Of that, which is the same for all blocks of a
-  // cluster, each fetches some panels for all.
+  // [part][panel][row] of the derivatives, then of the input.
   __device__ void fetch() {
     const int panels = layer_.input_panels;
     for (int step = 0; step < steps_; ++step) {
@@ -100,13 +90,8 @@ class WeightBlock {
           copy_in(to, from + (part * kPanels<kWidth> + i) * kPanelBytes, kPiece, full_ + stage);
       from = layer_.input + unit * kParts * panels * kPanelBytes + first;
       for (int part = 0; part < kParts; ++part) {
-        for (int i = 0; i < panels; ++i) {
-          const char* const panel = from + (part * panels + i) * kPanelBytes;
-          if (blocks_ == 1)
-            copy_in(to + i * kPiece, panel, kPiece, full_ + stage);
-          else if (i % blocks_ == static_cast<int>(blockIdx.x) % blocks_)
-            copy_in_to_all(to + i * kPiece, panel, kPiece, full_ + stage, blocks_);
-        }
+        for (int i = 0; i < panels; ++i)
+          copy_in(to + i * kPiece, from + (part * panels + i) * kPanelBytes, kPiece, full_ + stage);
         to += kPanels<kWidth> * kPiece;
       }
     }
@@ -140,7 +125,7 @@ class WeightBlock {
       add_to_bias(derivatives, bias);
       if (step == 0) continue;
       wait_for_products<1>();
-      if (lane_ < blocks_) arrive_at(empty_ + (step - 1) % kStages, lane_);
+      if (lane_ == 0) arrive(empty_ + (step - 1) % kStages);
     }
     wait_for_products<0>();
     write<kColumns>(sums);
@@ -192,7 +177,7 @@ class WeightBlock {
   char* stages_;
   float* bias_;
   uint64_t *full_, *empty_;
-  int first_out_, warp_, lane_, blocks_, steps_;
+  int first_out_, warp_, lane_, steps_;
   int64_t first_unit_;
 };
 
@@ -207,9 +192,8 @@ template <int kWidth, int kParts>
 void launch(const Weights& w, cudaStream_t stream) {
   constexpr int kBlocksOfLayer = kWidth / kOuts<kWidth>;
   const dim3 grid{static_cast<unsigned>(w.layers * kBlocksOfLayer), static_cast<unsigned>(w.splits)};
-  launch_in_clusters(weights_kernel<kWidth, kParts>, grid, 32 * (kFetcher<kWidth> + 1),
-                     kSharedBytes<kWidth, kParts>, std::min(clusters_of_weights(), kBlocksOfLayer), w, stream,
-                     "computing weight gradients");
+  launch_with(weights_kernel<kWidth, kParts>, grid, 32 * (kFetcher<kWidth> + 1), kSharedBytes<kWidth, kParts>,
+              w, stream, "computing weight gradients");
 }
 
 }  // namespace

@@ -132,8 +132,7 @@ __device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
 // Until the phase of this parity has ended; of a new barrier, the phase of
 // parity 1 has.
 __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
-  uint32_t done = 0;
-  for (int i = 0; !done; ++i) {
+  for (uint32_t done = 0; !done;)
     asm volatile(
         "{.reg .pred p;\n"
         "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
@@ -141,8 +140,25 @@ __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
         : "=r"(done)
         : "r"(shared_address(barrier)), "r"(parity)
         : "memory");
-    if (i > 1 << 22) __trap();
-  }
+}
+
+// Read here and not later, where the value is needed.
+__device__ inline float4 read_early(const float4* from) {
+  float4 x;
+  asm volatile("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "l"(from));
+  return x;
+}
+__device__ inline uint2 read_early(const uint2* from) {
+  uint2 x;
+  asm volatile("ld.global.nc.v2.b32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "l"(from));
+  return x;
+}
+__device__ inline uint32_t read_early(const uint32_t* from) {
+  uint32_t x;
+  asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(x) : "l"(from));
+  return x;
 }
 
 // Memory that is about to be read comes into the first cache: one of 128 threads reads a part, and uses it
@@ -185,31 +201,6 @@ __device__ inline void bring_near(const void* from, int bytes) {
 }
 __device__ inline void end_copies_out() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-}
-// The same piece to the same place of all blocks of a cluster, whose barriers are told.
-__device__ inline void copy_in_to_all(void* to, const void* from, int bytes, uint64_t* barrier, int blocks) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, "
-      "[%3], "
-      "%4;" ::"r"(shared_address(to)),
-      "l"(from), "r"(bytes), "r"(shared_address(barrier)), "h"(static_cast<uint16_t>((1 << blocks) - 1))
-      : "memory");
-}
-// At the barrier in the same place of another block, or of this one.
-__device__ inline void arrive_at(uint64_t* barrier, int rank) {
-  asm volatile(
-      "{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];}" ::"r"(shared_address(barrier)),
-      "r"(rank)
-      : "memory");
-}
-__device__ inline int cluster_size() {
-  int size;
-  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(size));
-  return size;
-}
-__device__ inline void wait_for_cluster() {
-  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 // Until what this thread copies out has been read but for the last kLeft pieces, or is written.
 template <int kLeft>
