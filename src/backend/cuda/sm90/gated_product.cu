@@ -71,7 +71,7 @@ __device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMa
 }
 
 // To 2.5e-5, and what the instruction's tanh is away: half of the last place of f16.
-__device__ float quick_gelu_of(float x) {
+__device__ float gelu_by_tanh(float x) {
   const float square = fminf(x * x, 30.0f);
   const float u = x * fmaf(fmaf(-0.000351517442f, square, 0.0370056493f), square, 0.797507881f);
   float t;
@@ -100,8 +100,8 @@ __device__ void gate(const float (&c)[128], const float* bias, const Sizes& size
       const float* const gate = value + 4 * kWidth / 8;
       const int at = row + 8 * half, unit = (n % 8) ^ (at % 8);
       *reinterpret_cast<uint32_t*>(&results[n / 8][at * 128 + unit * 16 + lane % 4 * 4]) =
-          narrow_pair((value[0] + value_bias.x) * quick_gelu_of(gate[0] + gate_bias.x),
-                      (value[1] + value_bias.y) * quick_gelu_of(gate[1] + gate_bias.y), kType);
+          narrow_pair((value[0] + value_bias.x) * gelu_by_tanh(gate[0] + gate_bias.x),
+                      (value[1] + value_bias.y) * gelu_by_tanh(gate[1] + gate_bias.y), kType);
     }
   }
 }
