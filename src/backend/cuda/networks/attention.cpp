@@ -34,22 +34,27 @@ bool is_aligned(const Attention& a) {
   return a.keys < kMost && a.queries < kMost && a.outer * a.inner * a.heads * (a.queries / 64 + 1) < kMost;
 }
 
-// A block of the kernel for sm_90a has a multiprocessor to itself and does 192 queries at a time: with few of
-// them, smaller blocks get done sooner.
-bool fills_wgmma(const Attention& a) {
+bool wgmma_takes(const Attention& a) {
   if (a.causal || a.head_dim > kMmaWidth || attribute(cudaDevAttrComputeCapabilityMajor) != 9) return false;
   for (const Attention::Operand* x : {&a.q, &a.k, &a.v})
     if (std::min({x->outer_stride, x->inner_stride, x->token_stride}) < 0) return false;
-  const int64_t blocks = (a.queries + kWgmmaQueries - 1) / kWgmmaQueries * a.outer * a.inner * a.heads;
-  return blocks >= attribute(cudaDevAttrMultiProcessorCount);
+  return true;
 }
 
-enum class Kernel : uint8_t { general, frames, wgmma, mma, wide };
+enum class Kernel : uint8_t { general, frames, wgmma, wgmma_small, mma, wide };
 
 Kernel choose(const Attention& a) {
   if (!is_aligned(a)) return Kernel::general;
   if (a.head_dim == kFramesWidth && std::max(a.queries, a.keys) <= kFrames) return Kernel::frames;
-  if (fills_wgmma(a)) return Kernel::wgmma;
+  if (wgmma_takes(a)) {
+    // A large block has a multiprocessor to itself and does three times as many queries at a time.
+    const int64_t heads = a.outer * a.inner * a.heads, large = (a.queries + 191) / 192,
+                  small = (a.queries + 63) / 64;
+    const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+    const bool few = large * heads < multiprocessors || 3 * large > 1.35 * small;
+    if (!few || (a.head_dim > 64 && large * heads >= multiprocessors)) return Kernel::wgmma;
+    if (a.head_dim <= 64 && small * heads >= 100) return Kernel::wgmma_small;
+  }
   if (a.head_dim <= kMmaWidth) return Kernel::mma;
   const bool fits =
       a.head_dim <= kWideWidth && attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) >= kWideSharedBytes;
@@ -82,7 +87,9 @@ void attention(const Attention& a, void* workspace, cudaStream_t stream) {
     case Kernel::frames:
       return attention_frames(a, stream);
     case Kernel::wgmma:
-      return attention_wgmma(a, 0, stream);
+      return attention_wgmma(a, 1, stream);
+    case Kernel::wgmma_small:
+      return attention_wgmma(a, 5, stream);
     case Kernel::mma:
       return attention_mma(a, stream);
     case Kernel::wide:

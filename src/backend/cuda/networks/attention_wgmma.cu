@@ -11,26 +11,23 @@
 #include "backend/cuda/networks/attention_kernels.h"
 #include "backend/cuda/networks/hopper.cuh"
 
-// What only sm_90a's code uses is there for no other.
-#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#pragma nv_diag_suppress 177
-#endif
-
 namespace eg4d::cuda {
 namespace {
 
-template <class T_, int kWidth_, int kKeys_, int kGroups_, bool kOrdered_, int kPolynomial_>
+template <class T_, int kWidth_, int kKeys_, int kGroups_, bool kLate_, bool kHeld_>
 struct Shape {
   using T = T_;
   static constexpr int kWidth = kWidth_, kKeys = kKeys_, kGroups = kGroups_;
-  static constexpr bool kOrdered = kOrdered_;
-  static constexpr int kPolynomial = kPolynomial_;
+  static constexpr bool kLate = kLate_, kHeld = kHeld_;
   static constexpr int kQueries = 64 * kGroups, kThreads = 128 * (kGroups + 1);
   static constexpr int kRowBytes = 2 * kWidth, kQueryBytes = kQueries * kRowBytes,
                        kKeyBytes = kKeys * kRowBytes;
-  static constexpr int kStages = std::min(6, (226 * 1024 - 2 * kQueryBytes) / (2 * kKeyBytes));
+  // Small blocks share a multiprocessor in pairs.
+  static constexpr int kBlocks = kGroups == 1 ? 2 : 1, kMost = (226 * 1024) / kBlocks - 2048;
+  static constexpr int kStages = std::min(6, (kMost - 2 * kQueryBytes) / (2 * kKeyBytes));
   static constexpr int kBytes = 2 * kQueryBytes + 2 * kStages * kKeyBytes + 2048;  // 1024 to align it
-  static constexpr int kRegisters = kGroups == 3 ? 160 : 240, kRegistersOfCopier = kGroups == 3 ? 32 : 24;
+  static constexpr int kRegisters = kGroups == 3 ? 160 : kGroups == 2 ? 240 : 216;
+  static constexpr int kRegistersOfCopier = kGroups == 3 ? 32 : kGroups == 2 ? 24 : 40;
 };
 
 // Shared memory. Tiles are cut into pieces of 64 columns.
@@ -99,15 +96,6 @@ __device__ void copy_all(const Task& task, Memory<S>& memory) {
   }
 }
 
-// 2^x by a polynomial, to 7.5e-5 of it: the multiprocessor's units for exp2 alone would take as long as its
-// tensor cores.
-__device__ inline float exp2_polynomial(float x) {
-  x = fmaxf(x, -126.f);
-  const float rounded = x + 12582912.f, f = x - (rounded - 12582912.f);
-  const float y = fmaf(fmaf(fmaf(0.055171669f, f, 0.24261112f), f, 0.69326099f), f, 0.99992807f);
-  return __int_as_float(__float_as_int(y) + (__float_as_int(rounded) << 23));
-}
-
 // 64 queries of a group; rows g and 8 + g of its warp are a lane's.
 template <class S>
 struct Rows {
@@ -116,14 +104,26 @@ struct Rows {
   uint32_t weights[S::kKeys / 16][4];
   float sums[S::kWidth / 2];
   RunningRow rows[2];
+  uint32_t queries_held[S::kHeld ? S::kWidth / 16 : 1][4];
 
+  __device__ void load_queries(const uint8_t* queries) {
+    const int row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 16, unit = threadIdx.x % 32 / 16;
+#pragma unroll
+    for (int d = 0; d < S::kWidth / 16; ++d)
+      load_matrices(queries_held[d], reinterpret_cast<const uint4*>(queries + d / 4 * S::kQueries * 128) +
+                                         swizzled(row, d % 4 * 2 + unit, 8));
+  }
   __device__ void multiply_keys(const uint8_t* queries, const uint8_t* keys) {
     const uint64_t q = tile_descriptor(queries), k = tile_descriptor(keys);
 #pragma unroll
     for (int d = 0; d < S::kWidth; d += 16) {
       const int piece = d / 64, bytes = d % 64 * 2;
-      Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
-                                        k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
+      if constexpr (S::kHeld)
+        Wgmma<S::kKeys>::template rows<T>(scores, queries_held[d / 16],
+                                          k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
+      else
+        Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
+                                          k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
     }
   }
   __device__ void multiply_values(const uint8_t* values) {
@@ -162,7 +162,7 @@ struct Rows {
 #pragma unroll
     for (int i = 0; i < S::kKeys / 2; ++i) {
       const float x = fmaf(scores[i], scale, -bases[i / 2 % 2]);
-      scores[i] = i % S::kPolynomial == S::kPolynomial - 1 ? exp2_polynomial(x) : exp2_approximate(x);
+      scores[i] = exp2_approximate(x);
       rows[i / 2 % 2].sum += scores[i];
     }
   }
@@ -195,13 +195,13 @@ template <class S>
 struct Order {
   int group;
   __device__ explicit Order(int g) : group(g) {
-    if (S::kOrdered && group == S::kGroups - 1) pass_on();
+    if (group == S::kGroups - 1) pass_on();
   }
   __device__ void wait_for_turn() const {
-    if (S::kOrdered) asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
+    if (S::kGroups > 1) asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory");
   }
   __device__ void pass_on() const {
-    if (S::kOrdered) asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group + 1) % S::kGroups) : "memory");
+    if (S::kGroups > 1) asm volatile("bar.arrive %0, 256;" ::"r"(1 + (group + 1) % S::kGroups) : "memory");
   }
   __device__ void end() const {
     if (group == 0) wait_for_turn();
@@ -224,6 +224,12 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
   work.rows[0] = work.rows[1] = RunningRow();
 
   wait(&memory.query_filled[query.place], query.parity);
+  if constexpr (S::kHeld) {
+    work.load_queries(queries);
+    hold(work.queries_held);
+    __syncwarp();
+    free_place(&memory.query_free[query.place]);
+  }
   wait(&memory.key_filled[stage.place], stage.parity);
   hold(work.scores);
   begin_products();
@@ -251,8 +257,9 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
     begin_products();
     work.multiply_values(memory.values[before.place]);
     commit_products();
-    order.pass_on();
+    if (!S::kLate) order.pass_on();
     wait_for_products<1>();
+    if (S::kLate) order.pass_on();
     hold(work.scores);
     free_place(&memory.key_free[stage.place]);
     if (tile == tiles - 1 && last < S::kKeys) work.hide(last);
@@ -264,7 +271,7 @@ __device__ void compute_tile(const Task& task, Memory<S>& memory, int group, con
     if (outgrown) work.scale_sums(factors);
     work.pack_weights();
   }
-  free_place(&memory.query_free[query.place]);
+  if constexpr (!S::kHeld) free_place(&memory.query_free[query.place]);
   wait(&memory.value_filled[stage.place], stage.parity);
   hold(work.sums);
   hold(work.weights);
@@ -298,8 +305,7 @@ __device__ void compute_all(const Task& task, Memory<S>& memory, int group) {
 }
 
 template <class S>
-__global__ void __launch_bounds__(S::kThreads, 1) wgmma_kernel(const __grid_constant__ Task task) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) wgmma_kernel(const __grid_constant__ Task task) {
   extern __shared__ uint8_t unaligned[];
   Memory<S>& memory = *reinterpret_cast<Memory<S>*>(unaligned + (-shared_address(unaligned) & 1023));
   if (threadIdx.x == 0) {
@@ -324,7 +330,6 @@ __global__ void __launch_bounds__(S::kThreads, 1) wgmma_kernel(const __grid_cons
     take_registers<S::kRegisters>();
     compute_all<S>(task, memory, group - 1);
   }
-#endif
 }
 
 // ---------------------------------------------------------------- host
@@ -393,41 +398,33 @@ void launch(const Attention& a, cudaStream_t stream) {
   static_assert(sizeof(Memory<S>) <= S::kBytes - 1024);
   check(cudaFuncSetAttribute(wgmma_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kBytes),
         "asking for shared memory");
-  const unsigned grid = std::min(task.tiles, static_cast<unsigned>(multiprocessors));
+  const unsigned grid = std::min(task.tiles, static_cast<unsigned>(S::kBlocks * multiprocessors));
   wgmma_kernel<S><<<grid, S::kThreads, S::kBytes, stream>>>(task);
   check_launch("computing attention");
 }
 
 template <class T>
 void launch(const Attention& a, int variant, cudaStream_t stream) {
-  if (a.head_dim > 64) return launch<Shape<T, 128, 128, 2, true, 1000>>(a, stream);
+  if (a.head_dim > 64) return launch<Shape<T, 128, 128, 2, true, false>>(a, stream);
   if constexpr (std::is_same_v<T, __half>) switch (variant) {
       case 1:
-        return launch<Shape<T, 64, 128, 3, true, 1000>>(a, stream);
+        return launch<Shape<T, 64, 128, 3, true, false>>(a, stream);
       case 2:
-        return launch<Shape<T, 64, 96, 3, false, 1000>>(a, stream);
+        return launch<Shape<T, 64, 112, 3, false, true>>(a, stream);
       case 3:
-        return launch<Shape<T, 64, 112, 3, false, 1000>>(a, stream);
+        return launch<Shape<T, 64, 112, 3, true, true>>(a, stream);
       case 4:
-        return launch<Shape<T, 64, 96, 3, false, 8>>(a, stream);
+        return launch<Shape<T, 64, 112, 3, true, false>>(a, stream);
       case 5:
-        return launch<Shape<T, 64, 128, 2, true, 1000>>(a, stream);
+        return launch<Shape<T, 64, 112, 1, false, false>>(a, stream);
       case 6:
-        return launch<Shape<T, 64, 176, 2, true, 1000>>(a, stream);
+        return launch<Shape<T, 64, 112, 1, false, true>>(a, stream);
       case 7:
-        return launch<Shape<T, 64, 128, 3, false, 8>>(a, stream);
-      case 8:
-        return launch<Shape<T, 64, 128, 3, false, 4>>(a, stream);
-      case 9:
-        return launch<Shape<T, 64, 128, 2, false, 1000>>(a, stream);
-      case 10:
-        return launch<Shape<T, 64, 96, 3, true, 1000>>(a, stream);
-      case 11:
-        return launch<Shape<T, 64, 112, 3, true, 8>>(a, stream);
+        return launch<Shape<T, 64, 128, 2, true, true>>(a, stream);
       default:
         break;
     }
-  launch<Shape<T, 64, 128, 3, false, 1000>>(a, stream);
+  launch<Shape<T, 64, 128, 3, false, false>>(a, stream);
 }
 
 }  // namespace
