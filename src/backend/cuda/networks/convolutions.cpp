@@ -1,7 +1,8 @@
 #include "backend/cuda/networks/convolutions.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/backend.h"
 #include "backend/cuda/check.h"
@@ -11,6 +12,7 @@
 namespace eg4d::cuda {
 namespace {
 
+constexpr size_t kEngines = 8;  // of cuDNN's that are measured
 constexpr size_t kMostColumnBytes = size_t{256} << 20;
 enum Id : int64_t { kX = 1, kW, kBias, kResidual, kY, kProduct, kSum };
 
@@ -42,15 +44,8 @@ CudnnTensor pictures(int64_t id, int64_t n, int64_t channels, int64_t height, in
 
 }  // namespace
 
-Convolutions::Convolutions(Memory& memory, cudaStream_t stream, Layers& layers)
-    : memory_(memory), stream_(stream), layers_(layers) {
-  const char* const way = std::getenv("EG4D_CUDA_CONVOLUTION");
-  const std::string name = way ? way : "";
-  if (name == "plain") way_ = Way::plain;
-  if (name == "columns") way_ = Way::columns;
-  const char* const engines = std::getenv("EG4D_CUDA_ENGINES");
-  if (engines && *engines) engines_ = static_cast<size_t>(std::max(std::atoi(engines), 1));
-}
+Convolutions::Convolutions(Memory& memory, cudaStream_t stream, Layers& layers, Choices& choices)
+    : memory_(memory), stream_(stream), layers_(layers), choices_(choices) {}
 
 CudnnHandle& Convolutions::handle() {
   if (!handle_) handle_.emplace(stream_);
@@ -144,12 +139,30 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, const Shape& s
   return best;
 }
 
+// Is it worth measuring? Tests' convolutions are not.
+bool Convolutions::is_large(const Shape& s) {
+  return s.batch * s.height * s.width * s.in * s.out * s.kernel_height * s.kernel_width >= int64_t{1} << 30;
+}
+
+std::string Convolutions::text(const Shape& s) {
+  return fmt::format(
+      "convolution {}×{}×{}×{} to {}, kernel {}×{}, stride {}, dilation {}, pads {} {} {} {}, {}{}{}, "
+      "alignment {}",
+      s.batch, s.height, s.width, s.in, s.out, s.kernel_height, s.kernel_width, s.stride, s.dilation,
+      s.pad_top, s.pad_bottom, s.pad_left, s.pad_right, name_of(s.type), s.bias ? " + bias" : "",
+      s.residual ? " + residual" : "", s.alignment);
+}
+
 const CudnnPlan* Convolutions::plan(const Shape& shape) {
   const auto [found, is_new] = plans_.try_emplace(shape);
   if (is_new) {
     try {
-      std::vector<CudnnPlan> plans = CudnnPlan::find(handle(), graph(shape), engines_);
-      found->second = plans[plans.size() > 1 ? fastest(plans, shape) : 0];
+      const bool several = choices_.measures() && is_large(shape);
+      std::vector<CudnnPlan> plans = CudnnPlan::find(handle(), graph(shape), several ? kEngines : 1);
+      size_t engine = 0;
+      if (plans.size() > 1)
+        engine = choices_.choose(text(shape), plans.size(), [&] { return fastest(plans, shape); });
+      found->second = plans[engine];
     } catch (const CudnnRefusal&) {  // stays without
     } catch (const NotOnThisDevice&) {
     }

@@ -20,17 +20,12 @@ class Convolutions {
   // fused: cuDNN adds bias and residual; plain: a second kernel does; columns: no cuDNN.
   enum class Way : uint8_t { fused, plain, columns };
 
-  Convolutions(Memory& memory, cudaStream_t stream, Layers& layers);
+  Convolutions(Memory& memory, cudaStream_t stream, Layers& layers, Choices& choices);
 
   void run(const Convolution& a, Pieces& pieces);
   void run(const ConvolutionBackward& a, Pieces& pieces);
 
-  // For benchmarks: the best way to try, and how many of cuDNN's engines are measured for a shape (1: the
-  // first is taken).
-  void prefer(Way way, size_t engines) {
-    way_ = way;
-    engines_ = engines;
-  }
+  void prefer(Way way) { way_ = way; }          // for benchmarks: the best way to try
   std::string engine_of(const Convolution& a);  // "columns", or cuDNN's
 
  private:
@@ -50,6 +45,8 @@ class Convolutions {
   const CudnnPlan* plan_for(const Convolution& a, bool& fused);
   const CudnnPlan* plan(const Shape& shape);
   static std::vector<CudnnObject> graph(const Shape& shape);
+  static bool is_large(const Shape& shape);
+  static std::string text(const Shape& shape);
   size_t fastest(const std::vector<CudnnPlan>& plans, const Shape& shape);
   void execute(const CudnnPlan& plan, const Arrays& arrays, void* workspace);
   void run_planned(const Convolution& a, const CudnnPlan& plan, bool fused, Pieces& pieces);
@@ -59,8 +56,8 @@ class Convolutions {
   Memory& memory_;
   cudaStream_t stream_;
   Layers& layers_;
+  Choices& choices_;
   Way way_ = Way::fused;
-  size_t engines_ = 1;
   std::optional<CudnnHandle> handle_;
   std::map<Shape, std::optional<CudnnPlan>> plans_;
 };
