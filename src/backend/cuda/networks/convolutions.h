@@ -33,7 +33,7 @@ class Convolutions {
     int64_t batch, height, width, in, out, kernel_height, kernel_width, stride, dilation;
     int64_t pad_top, pad_bottom, pad_left, pad_right, alignment;
     DType type;
-    bool bias, residual;  // that cuDNN adds
+    bool bias, residual, fused;  // what is added, and whether cuDNN may do it
     auto operator<=>(const Shape&) const = default;
   };
   struct Arrays {
@@ -41,13 +41,20 @@ class Convolutions {
     void* y;
   };
 
-  // The plan for the operation by the best way that cuDNN has an engine for, or null.
-  const CudnnPlan* plan_for(const Convolution& a, bool& fused);
-  const CudnnPlan* plan(const Shape& shape);
+  // What is done for a shape: nothing where cuDNN has no engine.
+  struct Found {
+    std::optional<CudnnPlan> plan;
+    bool fused = false;  // bias and residual are part of it
+  };
+
+  // By the fastest way that cuDNN has an engine for.
+  const Found& plan_for(const Convolution& a);
+  Found find(const Shape& shape);
+  std::vector<CudnnPlan> engines(const Shape& shape, size_t most);
   static std::vector<CudnnObject> graph(const Shape& shape);
   static bool is_large(const Shape& shape);
   static std::string text(const Shape& shape);
-  size_t fastest(const std::vector<CudnnPlan>& plans, const Shape& shape);
+  size_t fastest(const std::vector<CudnnPlan>& plans, size_t fused, const Shape& shape);
   void execute(const CudnnPlan& plan, const Arrays& arrays, void* workspace);
   void run_planned(const Convolution& a, const CudnnPlan& plan, bool fused, Pieces& pieces);
   void run_columns(const Convolution& a, Pieces& pieces);
@@ -59,7 +66,7 @@ class Convolutions {
   Choices& choices_;
   Way way_ = Way::fused;
   std::optional<CudnnHandle> handle_;
-  std::map<Shape, std::optional<CudnnPlan>> plans_;
+  std::map<Shape, Found> plans_;
 };
 
 }  // namespace eg4d::cuda

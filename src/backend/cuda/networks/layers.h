@@ -43,7 +43,7 @@ class Layers {
   cudaStream_t stream_;
   Products products_;
   size_t feed_forward_bytes_;
-  bool use_gated_product_;
+  bool use_gated_product_ = true;
 };
 
 // x itself, or a copy in that type.
