@@ -14,9 +14,9 @@ __device__ void fix_types(GroupNorm& a) {
 }
 constexpr int kBatch = 4;  // positions whose loads are on their way together
 
-// Two blocks of a multiprocessor where 16 bits leave the registers for it.
+// Three blocks on a multiprocessor where 16 bits leave the registers for it.
 template <int N, DType kType>
-__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 1 : 2)
+__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
     sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
   if constexpr (N > 1) fix_types<kType>(a);
   const GroupNormPlace place = group_norm_place<N>(a, grid);
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kSlices* kChannels)
 }
 
 template <int N, DType kType>
-__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 1 : 2)
+__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
     apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* terms) {
   if constexpr (N > 1) fix_types<kType>(a);
   const GroupNormPlace place = group_norm_place<N>(a, grid);
