@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <memory>
 
-#include "backend/cuda/networks/attentions.h"
 #include "backend/cuda/networks/convolutions.h"
 #include "backend/cuda/networks/layers.h"
 #include "backend/cuda/networks/network_kernels.h"
@@ -110,7 +109,6 @@ class Bench {
   cudaStream_t stream() const { return stream_; }
   Layers& layers() { return layers_; }
   Convolutions& convolutions() { return convolutions_; }
-  Attentions& attentions() { return attentions_; }
 
  private:
   static cudaStream_t new_stream() {
@@ -144,9 +142,8 @@ class Bench {
   cudaStream_t stream_ = new_stream();
   Memory memory_{0, stream_};
   Block scratch_{memory_};
-  Layers layers_{stream_};
+  Layers layers_{memory_, stream_};
   Convolutions convolutions_{memory_, stream_, layers_};
-  Attentions attentions_{stream_, layers_};
   Event begin_, end_;
   uint32_t state_ = 1;
   std::vector<void*> owned_;
@@ -157,7 +154,7 @@ void products(Bench& bench) {
   if (!bench.wants("product")) return;
   for (const auto& [side, c] : kLevels) {
     const int64_t rows = kPictures * side * side;
-    const Array x = bench.half(rows * c), y = bench.half(rows * 8 * c), residual = bench.half(rows * c);
+    const Array x = bench.half(rows * c), y = bench.half(rows * 8 * c);
     for (const auto& [factor, with_residual] :
          {std::pair{1, false}, {1, true}, {2, false}, {3, false}, {8, false}}) {
       const int64_t out = factor * c;
@@ -165,12 +162,15 @@ void products(Bench& bench) {
       const Layer layer{.rows = rows,
                         .x = x,
                         .weight = *weight,
-                        .residual = with_residual ? ConstArray(residual) : ConstArray(),
+                        .residual = with_residual ? ConstArray(y) : ConstArray(),
                         .y = y};
-      bench.row(fmt::format("product {}×{} → {}{}", rows, c, out, with_residual ? " + residual" : ""),
-                "cuBLASLt", 2.0 * static_cast<double>(rows * c * out),
-                2.0 * static_cast<double>(rows * (c + out * (with_residual ? 2 : 1)) + c * out),
-                [&](Pieces& pieces) { bench.layers().run(layer, pieces); });
+      for (const int ways : {1, 16}) {
+        bench.layers().choose_of(ways);
+        bench.row(fmt::format("product {}×{} → {}{}", rows, c, out, with_residual ? " + residual" : ""),
+                  ways == 1 ? "the first" : "fastest of 16", 2.0 * static_cast<double>(rows * c * out),
+                  2.0 * static_cast<double>(rows * (c + out * (with_residual ? 2 : 1)) + c * out),
+                  [&](Pieces& pieces) { bench.layers().run(layer, pieces); });
+      }
     }
     bench.release();
   }
@@ -250,53 +250,6 @@ void convolutions(Bench& bench) {
   }
 }
 
-void attentions(Bench& bench) {
-  if (!bench.wants("attention")) return;
-  using Way = Attentions::Way;
-  for (const auto& [side, c] : kLevels) {
-    const int64_t pixels = side * side, rows = kPictures * pixels;
-    const Array q = bench.half(rows * c, 2), kv = bench.half(2 * rows * c, 2), y = bench.half(rows * c);
-    Attention a;
-    a.outer = kPictures;
-    a.heads = c / 64;
-    a.queries = a.keys = pixels;
-    a.q = {q, pixels * c, 0, c};
-    a.k = a.v = {kv, 2 * pixels * c, 0, 2 * c};
-    a.v.data = a.v.data.at(c);
-    a.y = y;
-    a.y_outer_stride = pixels * c;
-    a.y_token_stride = c;
-    const auto way = [&](const std::string& name, Way preferred, const Attention& what) {
-      bench.attentions().prefer(preferred);
-      const char* const names[] = {"cuDNN", "tiles", "plain"};
-      bench.row(
-          name, names[static_cast<int>(preferred)],
-          4.0 * static_cast<double>(what.outer * what.inner * what.queries * what.keys * c),
-          8.0 * static_cast<double>(rows * c), [&](Pieces& pieces) { bench.attentions().run(what, pieces); },
-          [&] { return bench.attentions().engine_of(what); });
-    };
-    const std::string name = fmt::format("attention over {} pixels, {} heads", pixels, a.heads);
-    way(name, Way::cudnn, a);
-    way(name, Way::tiles, a);
-    if (side < 72) way(name, Way::plain, a);
-    Attention frames = a;
-    frames.outer = 2;
-    frames.inner = pixels;
-    frames.queries = frames.keys = kFrames;
-    frames.q = {q, kFrames * pixels * c, c, pixels * c};
-    frames.k = frames.v = {kv, 2 * kFrames * pixels * c, 2 * c, 2 * pixels * c};
-    frames.v.data = frames.v.data.at(c);
-    frames.y_outer_stride = frames.q.outer_stride;
-    frames.y_inner_stride = frames.q.inner_stride;
-    frames.y_token_stride = frames.q.token_stride;
-    const std::string over_frames =
-        fmt::format("attention over frames of {} pixels, {} heads", pixels, a.heads);
-    way(over_frames, Way::tiles, frames);
-    if (side < 72) way(over_frames, Way::plain, frames);
-    bench.release();
-  }
-}
-
 void norms(Bench& bench) {
   if (!bench.wants("norm")) return;
   for (const auto& [side, c] : kLevels) {
@@ -358,7 +311,6 @@ int main(int argc, char** argv) {
   Bench bench(repeats, argc > 2 ? argv[2] : "");
   products(bench);
   feed_forwards(bench);
-  attentions(bench);
   norms(bench);
   convolutions(bench);
 }

@@ -44,6 +44,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
   const RasterScene<float> scene = load(which);
   CudaRaster kernels(scene);
   kernels.forward();
+  kernels.use_long_lists(kernels.totals().longest > cuda::kLongList);  // as the backend does
   Philox random(3);
   kernels.prepare_backward(
       test::uniform_values<float>(random, 3 * int64_t{which.width} * which.height, -0.5f, 0.5f));
@@ -64,6 +65,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
   const double enqueued = timer.median(both), graph = timer.median_as_graph(both);
   return {which.name,
           fmt::format("{}", kernels.counts().pairs),
+          fmt::format("{}", kernels.totals().longest),
           number(forward_ms),
           number(backward_ms),
           number(enqueued),
@@ -86,8 +88,8 @@ int run(int repeats, const std::string& part) {
     if (std::string(scene.name).find(part) != std::string::npos) rows.push_back(measure(timer, scene));
   if (repeats == 0) return 0;
   fmt::print("{}, medians of {}, milliseconds\n\n", gpu_name(), repeats);
-  const Table table({"scene", "pairs", "forward", "backward", "both, enqueued", "both, graph", "goal", "met",
-                     "workspace [MB]"});
+  const Table table({"scene", "pairs", "longest list", "forward", "backward", "both, enqueued", "both, graph",
+                     "goal", "met", "workspace [MB]"});
   for (const auto& row : rows) table.row(row);
   return 0;
 }

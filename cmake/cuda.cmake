@@ -60,7 +60,8 @@ set(EG4D_CUDA_OBJECTS $<TARGET_OBJECTS:eg4d_cuda_kernels> $<TARGET_OBJECTS:eg4d_
 # a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
 set_source_files_properties(
   src/backend/cuda/rasterizer_projection.cu src/backend/cuda/rasterizer_projection_backward.cu
-  src/backend/cuda/rasterizer_cells.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
+  src/backend/cuda/rasterizer_cells.cu src/backend/cuda/rasterizer_lists.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu
+  src/backend/cuda/networks/sampling.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 
 # What the program will load when there is a GPU.
 add_library(eg4d_cuda MODULE ${EG4D_CUDA_OBJECTS})

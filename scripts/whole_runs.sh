@@ -2,7 +2,7 @@
 # Whole runs on a GPU (or with DEVICE=cpu on the processor) and their table: seconds of each phase, iterations a second,
 # Gaussians, PSNR / SSIM. Works in a bundle too.
 #   scripts/whole_runs.sh [PART…]     default: all, in this order
-#     fast quality turbo turbo-60     presets on robot-192
+#     fast quality turbo ultra     presets on robot-192
 #     paper-short                     paper, 600 + 2900 iterations, seeds 0 to 4 (SEEDS="0 1")
 #     paper                           paper whole: 6000 + 30000
 #     data-576                        robot-192's cameras at 576×576, rendered by the best model of quality (which is trained when
@@ -23,7 +23,7 @@ if [ -z "${WORK:-}" ]; then
 fi
 mkdir -p "$WORK"
 parts=("$@")
-[ $# -gt 0 ] || parts=(fast quality turbo turbo-60 paper-short paper data-576 paper-576 refine)
+[ $# -gt 0 ] || parts=(fast quality turbo ultra paper-short paper data-576 paper-576 refine)
 large=$WORK/robot-576
 failed=0
 : >"$WORK/rows"
@@ -75,8 +75,7 @@ render_large() {
 
 for part in "${parts[@]}"; do
   case "$part" in
-    fast | quality | turbo | paper) reconstruct "$part" "$dataset" --preset "$part" ;;
-    turbo-60) reconstruct "$part" "$dataset" --preset "$part" ;;
+    fast | quality | turbo | ultra | paper) reconstruct "$part" "$dataset" --preset "$part" ;;
     paper-short)
       for seed in ${SEEDS:-0 1 2 3 4}; do
         reconstruct "paper-short-$seed" "$dataset" --preset paper --seed "$seed" \

@@ -34,9 +34,9 @@ class FileTrace final : public TracingBackend {
 
 std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
   std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
-  if (needs == Needs::networks && common.device == "auto" && !backend->computes_in(DType::f32)) {
+  if (needs == Needs::networks && common.device == "auto" && !backend->has_networks()) {
     warn("networks on the GPU need cuBLASLt 13, which is not here (docs/gpu.md); computing on the processor");
-    backend = make_cpu_backend();
+    backend = make_backend("cpu", common.precision);
   }
   if (common.trace.empty()) return backend;
   require_a_name(common.trace);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/threads.h"
+
 namespace eg4d {
 namespace {
 
@@ -77,8 +79,14 @@ void DeformationField::initialize(const std::vector<float>& positions, Philox& r
     const auto& plane = layout.planes[p];
     const bool has_time = kPairs[p % 6][1] == 3;
     const int64_t end = plane.offset + int64_t{plane.rows} * plane.columns * layout.channels;
-    for (int64_t i = plane.offset; i < end; ++i)
-      texels[static_cast<size_t>(i)] = has_time ? 1.0f : 0.1f + 0.4f * random.uniform();
+    const uint64_t drawn = random.position();
+    parallel_for(end - plane.offset, 1 << 16, [&](int64_t from, int64_t to) {
+      Philox own = random;
+      own.seek(drawn + static_cast<uint64_t>(from));
+      for (int64_t i = from; i < to; ++i)
+        texels[static_cast<size_t>(plane.offset + i)] = has_time ? 1.0f : 0.1f + 0.4f * own.uniform();
+    });
+    if (!has_time) random.seek(drawn + static_cast<uint64_t>(end - plane.offset));
   }
   grid.copy_from_host(texels.data(), grid.bytes());
 

@@ -309,6 +309,29 @@ TEST(CudaRasterizer, SameBitsFromRunToRun) {
   }
 }
 
+// Lists of a few, of hundreds and of thousands of Gaussians.
+TEST(CudaRasterizer, BothWaysOfMakingListsGiveTheSameBits) {
+  EG4D_NEEDS_GPU();
+  for (const RasterScene<float>& scene :
+       {ball_scene(9000, 0.02f, 190, 130, 30), scattered_scene(3000, 20, 20, 32),
+        ball_scene(40000, 0.05f, 48, 48, 33)}) {
+    const std::vector<float> d_image = weights(3 * pixel_count(scene));
+    CudaRaster one(scene), other(scene);
+    one.forward();
+    other.forward();
+    EXPECT_EQ(one.totals().pairs, one.counts().pairs);
+    other.use_long_lists(true);
+    other.forward();
+    EXPECT_EQ(one.counts().pairs, other.counts().pairs);
+    EXPECT_TRUE(same_bits(one.image.to_host(), other.image.to_host()));
+    EXPECT_TRUE(same_bits(one.depth.to_host(), other.depth.to_host()));
+    one.backward(d_image);
+    other.backward(d_image);
+    EXPECT_TRUE(same_bits(one.gradients().means, other.gradients().means));
+    EXPECT_TRUE(same_bits(one.gradients().colors, other.gradients().colors));
+  }
+}
+
 TEST(CudaRasterizer, TooManyPairsAreToldAndHarmNothing) {
   EG4D_NEEDS_GPU();
   const RasterScene<float> scene = ball_scene(3000, 0.05f, 150, 110, 31);
@@ -317,6 +340,7 @@ TEST(CudaRasterizer, TooManyPairsAreToldAndHarmNothing) {
   EXPECT_EQ(whole.counts().overflow, 0u);
   for (const int64_t capacity : {int64_t{1}, int64_t{1000}, int64_t{whole.counts().pairs} - 1}) {
     CudaRaster small(scene, capacity);
+    small.use_long_lists(capacity == 1000);
     small.forward();
     EXPECT_EQ(small.counts().overflow, 1u);
     EXPECT_EQ(small.counts().pairs, whole.counts().pairs);

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <utility>
 #include <vector>
 
 #include "backend/cpu/splat_kernels.h"
+#include "backend/density_rule.h"
 #include "core/threads.h"
 
 namespace eg4d::cpu {
@@ -12,39 +12,13 @@ namespace {
 
 constexpr int64_t kGrain = 8192;
 
-bool all_finite(const float* values, int count) {
-  return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
-}
-
-uint8_t fate(const DecideDensity& a, int64_t i) {
-  const float* scales = a.log_scales + 3 * i;
-  const float logit = a.opacity_logits[i];
-  const bool astray = !all_finite(a.positions + 3 * i, 3) || !all_finite(scales, 3) ||
-                      !all_finite(a.quaternions + 4 * i, 4) || !std::isfinite(logit);
-  float size = std::max({scales[0], scales[1], scales[2]});
-  bool grows = false;
-  if (a.gradient_sum && !astray) {
-    const float views = a.views[i];
-    grows = (views > 0 ? a.gradient_sum[i] / views : 0.0f) >= a.gradient;
-    if (a.importance) grows = grows && a.importance[3 * i + 1] >= a.least_error;
-  }
-  const bool split = grows && size > a.dense_size;
-  if (split) size -= kSplitLogScale;
-  if (a.prune && (astray || logit < a.smallest_logit || size > a.largest_size ||
-                  (a.max_radii && a.max_radii[i] > a.largest_radius) ||
-                  (a.importance && a.importance[3 * i] < a.least_weight)))
-    return 0;
-  if (split) return kDensitySplit;
-  return static_cast<uint8_t>(grows ? kDensityKept | kDensityCloned : kDensityKept);
-}
-
 constexpr std::array<uint8_t, 3> kFates{kDensityKept, kDensityCloned, kDensitySplit};  // as in `totals`
 
 }  // namespace
 
 void decide_density(const DecideDensity& a) {
   parallel_for(a.count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) a.fates[i] = fate(a, i);
+    for (int64_t i = begin; i < end; ++i) a.fates[i] = density_fate(a, i);
   });
 }
 

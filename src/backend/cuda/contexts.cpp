@@ -9,8 +9,9 @@ namespace eg4d::cuda {
 RasterContext::RasterContext(Memory& memory, cudaStream_t stream)
     : memory_(memory), stream_(stream), gaussians_(memory), pairs_(memory) {
   void* host = nullptr;
-  check(cudaHostAlloc(&host, sizeof(uint32_t), cudaHostAllocDefault), "allocating memory of the host");
-  counted_ = static_cast<uint32_t*>(host);
+  check(cudaHostAlloc(&host, sizeof(RasterizerTotals), cudaHostAllocDefault),
+        "allocating memory of the host");
+  counted_ = static_cast<RasterizerTotals*>(host);
   const cudaError_t status = cudaEventCreateWithFlags(&counted_all_, cudaEventDisableTiming);
   if (status != cudaSuccess) cudaFreeHost(counted_);
   check(status, "preparing the rasteriser");
@@ -34,8 +35,7 @@ void RasterContext::count(const RasterizeForward& forward) const {
   if (forward.count == 0) return;
   const RasterizerWorkspace w = make_rasterizer_workspace(size_of(forward, 0), gaussians_.data(), nullptr);
   rasterize_count(forward, w, stream_);
-  check(cudaMemcpyAsync(counted_, w.pair_total(forward.count), sizeof(uint32_t), cudaMemcpyDeviceToHost,
-                        stream_),
+  check(cudaMemcpyAsync(counted_, w.totals, sizeof(RasterizerTotals), cudaMemcpyDeviceToHost, stream_),
         "counting pairs of cell and Gaussian");
 }
 
@@ -43,14 +43,15 @@ void RasterContext::mark_counted() {
   check(cudaEventRecord(counted_all_, stream_), "counting pairs of cell and Gaussian");
 }
 
-int64_t RasterContext::pairs(const RasterizeForward& forward) const {
-  if (forward.count == 0) return 0;
+RasterizerTotals RasterContext::totals(const RasterizeForward& forward) const {
+  if (forward.count == 0) return {};
   check(cudaEventSynchronize(counted_all_), "counting pairs of cell and Gaussian");
-  return *static_cast<volatile uint32_t*>(counted_);
+  return *counted_;
 }
 
-void RasterContext::use(const RasterizeForward& forward, int64_t pair_capacity) {
-  const RasterizerSize size = size_of(forward, pair_capacity);
+void RasterContext::use(const RasterizeForward& forward, int64_t pair_capacity, bool long_lists) {
+  RasterizerSize size = size_of(forward, pair_capacity);
+  size.long_lists = long_lists;
   pairs_.reserve(rasterizer_workspace_bytes(size).pairs);
   workspace_ = make_rasterizer_workspace(size, gaussians_.data(), pairs_.data());
 }

@@ -11,8 +11,8 @@
 namespace eg4d::cuda {
 
 // A forward pass is done in two parts, between which the host learns how many pairs of cell and Gaussian
-// there are and makes room for them (docs/gpu.md): prepare, count, then use(a capacity of at least pairs())
-// and draw.
+// there are and makes room for them (docs/gpu.md): prepare, count, then use(a capacity of at least
+// totals().pairs) and draw.
 class RasterContext final : public RasterizeContext {
  public:
   RasterContext(Memory& memory, cudaStream_t stream);
@@ -28,9 +28,9 @@ class RasterContext final : public RasterizeContext {
   // After the first part was enqueued: marks where it ends. Not part of a graph.
   void mark_counted();
   // Waits for the mark.
-  int64_t pairs(const RasterizeForward& forward) const;
+  RasterizerTotals totals(const RasterizeForward& forward) const;
   // Makes room; from now on workspace() is that of this pass.
-  void use(const RasterizeForward& forward, int64_t pair_capacity);
+  void use(const RasterizeForward& forward, int64_t pair_capacity, bool long_lists);
   // The workspace of such a pass before, since which nothing has moved.
   void use(const RasterizerWorkspace& workspace) { workspace_ = workspace; }
   void draw(const RasterizeForward& forward) const { rasterize_draw(forward, workspace_, stream_); }
@@ -38,14 +38,14 @@ class RasterContext final : public RasterizeContext {
 
  private:
   RasterizerSize size_of(const RasterizeForward& forward, int64_t pair_capacity) const {
-    return {room_, forward.width, forward.height, pair_capacity};
+    return {.count = room_, .width = forward.width, .height = forward.height, .pair_capacity = pair_capacity};
   }
 
   Memory& memory_;
   cudaStream_t stream_;
   Block gaussians_, pairs_;
-  int64_t room_ = 0;             // Gaussians
-  uint32_t* counted_ = nullptr;  // host memory that the device writes
+  int64_t room_ = 0;                     // Gaussians
+  RasterizerTotals* counted_ = nullptr;  // host memory that the device writes
   cudaEvent_t counted_all_ = nullptr;
   RasterizerWorkspace workspace_{};
 };

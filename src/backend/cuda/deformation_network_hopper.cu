@@ -1,5 +1,6 @@
-// The deformation network on Hopper's tensor cores, forward: a warpgroup keeps its rows in shared memory from
-// the features to the outputs. Only what the backward pass needs is written.
+// The deformation network on Hopper's tensor cores, forward: a warpgroup keeps
+// its rows in shared memory from the features to the outputs. Only what the
+// backward pass needs is written.
 
 #include <algorithm>
 
@@ -30,61 +31,104 @@ struct Forward {
 };
 
 template <int kWidth, int kParts>
-class ForwardRows : Warpgroup<kWidth, kParts> {
+class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
  public:
   __device__ ForwardRows(const Forward& f, const Ring<kWidth, kParts>& ring, char* tiles, int number)
-      : Warpgroup<kWidth, kParts>(ring, tiles, f.division, number), f_(f) {}
+      : Base(ring, tiles, f.division, number), f_(f) {}
 
   __device__ void run() {
     load_features();
-    publish(f_.features_copy, f_.feature_panels);
     for (int i = 0; i < f_.trunk; ++i) {
+      publish();
       multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>);
-      if (this->elected()) wait_until_read();
       wait_for_warpgroup(number_);  // the tile is read no more
       finish_layer(i);
-      publish(f_.trunk_output[i], kPanels<kWidth>);
     }
+    publish();
     for (int i = 0; i < f_.heads; ++i) {
       multiply_panels(kPanels<kWidth>);
       finish_head(i);
     }
-    if (this->elected()) wait_until_written();
   }
 
  private:
-  using Base = Warpgroup<kWidth, kParts>;
-  using Base::sums_, Base::lane_, Base::number_, Base::tile_, Base::unit_;
+  using Base = Warpgroup<kWidth, kParts, kParts == 2>;
+  using Base::sums_, Base::lane_, Base::warp_, Base::number_, Base::tile_, Base::unit_;
 
   __device__ void multiply_panels(int panels) {
     this->template multiply<kWidth>(panels, false, [](int) {});
   }
   __device__ int64_t global_row(int row) const { return unit_ * kUnitRows + row; }
 
-  __device__ void load_features() {
-    const int pairs = f_.feature_panels * kPanelColumns / 2;
-#pragma unroll 8
-    for (int i = static_cast<int>(threadIdx.x) % 128; i < kUnitRows * pairs; i += 128) {
-      const int row = i / pairs, column = i % pairs * 2;
-      const bool there = global_row(row) < f_.rows;
-      const float* from = f_.features + global_row(row) * f_.in + column;
-      const Pair<kParts> pair = split<kParts>(there && column < f_.in ? from[0] : 0.0f,
-                                              there && column + 1 < f_.in ? from[1] : 0.0f);
-#pragma unroll
-      for (int part = 0; part < kParts; ++part)
-        *reinterpret_cast<uint32_t*>(tile_ + (part * kPanels<kWidth> + column / kPanelColumns) * kPanelBytes +
-                                     in_panel(row, column % kPanelColumns)) = pair.part[part];
-    }
-  }
-
-  // Makes the tile an operand, and copies its first panels to an array.
-  __device__ void publish(char* array, int panels) {
+  // Makes the tile an operand.
+  __device__ void publish() const {
     publish_to_copies();
     wait_for_warpgroup(number_);
-    if (!array || !this->elected()) return;
-    const int bytes = panels * kPanelBytes;
+  }
+
+  // Of numbers of the tile. f16 is scaled by a power of two, so that a row's
+  // largest is near 2¹⁴.
+  static __device__ Pair<kParts> tile_pair(float first, float second, float scale) {
+    if constexpr (kScaled)
+      return split_half(first * scale, second * scale);
+    else
+      return split<kParts>(first, second);
+  }
+  // Also says by what products with that row's numbers, and weights, are to be
+  // multiplied.
+  static __device__ float scale_of(float largest, float& unscale) {
+    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);  // 0: none, 255: not finite
+    const int scale = exponent == 0 || exponent >= 255 ? 127 : min(127 + 14 + 127 - exponent, 250);
+    unscale = __uint_as_float(static_cast<uint32_t>(254 - scale) << 23) / kWeightScale;
+    return __uint_as_float(static_cast<uint32_t>(scale) << 23);
+  }
+
+  // A warp takes its rows one by one, a lane four neighbouring columns.
+  __device__ void load_features() {
+    constexpr int kChunks = std::max(kWidth / 128, 1);
+    const int columns = f_.feature_panels * kPanelColumns;
+#pragma unroll 4
+    for (int i = 0; i < 16; ++i) {
+      const int row = 16 * warp_ + i;
+      float x[kChunks][4], largest = 0;
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const int column = 128 * chunk + 4 * lane_ + k;
+          const bool there = column < f_.in && global_row(row) < f_.rows;
+          x[chunk][k] = there ? __ldg(f_.features + global_row(row) * f_.in + column) : 0.0f;
+          largest = fmaxf(largest, fabsf(x[chunk][k]));
+        }
+      float scale = 1;
+      if constexpr (kScaled) {
+        for (int step = 16; step > 0; step /= 2)
+          largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+        float unscale;
+        scale = scale_of(largest, unscale);
+        if (i % 8 == lane_ / 4) (i < 8 ? unscale_[0] : unscale_[1]) = unscale;
+      }
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        const int column = 128 * chunk + 4 * lane_;
+        if (column >= columns) continue;
+        const float(&y)[4] = x[chunk];
+        store_features(tile_, kPanels<kWidth>, row, column, tile_pair(y[0], y[1], scale),
+                       tile_pair(y[2], y[3], scale));
+        if (f_.features_copy)
+          store_features(f_.features_copy + unit_ * kParts * f_.feature_panels * kPanelBytes,
+                         f_.feature_panels, row, column, split<kParts>(y[0], y[1]),
+                         split<kParts>(y[2], y[3]));
+      }
+    }
+  }
+  static __device__ void store_features(char* to, int panels, int row, int column, const Pair<kParts>& left,
+                                        const Pair<kParts>& right) {
+#pragma unroll
     for (int part = 0; part < kParts; ++part)
-      copy_out(array + (unit_ * kParts + part) * bytes, tile_ + part * kPanels<kWidth> * kPanelBytes, bytes);
+      *reinterpret_cast<uint2*>(to + (part * panels + column / kPanelColumns) * kPanelBytes +
+                                in_panel(row, column % kPanelColumns)) =
+          make_uint2(left.part[part], right.part[part]);
   }
 
   static __device__ float relu(float x) {
@@ -97,28 +141,57 @@ class ForwardRows : Warpgroup<kWidth, kParts> {
     float left[2], right[2];
   };
   __device__ Finished finished(const float4& bias, int j, int half) const {
-    const float* left = sums_ + 8 * j + 2 * half;
-    return {{relu(left[0] + bias.x), relu(left[1] + bias.y)},
-            {relu(left[4] + bias.z), relu(left[5] + bias.w)}};
+    const float *c = sums_ + 8 * j + 2 * half, scale = unscale_[half];
+    if constexpr (kScaled)
+      return {{relu(fmaf(c[0], scale, bias.x)), relu(fmaf(c[1], scale, bias.y))},
+              {relu(fmaf(c[4], scale, bias.z)), relu(fmaf(c[5], scale, bias.w))}};
+    else
+      return {{relu(c[0] + bias.x), relu(c[1] + bias.y)}, {relu(c[4] + bias.z), relu(c[5] + bias.w)}};
   }
   __device__ float4 bias(int layer, int j) const {
     return __ldg(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
   }
 
-  // A layer of the trunk: to the tile.
+  // A layer of the trunk: to the tile and to memory.
   __device__ void finish_layer(int layer) {
+    float largest[2] = {};
 #pragma unroll
     for (int j = 0; j < kWidth / 16; ++j) {
       const float4 biases = bias(layer, j);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Finished y = finished(biases, j, half);
-        this->to_tile(j, half, split<kParts>(y.left[0], y.left[1]), split<kParts>(y.right[0], y.right[1]));
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          sums_[8 * j + 2 * half + k] = y.left[k];
+          sums_[8 * j + 2 * half + k + 4] = y.right[k];
+          largest[half] = fmaxf(largest[half], fmaxf(y.left[k], y.right[k]));
+        }
+      }
+    }
+    float scale[2] = {};
+    if constexpr (kScaled)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        largest[half] = fmaxf(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], 1));
+        largest[half] = fmaxf(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], 2));
+        scale[half] = scale_of(largest[half], unscale_[half]);
+      }
+    char* const array = f_.trunk_output[layer];
+    char* const unit = array ? array + unit_ * kUnitBytes<kWidth, kParts> : nullptr;
+#pragma unroll
+    for (int j = 0; j < kWidth / 16; ++j) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float* y = sums_ + 8 * j + 2 * half;
+        this->to_tile(j, half, tile_pair(y[0], y[1], scale[half]), tile_pair(y[4], y[5], scale[half]));
+        if (unit) this->to_unit(unit, j, half, split<kParts>(y[0], y[1]), split<kParts>(y[4], y[5]));
       }
     }
   }
 
-  // A head: its hidden layer to memory, and through its last one, always in two parts.
+  // A head: its hidden layer to memory, and through its last one, always in two
+  // parts.
   __device__ void finish_head(int number) {
     const Forward::Head& head = f_.head[number];
     char* const unit = head.hidden ? head.hidden + unit_ * kUnitBytes<kWidth, kParts> : nullptr;
@@ -143,6 +216,7 @@ class ForwardRows : Warpgroup<kWidth, kParts> {
       multiply_add(y[0], a[0], first.x, first.y);
       multiply_add(y[1], a[1], first.x, first.y);
       multiply_add(y[2], a[0], second.x, second.y);
+      multiply_add(y[2], a[1], second.x, second.y);
     }
     const int o = lane_ % 4 * 2;
 #pragma unroll
@@ -153,7 +227,10 @@ class ForwardRows : Warpgroup<kWidth, kParts> {
     }
   }
 
+  static constexpr bool kScaled = kParts == 2;
+
   const Forward& f_;
+  float unscale_[2];  // of row(half)
 };
 
 template <int kWidth, int kParts>
@@ -200,6 +277,13 @@ struct Packing {
 };
 constexpr int kPackedRows = 32;  // of a block
 
+template <int kParts>
+__device__ Pair<kParts> weight_pair(bool backward, float first, float second) {
+  if constexpr (kParts == 2)
+    if (!backward) return split_half(kWeightScale * first, kWeightScale * second);
+  return split<kParts>(first, second);
+}
+
 // Some rows of the slabs of one panel.
 template <int kParts>
 __device__ void pack_panel(const Packing& p, int panel, int first_row) {
@@ -218,7 +302,8 @@ __device__ void pack_panel(const Packing& p, int panel, int first_row) {
     // Neighbouring threads read neighbouring weights.
     const int row = first_row + (p.backward ? pair % kPackedRows : pair / kPairs),
               column = (p.backward ? pair / kPackedRows : pair % kPairs) * 2;
-    const Pair<kParts> both = split<kParts>(at(row, first + column), at(row, first + column + 1));
+    const Pair<kParts> both =
+        weight_pair<kParts>(p.backward, at(row, first + column), at(row, first + column + 1));
 #pragma unroll
     for (int part = 0; part < kParts; ++part)
       *reinterpret_cast<uint32_t*>(p.slabs + (int64_t{panel} * kParts + part) * p.width * kPanelRowBytes +

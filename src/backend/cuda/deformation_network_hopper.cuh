@@ -1,15 +1,20 @@
 #pragma once
 
-// The deformation network on Hopper's tensor cores: its memory, and what its kernels share.
+// The deformation network on Hopper's tensor cores: its memory, and what its
+// kernels share.
 //
-// Numbers are bf16, in one part, or in two (`kParts`): the second is what rounding to the first left, also as
-// bf16. A product of two-part numbers is three of bf16 (first·first, second·first, first·second), and has
-// f32's accuracy but for relative errors of 2⁻¹⁷.
+// Numbers are bf16, in one part, or in two (`kParts`): the second is what
+// rounding to the first left, also as bf16. A product of two-part numbers is
+// three of bf16 (first·first, second·first, first·second), and has f32's
+// accuracy but for relative errors of 2⁻¹⁷.
 //
-// A warpgroup takes 64 rows (Gaussians), a unit, through all layers. Their activations lie in shared memory
-// as panels (warpgroup.cuh), [part][panel of 64 columns][row], and in the same form in memory. Weights come
-// as slabs, [row of the result's columns][64], which all warpgroups of a block use; a warp of its own fetches
-// them.
+// A warpgroup takes 64 rows (Gaussians), a unit, through all layers. Their
+// activations lie in shared memory as panels (warpgroup.cuh), [part][panel of
+// 64 columns][row], and in the same form in memory. Weights come as slabs, [row
+// of the result's columns][64], which all warpgroups of a block use; a warp of
+// its own fetches them.
+
+#include <cuda_fp16.h>
 
 #include <algorithm>
 #include <vector>
@@ -49,7 +54,8 @@ inline int64_t units_of(int64_t rows) {
   return (rows + kUnitRows - 1) / kUnitRows;
 }
 
-// Which units a block takes: two, or one, when fewer are left than there are places for blocks.
+// Which units a block takes: two, or one, when fewer are left than there are
+// places for blocks.
 struct Division {
   int64_t units;
   int64_t pairs;  // blocks with two; those with one follow
@@ -75,6 +81,15 @@ __device__ Pair<kParts> split(float first, float second) {
                           second - __uint_as_float(pair.part[0] & 0xffff0000u));
   return pair;
 }
+
+// The same as f16.
+__device__ inline Pair<2> split_half(float first, float second) {
+  const __half2 high = __floats2half2_rn(first, second);
+  const float2 of_high = __half22float2(high);
+  const __half2 low = __floats2half2_rn(first - of_high.x, second - of_high.y);
+  return {*reinterpret_cast<const uint32_t*>(&high), *reinterpret_cast<const uint32_t*>(&low)};
+}
+inline constexpr float kWeightScale = 64;  // of weights as f16; what is beyond ±1023 is infinite
 
 // Slabs on their way through shared memory, which begins with the tiles.
 template <int kWidth, int kParts>
@@ -110,7 +125,8 @@ struct Ring {
   }
 };
 
-// The roles of a block's warpgroups: the last one fetches slabs, the others compute.
+// The roles of a block's warpgroups: the last one fetches slabs, the others
+// compute.
 template <int kWidth, class Fetch, class Compute>
 __device__ void play_roles(int warpgroups, const Fetch& fetch, const Compute& compute) {
   const int number = static_cast<int>(threadIdx.x) / 128;
@@ -125,9 +141,9 @@ __device__ void play_roles(int warpgroups, const Fetch& fetch, const Compute& co
 
 // A warpgroup, its tile and its sums [64, kWidth].
 //
-// The second warpgroup of a block begins a little later than the first and stays behind: so one multiplies
-// while the other is between two layers.
-template <int kWidth, int kParts>
+// The second warpgroup of a block begins a little later than the first and
+// stays behind: so one multiplies while the other is between two layers.
+template <int kWidth, int kParts, bool kHalf>
 class Warpgroup {
  protected:
   __device__ Warpgroup(const Ring<kWidth, kParts>& ring, char* tiles, const Division& division, int number)
@@ -143,8 +159,8 @@ class Warpgroup {
   // Row of the unit that sums_[2·half + 4·…] are of.
   __device__ int row(int half) const { return 16 * warp_ + 8 * half + lane_ / 4; }
 
-  // sums_ = the tile's first panels · the next slabs, or that is added to them. Only kColumns of the result.
-  // done(panel): this warp's products with it are.
+  // sums_ = the tile's first panels · the next slabs, or that is added to them.
+  // Only kColumns of the result. done(panel): this warp's products with it are.
   template <int kColumns, class Done>
   __device__ void multiply(int panels, bool add, const Done& done) {
     if (gate_ && number_ == 1) wait_at_gate();
@@ -195,10 +211,12 @@ class Warpgroup {
   float sums_[kWidth / 2];
 
  private:
-  // Panels that the first warpgroup begins with; their slabs are in shared memory at a time.
+  // Panels that the first warpgroup begins with; their slabs are in shared
+  // memory at a time.
   static constexpr int kLead = kParts == 2 ? 1 : 2;
 
-  // With the first part of the weights both of the rows', with the second the first.
+  // With the first part of the weights both of the rows', with the second the
+  // first.
   template <int kColumns, int kPart>
   __device__ void multiply_slab(uint64_t rows, bool running, bool add) {
     wait_for_phase(ring_.full + stage_, parity_);
@@ -207,10 +225,10 @@ class Warpgroup {
 #pragma unroll
     for (int deep = 0; deep < 4; ++deep) {
       if constexpr (kPart + 1 < kParts)
-        multiply_add<kColumns, false>(sums_, moved(rows, kPanels<kWidth> * kPanelBytes + 32 * deep),
-                                      moved(slab, 32 * deep), add || deep > 0);
-      multiply_add<kColumns, false>(sums_, moved(rows, 32 * deep), moved(slab, 32 * deep),
-                                    add || deep > 0 || kPart + 1 < kParts);
+        multiply_add<kColumns, false, kHalf>(sums_, moved(rows, kPanels<kWidth> * kPanelBytes + 32 * deep),
+                                             moved(slab, 32 * deep), add || deep > 0);
+      multiply_add<kColumns, false, kHalf>(sums_, moved(rows, 32 * deep), moved(slab, 32 * deep),
+                                           add || deep > 0 || kPart + 1 < kParts);
     }
     commit_products();
     if (running) {
@@ -234,14 +252,15 @@ class Warpgroup {
 
 // Weights in the forms that the kernels read.
 struct Packed {
-  // Of layers, one after the other, all parts of a panel before the next: the weight matrix's rows, or
-  // (backward) its columns.
+  // Of layers, one after the other, all parts of a panel before the next: the
+  // weight matrix's rows, or (backward) its columns.
   const char* slabs;
-  // Forward only: for columns 16j of a layer, lane t of four has those of 16j + 2t + {0, 1, 8, 9}.
+  // Forward only: for columns 16j of a layer, lane t of four has those of 16j +
+  // 2t + {0, 1, 8, 9}.
   const float4* biases;
-  // What lanes hold of the heads' last layers as right operands of products of a warp. Forward, for 16
-  // columns and in two parts: [head][part][width / 16][lane] two units; backward: [head][part][column][4]
-  // units.
+  // What lanes hold of the heads' last layers as right operands of products of
+  // a warp. Forward, for 16 columns and in two parts: [head][part][width /
+  // 16][lane] two units; backward: [head][part][column][4] units.
   const uint32_t* last;
 };
 size_t packed_bytes(const Shape& shape, int parts);
@@ -253,7 +272,8 @@ int64_t array_bytes(int64_t rows, int columns, int parts);
 // Array `number` of the activations; the features follow the last.
 char* array_at(const Shape& shape, int parts, void* activations, int64_t number);
 
-// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row, in], and the biases'.
+// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row,
+// in], and the biases'.
 struct Weights {
   int64_t units;
   int splits;  // of the units, each with sums of its own

@@ -1,6 +1,7 @@
-// The deformation network on Hopper's tensor cores, backward: a warpgroup takes its rows back through all
-// layers and writes the derivatives before every ReLU, which deformation_network_hopper_weights.cu multiplies
-// with the layers' inputs. Partial sums are added in a fixed order.
+// The deformation network on Hopper's tensor cores, backward: a warpgroup takes
+// its rows back through all layers and writes the derivatives before every
+// ReLU, which deformation_network_hopper_weights.cu multiplies with the layers'
+// inputs. Partial sums are added in a fixed order.
 
 #include <algorithm>
 
@@ -13,8 +14,8 @@ namespace {
 
 constexpr int kMostSources = kMostHeads + kMostTrunk;
 
-// The layers' outputs in the order in which they are met: the heads' hidden layers, then the trunk from its
-// end.
+// The layers' outputs in the order in which they are met: the heads' hidden
+// layers, then the trunk from its end.
 struct Backward {
   int64_t rows;
   Division division;
@@ -25,7 +26,8 @@ struct Backward {
   char* derivative[kMostSources];  // before the ReLU
   struct Head {
     const float* d_output;
-    float* parts;  // [units, out, width + 1] of the last layer's gradient; the last column is the bias'
+    float* parts;  // [units, out, width + 1] of the last layer's gradient; the
+                   // last column is the bias'
     int out;
   } head[kMostHeads];
   float* d_features;  // or null
@@ -33,12 +35,12 @@ struct Backward {
 };
 
 template <int kWidth, int kParts>
-class BackwardRows : Warpgroup<kWidth, kParts> {
+class BackwardRows : Warpgroup<kWidth, kParts, false> {
  public:
   // `loaded`: a barrier for each panel.
   __device__ BackwardRows(const Backward& b, const Ring<kWidth, kParts>& ring, char* tiles, uint64_t* loaded,
                           int number)
-      : Warpgroup<kWidth, kParts>(ring, tiles, b.division, number), b_(b), loaded_(loaded) {}
+      : Warpgroup<kWidth, kParts, false>(ring, tiles, b.division, number), b_(b), loaded_(loaded) {}
 
   __device__ void run() {
     for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
@@ -62,11 +64,12 @@ class BackwardRows : Warpgroup<kWidth, kParts> {
   }
 
  private:
-  using Base = Warpgroup<kWidth, kParts>;
+  using Base = Warpgroup<kWidth, kParts, false>;
   using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
   static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
 
-  // Fetches a panel of an output, after what has been copied out of the tile was read.
+  // Fetches a panel of an output, after what has been copied out of the tile
+  // was read.
   __device__ void load(int source, int panel) const {
     if (!this->elected() || source >= b_.sources) return;
     wait_until_read();
@@ -81,7 +84,8 @@ class BackwardRows : Warpgroup<kWidth, kParts> {
     wait_for_phase(loaded_ + panel, source & 1);
   }
 
-  // Panels of the next output come as soon as those of this derivative are done with.
+  // Panels of the next output come as soon as those of this derivative are done
+  // with.
   __device__ void multiply_with(int source) {
     // What a head adds; behind the trunk's layers, sums begin anew.
     const bool add = source > 0 && source < b_.heads;
@@ -96,37 +100,38 @@ class BackwardRows : Warpgroup<kWidth, kParts> {
       this->template multiply<kWidth>(kPanels<kWidth>, add, done);
   }
 
-  // An output's derivative in a row of the unit; zero beyond the rows and the outputs.
+  // An output's derivative in a row of the unit; zero beyond the rows and the
+  // outputs.
   __device__ float d_output(const Backward::Head& head, int row, int o) const {
     const int64_t at = unit_ * kUnitRows + row;
     return at < b_.rows && o < head.out ? head.d_output[at * head.out + o] : 0.0f;
   }
 
-  // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this unit. A warp takes a quarter of
-  // each panel, the first one also the bias.
+  // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this
+  // unit. A warp takes a quarter of each panel, the first one also the bias.
   __device__ void last_layer_gradient(int source) {
     const Backward::Head& head = b_.head[source];
     const int g = lane_ / 4, t = lane_ % 4;
     uint32_t a[4][kParts][2];  // d_output, transposed
+    float bias = 0;
 #pragma unroll
     for (int deep = 0; deep < 4; ++deep)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int row = 16 * deep + 8 * half + 2 * t;
-        const Pair<kParts> pair = split<kParts>(d_output(head, row, g), d_output(head, row + 1, g));
+        const float first = d_output(head, row, g), second = d_output(head, row + 1, g);
+        const Pair<kParts> pair = split<kParts>(first, second);
+        // Of what the rest of the layer's gradient is made of.
+        bias += kParts == 2
+                    ? first + second
+                    : __uint_as_float(pair.part[0] << 16) + __uint_as_float(pair.part[0] & 0xffff0000u);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) a[deep][part][half] = pair.part[part];
       }
     float* const parts = head.parts + (unit_ * head.out + g) * (kWidth + 1);
-    if (warp_ == 0) {
-      float bias[4] = {};
-#pragma unroll
-      for (int deep = 0; deep < 4; ++deep)
-#pragma unroll
-        for (int part = 0; part < kParts; ++part)
-          multiply_add(bias, {a[deep][part][0], 0, a[deep][part][1], 0}, kPackedOnes, kPackedOnes);
-      if (t == 0 && g < head.out) parts[kWidth] = bias[0];
-    }
+    bias += __shfl_xor_sync(0xffffffffu, bias, 1);
+    bias += __shfl_xor_sync(0xffffffffu, bias, 2);
+    if (warp_ == 0 && t == 0 && g < head.out) parts[kWidth] = bias;
 #pragma unroll 1
     for (int panel = 0; panel < kPanels<kWidth>; ++panel) {
       wait_for_panel(source, panel);
@@ -164,7 +169,8 @@ class BackwardRows : Warpgroup<kWidth, kParts> {
     }
   }
 
-  // The source's tile becomes the derivative before its ReLU: d_output · last_weight where it is above 0.
+  // The source's tile becomes the derivative before its ReLU: d_output ·
+  // last_weight where it is above 0.
   __device__ void through_last_layer(int source) {
     const Backward::Head& head = b_.head[source];
     const int o = lane_ % 4 * 2;
@@ -307,7 +313,8 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
   Sums sums, last_sums;
   std::vector<const DenseLayer*> layers;
   bool frozen = true;
-  // One layer: its output (an array of the activations) and its input (another, or the features).
+  // One layer: its output (an array of the activations) and its input (another,
+  // or the features).
   const auto add_source = [&](const DenseLayer& layer, int64_t output, int64_t input) {
     const int source = b.sources++;
     layers.push_back(&layer);

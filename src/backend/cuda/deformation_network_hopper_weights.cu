@@ -1,5 +1,6 @@
-// Gradients of the deformation network's weights on Hopper's tensor cores: products down the columns of what
-// the other kernels left, summed over a part of the rows.
+// Gradients of the deformation network's weights on Hopper's tensor cores:
+// products down the columns of what the other kernels left, summed over a part
+// of the rows.
 
 #include <algorithm>
 
@@ -10,11 +11,13 @@ namespace eg4d::cuda {
 namespace hopper {
 namespace {
 
-constexpr int kBlocks = 132;  // to fill a large GPU; fixed, because it decides in which order is added
+constexpr int kBlocks = 132;  // to fill a large GPU; fixed, because it decides
+                              // in which order is added
 constexpr int kStages = 4;
 
 template <int kWidth>
-constexpr int kOuts = std::min(kWidth, 128);  // of a block: 64 for each warpgroup
+constexpr int kOuts = std::min(kWidth,
+                               128);  // of a block: 64 for each warpgroup
 template <int kParts>
 constexpr int kRows = kUnitRows / kParts;  // of a stage
 template <int kParts>
@@ -29,7 +32,8 @@ constexpr int kSharedBytes =
 template <int kWidth>
 constexpr int kFetcher = kOuts<kWidth> / 16;  // the warp behind the warpgroups
 
-// A block: a part of the units (blockIdx.y) for some outputs of one layer (blockIdx.x).
+// A block: a part of the units (blockIdx.y) for some outputs of one layer
+// (blockIdx.x).
 template <int kWidth, int kParts>
 class WeightBlock {
  public:
@@ -112,10 +116,10 @@ class WeightBlock {
         const uint64_t rows = moved(a, deep), columns = moved(b, deep);
         const bool add = step > 0 || deep > 0;
         if constexpr (kParts == 2) {
-          multiply_add<kColumns, true>(sums, moved(rows, kOutPanels * kPiece), columns, add);
-          multiply_add<kColumns, true>(sums, rows, moved(columns, kPanels<kWidth> * kPiece), true);
+          multiply_add<kColumns, true, false>(sums, moved(rows, kOutPanels * kPiece), columns, add);
+          multiply_add<kColumns, true, false>(sums, rows, moved(columns, kPanels<kWidth> * kPiece), true);
         }
-        multiply_add<kColumns, true>(sums, rows, columns, add || kParts == 2);
+        multiply_add<kColumns, true, false>(sums, rows, columns, add || kParts == 2);
       }
       commit_products();
       add_to_bias(derivatives, bias);
@@ -128,7 +132,8 @@ class WeightBlock {
     write_bias(bias);
   }
 
-  // A warp takes a quarter of the stage's rows, a lane two columns of the warpgroup's panel.
+  // A warp takes a quarter of the stage's rows, a lane two columns of the
+  // warpgroup's panel.
   __device__ void add_to_bias(const char* derivatives, float (&bias)[2]) const {
 #pragma unroll
     for (int i = 0; i < kRows<kParts> / 4; ++i) {

@@ -4,6 +4,7 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/gaussian_rows.cuh"
 #include "backend/cuda/splat_kernels.h"
+#include "backend/density_rule.h"
 #include "core/portable_math.h"
 #include "random/random.h"
 
@@ -27,44 +28,9 @@ __global__ void __launch_bounds__(kThreads) statistics_kernel(DensityStatistics 
   if (s.max_radii[i] < radius) s.max_radii[i] = radius;
 }
 
-__device__ bool all_finite(const float* values, int count) {
-  for (int k = 0; k < count; ++k)
-    if (!isfinite(values[k])) return false;
-  return true;
-}
-
-__device__ float largest(const float* values) {  // as std::max does it
-  float most = values[0];
-  if (most < values[1]) most = values[1];
-  if (most < values[2]) most = values[2];
-  return most;
-}
-
-__device__ uint8_t fate(const DecideDensity& a, int64_t i) {
-  const float* scales = a.log_scales + 3 * i;
-  const float logit = a.opacity_logits[i];
-  const bool astray = !all_finite(a.positions + 3 * i, 3) || !all_finite(scales, 3) ||
-                      !all_finite(a.quaternions + 4 * i, 4) || !isfinite(logit);
-  float size = largest(scales);
-  bool grows = false;
-  if (a.gradient_sum && !astray) {
-    const float views = a.views[i];
-    grows = (views > 0 ? a.gradient_sum[i] / views : 0.0f) >= a.gradient;
-    if (a.importance) grows = grows && a.importance[3 * i + 1] >= a.least_error;
-  }
-  const bool split = grows && size > a.dense_size;
-  if (split) size -= kSplitLogScale;
-  if (a.prune && (astray || logit < a.smallest_logit || size > a.largest_size ||
-                  (a.max_radii && a.max_radii[i] > a.largest_radius) ||
-                  (a.importance && a.importance[3 * i] < a.least_weight)))
-    return 0;
-  if (split) return kDensitySplit;
-  return static_cast<uint8_t>(grows ? kDensityKept | kDensityCloned : kDensityKept);
-}
-
 __global__ void __launch_bounds__(kThreads) decide_kernel(DecideDensity a) {
   const int64_t i = own_index();
-  if (i < a.count) a.fates[i] = fate(a, i);
+  if (i < a.count) a.fates[i] = density_fate(a, i);
 }
 
 // ---------------------------------------------------------------- rows
@@ -198,7 +164,7 @@ __global__ void __launch_bounds__(kThreads) split_kernel(SplitGaussians a) {
   float place[3];
   for (int axis = 0; axis < 3; ++axis)
     place[axis] = static_cast<float>(static_cast<double>(position[axis]) + offset[axis]);
-  if (all_finite(place, 3))
+  if (density_all_finite(place, 3))
     for (int axis = 0; axis < 3; ++axis) position[axis] = place[axis];
   for (int axis = 0; axis < 3; ++axis) log_scale[axis] -= kSplitLogScale;
 }

@@ -23,8 +23,8 @@ constexpr int kAhead = 8;  // rows
 
 struct Planes {
   struct Plane {
-    int64_t offset, stride;  // floats; from row to row
-    int rows;
+    int64_t offset;    // floats
+    int stride, rows;  // floats from row to row
     uint32_t first_block;
     // d(weighted regulariser)/d(value) = smoothness·(e[r] - 2·e[r-1] + e[r-2]) + l1·sign(value-1), with the
     // second differences e[r] = p[r] - 2·p[r+1] + p[r+2].
@@ -41,25 +41,57 @@ __device__ float sign_of(float x) {
 struct Rows {
   float after_next[kAhead], gradient[kAhead], moment[kAhead], second[kAhead];
 };
-struct Walk {
-  const Adam& a;
-  int64_t begin, stride;
-  int rows;
-  __device__ int64_t at(int row) const { return begin + row * stride; }
-  __device__ float parameter(int row) const { return row < rows ? a.parameter[at(row)] : 0; }
+struct Column {
+  float *parameters, *gradients, *moments, *seconds;
+  int stride, rows;
+  __device__ float parameter(int row) const { return row < rows ? parameters[row * stride] : 0; }
+  // kWhole: these rows and the two behind them are there.
+  template <bool kWhole>
   __device__ Rows load(int first) const {
     Rows r;
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      const bool there = first + k < rows;
-      r.after_next[k] = parameter(first + k + 2);
-      r.gradient[k] = there ? a.gradient[at(first + k)] : 0;
-      r.moment[k] = there ? a.first_moment[at(first + k)] : 0;
-      r.second[k] = there ? a.second_moment[at(first + k)] : 0;
+      const int at = (first + k) * stride;
+      const bool there = kWhole || first + k < rows;
+      r.after_next[k] = kWhole || first + k + 2 < rows ? parameters[at + 2 * stride] : 0;
+      r.gradient[k] = there ? gradients[at] : 0;
+      r.moment[k] = there ? moments[at] : 0;
+      r.second[k] = there ? seconds[at] : 0;
     }
     return r;
   }
+  __device__ Rows load(int first) const {
+    return first + kAhead + 2 <= rows ? load<true>(first) : load<false>(first);
+  }
 };
+
+// The values that differences look at: of this row, the one below, and the second differences above.
+struct Neighbours {
+  float current, next, one_up, two_up;
+};
+template <bool kWhole>
+__device__ void update(const AdamStep& step, const Planes::Plane& plane, const Column& column, int first,
+                       Rows& r, Neighbours& n) {
+#pragma unroll
+  for (int k = 0; k < kAhead; ++k) {
+    const int row = first + k;
+    if (!kWhole && row >= column.rows) break;
+    const float difference =
+        kWhole || row + 2 < column.rows ? fmaf(-2.0f, n.next, n.current + r.after_next[k]) : 0;
+    const float fourth = fmaf(-2.0f, n.one_up, difference + n.two_up);
+    const float total = r.gradient[k] + fmaf(fourth, plane.smoothness, plane.l1 * sign_of(n.current - 1));
+    const int at = row * column.stride;
+    if (total != 0 || r.moment[k] != 0 || r.second[k] != 0) {
+      float value = n.current;
+      adam_update(step, total, value, r.moment[k], r.second[k]);
+      column.parameters[at] = value;
+      column.moments[at] = r.moment[k];
+      column.seconds[at] = r.second[k];
+    }
+    if (r.gradient[k] != 0) column.gradients[at] = 0;
+    n = {n.next, r.after_next[k], difference, n.one_up};
+  }
+}
 
 __global__ void __launch_bounds__(kThreads)
     hexplane_adam_kernel(Adam a, const __grid_constant__ Planes planes) {
@@ -70,36 +102,21 @@ __global__ void __launch_bounds__(kThreads)
   int number = 0;
   while (number + 1 < planes.count && blockIdx.x >= planes.planes[number + 1].first_block) ++number;
   const Planes::Plane& plane = planes.planes[number];
-  const int64_t column = int64_t{blockIdx.x - plane.first_block} * kThreads + threadIdx.x;
-  if (column >= plane.stride) return;
-  const Walk walk{a, plane.offset + column, plane.stride, plane.rows};
-  float current = walk.parameter(0), next = walk.parameter(1), one_up = 0, two_up = 0;
-  Rows ahead = walk.load(0);
+  const int place =
+      static_cast<int>(blockIdx.x - plane.first_block) * kThreads + static_cast<int>(threadIdx.x);
+  if (place >= plane.stride) return;
+  const int64_t begin = plane.offset + place;
+  const Column column{a.parameter + begin,     a.gradient + begin, a.first_moment + begin,
+                      a.second_moment + begin, plane.stride,       plane.rows};
+  Neighbours neighbours{column.parameter(0), column.parameter(1), 0, 0};
+  Rows ahead = column.load(0);
   for (int first = 0; first < plane.rows; first += kAhead) {
     Rows now = ahead;
-    ahead = walk.load(first + kAhead);
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      const int row = first + k;
-      if (row >= plane.rows) break;
-      const float after_next = now.after_next[k];
-      const float difference = row + 2 < plane.rows ? fmaf(-2.0f, next, current + after_next) : 0;
-      const float fourth = fmaf(-2.0f, one_up, difference + two_up);
-      const float total = now.gradient[k] + fmaf(fourth, plane.smoothness, plane.l1 * sign_of(current - 1));
-      if (total != 0 || now.moment[k] != 0 || now.second[k] != 0) {
-        float value = current;
-        adam_update(step, total, value, now.moment[k], now.second[k]);
-        const int64_t at = walk.at(row);
-        a.parameter[at] = value;
-        a.first_moment[at] = now.moment[k];
-        a.second_moment[at] = now.second[k];
-      }
-      if (now.gradient[k] != 0) a.gradient[walk.at(row)] = 0;
-      two_up = one_up;
-      one_up = difference;
-      current = next;
-      next = after_next;
-    }
+    ahead = column.load(first + kAhead);
+    if (first + kAhead + 2 <= plane.rows)
+      update<true>(step, plane, column, first, now, neighbours);
+    else
+      update<false>(step, plane, column, first, now, neighbours);
   }
 }
 
@@ -119,12 +136,14 @@ void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
     const bool time = second_axis(static_cast<int>(i % 6)) == 3;
     Planes::Plane& plane = planes.planes[planes.count++];
     plane.offset = from.offset;
-    plane.stride = int64_t{from.columns} * layout.channels;
+    plane.stride = from.columns * layout.channels;
     plane.rows = from.rows;
+    if (int64_t{plane.stride} * plane.rows > INT32_MAX / 2)
+      throw NotOnThisDevice("the GPU takes planes of at most 2^30 floats; use --device cpu");
     plane.first_block = blocks;
     blocks += blocks_for(plane.stride, kThreads);
-    const double differences = static_cast<double>((from.rows - 2) * plane.stride),
-                 values = static_cast<double>(from.rows * plane.stride);
+    const double differences = static_cast<double>(from.rows - 2) * plane.stride,
+                 values = static_cast<double>(from.rows) * plane.stride;
     const float smoothness = time ? a.time_smoothness : a.plane_smoothness;
     if (differences > 0) plane.smoothness = static_cast<float>(2 * smoothness * (1.0 / differences));
     if (time && values > 0) plane.l1 = static_cast<float>(a.time_l1 * (1.0 / values));

@@ -72,7 +72,8 @@ size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspa
   take(w.time_rows, int64_t{g.columns} * g.channels);
   take(w.partial, int64_t{w.tiles} * g.columns * g.channels);
   take(w.span, int64_t{3} * g.levels * w.tiles);
-  take(w.box, int64_t{6} * w.tiles);
+  take(w.d_coordinates, int64_t{3} * g.levels * w.tiles * w.points);
+  take(w.box, int64_t{6} * g.levels * w.tiles);
   char* temporary = nullptr;
   take(temporary, static_cast<int64_t>(w.temporary_bytes));
   w.temporary = temporary;

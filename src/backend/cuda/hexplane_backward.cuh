@@ -52,8 +52,8 @@ struct Field : HexPlane {
   float *d_grid, *d_box, *d_points;
 };
 
-// Points that a block works on together; a unit is W channels of one.
-inline constexpr int kTileUnits = 1024, kMostTilePoints = 128;
+// Points that a block works on together, on one level; a unit is W channels of one.
+inline constexpr int kTileUnits = 512, kMostTilePoints = 64;
 inline int tile_points(int units) {
   return kTileUnits / units < kMostTilePoints ? kTileUnits / units : kMostTilePoints;
 }
@@ -71,20 +71,26 @@ struct FieldWorkspace {
   uint32_t* place;                // [N, 3·levels] of a pair in the order of the cells
   uint2* range;                   // [cells] begin and end in the sorted items
   PointOrder* order;
-  float* time_rows;  // [columns, channels] planes with time, interpolated
-  float* partial;    // [tiles, columns, channels] their gradients
-  int2* span;        // [3·levels, tiles] columns of a plane that a tile has partial sums of
-  double* box;       // [tiles, 6]
+  float* time_rows;      // [columns, channels] planes with time, interpolated
+  float* partial;        // [tiles, columns, channels] their gradients
+  int2* span;            // [3·levels, tiles] columns of a plane that a tile has partial sums of
+  float* d_coordinates;  // [3·levels, tiles·points] in the order of points
+  double* box;           // [levels·tiles, 6]
   void* temporary;
   size_t temporary_bytes;
   uint32_t items;
   int tiles, points;  // at most so many tiles, of so many points
 };
 
+// d(normalised coordinate)/d(position).
+__device__ inline double position_factor(const HexPlane& field, int axis) {
+  return 2 / (static_cast<double>(field.box[3 + axis]) - field.box[axis]);
+}
+
 // hexplane_backward_values.cu: all derivatives of all active points.
 void hexplane_values(const Field& field, const FieldGeometry& geometry, const FieldWorkspace& workspace,
                      cudaStream_t stream);
-// hexplane_backward_gather.cu: adds to the gradients of grid and box.
+// hexplane_backward_gather.cu: adds to all gradients.
 void hexplane_gather(const Field& field, const FieldGeometry& geometry, const FieldWorkspace& workspace,
                      cudaStream_t stream);
 

@@ -1,5 +1,5 @@
 // The sums over derivatives: each texel of the planes without time over its pairs, each column of the planes
-// with time over the tiles' partial sums, the box over its tiles (hexplane_backward.cuh).
+// with time over the tiles' partial sums, points over the levels, the box over all (hexplane_backward.cuh).
 
 #include <algorithm>
 
@@ -18,11 +18,9 @@ __device__ int tiles_in_use(const FieldWorkspace& w) {
 }
 
 template <int W>
-__device__ void add_to(float* at, const Channels<W>& sum, float factor) {
-  Channels<W> total = load_channels<W>(at);
+__device__ void add_scaled(Channels<W>& total, const Channels<W>& sum, float factor) {
 #pragma unroll
   for (int k = 0; k < W; ++k) total.v[k] = fmaf(sum.v[k], factor, total.v[k]);
-  store_channels(at, total);
 }
 
 // ---------------------------------------------------------------- texels
@@ -56,8 +54,7 @@ __device__ void add_list(const FieldWorkspace& w, int channels, const RowList& l
     const float2 at = w.weights[i];
     const float weight = (i < list.middle ? at.x : 1 - at.x) * (lower ? at.y : 1 - at.y);
     const Channels<W> d = load_channels<W>(w.d_values + int64_t{i} * channels + channel);
-#pragma unroll
-    for (int k = 0; k < W; ++k) sum.v[k] = fmaf(d.v[k], weight, sum.v[k]);
+    add_scaled(sum, d, weight);
   }
 }
 
@@ -105,18 +102,20 @@ __device__ void add_texels(const Field& field, int channels, const SpacePlanes& 
     const int64_t at = p.offset + int64_t{texel - lane + from} * channels;
     for (int unit = lane % group_lanes; unit < (units + group_lanes - 1) / group_lanes * group_lanes;
          unit += group_lanes) {
-      const int channel = unit * W;
-      Channels<W> sum{};
-      if (from >= 0 && unit < units) {
-        add_list<W>(w, channels, above, true, shared ? group : 0, shared ? groups : 1, channel, sum);
-        add_list<W>(w, channels, below, false, shared ? group : 0, shared ? groups : 1, channel, sum);
+      const bool works = from >= 0 && unit < units, writes = works && (!shared || group == 0);
+      float* const to = field.d_grid + at + unit * W;
+      Channels<W> total{}, sum{};
+      if (writes) total = load_channels<W>(to);
+      if (works) {
+        add_list<W>(w, channels, above, true, shared ? group : 0, shared ? groups : 1, unit * W, sum);
+        add_list<W>(w, channels, below, false, shared ? group : 0, shared ? groups : 1, unit * W, sum);
       }
       if (shared)
         for (int step = group_lanes; step < 32; step *= 2)
 #pragma unroll
           for (int k = 0; k < W; ++k) sum.v[k] += __shfl_xor_sync(kAllLanes, sum.v[k], step);
-      if (from >= 0 && unit < units && (!shared || group == 0))
-        add_to<W>(field.d_grid + at + channel, sum, 1);
+      add_scaled(total, sum, 1);
+      if (writes) store_channels(to, total);
     }
   }
 }
@@ -145,27 +144,41 @@ __device__ void add_column(const Field& field, const FieldGeometry& g, const Fie
       if (own < span.x || own >= span.y) continue;
       const Channels<W> part =
           load_channels<W>(w.partial + (int64_t{tile} * g.columns + column) * g.channels + unit * W);
-#pragma unroll
-      for (int k = 0; k < W; ++k) sum.v[k] += part.v[k];
+      add_scaled(sum, part, 1);
       any = true;
     }
   }
   parts[threadIdx.x] = sum;
   if (!__syncthreads_or(any) || slice > 0) return;
-  for (int other = 1; other < slices; ++other)
-#pragma unroll
-    for (int k = 0; k < W; ++k) sum.v[k] += parts[other * units + unit].v[k];
+  for (int other = 1; other < slices; ++other) add_scaled(sum, parts[other * units + unit], 1);
   float* const at = field.d_grid + time.offset + row.low * stride + int64_t{own} * g.channels + unit * W;
-  add_to<W>(at, sum, 1 - row.weight);
-  if (level.size[3] > 1) add_to<W>(at + stride, sum, row.weight);
+  for (int k = 0; k < (level.size[3] > 1 ? 2 : 1); ++k) {
+    Channels<W> total = load_channels<W>(at + k * stride);
+    add_scaled(total, sum, k == 0 ? 1 - row.weight : row.weight);
+    store_channels(at + k * stride, total);
+  }
 }
 
-__device__ void add_box(const Field& field, const FieldWorkspace& w, unsigned entry) {
+// One point and axis a thread.
+__device__ void add_points(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
+                           int64_t first) {
+  const PointOrder order = *w.order;
+  const int64_t i = first + threadIdx.x, place = i / 3, room = int64_t{w.tiles} * w.points;
+  const int a = static_cast<int>(i % 3);
+  if (place >= order.end - order.begin) return;
+  float sum = 0;
+  for (int level = 0; level < g.levels; ++level) sum += w.d_coordinates[(3 * level + a) * room + place];
+  const int64_t point = w.item[order.begin + place] - 3 * g.levels * field.count;
+  field.d_points[point * 3 + a] += static_cast<float>(sum * position_factor(field, a));
+}
+
+__device__ void add_box(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, unsigned entry) {
   __shared__ double sums[kThreads];
   const int tiles = tiles_in_use(w);
   double own = 0;
-  for (int tile = static_cast<int>(threadIdx.x); tile < tiles; tile += kThreads)
-    own += w.box[6 * int64_t{tile} + entry];
+  for (int level = 0; level < g.levels; ++level)
+    for (int tile = static_cast<int>(threadIdx.x); tile < tiles; tile += kThreads)
+      own += w.box[6 * (int64_t{level} * w.tiles + tile) + entry];
   sums[threadIdx.x] = own;
   for (unsigned step = kThreads / 2; step > 0; step /= 2) {
     __syncthreads();
@@ -175,23 +188,26 @@ __device__ void add_box(const Field& field, const FieldWorkspace& w, unsigned en
 }
 
 struct Shares {
-  unsigned box, columns, texels;  // blocks
+  unsigned box, columns, points, texels;  // blocks
 };
 template <int W>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(Field field, const __grid_constant__ FieldGeometry g,
                   const __grid_constant__ SpacePlanes planes, FieldWorkspace w, Shares shares) {
   unsigned block = blockIdx.x;
-  if (block < shares.box) return add_box(field, w, block);
+  if (block < shares.box) return add_box(field, g, w, block);
   block -= shares.box;
   if (block < shares.columns) return add_column<W>(field, g, w, static_cast<int>(block));
-  add_texels<W>(field, g.channels, planes, w, block - shares.columns);
+  block -= shares.columns;
+  if (block < shares.points) return add_points(field, g, w, int64_t{block} * kThreads);
+  add_texels<W>(field, g.channels, planes, w, block - shares.points);
 }
 
 template <int W>
 void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, cudaStream_t stream) {
   SpacePlanes planes{};
-  Shares shares{field.d_box ? 6u : 0u, 0, 0};
+  Shares shares{field.d_box ? 6u : 0u, 0, 0, 0};
+  if (field.d_points) shares.points = blocks_for(3 * field.count, kThreads);
   if (field.d_grid) shares.columns = static_cast<unsigned>(g.columns);
   const int units = g.channels / W, groups = 32 % units == 0 ? 32 / units : 1;
   for (int i = 0; field.d_grid && i < 3 * g.levels; ++i) {
@@ -200,10 +216,10 @@ void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
     p = {level.space[i % 3].offset,        level.space[i % 3].first_cell,    shares.texels,
          level.size[space_axis(i % 3, 1)], level.size[space_axis(i % 3, 0)], groups};
     const int64_t texels = int64_t{p.rows} * p.columns;
-    if (texels > field.count / 2) p.together = 32;  // most are not reached
+    if (texels > field.count / 2) p.together = std::min(32, 2 * groups);  // most are not reached
     shares.texels += blocks_for(texels, p.together * kWarps);
   }
-  const unsigned blocks = shares.box + shares.columns + shares.texels;
+  const unsigned blocks = shares.box + shares.columns + shares.points + shares.texels;
   if (blocks > 0) gather_kernel<W><<<blocks, kThreads, 0, stream>>>(field, g, planes, w, shares);
 }
 

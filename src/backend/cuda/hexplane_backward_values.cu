@@ -69,7 +69,6 @@ __device__ void load_points(const Field& field, const uint32_t* items, uint32_t 
     const Coordinates c = coordinates_of(field, t.point[i]);
     for (int a = 0; a < 3; ++a) {
       t.coordinates[a * t.points + i] = c.value[a] == c.value[a] ? c.value[a] : -INFINITY;  // NaN: a corner
-      t.d_coordinates[a * t.points + i] = 0;
     }
   }
   __syncthreads();
@@ -222,24 +221,29 @@ __device__ void add_columns(const FieldGeometry& g, const FieldWorkspace& w, con
   }
 }
 
-// u = (p - box[0])·f - 1 with f = 2/(box[1]-box[0]): du/dp = f, du/dbox[0] = -f + (p-box[0])·f²/2,
-// du/dbox[1] = -(p-box[0])·f²/2.
-__device__ void finish(const Field& field, const FieldWorkspace& w, const Tile& t) {
-  const auto factor = [&](int a) { return 2 / (static_cast<double>(field.box[3 + a]) - field.box[a]); };
-  if (field.d_points)
-    for_each_axis(t.count, [&](int a, int i) {
-      field.d_points[int64_t{t.point[i]} * 3 + a] +=
-          static_cast<float>(t.d_coordinates[a * t.points + i] * factor(a));
-    });
+// Sums over the units; and with u = (p - box[0])·f - 1, f = 2/(box[1]-box[0]): du/dp = f,
+// du/dbox[0] = -f + (p-box[0])·f²/2, du/dbox[1] = -(p-box[0])·f²/2.
+__device__ void add_coordinates(const Field& field, const FieldWorkspace& w, const Tile& t, int level,
+                                int units) {
+  const int tile = static_cast<int>(blockIdx.x);
+  float* const out = w.d_coordinates + (int64_t{3} * level * w.tiles + tile) * w.points;
+  for_each_axis(t.count, [&](int a, int i) {
+    float sum = 0;
+    for (int u = 0; u < units; ++u) sum += t.sums[(a * t.points + i) * units + u];
+    t.d_coordinates[a * t.points + i] = sum;
+    out[int64_t{a} * w.tiles * w.points + i] = sum;
+  });
+  if (!field.d_box) return;
+  __syncthreads();
   const int entry = static_cast<int>(threadIdx.x), a = entry % 3;
-  if (!field.d_box || entry >= 6) return;
-  const double low = field.box[a], f = factor(a);
+  if (entry >= 6) return;
+  const double low = field.box[a], f = position_factor(field, a);
   double sum = 0;
   for (int i = 0; i < t.count; ++i) {
     const double across = (field.points[int64_t{t.point[i]} * 3 + a] - low) * f * f / 2;
     sum += t.d_coordinates[a * t.points + i] * (entry < 3 ? across - f : -across);
   }
-  w.box[6 * int64_t{blockIdx.x} + entry] = sum;
+  w.box[6 * (int64_t{level} * w.tiles + tile) + entry] = sum;
 }
 
 // kUnits: of a point; 0 where that is not known before.
@@ -251,29 +255,22 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int64_t begin = int64_t{order.begin} + int64_t{blockIdx.x} * w.points;
   if (begin >= order.end) return;
   const int units = kUnits > 0 ? kUnits : g.channels / W, columns = Tile::columns_of(g);
+  const int level = static_cast<int>(blockIdx.y);
   Tile t;
   t.lay_out(g, w.points, units, memory);
   t.points = w.points;
   t.count = static_cast<int>(min(int64_t{w.points}, order.end - begin));
   load_points(field, w.item + begin, static_cast<uint32_t>(3 * g.levels * field.count), t);
-  for (int level = 0; level < g.levels; ++level) {
-    sample_level(g.level[level], t);
-    find_cells(columns, t);
-    for (int unit = static_cast<int>(threadIdx.x); unit < t.count * units; unit += kThreads) {
-      float sums[3];
-      differentiate<W>(field, g, w, t, level, unit / units, unit % units * W, sums);
-      for (int a = 0; a < 3; ++a) t.sums[a * t.points * units + unit] = sums[a];
-    }
-    __syncthreads();
-    if (field.d_grid) add_columns<W>(g, w, t, level, columns, units);
-    for_each_axis(t.count, [&](int a, int i) {
-      float sum = t.d_coordinates[a * t.points + i];
-      for (int u = 0; u < units; ++u) sum += t.sums[(a * t.points + i) * units + u];
-      t.d_coordinates[a * t.points + i] = sum;
-    });
-    __syncthreads();
+  sample_level(g.level[level], t);
+  find_cells(columns, t);
+  for (int unit = static_cast<int>(threadIdx.x); unit < t.count * units; unit += kThreads) {
+    float sums[3];
+    differentiate<W>(field, g, w, t, level, unit / units, unit % units * W, sums);
+    for (int a = 0; a < 3; ++a) t.sums[a * t.points * units + unit] = sums[a];
   }
-  finish(field, w, t);
+  __syncthreads();
+  if (field.d_grid) add_columns<W>(g, w, t, level, columns, units);
+  add_coordinates(field, w, t, level, units);
 }
 
 template <int W, int kUnits>
@@ -283,7 +280,8 @@ void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
   check(cudaFuncSetAttribute(values_kernel<W, kUnits>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)),
         "asking for shared memory");
-  values_kernel<W, kUnits><<<static_cast<unsigned>(w.tiles), kThreads, bytes, stream>>>(field, g, w);
+  const dim3 grid(static_cast<unsigned>(w.tiles), static_cast<unsigned>(g.levels));
+  values_kernel<W, kUnits><<<grid, kThreads, bytes, stream>>>(field, g, w);
 }
 
 }  // namespace

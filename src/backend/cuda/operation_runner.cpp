@@ -130,7 +130,8 @@ void OperationRunner::run(const Operation& operation) {
     RasterContext& context = context_of(*forward);
     context.count(*forward);
     context.mark_counted();
-    context.use(*forward, context.pairs(*forward));
+    const RasterizerTotals totals = context.totals(*forward);
+    context.use(*forward, static_cast<int64_t>(totals.pairs), totals.longest > kLongList);
     context.draw(*forward);
   } else {
     enqueue({&operation, 1});

@@ -49,6 +49,8 @@ RasterizerWorkspace lay_out(const RasterizerSize& size, void* gaussians, void* p
   w.pair_temporary_bytes = cell_temporary_bytes(std::max<int64_t>(capacity, 1));
   Pieces first(gaussians);
   first.take(w.counts, 1);
+  first.take(w.totals, 1);
+  first.take(w.cell_size, cells);
   first.take(w.gaussians, n);
   first.take(w.ellipses, n);
   first.take(w.boxes, n);
@@ -60,6 +62,7 @@ RasterizerWorkspace lay_out(const RasterizerSize& size, void* gaussians, void* p
   first.take(w.last, cells * kWarp);
   first.take(w.temporary, w.temporary_bytes);
   Pieces second(pairs);
+  second.take(w.key, capacity);
   for (uint32_t** piece : {&w.cell, &w.cell_sorted, &w.slot_scratch, &w.slot, &w.owner, &w.gaussian})
     second.take(*piece, capacity);
   second.take(w.partial, capacity * kPartial);
@@ -82,21 +85,29 @@ RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* 
   return lay_out(size, gaussians, pairs, &bytes);
 }
 
-void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
-                     cudaStream_t stream) {
+void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& w, cudaStream_t stream) {
   if (forward.count == 0) return;
-  project(forward, workspace, stream);
-  sort_by_depth(forward.count, workspace, stream);
-  add_up_pairs(forward.count, workspace, stream);
+  const size_t counters =
+      reinterpret_cast<char*>(w.cell_size + cells_of(w.size)) - reinterpret_cast<char*>(w.totals);
+  check(cudaMemsetAsync(w.totals, 0, counters, stream), "clearing its counters");
+  project(forward, w, stream);
+  place_lists(w, stream);
 }
 
-void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
-                    cudaStream_t stream) {
-  check(cudaMemsetAsync(workspace.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
-  const size_t ranges = static_cast<size_t>(cells_of(workspace.size) + 1) * sizeof(uint2);
-  check(cudaMemsetAsync(workspace.cell_range, 0, ranges, stream), "clearing its lists");
-  if (forward.count > 0) list_cells(forward.count, workspace, stream);
-  blend(forward, workspace, stream);
+void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& w, cudaStream_t stream) {
+  if (forward.count > 0 && !w.size.long_lists) {
+    fill_lists(forward.count, w, stream);
+  } else {
+    check(cudaMemsetAsync(w.counts, 0, sizeof(RasterizerCounts), stream), "clearing its counters");
+    const size_t ranges = static_cast<size_t>(cells_of(w.size) + 1) * sizeof(uint2);
+    check(cudaMemsetAsync(w.cell_range, 0, ranges, stream), "clearing its lists");
+    if (forward.count > 0) {
+      sort_by_depth(forward.count, w, stream);
+      add_up_pairs(forward.count, w, stream);
+      list_cells(forward.count, w, stream);
+    }
+  }
+  blend(forward, w, stream);
 }
 
 void rasterize_forward(const RasterizeForward& forward, const RasterizerWorkspace& workspace,

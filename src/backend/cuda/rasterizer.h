@@ -2,10 +2,12 @@
 
 // Splatting of 3D Gaussians on the GPU: the numbers of backend/cpu/rasterizer*, in another order of work.
 //
-// forward:  project every Gaussian → sort by depth → a pair for every cell (8×4 pixels) that a Gaussian can
-//           reach, exactly → stable sort of the pairs by cell → one warp blends one cell
-// backward: one warp goes through its cell from back to front and leaves one partial sum per pair → one
-// thread
+// forward:  project every Gaussian, and count the pairs of Gaussian and cell (8×4 pixels) that it can reach,
+//           exactly → every cell's list of pairs, from front to back → one warp blends one cell
+// The lists are made in one of two ways, which give the same: pairs go to their cells' lists in any order,
+// and each list is sorted by depth; or, where lists are long, the Gaussians are sorted by depth and the
+// pairs, made in that order, by cell. backward: one warp goes through its cell from back to front and leaves
+// one partial sum per pair → one thread
 //           per Gaussian adds up its partial sums in the order of its cells, then goes back through the
 //           projection
 //
@@ -30,7 +32,18 @@ struct RasterizerSize {
   int64_t count = 0;          // Gaussians, at most
   int width = 0, height = 0;  // pixels
   int64_t pair_capacity = 0;  // pairs of cell and Gaussian, at most; below 2^31
+  bool long_lists = false;    // how lists are made
   bool operator==(const RasterizerSize&) const = default;
+};
+
+// Lists above this length are quicker made in the other way; both ways take lists of any length.
+inline constexpr uint32_t kLongList = 1024;
+
+// What the first part of a forward pass finds.
+struct RasterizerTotals {
+  unsigned long long pairs;
+  uint32_t longest;  // list of a cell
+  uint32_t listed;   // pairs whose lists have a place
 };
 
 // In device memory, of the last forward pass.
@@ -43,14 +56,17 @@ struct RasterizerCounts {
 struct RasterizerWorkspace {
   RasterizerSize size;
   RasterizerCounts* counts;
+  RasterizerTotals* totals;
   ScreenGaussian* gaussians;        // [N]
   Ellipse* ellipses;                // [N]
   CellBox* boxes;                   // [N] cells that may be reached
   uint32_t* cell_count;             // [N] cells that are reached
   uint32_t* first_slot;             // [N] where the Gaussian's pairs begin in the order Gaussian, cell
+  uint32_t* cell_size;              // [cells] pairs; then where the next one goes
   uint32_t *depth, *depth_sorted;   // [N] view z, whose order as an integer is that of the (positive) float
   uint32_t *order_scratch, *order;  // [N] Gaussians from front to back
   uint32_t* pair_end;               // [N] of the k-th in that order: the end of its pairs
+  uint64_t* key;                    // [pairs] depth, Gaussian: by cell
   uint32_t *cell, *cell_sorted;     // [pairs] cell of each pair
   uint32_t *slot_scratch, *slot;    // [pairs] place in the order (front to back, cell)
   uint32_t *owner, *gaussian;       // [pairs] Gaussian, by slot and by cell
@@ -59,8 +75,7 @@ struct RasterizerWorkspace {
   uint32_t* last;    // [cells, 32] 1 + position of the last Gaussian blended in the cell's list
   float* partial;    // [pairs, 12] by slot
   uint8_t* touched;  // [pairs] by slot: whether the partial sum was written
-  const uint32_t* pair_total(int64_t count) const { return pair_end + count - 1; }  // count > 0
-  void *temporary, *pair_temporary;                                                 // of the sorts
+  void *temporary, *pair_temporary;  // of the sorts
   size_t temporary_bytes, pair_temporary_bytes;
   bool operator==(const RasterizerWorkspace&) const = default;
 };
@@ -73,9 +88,9 @@ RasterizerMemory rasterizer_workspace_bytes(const RasterizerSize& size);
 // Lays it out in two blocks of memory, aligned to 256 bytes.
 RasterizerWorkspace make_rasterizer_workspace(const RasterizerSize& size, void* gaussians, void* pairs);
 
-// The forward pass in two parts: the first finds how many pairs there are and leaves the number at
-// *workspace.pair_total(count); it uses nothing that depends on the capacity, so that the second may be given
-// a workspace with another one, and other memory for pairs.
+// The forward pass in two parts: the first finds how many pairs there are and leaves that at
+// *workspace.totals; it uses nothing that depends on the capacity or on how lists are made, so that the
+// second may be given a workspace with others, and other memory for pairs.
 void rasterize_count(const RasterizeForward& forward, const RasterizerWorkspace& workspace,
                      cudaStream_t stream);
 void rasterize_draw(const RasterizeForward& forward, const RasterizerWorkspace& workspace,

@@ -10,9 +10,6 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// A Gaussian of more pairs than this is the whole warp's work: a single lane would keep the others waiting.
-constexpr uint32_t kManyPairs = 48;
-
 struct Grid {
   int columns, cells;
 };

@@ -52,7 +52,10 @@ void project(const RasterizeForward& forward, const RasterizerWorkspace& workspa
 // rasterizer_projection_backward.cu
 void project_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
                       cudaStream_t stream);
-// rasterizer_cells.cu
+// rasterizer_lists.cu: after projecting, where each cell's list begins; then the lists.
+void place_lists(const RasterizerWorkspace& workspace, cudaStream_t stream);
+void fill_lists(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
+// rasterizer_cells.cu: the lists in the other way.
 void list_cells(int64_t count, const RasterizerWorkspace& workspace, cudaStream_t stream);
 // rasterizer_sort.cu; each sorts on the lowest `bits` bits.
 size_t depth_temporary_bytes(int64_t count);

@@ -133,18 +133,53 @@ __device__ void store(T* to, const T& value) {
     reinterpret_cast<float4*>(to)[k] = reinterpret_cast<const float4*>(&value)[k];
 }
 
+// Adds the pairs of the block's Gaussians to all; returns the thread's first slot.
+__device__ uint32_t take_slots(RasterizerTotals* totals, uint32_t pairs) {
+  __shared__ uint32_t warp_pairs[kThreads / kWarp];
+  __shared__ unsigned long long first;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  uint32_t end = pairs;
+  for (int step = 1; step < kWarp; step *= 2) {
+    const uint32_t before = __shfl_up_sync(kAllLanes, end, step);
+    if (lane >= step) end += before;
+  }
+  if (lane == kWarp - 1) warp_pairs[warp] = end;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    unsigned long long all = 0;
+    for (const uint32_t some : warp_pairs) all += some;
+    first = all > 0 ? atomicAdd(&totals->pairs, all) : 0;
+  }
+  __syncthreads();
+  uint32_t slot = static_cast<uint32_t>(first) + end - pairs;
+  for (int other = 0; other < warp; ++other) slot += warp_pairs[other];
+  return slot;
+}
+
 __global__ void __launch_bounds__(kThreads) project_kernel(RasterizeForward f, RasterizerWorkspace w) {
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  if (i >= f.count) return;
-  const Projection p = project_one(f, *f.camera, w.size.width, w.size.height, i);
-  w.cell_count[i] = p.cells;
-  w.depth[i] = p.cells ? __float_as_uint(p.gaussian.depth) : 0xffffffffu;
-  w.order_scratch[i] = static_cast<uint32_t>(i);
-  if (f.radii) f.radii[i] = p.radius;
-  if (p.cells == 0) return;
-  store(w.gaussians + i, p.gaussian);
-  store(w.ellipses + i, p.ellipse);
-  w.boxes[i] = p.box;
+  uint32_t pairs = 0;
+  if (i < f.count) {
+    const Projection p = project_one(f, *f.camera, w.size.width, w.size.height, i);
+    pairs = p.cells;
+    w.cell_count[i] = p.cells;
+    w.depth[i] = p.cells ? __float_as_uint(p.gaussian.depth) : 0xffffffffu;
+    w.order_scratch[i] = static_cast<uint32_t>(i);
+    if (f.radii) f.radii[i] = p.radius;
+    if (p.cells > 0) {
+      store(w.gaussians + i, p.gaussian);
+      store(w.ellipses + i, p.ellipse);
+      w.boxes[i] = p.box;
+    }
+  }
+  const uint32_t slot = take_slots(w.totals, pairs);
+  if (i < f.count) w.first_slot[i] = slot;
+  const auto one = [&](uint32_t, uint32_t, uint32_t cell) { atomicAdd(&w.cell_size[cell], 1u); };
+  const auto row = [&](uint32_t, uint32_t, uint32_t cell, int size) {
+    for (int k = 0; k < size; ++k) atomicAdd(&w.cell_size[cell + k], 1u);
+  };
+  for_each_cell(w, cells_along(w.size.width, kCellWidth), static_cast<uint32_t>(i), slot, pairs,
+                static_cast<int>(threadIdx.x) % kWarp, row, one);
 }
 
 }  // namespace

@@ -153,8 +153,9 @@ __global__ void __launch_bounds__(kThreads)
   uint32_t first = 0, pairs = 0;
   if (i < b.forward.count) pairs = w.cell_count[i];
   if (pairs > 0) {
-    first = w.first_slot[i];
-    pairs = min(pairs, static_cast<uint32_t>(w.size.pair_capacity) - first);  // when they overflowed
+    const auto capacity = static_cast<uint32_t>(w.size.pair_capacity);
+    first = min(w.first_slot[i], capacity);
+    pairs = min(pairs, capacity - first);  // when they overflowed
   }
   const Sums sums = sum_partials(w, first, pairs, lane);
   if (pairs > 0) project_one_backward(b, *b.forward.camera, w.size, sums.value, i);

@@ -20,6 +20,7 @@ Segment::Segment(Segment&& other) noexcept
       operations(std::move(other.operations)),
       counted(std::move(other.counted)),
       pair_capacity_(other.pair_capacity_),
+      long_lists_(other.long_lists_),
       loaded_(other.loaded_),
       capturable_(other.capturable_),
       graph_(std::exchange(other.graph_, nullptr)),
@@ -33,13 +34,16 @@ void Segment::forget() {
 // The GPU has nothing to do meanwhile, so this is short where nothing has changed.
 void Segment::make_room_for_pairs(const Memory& memory) {
   RasterContext& context = context_of(*drawn);
-  const int64_t capacity = capacity_for(context.pairs(*drawn), pair_capacity_);
-  if (capacity == pair_capacity_ && noted_.moves == memory.moves()) {
+  const RasterizerTotals totals = context.totals(*drawn);
+  const int64_t capacity = capacity_for(static_cast<int64_t>(totals.pairs), pair_capacity_);
+  const bool long_lists = totals.longest > (long_lists_ ? kLongList / 2 : kLongList);
+  if (capacity == pair_capacity_ && long_lists == long_lists_ && noted_.moves == memory.moves()) {
     context.use(noted_.workspaces.front());
     return;
   }
-  context.use(*drawn, capacity);
+  context.use(*drawn, capacity, long_lists);
   pair_capacity_ = capacity;
+  long_lists_ = long_lists;
 }
 
 Segment::Places Segment::places(const Memory& memory) const {

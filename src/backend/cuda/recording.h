@@ -46,6 +46,7 @@ class Segment {
   void forget();
 
   int64_t pair_capacity_ = 0;  // of what is drawn
+  bool long_lists_ = false;
   bool loaded_ = false, capturable_ = true;
   cudaGraphExec_t graph_ = nullptr;
   Places noted_;  // the last time that the operations were enqueued or captured

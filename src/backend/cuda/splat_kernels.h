@@ -50,11 +50,12 @@ struct Mlp {
 Mlp mlp_of(const DeformationNetwork& network, void* activations);
 Mlp mlp_of(const DeformationNetworkBackward& backward, void* activations);
 
-// How the network's products are computed: f32's accuracy (three products of tf32, or on Hopper of bf16);
-// tf32's (relative errors of about 3e-4), a third of the arithmetic; or bf16's (about 3e-3), with f32 sums and
-// activations kept in bf16. On Hopper f32 and bf16, elsewhere bf16 are one kernel per direction and one for
-// the weights' gradients; a network whose layers differ in width, or a GPU with less than 227 KB of shared
-// memory a block, takes a kernel per layer, and tf32 instead of bf16. One precision for both directions.
+// How the network's products are computed: f32's accuracy (three products of tf32, or on Hopper of f16 and
+// bf16); tf32's (relative errors of about 3e-4), a third of the arithmetic; or bf16's (about 3e-3), with f32
+// sums and activations kept in bf16. On Hopper f32 and bf16, elsewhere bf16 are one kernel per direction and
+// one for the weights' gradients; a network whose layers differ in width, or a GPU with less than 227 KB of
+// shared memory a block, takes a kernel per layer, and tf32 instead of bf16. One precision for both
+// directions.
 enum class MatrixPrecision { f32, tf32, bf16 };
 // Bytes of device memory (aligned to 256) that the network works in.
 size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward);

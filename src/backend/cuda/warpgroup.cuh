@@ -1,12 +1,15 @@
 #pragma once
 
-// Hopper's own instructions (sm_90a): products of bf16 by four warps together, which read their operands from
-// shared memory; copies of whole pieces of memory that report to a barrier; and those barriers.
+// Hopper's own instructions (sm_90a): products of bf16 or f16 by four warps
+// together, which read their operands from shared memory; copies of whole
+// pieces of memory that report to a barrier; and those barriers.
 //
-// Operands lie in panels: rows of 64 numbers (128 bytes), whose units of 16 bytes are exclusive-or'ed with
-// the row's number modulo 8. Products may run along a panel's rows or down its columns, so one layout serves
-// as the left operand of a layer and, transposed, in the gradient of its weights. Pieces of memory that are
-// copied hold panels as they lie in shared memory, where a panel begins at a multiple of 1024 bytes.
+// Operands lie in panels: rows of 64 numbers (128 bytes), whose units of 16
+// bytes are exclusive-or'ed with the row's number modulo 8. Products may run
+// along a panel's rows or down its columns, so one layout serves as the left
+// operand of a layer and, transposed, in the gradient of its weights. Pieces of
+// memory that are copied hold panels as they lie in shared memory, where a
+// panel begins at a multiple of 1024 bytes.
 
 #include <cstdint>
 
@@ -21,8 +24,8 @@ __device__ inline int in_panel(int row, int column) {
   return row * kPanelRowBytes + ((column / 8) ^ (row & 7)) * 16 + column % 8 * 2;
 }
 
-// Describes an operand that begins at `at`; its panels are `stride` bytes apart, which counts when products
-// run down their columns.
+// Describes an operand that begins at `at`; its panels are `stride` bytes
+// apart, which counts when products run down their columns.
 __device__ inline uint64_t operand_at(const void* at, int stride = 16) {
   constexpr uint64_t kSwizzled = uint64_t{1} << 62, kEightRows = 8 * kPanelRowBytes;
   return kSwizzled | (kEightRows / 16) << 32 | static_cast<uint64_t>(stride / 16) << 16 |
@@ -47,57 +50,69 @@ __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 
-// c[64, kColumns] = a[64,16]·b[kColumns,16]ᵀ, added to c if `add`. Lane 4g + t of warp w holds of c rows
-// 16w + g and 16w + g + 8: c[4j], c[4j+1] are columns 8j + 2t and the next of the first, c[4j+2], c[4j+3] of
-// the other. kDown: products run down the columns of both operands' panels.
-template <int kColumns, bool kDown, int kAll>
+// c[64, kColumns] = a[64,16]·b[kColumns,16]ᵀ of bf16 or (kHalf) f16, added to c
+// if `add`. Lane 4g + t of warp w holds of c rows 16w + g and 16w + g + 8:
+// c[4j], c[4j+1] are columns 8j + 2t and the next of the first, c[4j+2],
+// c[4j+3] of the other. kDown: products run down the columns of both operands'
+// panels.
+#define EG4D_NAMES_32                                                          \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20," \
+  "%21,%22,%23,%24"                                                            \
+  ",%25,%26,%27,%28,%29,%30,%31"
+#define EG4D_NAMES_64                                                          \
+  EG4D_NAMES_32                                                                \
+  ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%" \
+  "50,%51,%52,%53,%54"                                                         \
+  ",%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define EG4D_NAMES_128                                                         \
+  EG4D_NAMES_64                                                                \
+  ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%" \
+  "82,%83,%84,%85,%86"                                                         \
+  ",%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%" \
+  "104,%105,%106,%107"                                                         \
+  ",%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%"   \
+  "122,%123,%124,%125"                                                         \
+  ",%126,%127"
+#define EG4D_C4(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
+#define EG4D_C16(i) EG4D_C4(i), EG4D_C4(i + 4), EG4D_C4(i + 8), EG4D_C4(i + 12)
+#define EG4D_C32(i) EG4D_C16(i), EG4D_C16(i + 16)
+#define EG4D_C64(i) EG4D_C32(i), EG4D_C32(i + 32)
+#define EG4D_MULTIPLY_ADD(shape, type, names, a_name, b_name, add_name, down_name, ...)            \
+  asm volatile("{.reg .pred p; setp.ne.b32 p, " add_name                                           \
+               ", 0;\n"                                                                            \
+               "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" names "}, " a_name \
+               ", " b_name ", p, 1, 1, " down_name ", " down_name ";}"                             \
+               : __VA_ARGS__                                                                       \
+               : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(static_cast<int>(kDown)))
+template <int kColumns, bool kDown, bool kHalf, int kAll>
 __device__ void multiply_add(float (&c)[kAll], uint64_t a, uint64_t b, bool add) {
   static_assert(kColumns == 64 || kColumns == 128 || kColumns == 256);
-#define EG4D_C(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
-#define EG4D_C16(i) EG4D_C(i), EG4D_C(i + 4), EG4D_C(i + 8), EG4D_C(i + 12)
-#define EG4D_C32(i) EG4D_C16(i), EG4D_C16(i + 16)
-  if constexpr (kColumns == 64)
-    asm volatile(
-        "{.reg .pred p; setp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
-        "%24,%25,%26,%27,%28,%29,%30,%31}, "
-        "%32, %33, p, 1, 1, %35, %36;}"
-        : EG4D_C32(0)
-        : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(static_cast<int>(kDown)),
-          "n"(static_cast<int>(kDown)));
+  if constexpr (kColumns == 64 && kHalf)
+    EG4D_MULTIPLY_ADD("m64n64k16", "f16", EG4D_NAMES_32, "%32", "%33", "%34", "%35", EG4D_C32(0));
+  else if constexpr (kColumns == 64)
+    EG4D_MULTIPLY_ADD("m64n64k16", "bf16", EG4D_NAMES_32, "%32", "%33", "%34", "%35", EG4D_C32(0));
+  else if constexpr (kColumns == 128 && kHalf)
+    EG4D_MULTIPLY_ADD("m64n128k16", "f16", EG4D_NAMES_64, "%64", "%65", "%66", "%67", EG4D_C64(0));
   else if constexpr (kColumns == 128)
-    asm volatile(
-        "{.reg .pred p; setp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
-        "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,"
-        "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "
-        "%64, %65, p, 1, 1, %67, %68;}"
-        : EG4D_C32(0), EG4D_C32(32)
-        : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(static_cast<int>(kDown)),
-          "n"(static_cast<int>(kDown)));
+    EG4D_MULTIPLY_ADD("m64n128k16", "bf16", EG4D_NAMES_64, "%64", "%65", "%66", "%67", EG4D_C64(0));
+  else if constexpr (kHalf)
+    EG4D_MULTIPLY_ADD("m64n256k16", "f16", EG4D_NAMES_128, "%128", "%129", "%130", "%131", EG4D_C64(0),
+                      EG4D_C64(64));
   else
-    asm volatile(
-        "{.reg .pred p; setp.ne.b32 p, %130, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"
-        "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,"
-        "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,"
-        "%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,"
-        "%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,"
-        "%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,"
-        "%126,%127}, "
-        "%128, %129, p, 1, 1, %131, %132;}"
-        : EG4D_C32(0), EG4D_C32(32), EG4D_C32(64), EG4D_C32(96)
-        : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(static_cast<int>(kDown)),
-          "n"(static_cast<int>(kDown)));
+    EG4D_MULTIPLY_ADD("m64n256k16", "bf16", EG4D_NAMES_128, "%128", "%129", "%130", "%131", EG4D_C64(0),
+                      EG4D_C64(64));
+}
+#undef EG4D_MULTIPLY_ADD
+#undef EG4D_C64
 #undef EG4D_C32
 #undef EG4D_C16
-#undef EG4D_C
-}
+#undef EG4D_C4
+#undef EG4D_NAMES_128
+#undef EG4D_NAMES_64
+#undef EG4D_NAMES_32
 
-// Barriers in shared memory; a phase ends when all have arrived and all bytes that were announced are there.
+// Barriers in shared memory; a phase ends when all have arrived and all bytes
+// that were announced are there.
 __device__ inline void prepare_barrier(uint64_t* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
                : "memory");
@@ -114,7 +129,8 @@ __device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
                "r"(bytes)
                : "memory");
 }
-// Until the phase of this parity has ended; of a new barrier, the phase of parity 1 has.
+// Until the phase of this parity has ended; of a new barrier, the phase of
+// parity 1 has.
 __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
   uint32_t done = 0;
   for (int i = 0; !done; ++i) {
@@ -132,8 +148,8 @@ __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
 // Copies of multiples of 16 bytes, by one thread.
 __device__ inline void copy_in(void* to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::"
+      "bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
@@ -151,7 +167,8 @@ __device__ inline void wait_until_read() {
 __device__ inline void wait_until_written() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
-// What this thread wrote to shared memory is there for products and copies; a barrier must follow.
+// What this thread wrote to shared memory is there for products and copies; a
+// barrier must follow.
 __device__ inline void publish_to_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -164,7 +181,8 @@ __device__ inline void wait_at_gate() {
   asm volatile("bar.sync 3, 256;" ::: "memory");
 }
 
-// Moves registers between the warpgroups of a block. A kernel's branches for its roles each begin with one.
+// Moves registers between the warpgroups of a block. A kernel's branches for
+// its roles each begin with one.
 template <int kRegisters>
 __device__ void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));

@@ -34,7 +34,11 @@ CudaRaster::CudaRaster(const RasterScene<float>& scene, int64_t pair_capacity)
 }
 
 void CudaRaster::make_workspace(int64_t pair_capacity) {
-  const cuda::RasterizerSize size{arguments.count, arguments.width, arguments.height, pair_capacity};
+  const cuda::RasterizerSize size{.count = arguments.count,
+                                  .width = arguments.width,
+                                  .height = arguments.height,
+                                  .pair_capacity = pair_capacity,
+                                  .long_lists = workspace.size.long_lists};
   const auto [gaussians, pairs] = cuda::rasterizer_workspace_bytes(size);
   memory_ = DeviceBuffer<uint8_t>(static_cast<int64_t>(gaussians));
   pair_memory_ = DeviceBuffer<uint8_t>(static_cast<int64_t>(pairs));
@@ -50,6 +54,13 @@ cuda::RasterizerCounts CudaRaster::counts() const {
   cuda::check(cudaMemcpy(&counts, workspace.counts, sizeof(counts), cudaMemcpyDeviceToHost),
               "copying counts");
   return counts;
+}
+
+cuda::RasterizerTotals CudaRaster::totals() const {
+  cuda::RasterizerTotals totals{};
+  cuda::check(cudaMemcpy(&totals, workspace.totals, sizeof(totals), cudaMemcpyDeviceToHost),
+              "copying counts");
+  return totals;
 }
 
 void CudaRaster::forward() {

@@ -21,6 +21,9 @@ class CudaRaster {
   void backward(const std::vector<float>& d_image);
   RasterGradients<float> gradients() const;
   cuda::RasterizerCounts counts() const;
+  cuda::RasterizerTotals totals() const;
+  // How the next passes make their lists.
+  void use_long_lists(bool use) { workspace.size.long_lists = use; }
 
   // For timing: these only enqueue; backward adds to the gradients.
   void enqueue_forward(cudaStream_t stream);
@@ -30,7 +33,7 @@ class CudaRaster {
   RasterizeForward arguments;
   DeviceBuffer<float> image, depth, alpha;
   DeviceBuffer<int32_t> radii;
-  cuda::RasterizerWorkspace workspace;
+  cuda::RasterizerWorkspace workspace{};
 
  private:
   void make_workspace(int64_t pair_capacity);

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/check.h"
+#include "backend/cuda/networks/measure.h"
 #include "backend/cuda/networks/network_kernels.h"
 
 namespace eg4d::cuda {
@@ -129,29 +130,16 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, const Shape& s
   for (const CudnnPlan& plan : plans) most = std::max(most, plan.workspace_bytes());
   void *const x = zeros(count_in * size_of(s.type)), *const w = zeros(count_w * size_of(s.type)),
               *const y = zeros(count_out * size_of(s.type)), *const workspace = memory_.allocate(most);
-  cudaEvent_t begin = nullptr, end = nullptr;
-  check(cudaEventCreate(&begin), "measuring");
-  check(cudaEventCreate(&end), "measuring");
   size_t best = 0;
   float best_time = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
-    float time = 0;
-    for (int repeat = 0; repeat < 3; ++repeat) {
-      cudaEventRecord(begin, stream_);
+    const float time = milliseconds(stream_, [&] {
       execute(plans[i], {x, w, s.bias ? w : nullptr, s.residual ? y : nullptr, y}, workspace);
-      cudaEventRecord(end, stream_);
-      check(cudaEventSynchronize(end), "measuring");
-      float now = 0;
-      cudaEventElapsedTime(&now, begin, end);
-      time = repeat == 0 ? now : std::min(time, now);
-    }
-    if (i == 0 || time < best_time) {
-      best = i;
-      best_time = time;
-    }
+    });
+    if (i > 0 && time >= best_time) continue;
+    best = i;
+    best_time = time;
   }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
   for (void* memory : {x, w, y, workspace}) memory_.release(memory);
   return best;
 }

@@ -26,36 +26,61 @@ __global__ void sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
   leave_sums<N>(a, grid, place, sum, squares, sums);
 }
 
-// A block for each group of each sample.
-__global__ void terms_kernel(GroupNorm a, GroupNormGrid grid, const float* sums, float2* terms) {
-  extern __shared__ double means[];  // of the group's channels; behind them the sums of squares about them
-  const int64_t width = a.channels / a.groups, sample = blockIdx.y, first = blockIdx.x * width;
-  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+// A block for some groups of a sample: kSlices threads for each of their channels, which lie side by side, so
+// that what a warp reads does too.
+constexpr int kSlices = 8, kChannels = 64;
+
+__global__ void __launch_bounds__(kSlices* kChannels)
+    terms_kernel(GroupNorm a, GroupNormGrid grid, int64_t together, const float* sums, float2* terms) {
+  extern __shared__ double
+      shared[];  // [2][kSlices][channels of the block], then their means and sums of squares
+  const int64_t width = a.channels / a.groups, channels = width * together, sample = blockIdx.y,
+                first = blockIdx.x * channels;
   const auto count = static_cast<double>(a.positions);
-  for (int64_t c = threadIdx.x / 32; c < width; c += warps) {
-    double sum = 0, squares = 0;
-    for (int64_t piece = lane; piece < grid.pieces; piece += 32) {
-      const float* from = sums + ((sample * grid.pieces + piece) * a.channels + first + c) * 2;
-      sum += static_cast<double>(from[0]);
-      squares += static_cast<double>(from[1]);
+  double* const means = shared;
+  double* const squares = shared + kSlices * channels;
+  for (int64_t c = threadIdx.x; c < channels; c += kChannels) {
+    double sum = 0, square = 0;
+    if (first + c < a.channels) {
+      const auto* from =
+          reinterpret_cast<const float2*>(sums) + sample * grid.pieces * a.channels + first + c;
+#pragma unroll 4
+      for (int64_t piece = threadIdx.y; piece < grid.pieces; piece += kSlices) {
+        const float2 pair = from[piece * a.channels];
+        sum += static_cast<double>(pair.x);
+        square += static_cast<double>(pair.y);
+      }
     }
-    sum = sum_of_warp(sum);
-    squares = sum_of_warp(squares);
-    if (lane == 0) {
-      means[c] = static_cast<double>(group_norm_input<1>(a, sample, 0, first + c).v[0]) + sum / count;
-      means[width + c] = squares - sum * sum / count;
-    }
+    means[threadIdx.y * channels + c] = sum;
+    squares[threadIdx.y * channels + c] = square;
   }
   __syncthreads();
-  double mean = 0, squares = 0;
-  for (int64_t c = lane; c < width; c += 32) mean += means[c];
-  mean = sum_of_warp(mean) / static_cast<double>(width);
-  for (int64_t c = lane; c < width; c += 32)
-    squares += means[width + c] + count * (means[c] - mean) * (means[c] - mean);
-  const double variance = fmax(sum_of_warp(squares) / (count * static_cast<double>(width)), 0.0);
-  const float2 term = make_float2(static_cast<float>(mean),
-                                  static_cast<float>(1 / sqrt(variance + static_cast<double>(a.epsilon))));
-  for (int64_t c = threadIdx.x; c < width; c += blockDim.x) terms[sample * a.channels + first + c] = term;
+  if (threadIdx.y == 0)
+    for (int64_t c = threadIdx.x; c < channels && first + c < a.channels; c += kChannels) {
+      double sum = 0, square = 0;
+      for (int slice = 0; slice < kSlices; ++slice) {
+        sum += means[slice * channels + c];
+        square += squares[slice * channels + c];
+      }
+      means[c] = static_cast<double>(group_norm_input<1>(a, sample, 0, first + c).v[0]) + sum / count;
+      squares[c] = square - sum * sum / count;
+    }
+  __syncthreads();
+  // A warp for each group.
+  const int thread = threadIdx.y * kChannels + threadIdx.x, lane = thread % 32;
+  for (int64_t group = thread / 32; group < together; group += kSlices * kChannels / 32) {
+    const int64_t begin = group * width;
+    if (first + begin >= a.channels) return;
+    double mean = 0, square = 0;
+    for (int64_t c = lane; c < width; c += 32) mean += means[begin + c];
+    mean = sum_of_warp(mean) / static_cast<double>(width);
+    for (int64_t c = lane; c < width; c += 32)
+      square += squares[begin + c] + count * (means[begin + c] - mean) * (means[begin + c] - mean);
+    const double variance = fmax(sum_of_warp(square) / (count * static_cast<double>(width)), 0.0);
+    const float2 term = make_float2(static_cast<float>(mean),
+                                    static_cast<float>(1 / sqrt(variance + static_cast<double>(a.epsilon))));
+    for (int64_t c = lane; c < width; c += 32) terms[sample * a.channels + first + begin + c] = term;
+  }
 }
 
 template <int N>
@@ -96,9 +121,15 @@ void group_norm_terms(const GroupNorm& a, const GroupNormGrid& grid, float* sums
     sums_kernel<8><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
   else
     sums_kernel<1><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
-  const auto width = static_cast<size_t>(a.channels / a.groups);
-  const dim3 blocks(static_cast<unsigned>(a.groups), static_cast<unsigned>(a.batch));
-  terms_kernel<<<blocks, 128, 2 * width * sizeof(double), stream>>>(a, grid, sums, terms);
+  const int64_t width = a.channels / a.groups, together = std::max<int64_t>(kChannels / width, 1);
+  const dim3 blocks(static_cast<unsigned>((a.groups + together - 1) / together),
+                    static_cast<unsigned>(a.batch));
+  const size_t shared = 2 * kSlices * static_cast<size_t>(together * width) * sizeof(double);
+  constexpr size_t kUsual = 48 * 1024;
+  if (shared > kUsual)
+    check(cudaFuncSetAttribute(terms_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+          "preparing a group norm");
+  terms_kernel<<<blocks, dim3(kChannels, kSlices), shared, stream>>>(a, grid, together, sums, terms);
   check_launch("computing the terms of a group norm");
 }
 

@@ -17,16 +17,20 @@ struct GroupNormGrid {
   int across = 1, down = 1;                  // threads of a block: columns, positions
   int64_t tiles = 1, pieces = 1, piece = 1;  // blocks: columns; pieces of a sample, in positions
 
+  // Blocks that a GPU has room for at a time, more or less: those that last longer lose less at their ends.
+  static constexpr int64_t kBlocks = 1024;
+  static constexpr int kMostThreads = 512;
+
   GroupNormGrid() = default;
   GroupNormGrid(const GroupNorm& a, bool eights) {
     vector = eights ? 8 : 1;
     columns = a.channels / vector;
-    tiles = (columns + kThreads - 1) / kThreads;
-    across = static_cast<int>((columns + tiles - 1) / tiles);
-    down = std::max(kThreads / across, 1);
-    const int64_t most = std::max<int64_t>(4096 / std::max<int64_t>(a.batch * tiles, 1), 1);
-    pieces = std::clamp<int64_t>(a.positions / (8 * down), 1, most);
-    piece = (a.positions + pieces - 1) / pieces;
+    tiles = std::max<int64_t>((columns + kThreads - 1) / kThreads, 1);
+    across = std::max(static_cast<int>((columns + tiles - 1) / tiles), 1);
+    down = std::max(kMostThreads / across, 1);
+    const int64_t most = std::max<int64_t>(kBlocks / std::max<int64_t>(a.batch * tiles, 1), 1);
+    pieces = std::clamp<int64_t>(a.positions / (4 * down), 1, most);
+    piece = std::max<int64_t>((a.positions + pieces - 1) / pieces, 1);
     pieces = (a.positions + piece - 1) / piece;
   }
   dim3 blocks(int64_t batch) const {

@@ -1,4 +1,5 @@
-// A warp for each row, which stays in registers: it is read and written once.
+// A row stays in the registers of 8, 16 or 32 lanes, five vectors of 8 each at most, and is read and written
+// once.
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/networks/network_kernels.h"
@@ -7,8 +8,10 @@
 namespace eg4d::cuda {
 namespace {
 
-__device__ float sum_of_warp(float value) {
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
+template <int kLanes>
+__device__ float sum_of(float value) {
+#pragma unroll
+  for (int step = kLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
   return value;
 }
 
@@ -42,36 +45,39 @@ __device__ void finish(const LayerNorm& a, int64_t row, int64_t column, float me
   store_values(a.y, row * a.width + column, x);
 }
 
-// Rows of at most kVectors·32·8 elements, a multiple of 8.
-template <int kVectors>
-__global__ void layer_norm_kernel(MixedNorm m) {
+constexpr int kVectors = 5;
+
+// Widths that are multiples of 8, of at most kLanes·40.
+template <int kLanes>
+__global__ void __launch_bounds__(kThreads) layer_norm_kernel(MixedNorm m) {
   const LayerNorm& a = m.norm;
-  const int64_t row = thread_number() / 32;
-  if (row >= a.rows) return;
-  const int lane = threadIdx.x % 32;
+  // Lanes behind the last row help to add.
+  const int64_t number = thread_number() / kLanes, row = min(number, a.rows - 1);
+  const int lane = threadIdx.x % kLanes;
   Values<8> x[kVectors];
   float sum = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    const int64_t column = (v * 32 + lane) * 8;
-    if (column < a.width) {
-      x[v] = input<8>(m, row, column);
+    const int64_t column = (v * kLanes + lane) * 8;
+    if (column < a.width && number < a.rows) x[v] = input<8>(m, row, column);
+  }
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v)
+    if ((v * kLanes + lane) * 8 < a.width)
 #pragma unroll
       for (int i = 0; i < 8; ++i) sum += x[v].v[i];
-    }
-  }
-  const float mean = sum_of_warp(sum) / static_cast<float>(a.width);
+  const float mean = sum_of<kLanes>(sum) / static_cast<float>(a.width);
   float squares = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    if ((v * 32 + lane) * 8 < a.width)
+    if ((v * kLanes + lane) * 8 < a.width)
 #pragma unroll
       for (int i = 0; i < 8; ++i) squares = fmaf(x[v].v[i] - mean, x[v].v[i] - mean, squares);
-  const float gain = 1 / sqrtf(sum_of_warp(squares) / static_cast<float>(a.width) + a.epsilon);
+  const float gain = 1 / sqrtf(sum_of<kLanes>(squares) / static_cast<float>(a.width) + a.epsilon);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    const int64_t column = (v * 32 + lane) * 8;
-    if (column < a.width) finish<8>(a, row, column, mean, gain, x[v]);
+    const int64_t column = (v * kLanes + lane) * 8;
+    if (column < a.width && number < a.rows) finish<8>(a, row, column, mean, gain, x[v]);
   }
 }
 
@@ -85,10 +91,10 @@ __global__ void any_layer_norm_kernel(MixedNorm m) {
   const int lane = threadIdx.x % 32;
   float sum = 0;
   for (int64_t c = lane; c < a.width; c += 32) sum += x[c] = input<1>(m, row, c).v[0];
-  const float mean = sum_of_warp(sum) / static_cast<float>(a.width);
+  const float mean = sum_of<32>(sum) / static_cast<float>(a.width);
   float squares = 0;
   for (int64_t c = lane; c < a.width; c += 32) squares = fmaf(x[c] - mean, x[c] - mean, squares);
-  const float gain = 1 / sqrtf(sum_of_warp(squares) / static_cast<float>(a.width) + a.epsilon);
+  const float gain = 1 / sqrtf(sum_of<32>(squares) / static_cast<float>(a.width) + a.epsilon);
   for (int64_t c = lane; c < a.width; c += 32) finish<1>(a, row, c, mean, gain, {{x[c]}});
 }
 
@@ -97,12 +103,13 @@ __global__ void any_layer_norm_kernel(MixedNorm m) {
 void mixed_norm(const MixedNorm& m, cudaStream_t stream) {
   const LayerNorm& a = m.norm;
   if (a.rows == 0 || a.width == 0) return;
-  const unsigned blocks = blocks_for(32 * a.rows);
   const bool eights = in_eights(a.width, {a.x, a.scale, a.shift, a.add, a.sum, a.y, m.reference});
-  if (eights && a.width <= 512)
-    layer_norm_kernel<2><<<blocks, kThreads, 0, stream>>>(m);
-  else if (eights && a.width <= 1280)
-    layer_norm_kernel<5><<<blocks, kThreads, 0, stream>>>(m);
+  if (eights && a.width <= 8 * 8 * kVectors)
+    layer_norm_kernel<8><<<blocks_for(8 * a.rows), kThreads, 0, stream>>>(m);
+  else if (eights && a.width <= 16 * 8 * kVectors)
+    layer_norm_kernel<16><<<blocks_for(16 * a.rows), kThreads, 0, stream>>>(m);
+  else if (eights && a.width <= 32 * 8 * kVectors)
+    layer_norm_kernel<32><<<blocks_for(32 * a.rows), kThreads, 0, stream>>>(m);
   else {
     const int64_t rows = a.width > 1024 ? 1 : kThreads / 32;  // of a block: 48 KiB hold any network's
     const auto shared = static_cast<size_t>(rows * a.width) * sizeof(float);

@@ -25,11 +25,14 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
   return copy;
 }
 
-Layers::Layers(cudaStream_t stream)
+Layers::Layers(Memory& memory, cudaStream_t stream)
     : stream_(stream),
-      products_(stream),
+      products_(memory, stream),
       feed_forward_bytes_(feed_forward_bytes()),
-      use_gated_product_(std::getenv("EG4D_CUDA_GATED") != nullptr) {}
+      use_gated_product_(std::getenv("EG4D_CUDA_GATED") != nullptr) {
+  const char* const ways = std::getenv("EG4D_CUDA_WAYS");
+  if (ways && *ways) products_.choose_of(std::max(std::atoi(ways), 1));
+}
 
 void Layers::multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces) {
   Products::Plan& plan = products_.plan(shape);

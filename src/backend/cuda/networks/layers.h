@@ -23,7 +23,7 @@ struct Layer {
 
 class Layers {
  public:
-  explicit Layers(cudaStream_t stream);
+  Layers(Memory& memory, cudaStream_t stream);
 
   void run(const Layer& a, Pieces& pieces);
   void run(const Linear& a, Pieces& pieces);
@@ -37,6 +37,7 @@ class Layers {
 
   // What lies between the two layers of a feed-forward network, at most.
   void set_feed_forward_bytes(size_t bytes) { feed_forward_bytes_ = bytes; }
+  void choose_of(int ways) { products_.choose_of(ways); }
   void use_gated_product(bool use) { use_gated_product_ = use; }
 
  private:

@@ -79,13 +79,7 @@ void group_norm_backward(const GroupNormBackward& a, void* workspace, cudaStream
 void layer_norm(const LayerNorm& a, cudaStream_t stream);
 void mixed_norm(const MixedNorm& a, cudaStream_t stream);
 
-// ---------------------------------------------------------------- attention_plain.cu, attention_*.cu
-
-// Any shape and type, in f32.
-void attention_plain(const Attention& a, cudaStream_t stream);
-// Halves of head size 64 on tensor cores.
-bool attention_tiles_take(const Attention& a);
-void attention_tiles(const Attention& a, cudaStream_t stream);
+// ---------------------------------------------------------------- softmax.cu
 
 // y[row] = softmax(scale·x[row]); x is f32.
 struct SoftmaxRows {

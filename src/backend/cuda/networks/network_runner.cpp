@@ -23,7 +23,7 @@ void require_whole_groups(const GroupNorm& a) {
 
 struct NetworkRunner::Parts {
   Parts(Memory& m, cudaStream_t s)
-      : memory(m), stream(s), layers(s), convolutions(m, s, layers), attentions(s, layers) {}
+      : memory(m), stream(s), layers(m, s), convolutions(m, s, layers), attentions(s, layers) {}
 
   Memory& memory;
   cudaStream_t stream;
@@ -91,7 +91,7 @@ struct Perform {
 };
 
 // A scratch of no bytes is no memory; it must not look like counting.
-char nothing[1];
+alignas(256) char nothing[256];
 
 }  // namespace
 

@@ -45,30 +45,32 @@ void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const 
                          const NetworkType& type) {
   const auto count = static_cast<size_t>(extents.out * inputs());
   data_ = allocate(count * size_of(operands));
-  upload(stream, weight, type.weights, taps(), {data_, operands});
+  upload(stream, weight, type.weights, inputs(), taps(), {data_, operands});
   if (!bias) return;
   const auto outputs = static_cast<size_t>(extents.out);
   bias_ = static_cast<float*>(allocate(outputs * sizeof(float)));
-  upload(stream, bias, DType::f32, 1, bias_);
+  upload(stream, bias, DType::f32, 1, 1, bias_);
   bias_of_operands_ = bias_;
   if (operands == DType::f32) return;
   bias_of_operands_ = allocate(outputs * size_of(operands));
   convert({.count = extents.out, .x = bias_, .y = {bias_of_operands_, operands}}, stream);
 }
 
-// As it is stored, to the device, and there into place.
-void NetworkWeight::upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t taps,
-                           Array to) {
+// As it is stored, to the device, and there into place. Parts need not say how long their rows are unless
+// they are transposed.
+void NetworkWeight::upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t columns,
+                           int64_t taps, Array to) {
   for (const StoredWeight::Part& part : from.parts) {
     const int64_t count = part.rows * part.columns;
+    if (count == 0) continue;
     const size_t bytes = static_cast<size_t>(count) * size_of(part.type);
     void* const stored = memory_.allocate(bytes);
     // Of pageable memory: it is read before the call returns.
     const cudaError_t status = cudaMemcpyAsync(stored, part.data, bytes, cudaMemcpyHostToDevice, stream);
     if (status == cudaSuccess)
       pack_weight({.from = {stored, part.type},
-                   .rows = part.rows,
-                   .columns = part.columns,
+                   .rows = count / columns,
+                   .columns = columns,
                    .taps = taps,
                    .transposed = part.transposed,
                    .scale = from.scale,

@@ -31,7 +31,8 @@ class NetworkWeight final : public PackedWeight {
   // With nothing in it yet: what fails after this gives its memory back.
   NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type);
   void* allocate(size_t bytes);
-  void upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t taps, Array to);
+  void upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t columns, int64_t taps,
+              Array to);
   void take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
             const NetworkType& type);
 

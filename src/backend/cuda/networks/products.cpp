@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <string>
+#include <vector>
 
+#include "backend/cuda/check.h"
+#include "backend/cuda/networks/measure.h"
 #include "core/error.h"
 
 namespace eg4d::cuda {
@@ -19,6 +22,15 @@ void check(cublasStatus_t status, const char* doing) {
 
 cudaDataType_t type_of(DType type) {
   return type == DType::f16 ? CUDA_R_16F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+// "1000×320 by 320×640, f16, + bias, to f32"
+std::string text(const ProductShape& a) {
+  return fmt::format("{}×{} by {}×{}, form {}, {}{}{} to {}, strides {} {} {}, alignments {} {} {} {}",
+                     a.rows, a.in, a.in, a.out, static_cast<int>(a.form), name_of(a.operands),
+                     a.bias ? ", + bias" : "", a.residual ? ", + residual" : "", name_of(a.result),
+                     a.x_stride, a.w_stride, a.y_stride, a.x_alignment, a.w_alignment, a.y_alignment,
+                     a.residual_alignment);
 }
 
 // One of the library's objects.
@@ -48,26 +60,65 @@ class Products::Plan {
   using Form = ProductShape::Form;
 
  public:
-  Plan(cublasLtHandle_t handle, const ProductShape& shape) : shape_(shape) {
+  Plan(cublasLtHandle_t handle, const ProductShape& shape, int ways) : shape_(shape) {
     describe();
     const bool forward = shape.form == Form::forward, across = shape.form == Form::across;
     const int64_t summed = forward ? shape.in : shape.out;
     lay_out(a_, shape.operands, shape.in, shape.out, shape.w_stride);
     lay_out(b_, shape.operands, across ? shape.rows : summed, across ? summed : shape.rows, shape.x_stride);
     lay_out(y_, shape.result, forward ? shape.out : shape.in, shape.rows, shape.y_stride);
-    choose(handle);
+    choose(handle, ways);
   }
 
   void run(cublasLtHandle_t handle, const ProductArrays& arrays, void* workspace, cudaStream_t stream) {
     if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, arrays.bias);
     const float one = 1, beta = shape_.residual ? 1 : 0;
     const void* const residual = shape_.residual ? arrays.residual : arrays.y;
-    check(cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
-                                    &beta, residual, y_.get(), arrays.y, y_.get(), &chosen_.algo, workspace,
-                                    chosen_.workspaceSize, stream),
-          "computing a product");
+    const cublasLtMatmulHeuristicResult_t& way = found_[chosen_];
+    const cublasStatus_t status =
+        cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
+                                  &beta, residual, y_.get(), arrays.y, y_.get(), &way.algo,
+                                  way.workspaceSize > 0 ? workspace : nullptr, way.workspaceSize, stream);
+    if (status != CUBLAS_STATUS_SUCCESS)
+      throw Error(fmt::format("the GPU failed while multiplying {}: cuBLASLt's error {}", text(shape_),
+                              static_cast<int>(status)));
   }
-  size_t workspace_bytes() const { return chosen_.workspaceSize; }
+  size_t workspace_bytes() const { return found_[chosen_].workspaceSize; }
+
+  // Takes the fastest, measured on memory of its own.
+  void measure(cublasLtHandle_t handle, Memory& memory, cudaStream_t stream) {
+    if (found_.size() < 2) return;
+    const auto bytes = [](int64_t rows, int64_t width, int64_t stride, DType type) {
+      return static_cast<size_t>(rows * std::max(width, stride)) * size_of(type);
+    };
+    const int64_t longest = std::max(shape_.in, shape_.out);
+    size_t workspace_bytes = 256;
+    for (const auto& way : found_) workspace_bytes = std::max(workspace_bytes, way.workspaceSize);
+    std::vector<void*> memories;
+    const auto zeros = [&](size_t count) {
+      memories.push_back(memory.allocate(count));
+      cuda::check(cudaMemsetAsync(memories.back(), 0, count, stream), "measuring");
+      return memories.back();
+    };
+    void* const y = zeros(bytes(shape_.rows, longest, shape_.y_stride, shape_.result));
+    const ProductArrays arrays{
+        .x = zeros(bytes(std::max(shape_.rows, shape_.out), longest, shape_.x_stride, shape_.operands)),
+        .w = zeros(bytes(shape_.out, shape_.in, shape_.w_stride, shape_.operands)),
+        .bias = zeros(static_cast<size_t>(longest) * sizeof(float)),
+        .residual = y,
+        .y = y};
+    void* const workspace = zeros(workspace_bytes);
+    size_t best = 0;
+    float best_time = 0;
+    for (chosen_ = 0; chosen_ < found_.size(); ++chosen_) {
+      const float time = milliseconds(stream, [&] { run(handle, arrays, workspace, stream); });
+      if (chosen_ > 0 && time >= best_time) continue;
+      best = chosen_;
+      best_time = time;
+    }
+    chosen_ = best;
+    for (void* taken : memories) memory.release(taken);
+  }
 
  private:
   template <class Value>
@@ -94,7 +145,7 @@ class Products::Plan {
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(uintptr_t{256}));
   }
 
-  void choose(cublasLtHandle_t handle) {
+  void choose(cublasLtHandle_t handle, int ways) {
     Preference preference;
     check(cublaslt().cublasLtMatmulPreferenceCreate(&preference), "preparing a product");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
@@ -108,22 +159,24 @@ class Products::Plan {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
            shape_.residual ? shape_.residual_alignment : shape_.y_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape_.y_alignment);
+    found_.resize(static_cast<size_t>(ways));
     int found = 0;
     const cublasStatus_t status =
         cublaslt().cublasLtMatmulAlgoGetHeuristic(handle, description_.get(), a_.get(), b_.get(), y_.get(),
-                                                  y_.get(), preference.get(), 1, &chosen_, &found);
-    if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-      throw Error(fmt::format("cuBLASLt has no way to multiply {}×{} by {}×{} in {} on this GPU", shape_.rows,
-                              shape_.in, shape_.in, shape_.out, name_of(shape_.operands)));
+                                                  y_.get(), preference.get(), ways, found_.data(), &found);
+    found_.resize(status == CUBLAS_STATUS_SUCCESS ? static_cast<size_t>(found) : 0);
+    if (found_.empty())
+      throw Error(fmt::format("cuBLASLt has no way to multiply {} on this GPU", text(shape_)));
   }
 
   const ProductShape shape_;
   Description description_;
   Layout a_, b_, y_;
-  cublasLtMatmulHeuristicResult_t chosen_{};
+  std::vector<cublasLtMatmulHeuristicResult_t> found_;  // the best first
+  size_t chosen_ = 0;
 };
 
-Products::Products(cudaStream_t stream) : stream_(stream) {}
+Products::Products(Memory& memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
 Products::~Products() {
   plans_.clear();
   if (handle_) cublaslt().cublasLtDestroy(handle_);
@@ -132,7 +185,10 @@ Products::~Products() {
 Products::Plan& Products::plan(const ProductShape& shape) {
   if (!handle_) check(cublaslt().cublasLtCreate(&handle_), "starting cuBLASLt");
   std::unique_ptr<Plan>& plan = plans_[shape];
-  if (!plan) plan = std::make_unique<Plan>(handle_, shape);
+  if (!plan) {
+    plan = std::make_unique<Plan>(handle_, shape, ways_);
+    plan->measure(handle_, memory_, stream_);
+  }
   return *plan;
 }
 

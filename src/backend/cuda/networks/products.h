@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 
+#include "backend/cuda/memory.h"
 #include "backend/cuda/networks/libraries.h"
 #include "core/dtype.h"
 
@@ -35,7 +36,7 @@ class Products {
  public:
   class Plan;
 
-  explicit Products(cudaStream_t stream);
+  Products(Memory& memory, cudaStream_t stream);
   ~Products();
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
@@ -45,8 +46,13 @@ class Products {
   static size_t workspace_bytes(const Plan& plan);
   void run(Plan& plan, const ProductArrays& arrays, void* workspace);
 
+  // Of how many of the library's recommendations the fastest is taken, as measured; 1: the first, unmeasured.
+  void choose_of(int ways) { ways_ = ways; }
+
  private:
+  Memory& memory_;
   cudaStream_t stream_;
+  int ways_ = 1;
   cublasLtHandle_t handle_ = nullptr;
   std::map<ProductShape, std::unique_ptr<Plan>> plans_;
 };

@@ -26,6 +26,8 @@ struct Stage {
 };
 struct Shared {
   Stage stages[kStages];
+  // What a warpgroup puts out: rows of 64 numbers, swizzled as a copy of 128-byte rows expects them.
+  uint8_t results[2][kWidth / 64][64 * 128];
   uint64_t full[kStages], empty[kStages];
 };
 constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  // to be aligned
@@ -68,47 +70,44 @@ __device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMa
   }
 }
 
-// Four neighbouring results of a row, of which a lane has two, for one or two lanes' stores of 8 bytes.
+// To 2.5e-5, and what the instruction's tanh is away: half of the last place of f16.
+__device__ float quick_gelu_of(float x) {
+  const float square = fminf(x * x, 30.0f);
+  const float u = x * fmaf(fmaf(-0.000351517442f, square, 0.0370056493f), square, 0.797507881f);
+  float t;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(u));
+  const float half = 0.5f * x;
+  return fmaf(half, t, half);
+}
+
+// A warpgroup's sums to its part of shared memory. Lanes of a warp write to different banks.
 template <bool kBfloat16>
-__device__ void gate_and_store(const float (&c)[128], const float* bias, const Sizes& sizes,
-                               int64_t first_row, int64_t first_column, uint16_t* y) {
+__device__ void gate(const float (&c)[128], const float* bias, const Sizes& sizes, int64_t first_column,
+                     int thread, uint8_t (&results)[kWidth / 64][64 * 128]) {
   constexpr DType kType = kBfloat16 ? DType::bf16 : DType::f16;
-  const int lane = threadIdx.x % 32;
+  const int lane = thread % 32, row = thread / 32 * 16 + lane / 4;
 #pragma unroll
-  for (int n = 0; n < kWidth / 8; n += 2) {
-    uint32_t pairs[2][2];  // by half of the rows, by group of eight columns
-#pragma unroll
-    for (int side = 0; side < 2; ++side) {
-      const int64_t column = first_column + 8 * (n + side) + 2 * (lane % 4);
-      float2 value_bias{}, gate_bias{};
-      if (bias) {
-        value_bias = *reinterpret_cast<const float2*>(bias + column);
-        gate_bias = *reinterpret_cast<const float2*>(bias + sizes.width + column);
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float* const value = c + 4 * (n + side) + 2 * half;
-        const float* const gate = value + 4 * kWidth / 8;
-        pairs[half][side] =
-            narrow_pair((value[0] + value_bias.x) * gelu_of_half(gate[0] + gate_bias.x),
-                        (value[1] + value_bias.y) * gelu_of_half(gate[1] + gate_bias.y), kType);
-      }
+  for (int n = 0; n < kWidth / 8; ++n) {
+    float2 value_bias{}, gate_bias{};
+    if (bias) {
+      const float* const at = bias + first_column + 8 * n + 2 * (lane % 4);
+      value_bias = __ldg(reinterpret_cast<const float2*>(at));
+      gate_bias = __ldg(reinterpret_cast<const float2*>(at + sizes.width));
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      // Odd lanes give their left pair for the right one of the even lane before them.
-      const bool odd = lane % 2;
-      const uint32_t other = __shfl_xor_sync(~0u, odd ? pairs[half][0] : pairs[half][1], 1);
-      const uint2 four = odd ? make_uint2(other, pairs[half][1]) : make_uint2(pairs[half][0], other);
-      const int64_t row = first_row + lane / 4 + 8 * half;
-      const int64_t column = first_column + 8 * n + (odd ? 8 : 0) + 4 * (lane % 4 / 2);
-      if (row < sizes.rows) *reinterpret_cast<uint2*>(y + row * sizes.width + column) = four;
+      const float* const value = c + 4 * n + 2 * half;
+      const float* const gate = value + 4 * kWidth / 8;
+      const int at = row + 8 * half, unit = (n % 8) ^ (at % 8);
+      *reinterpret_cast<uint32_t*>(&results[n / 8][at * 128 + unit * 16 + lane % 4 * 4]) =
+          narrow_pair((value[0] + value_bias.x) * quick_gelu_of(gate[0] + gate_bias.x),
+                      (value[1] + value_bias.y) * quick_gelu_of(gate[1] + gate_bias.y), kType);
     }
   }
 }
 
 template <bool kBfloat16>
-__device__ void multiply_all(Shared& shared, const float* bias, const Sizes& sizes, uint16_t* y) {
+__device__ void multiply_all(Shared& shared, const float* bias, const Sizes& sizes, const CUtensorMap& y) {
   const int group = static_cast<int>(threadIdx.x) / kGroup - 1, thread = threadIdx.x % kGroup;
   const uint32_t rank = cluster_rank();
   const auto release = [&](int stage) {
@@ -135,15 +134,26 @@ __device__ void multiply_all(Shared& shared, const float* bias, const Sizes& siz
     wait_for_products<0>();
     keep(c);
     release(before);
-    const int64_t row = (tile / sizes.across * kCluster + rank) * kRows + group * 64 + thread / 32 * 16;
-    gate_and_store<kBfloat16>(c, bias, sizes, row, tile % sizes.across * kWidth, y);
+    auto& results = shared.results[group];
+    if (thread == 0) wait_for_stores_to_read();  // those of the tile before
+    sync_threads<kGroup>(1 + group);
+    gate<kBfloat16>(c, bias, sizes, tile % sizes.across * kWidth, thread, results);
+    show_to_copies();
+    sync_threads<kGroup>(1 + group);
+    if (thread == 0) {
+      const auto row = static_cast<int>((tile / sizes.across * kCluster + rank) * kRows + group * 64);
+      const auto column = static_cast<int>(tile % sizes.across * kWidth);
+      for (int part = 0; part < kWidth / 64; ++part) store_tile(y, column + 64 * part, row, results[part]);
+      commit_stores();
+    }
   }
+  if (thread == 0) wait_for_stores();
 }
 
 template <bool kBfloat16>
 __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(3 * kGroup, 1)
     gated_product_kernel(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap w,
-                         const float* bias, Sizes sizes, uint16_t* y) {
+                         const __grid_constant__ CUtensorMap y, const float* bias, Sizes sizes) {
   extern __shared__ uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(memory) + 1023) / 1024 * 1024);
   if (threadIdx.x == 0) {
@@ -187,11 +197,11 @@ EncodeTiled encoder() {
   return function;
 }
 
-// Rows in tiles of 128 × 64; zeros outside.
-CUtensorMap describe_matrix(const void* data, DType type, int64_t rows, int64_t columns) {
+// In tiles of so many rows and 64 columns; zeros outside.
+CUtensorMap describe_matrix(const void* data, DType type, int64_t rows, int64_t columns, uint32_t tile_rows) {
   const cuuint64_t extents[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t strides[] = {static_cast<cuuint64_t>(columns) * 2};
-  const cuuint32_t box[] = {kDepth, kRows}, steps[] = {1, 1};
+  const cuuint32_t box[] = {kDepth, tile_rows}, steps[] = {1, 1};
   CUtensorMap map{};
   const CUresult result = encoder()(
       &map, type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
@@ -243,8 +253,9 @@ void gated_product(const GatedProduct& a, cudaStream_t stream) {
   sizes.tiles = (a.rows + kCluster * kRows - 1) / (kCluster * kRows) * sizes.across;
   const int64_t clusters = std::min<int64_t>(here.multiprocessors / kCluster, sizes.tiles);
   kernel<<<static_cast<unsigned>(clusters * kCluster), 3 * kGroup, kSharedBytes, stream>>>(
-      describe_matrix(a.x.data, a.x.type, a.rows, a.in), describe_matrix(a.w, a.x.type, 2 * a.width, a.in),
-      a.bias, sizes, static_cast<uint16_t*>(a.y.data));
+      describe_matrix(a.x.data, a.x.type, a.rows, a.in, kRows),
+      describe_matrix(a.w, a.x.type, 2 * a.width, a.in, kRows),
+      describe_matrix(a.y.data, a.y.type, a.rows, a.width, 64), a.bias, sizes);
   check_launch("computing a product with gates");
 }
 

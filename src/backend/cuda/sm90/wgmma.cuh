@@ -73,6 +73,30 @@ __device__ inline void fetch_tile_for(uint16_t mask, void* to, const CUtensorMap
       "l"(&from), "r"(column), "r"(row), "r"(shared_place(barrier)), "h"(mask)
       : "memory");
 }
+// A tile of shared memory to its place; what lies outside of the matrix is left out. What threads wrote is
+// shown to the copies by each of them first.
+__device__ inline void show_to_copies() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ inline void store_tile(const CUtensorMap& to, int column, int row, const void* from) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&to),
+               "r"(column), "r"(row), "r"(shared_place(from))
+               : "memory");
+}
+__device__ inline void commit_stores() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+__device__ inline void wait_for_stores_to_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+__device__ inline void wait_for_stores() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+// kCount threads by a barrier of their own (0 is that of __syncthreads).
+template <int kCount>
+__device__ inline void sync_threads(int barrier) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kCount) : "memory");
+}
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
