@@ -66,7 +66,7 @@ std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
   const CudnnObject y = tensor(pictures(kY, s.batch, s.out, height, width, s.type));
   const auto between = [&](int64_t id) {
     CudnnTensor t = pictures(id, s.batch, s.out, height, width, DType::f32);
-    t.kind = CudnnTensor::Kind::between;
+    t.between = true;
     return describe(t);
   };
   const bool bias = s.fused && s.bias, residual = s.fused && s.residual;
