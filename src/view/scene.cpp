@@ -106,7 +106,7 @@ class SceneMaker {
     scene.count = model_.gaussians.count();
     if (scene.count == 0) throw Error("the model has no Gaussians: there is nothing to show");
     scene.sh_degree = model_.gaussians.active_sh_degree;
-    renderer_.deform(model_.gaussians, nullptr, 0, 0, false);
+    renderer_.deform(model_.gaussians, nullptr, 0.0f, 0.0f, false);
     take_pose(scene);
     scene.sh_dc = model_.gaussians.sh_dc.to_host();
     scene.sh_rest = model_.gaussians.sh_rest.to_host();

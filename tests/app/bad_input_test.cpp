@@ -88,6 +88,8 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"export", ".", "-o", "folder", "--time", "0.5"}, "ends in .ply");
   expect_usage({"export", ".", "-o", "a.ply", "--frames", "5"}, "a sequence");
   expect_usage({"render", ".", "-o", "a.mp4", "--device", "toaster"}, "toaster");
+  expect_usage({"export", ".", "-o", "a.html", "--time", "0.5"}, "a page shows all of the object");
+  expect_usage({"view", ".", "--port", "70000"}, "0 to 65535");
 }
 
 }  // namespace

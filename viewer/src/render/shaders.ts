@@ -144,6 +144,7 @@ void main() {
 
 export const SPLAT_FRAGMENT = `#version 300 es
 precision highp float;
+precision highp int;
 uniform int u_mode;
 in vec2 v_offset;
 flat in vec4 v_color;
@@ -180,7 +181,8 @@ export const enum Compared {
 
 export const COMPOSE_FRAGMENT = `#version 300 es
 precision highp float;
-uniform sampler2D u_splats, u_truth;
+precision highp int;
+uniform highp sampler2D u_splats, u_truth;
 uniform vec2 u_size;
 uniform int u_shown, u_compared;
 uniform float u_amount; // of the wipe or blend

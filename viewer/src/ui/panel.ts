@@ -85,10 +85,10 @@ export class Panel {
     this.amountRow = h("div.amount", {}, h("span", {}, "Render"), this.amount, h("span", {}, "Picture"));
     this.presetPart = part("Training views",
       h("div.row", {}, iconButton("previous", "Previous camera", () => actions.stepPreset(-1), "M"), this.presets, iconButton("next", "Next camera", () => actions.stepPreset(1), "N")),
-      this.comparing.element, this.amountRow, this.agreement);
+      this.comparing.element, this.amountRow, this.agreement, this.presetNote);
 
     const size = h("select", { "aria-label": "Size of the screenshot" },
-      ...["As shown", "Twice as large", "1024 × 1024", "2048 × 2048"].map((text, i) => h("option", { value: ["1", "2", "1024", "2048"][i]! }, text)));
+      ...["1 ×", "2 ×", "1024²", "2048²"].map((text, i) => h("option", { value: ["1", "2", "1024", "2048"][i]! }, text)));
     this.recordButton = action("record", "Record", actions.record);
     this.turntableButton = action("spin", "Turntable video", actions.turntable);
     if (!Recorder.isPossible) this.recordButton.disabled = this.turntableButton.disabled = true;
@@ -100,7 +100,7 @@ export class Panel {
       part("Show", this.shown.element, this.pose.element, this.colorPart),
       part("Background", swatchRow),
       part("Camera", h("div.row", {}, action("reset", "Reset", actions.resetCamera), this.spin, this.fly)),
-      this.presetPart, this.presetNote,
+      this.presetPart,
       part("Capture",
         h("div.row", {}, action("photo", "Screenshot", () => actions.screenshot(size.value)), size),
         h("div.row", {}, this.recordButton, this.turntableButton)),
@@ -132,9 +132,10 @@ export class Panel {
   }
 
   setViews(views: DatasetViews): void {
-    this.presetPart.hidden = views.isEmpty;
-    this.presetNote.hidden = !views.isEmpty || !views.cameras.note;
-    this.presetNote.textContent = views.cameras.note ? `Training views: ${views.cameras.note}` : "";
+    this.presetNote.textContent = views.cameras.note ?? "";
+    this.presetPart.hidden = views.isEmpty && !views.cameras.note;
+    for (const child of this.presetPart.children) if (child.tagName !== "H2" && child !== this.presetNote) (child as HTMLElement).hidden = views.isEmpty;
+    if (views.isEmpty) return;
     this.presets.replaceChildren(h("option", { value: "" }, "Choose a camera"));
     for (const { name } of views.cameras.splits) {
       const group = h("optgroup", { label: name });
