@@ -28,7 +28,7 @@ using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 std::string http_head(const HttpResponse& response, int64_t length, bool chunked, bool keep_alive);
 
 struct HttpServerLimits {
-  HttpLimits request;
+  HttpLimits request = {};
   size_t connections = 96;  // one more ends the one that has been waiting for a request for the longest time
   std::chrono::milliseconds request_time{
       10000};                                  // for a whole request, from the connection or its first byte

@@ -147,7 +147,9 @@ TEST(SceneFile, MomentsComeFromTheEndsToTheGaps) {
     std::set<int> seen;
     for (const MomentStep& step : moment_order(count)) {
       for (const int from : step.from) EXPECT_TRUE(seen.count(from)) << count;
-      if (step.from.size() == 2) EXPECT_TRUE(step.from[0] < step.moment && step.moment < step.from[1]);
+      if (step.from.size() == 2) {
+        EXPECT_TRUE(step.from[0] < step.moment && step.moment < step.from[1]);
+      }
       EXPECT_TRUE(seen.insert(step.moment).second) << count;
     }
     EXPECT_EQ(static_cast<int>(seen.size()), count);

@@ -271,11 +271,12 @@ export class App implements Controlled {
   // ---------------------------------------------------------------- the dataset
 
   choosePreset(split: string, index: number): void {
-    const preset = this.views.preset(split, index);
-    if (!preset) return;
+    const chosen = this.views.preset(split, index);
+    if (!chosen) return;
+    const preset = this.views.placeOf(chosen);
     this.camera = cameraOfFrame(preset.frame);
     this.lens = lensOfFrame(preset.frame);
-    this.store.set({ preset: { split, index }, spinning: false, flying: false });
+    this.store.set({ preset: { split, index: preset.index }, spinning: false, flying: false });
     this.clock.playing = false;
     const near = this.views.atTime(preset, this.clock.shown);
     this.clock.seek(near.frame.time);
@@ -312,14 +313,17 @@ export class App implements Controlled {
   async bringTruth(): Promise<void> {
     const preset = this.store.current.comparing === "off" ? null : this.currentPreset;
     const key = preset ? `${preset.split}/${preset.index}` : "";
-    if (key === (this.truth?.key ?? "")) return;
+    if (key === (this.truth?.key ?? "")) return this.showTruthBeside();
     const truth = preset && (await this.views.picture(preset));
     const now = this.store.current.comparing === "off" ? null : this.currentPreset;
     if (key !== (now ? `${now.split}/${now.index}` : "")) return; // something else is wanted by now
     this.truth = truth ? { key, truth } : null;
     this.renderer.setTruth(truth?.bitmap ?? null);
-    this.page.setTruth(this.store.current.comparing === "beside" ? (truth?.address ?? null) : null);
+    this.showTruthBeside();
     this.changed(false);
+  }
+  private showTruthBeside(): void {
+    this.page.setTruth(this.store.current.comparing === "beside" ? (this.truth?.truth.address ?? null) : null);
   }
 
   private tellAgreement(): void {

@@ -57,6 +57,10 @@ export class DatasetViews {
     return places;
   }
 
+  placeOf(preset: Preset): Preset {
+    return this.places(preset.split).find((place) => samePose(place.frame, preset.frame)) ?? preset;
+  }
+
   // From the same place, the picture nearest in time.
   atTime(preset: Preset, time: number): Preset {
     const frames = this.cameras.splits.find((one) => one.name === preset.split)!.frames;

@@ -229,7 +229,9 @@ void main() {
   }
   vec3 truth = texture(u_truth, place).rgb;
   if (u_compared == ${Compared.wipe}) {
+    float line = abs(place.x - u_amount) * u_frame.z;
     if (place.x < u_amount) o_color.rgb = truth;
+    if (line < 2.0) o_color.rgb = vec3(line < 1.0 ? 1.0 : 0.25);
   } else if (u_compared == ${Compared.blend}) {
     o_color.rgb = mix(o_color.rgb, truth, u_amount);
   } else {

@@ -10,20 +10,21 @@ const SHORTCUTS: [string, [string, string][]][] = [
   ]],
   ["Camera", [
     ["drag", "turn"],
-    ["right drag, Shift drag", "move sideways"],
+    ["right drag", "move sideways (or Shift)"],
     ["wheel, + −", "nearer, farther"],
     ["double click", "turn about this point"],
     ["R", "as at first"],
     ["T", "turntable"],
-    ["F, then W A S D Q E", "fly (Shift: faster)"],
-    ["N M", "next, previous camera of the dataset"],
+    ["F", "fly, or turn about a point"],
+    ["W A S D Q E", "flying (Shift: faster)"],
+    ["N M", "next, previous training view"],
   ]],
   ["Picture", [
     ["1 2 3 4", "colour, points, depth, alpha"],
     ["C", "canonical pose"],
-    ["O", "colours of each moment's own time"],
+    ["O", "colours of their own time"],
     ["B", "background"],
-    ["X", "compare with the training picture"],
+    ["X", "compare with training"],
   ]],
   ["Page", [
     ["P", "screenshot"],
@@ -43,7 +44,7 @@ export class Help {
     const groups = SHORTCUTS.map(([name, rows]) =>
       h("section", {}, h("h3", {}, name),
         h("dl", {}, ...rows.flatMap(([keys, does]) => [
-          h("dt", {}, ...keys.split(" ").map((key) => (/^(drag|drag,|click|wheel,|right|double|then)$/.test(key) ? key + " " : h("kbd", {}, key)))),
+          h("dt", {}, ...keys.split(" ").map((key) => (/^(drag|click|wheel,|right|double)$/.test(key) ? key + " " : h("kbd", {}, key)))),
           h("dd", {}, does)]))));
     this.element = h("dialog.help", { "aria-label": "Keyboard and mouse" },
       h("header", {}, h("h2", {}, "Keyboard and mouse"), close),
