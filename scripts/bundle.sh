@@ -66,6 +66,8 @@ if [ $benches = 1 ]; then
   for program in "$build"/bench/bench_*; do
     if [ -x "$program" ]; then add_program "$program"; fi
   done
+  add_program "$build/bench/render_dataset"
+  cp scripts/whole_runs.sh "$root/scripts/"
 fi
 if [ $models = 1 ]; then
   add_program "$build/bench/evaluate_mini"

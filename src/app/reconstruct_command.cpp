@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/open_backend.h"
+#include "pipeline/phase_clock.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
 
@@ -47,6 +48,7 @@ class ReconstructCommand : public Command {
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
     const std::unique_ptr<Backend> backend = open_backend(common);
+    job_.start_seconds = seconds_since_process_start();
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();
     if (result.already_done) progress.message("this run was finished before; --overwrite starts it anew");

@@ -8,6 +8,7 @@
 #include "pipeline/diffusion_painter.h"
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/phase_clock.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -87,6 +88,7 @@ class RefineCommand : public Command {
       const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
+      job_.start_seconds = seconds_since_process_start();
       result = refine(*backend, job_, *painter, lpips.get(), progress);
     }
     progress.end();

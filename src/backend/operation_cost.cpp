@@ -134,6 +134,7 @@ struct PlainBytes {
   double operator()(const ClampAbove& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnit& a) const { return floats(2 * a.count); }
   double operator()(const ClampUnitBackward& a) const { return floats(3 * a.count); }
+  double operator()(const UnitToBytes& a) const { return 5 * static_cast<double>(a.count); }
   double operator()(const MoveTowards& a) const { return floats(3 * a.count); }
   double operator()(const GatherRows& a) const { return number(2 * a.count * a.row_bytes); }
   double operator()(const CopyBytes& a) const { return 2 * number(static_cast<int64_t>(a.bytes)); }

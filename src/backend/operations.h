@@ -69,6 +69,7 @@
   operation(ClampAbove, "clamp above")                                      \
   operation(ClampUnit, "clamp")                                             \
   operation(ClampUnitBackward, "clamp backward")                            \
+  operation(UnitToBytes, "to bytes")                                        \
   operation(MoveTowards, "running mean")                                    \
   operation(GatherRows, "gather rows")                                      \
   /* memory */                                                              \

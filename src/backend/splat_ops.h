@@ -334,6 +334,14 @@ struct ClampUnitBackward {
   int64_t count = 0;
 };
 
+// bytes[i] = values[i]·255 rounded to nearest; what lies outside [0,1] goes to the nearer end, NaN to 0. The
+// same bytes on every device.
+struct UnitToBytes {
+  const float* values = nullptr;
+  uint8_t* bytes = nullptr;
+  int64_t count = 0;
+};
+
 // to[i] += weight·(from[i] - to[i]): running means.
 struct MoveTowards {
   float* to = nullptr;

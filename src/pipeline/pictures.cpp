@@ -5,13 +5,10 @@
 namespace eg4d {
 
 Picture to_picture(const Tensor& image) {
-  const std::vector<float> values = image.to_host();
-  Picture picture(static_cast<int>(image.dim(1)), static_cast<int>(image.dim(0)), 3);
-  std::transform(values.begin(), values.end(), picture.data.begin(), [](float value) {
-    // Rounding may leave [0,1] by a little; NaN becomes 0.
-    return static_cast<uint8_t>(value > 0 ? std::min(value * 255 + 0.5f, 255.0f) : 0);
-  });
-  return picture;
+  Backend& backend = image.backend();
+  const Tensor bytes = Tensor::empty(backend, image.shape(), DType::u8);
+  backend.run(UnitToBytes{image.data(), bytes.data<uint8_t>(), image.count()});
+  return view_picture(bytes);
 }
 
 Picture view_picture(const Tensor& picture) {

@@ -43,6 +43,7 @@ class Reconstruction : private TrainingTask {
       : backend_(backend),
         job_(job),
         progress_(progress),
+        phases_(job.start_seconds),
         dataset_(dataset_folder(job.dataset)),
         folder_(folder_of(job), manifest_of(job, input_of(dataset_)), job.overwrite, job.overwrite_other) {}
 
@@ -67,7 +68,8 @@ class Reconstruction : private TrainingTask {
 
   void load_data();
   void make_trainer();
-  TrainingViews load_split(const std::string& name) const {
+  TrainingViews load_split(const std::string& name) {
+    const PhaseClock::During loading(phases_, Phase::loading);
     return load_views(backend_, dataset_, dataset_.read_split(name), job_.options, largest_time_);
   }
   std::vector<TrainingLoop::SplitResult> evaluate_splits(TrainingLoop& loop);
@@ -75,6 +77,7 @@ class Reconstruction : private TrainingTask {
   Backend& backend_;
   const ReconstructJob& job_;
   Progress& progress_;
+  PhaseClock phases_;
   const Dataset dataset_;
   StageFolder folder_;
 
@@ -142,6 +145,7 @@ std::vector<TrainingLoop::SplitResult> Reconstruction::evaluate_splits(TrainingL
   std::vector<TrainingLoop::SplitResult> results;
   for (const std::string& name : dataset_.split_names()) {
     if (name == "train") continue;
+    const PhaseClock::During evaluation(phases_, Phase::evaluation);
     progress_.begin(1, "evaluating " + name);
     const auto same = std::find_if(results.begin(), results.end(), [&](const auto& earlier) {
       return dataset_.same_split(earlier.name, name);
@@ -175,7 +179,7 @@ ReconstructResult Reconstruction::run() {
                      .checkpoint_interval = options.checkpoint.interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
                      .keep_best = true},
-                    progress_);
+                    progress_, phases_);
   result.resumed = loop.resume();
   loop.run();
   loop.save_model("model.safetensors");

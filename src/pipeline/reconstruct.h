@@ -20,6 +20,7 @@ struct ReconstructJob {
       models_folder;             // where LPIPS' weights are looked for first, if loss.lpips asks for it
   bool overwrite = false;        // start anew although the folder holds a run
   bool overwrite_other = false;  // the same where it is one of other settings
+  double start_seconds = 0;      // what the program took until now, for the record
 };
 
 struct ReconstructResult {

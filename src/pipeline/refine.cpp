@@ -79,6 +79,7 @@ class Refinement : private TrainingTask {
         painter_(painter),
         lpips_(lpips),
         progress_(progress),
+        phases_(job.start_seconds),
         start_model_(start_model_file(job.run)),
         dataset_(dataset_of_model(job.run, job.dataset)),
         folder_(refined_folder(job),
@@ -112,6 +113,7 @@ class Refinement : private TrainingTask {
   TargetPainter& painter_;
   Lpips* const lpips_;
   Progress& progress_;
+  PhaseClock phases_;
   const fs::path start_model_;
   const Dataset dataset_;
   StageFolder folder_;
@@ -208,7 +210,7 @@ RefineResult Refinement::run() {
                      .evaluate_interval = job_.options.evaluate_interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
                      .keep_best = false},
-                    progress_);
+                    progress_, phases_);
   result.resumed = loop.resume();
   if (!result.resumed) {
     carry_moments();

@@ -57,6 +57,7 @@ struct RefineJob {
   std::string preset;            // for the record
   bool overwrite = false;        // start anew although the folder holds results
   bool overwrite_other = false;  // the same where they are of other settings
+  double start_seconds = 0;      // what the program took until now, for the record
 };
 
 struct RefineResult {

@@ -4,19 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
-#include <optional>
 
 #include "backend/backend.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/threads.h"
+#include "io/background_writer.h"
 #include "io/folder.h"
 #include "io/video.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
 #include "scene/dataset.h"
 #include "splat/evaluation.h"
-#include "splat/renderer.h"
+#include "splat/playback.h"
 
 namespace eg4d {
 namespace {
@@ -42,8 +45,7 @@ double share_of(int index, int count, double from, double to) {
 
 // Forward and back: 0, …, 1, …, 0 without repeating an end.
 double there_and_back(int index, int count) {
-  const double share = static_cast<double>(index) / count;
-  return share <= 0.5 ? 2 * share : 2 - 2 * share;
+  return 2.0 * std::min(index, count - index) / count;
 }
 
 std::vector<Shot> orbit_shots(const RenderJob& job, const ModelInfo& info) {
@@ -82,10 +84,18 @@ std::vector<Shot> dataset_shots(const RenderJob& job, const ModelInfo& info) {
   return shots;
 }
 
-// Where frames go: a video, or numbered PNGs in a folder.
+// Encoding takes longer than rendering on a GPU: PNGs are written by half of the threads, a video by one, in
+// order.
+BackgroundWriter::Limits frame_writing(bool video) {
+  const int threads = video ? 1 : std::clamp(thread_count() / 2, 1, 8);
+  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
+}
+
+// Where frames go, beside the rendering: a video, or numbered PNGs in a folder.
 class FrameOutput {
  public:
-  FrameOutput(const RenderJob& job, int width, int height) : folder_(job.output) {
+  FrameOutput(const RenderJob& job, int width, int height)
+      : folder_(job.output), files_(frame_writing(has_extension(job.output, ".mp4"))) {
     if (has_extension(job.output, ".mp4")) {
       VideoOptions options;
       options.fps = job.fps;
@@ -94,16 +104,18 @@ class FrameOutput {
       make_folder(folder_);
     }
   }
-  void add(const Picture& frame) {
-    if (video_) {
-      video_->add(frame);
-    } else {
-      write_png(folder_ / fmt::format("frame_{:04}.png", count_), frame);
-    }
+  // `picture`: what makes the frame, called beside the rendering.
+  void add(size_t bytes, std::function<Picture()> picture) {
+    if (video_)
+      files_.push(bytes, [this, picture = std::move(picture)] { video_->add(picture()); });
+    else
+      files_.push(bytes, [path = folder_ / fmt::format("frame_{:04}.png", count_),
+                          picture = std::move(picture)] { write_png(path, picture()); });
     ++count_;
   }
   // Fills in what became of it.
   void finish(RenderResult& result) {
+    files_.finish();
     result.file_width = video_ ? VideoWriter::padded(result.width) : result.width;
     result.file_height = video_ ? VideoWriter::padded(result.height) : result.height;
     if (video_) {
@@ -117,6 +129,7 @@ class FrameOutput {
   std::filesystem::path folder_;
   std::unique_ptr<VideoWriter> video_;
   int count_ = 0;
+  BackgroundWriter files_;  // last: it writes to the video
 };
 
 // Distances between which depth is shown: the cameras' distances from the middle of the Gaussians, give or
@@ -183,27 +196,27 @@ RenderResult render_model(Backend& backend, const RenderJob& job, Progress& prog
   result.height = shots.front().camera.height;
   const DepthRange range = job.depth ? depth_range(shots, model.gaussians) : DepthRange{};
 
+  std::map<float, size_t> last_use;  // of a time: the frame
+  for (size_t i = 0; i < shots.size(); ++i) last_use[shots[i].time] = i;
+
   FrameOutput output(job, result.width, result.height);
-  Renderer renderer(backend, render_options(options));
+  Playback playback(backend, model.gaussians, model.active_field(), options);
   progress.begin(result.frames, "rendering");
-  std::optional<float> deformed_at;
   for (size_t i = 0; i < shots.size(); ++i) {
     if (interrupt_requested())
       throw Interrupted(fmt::format("stopped after {} of {} frames", i, shots.size()));
     const Shot& shot = shots[i];
-    if (deformed_at != shot.time) {
-      renderer.deform(model.gaussians, model.active_field(), shot.time, color_time(options, shot.time),
-                      false);
-      deformed_at = shot.time;
-    }
-    const Renderer::View& view = renderer.render(shot.camera);
-    if (job.depth) {
-      output.add(depth_picture(view, range));
-    } else {
-      backend.run(ClampUnit{view.image.data(), view.image.count()});
-      const Picture picture = to_picture(view.image);
-      output.add(job.truth ? side_by_side(picture, truth_picture(shot, options)) : picture);
-    }
+    playback.turn_to(shot.time, last_use[shot.time] > i);
+    const Renderer::View& view = playback.render(shot.camera);
+    Picture picture = job.depth ? depth_picture(view, range) : to_picture(view.image);
+    const size_t bytes = picture.data.size();
+    if (job.truth)
+      output.add(2 * bytes, [picture = std::move(picture), &shot, &options] {
+        return side_by_side(picture, truth_picture(shot, options));
+      });
+    else
+      output.add(bytes, [picture = std::move(picture)] { return picture; });
+    if (last_use[shot.time] == i) playback.forget(shot.time);
     progress.update(static_cast<int64_t>(i) + 1);
   }
   output.finish(result);

@@ -80,13 +80,15 @@ struct TrainingLoop::BestFiles {
 };
 
 TrainingLoop::TrainingLoop(Backend& backend, TrainingTask& task, StageFolder& folder,
-                           const TrainingViews& test, const Settings& settings, Progress& progress)
+                           const TrainingViews& test, const Settings& settings, Progress& progress,
+                           PhaseClock& phases)
     : backend_(backend),
       task_(task),
       folder_(folder),
       test_(test),
       settings_(settings),
-      progress_(progress) {}
+      progress_(progress),
+      phases_(phases) {}
 
 double TrainingLoop::seconds() const {
   return earlier_seconds_ + seconds_since(start_);
@@ -125,14 +127,15 @@ std::string TrainingLoop::text_of(const Evaluation& evaluation) {
   return record.dump();
 }
 
-std::string TrainingLoop::extra() const {
+std::string TrainingLoop::extra() {
   json evaluations = json::array();
   for (const Evaluation& evaluation : evaluations_) evaluations.push_back(json::parse(text_of(evaluation)));
   return json({{"run", folder_.fingerprint()},
                {"evaluations", evaluations},
                {"best_psnr", best_psnr_},
                {"best_iteration", best_iteration_},
-               {"seconds", seconds()}})
+               {"seconds", seconds()},
+               {"phases", phases_.seconds()}})
       .dump();
 }
 
@@ -152,6 +155,7 @@ void TrainingLoop::read_extra(const std::string& extra) {
     best_psnr_ = kept.value("best_psnr", -1.0);
     best_iteration_ = kept.value("best_iteration", int64_t{0});
     earlier_seconds_ = kept.value("seconds", 0.0);
+    phases_.add(kept.value("phases", PhaseClock::Seconds{}));
   } catch (const json::exception&) {
     throw Error(
         fmt::format("the checkpoint '{}' is damaged (what was measured before cannot be read): delete it, "
@@ -193,6 +197,7 @@ std::vector<Figure> TrainingLoop::sound_loss() {
 }
 
 void TrainingLoop::save_checkpoint() {
+  const PhaseClock::During files(phases_, Phase::files);
   writer_.finish();
   log_->flush();
   sound_loss();
@@ -220,6 +225,7 @@ void TrainingLoop::log_step() {
 
 void TrainingLoop::evaluate_now() {
   if (test_.empty()) return;
+  const PhaseClock::During evaluation(phases_, Phase::evaluation);
   const size_t shown = test_.size() / 2;  // the picture that the log keeps
   Picture picture;
   const ModelInfo info = task_.model_info();
@@ -243,6 +249,7 @@ void TrainingLoop::evaluate_now() {
 }
 
 void TrainingLoop::run() {
+  const PhaseClock::During training(phases_, Phase::training);
   progress_.begin(task_.total(), settings_.label, task_.done());
   auto last_checkpoint = Clock::now();
   while (task_.done() < task_.total()) {
@@ -270,12 +277,14 @@ void TrainingLoop::run() {
 // ---------------------------------------------------------------- results
 
 void TrainingLoop::save_model(const char* name) {
+  const PhaseClock::During files(phases_, Phase::files);
   const PreparedFile model = stopping_at_nonsense(
       [&] { return prepare_model(task_.model_info(), task_.gaussians(), task_.field()); });
   writer_.push(model.bytes, [model, path = file(name)] { model.write(path); });
 }
 
 EvaluationMetrics TrainingLoop::evaluate_test() {
+  const PhaseClock::During evaluation(phases_, Phase::evaluation);
   if (!latest_)
     latest_ = evaluate(backend_, task_.gaussians(), task_.field(), task_.model_info().options, test_);
   return *latest_;
@@ -283,6 +292,7 @@ EvaluationMetrics TrainingLoop::evaluate_test() {
 
 void TrainingLoop::complete(const std::string& preset, const std::vector<SplitResult>& splits,
                             const fs::path& dataset) {
+  const PhaseClock::During files(phases_, Phase::files);
   json split_figures = json::object(), evaluations = json::array();
   for (const SplitResult& split : splits) {
     split_figures[split.name] = metrics_json(split.metrics);
@@ -307,6 +317,8 @@ void TrainingLoop::complete(const std::string& preset, const std::vector<SplitRe
   writer_.finish();
   best.write(folder_.path());
   settle_best(folder_.path(), best_iteration_);
+  const PhaseClock::Seconds phases = phases_.seconds();
+  for (size_t i = 0; i < kPhaseCount; ++i) metrics["run"]["phases"][kPhaseNames[i]] = phases[i];
   write_file_atomically(file("metrics.json"),
                         metrics.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
   folder_.finish();

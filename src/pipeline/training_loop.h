@@ -11,6 +11,7 @@
 #include "core/progress.h"
 #include "io/background_writer.h"
 #include "io/prepared_file.h"
+#include "pipeline/phase_clock.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_log.h"
 #include "splat/evaluation.h"
@@ -56,9 +57,10 @@ class TrainingLoop {
     double checkpoint_seconds;
     bool keep_best;  // best.safetensors: the moving model with the best PSNR on the test split
   };
-  // All must outlive this. `test` may be empty: then there are no evaluations.
+  // All must outlive this. `test` may be empty: then there are no evaluations. `phases` goes on with what
+  // earlier processes took when this resumes.
   TrainingLoop(Backend& backend, TrainingTask& task, StageFolder& folder, const TrainingViews& test,
-               const Settings& settings, Progress& progress);
+               const Settings& settings, Progress& progress, PhaseClock& phases);
 
   // Loads the checkpoint if there is one. Throws Error when it is damaged or another run's.
   bool resume();
@@ -103,7 +105,7 @@ class TrainingLoop {
   struct BestFiles;
   BestFiles prepare_best();
   void read_extra(const std::string& extra);
-  std::string extra() const;
+  std::string extra();
   static std::string text_of(const Evaluation& evaluation);
   Error diverged(const std::string& what);
   template <class Work>
@@ -117,6 +119,7 @@ class TrainingLoop {
   const TrainingViews& test_;
   const Settings settings_;
   Progress& progress_;
+  PhaseClock& phases_;
   std::optional<TrainingLog> log_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double shown_psnr_ = 0;                           // smoothed

@@ -74,11 +74,12 @@ GaussianCloud cloud_at(Backend& backend, const Model& model, float time) {
   renderer.deform(model.gaussians, model.active_field(), time, color_time(options, time), false);
   GaussianCloud cloud = to_cloud(model.gaussians);
   clear_inactive(cloud, model.gaussians.active_sh_degree);
-  cloud.positions = renderer.means().to_host();
-  cloud.log_scales = logarithms(renderer.scales().to_host());
-  cloud.quaternions = renderer.rotations().to_host();
-  cloud.opacity_logits = logits(renderer.opacities().to_host());
-  if (model.active_field() && options.deformation.color) bake_color(cloud, renderer.gain_bias().to_host());
+  cloud.positions = renderer.deformed().means.to_host();
+  cloud.log_scales = logarithms(renderer.deformed().scales.to_host());
+  cloud.quaternions = renderer.deformed().rotations.to_host();
+  cloud.opacity_logits = logits(renderer.deformed().opacities.to_host());
+  if (model.active_field() && options.deformation.color)
+    bake_color(cloud, renderer.deformed().gain_bias.to_host());
   return cloud;
 }
 

@@ -208,6 +208,8 @@ void Renderer::deform(const Gaussians& gaussians, const DeformationField* field,
     for (size_t number = 0; number < passes_.size(); ++number) run(number);
   }
   backend_.run(activation());
+  shown_ = {means_.tensor(), scales_.tensor(), rotations_.tensor(), opacities_.tensor(),
+            field && options_.use_color_change ? gain_bias_.tensor() : Tensor()};
   if (keep_for_backward) {
     for (ResizableTensor* tensor : {&d_means_, &d_scales_, &d_rotations_, &d_opacities_}) tensor->fill_zero();
     if (field) d_gain_bias_.fill_zero();
@@ -224,6 +226,20 @@ void Renderer::deform(const Gaussians& gaussians, const DeformationField* field,
   deform(gaussians, field, own_row_[0], color_time != time, keep_for_backward);
 }
 
+Renderer::Deformed Renderer::Deformed::clone() const {
+  return {means.clone(), scales.clone(), rotations.clone(), opacities.clone(),
+          gain_bias.defined() ? gain_bias.clone() : Tensor()};
+}
+
+void Renderer::show(const Gaussians& gaussians, const Deformed& deformed) {
+  gaussians_ = &gaussians;
+  field_ = nullptr;
+  keep_ = false;
+  last_render_.reset();
+  reserve_gaussians(gaussians.count(), false);
+  shown_ = deformed;
+}
+
 ShColor Renderer::sh_color() const {
   ShColor color;
   color.count = gaussians_->count();
@@ -232,7 +248,7 @@ ShColor Renderer::sh_color() const {
   color.camera_center = render_row_->camera.center;
   color.sh_dc = gaussians_->sh_dc.data();
   color.sh_rest = gaussians_->sh_rest.data();
-  if (field_ && options_.use_color_change) color.gain_bias = gain_bias_.data();
+  if (shown_.gain_bias.defined()) color.gain_bias = shown_.gain_bias.data();
   color.colors = colors_.data();
   return color;
 }
@@ -246,10 +262,10 @@ const Renderer::View& Renderer::render(int width, int height, const IterationInp
   forward.width = width;
   forward.height = height;
   forward.count = gaussians_->count();
-  forward.means = means_.data();
-  forward.scales = scales_.data();
-  forward.rotations = rotations_.data();
-  forward.opacities = opacities_.data();
+  forward.means = shown_.means.data();
+  forward.scales = shown_.scales.data();
+  forward.rotations = shown_.rotations.data();
+  forward.opacities = shown_.opacities.data();
   forward.colors = colors_.data();
   forward.image = view_.image.data();
   forward.depth = view_.depth.data();

@@ -55,6 +55,22 @@ class Renderer {
   void deform(const Gaussians& gaussians, const DeformationField* field, float time, float color_time,
               bool keep_for_backward);
 
+  // Activated Gaussians of one time.
+  struct Deformed {
+    Tensor means;      // [N,3]
+    Tensor scales;     // [N,3]
+    Tensor rotations;  // [N,4]
+    Tensor opacities;  // [N]
+    Tensor gain_bias;  // [N,4], or undefined: colours are the canonical ones
+
+    Deformed clone() const;
+  };
+  // Of the last deform(), in memory of the renderer's own that the next one will use.
+  const Deformed& deformed() const { return shown_; }
+  // The Gaussians that the next renders show, instead of a deform(); there is no backward pass then.
+  // `gaussians` have the colours and positions that `deformed` was made of, and must outlive the renders.
+  void show(const Gaussians& gaussians, const Deformed& deformed);
+
   struct View {
     Tensor image;  // [H,W,3]
     Tensor depth;  // [H,W]
@@ -74,14 +90,6 @@ class Renderer {
 
   // Carries the collected gradients on to the parameters; adds to `gradients`.
   void deform_backward(Gradients& gradients);
-
-  // Activated Gaussians of the last deform(): means, scales, rotations, opacities, gain_bias (undefined
-  // without field).
-  const Tensor& means() const { return means_.tensor(); }
-  const Tensor& scales() const { return scales_.tensor(); }
-  const Tensor& rotations() const { return rotations_.tensor(); }
-  const Tensor& opacities() const { return opacities_.tensor(); }
-  const Tensor& gain_bias() const { return gain_bias_.tensor(); }
 
   // What HexPlaneAdam takes for this field.
   FieldContext& field_context(const DeformationField& field);
@@ -125,6 +133,7 @@ class Renderer {
   ResizableTensor means_, scales_, rotations_, opacities_, gain_bias_, colors_, radii_;
   ResizableTensor d_means_, d_scales_, d_rotations_, d_opacities_, d_gain_bias_, d_colors_, d_means_ndc_,
       d_features_;
+  Deformed shown_;
   ResizableTensor image_, depth_, alpha_;
   View view_;
 };

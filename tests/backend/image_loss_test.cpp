@@ -54,6 +54,25 @@ TEST_P(ClampUnitTest, BackwardLetsGradientsThroughInsideAlone) {
   EXPECT_EQ(values.to_host(), (std::vector<float>{0, 0, 0.5f, 1, 1, 0}));
 }
 
+EG4D_DEVICE_SUITE(UnitToBytesTest);
+
+TEST_P(UnitToBytesTest, RoundsToNearestAndClamps) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const auto backend = make_test_backend({.guard_memory = true});
+  std::vector<float> values{-0.1f, 1.0001f, 1e30f, -1e30f, kInfinity, -kInfinity, -0.0f, std::nanf("")};
+  std::vector<uint8_t> bytes{0, 255, 255, 0, 255, 0, 0, 0};
+  for (int i = 0; i < 256; ++i)
+    for (const float part : {-0.49f, 0.0f, 0.49f}) {
+      values.push_back((static_cast<float>(i) + part) / 255);
+      bytes.push_back(static_cast<uint8_t>(i));
+    }
+  const Tensor from = upload(*backend, values);
+  const Tensor to = Tensor::empty(*backend, {from.count()}, DType::u8);
+  backend->run(UnitToBytes{from.data(), to.data<uint8_t>(), from.count()});
+  EXPECT_EQ(to.to_host<uint8_t>(), bytes);
+  backend->run(UnitToBytes{});
+}
+
 TEST(SsimReference, GradientIsTheDerivative) {
   std::vector<double> a = converted<double>(picture(7, 5, 1));
   const std::vector<double> b = converted<double>(picture(7, 5, 2));

@@ -74,7 +74,7 @@ TEST_P(Export, TheColorAffineIsBakedIntoEveryHarmonic) {
   const GaussianCloud canonical = to_cloud(model.gaussians);
   Renderer renderer(*backend_, render_options(model.info.options));
   renderer.deform(model.gaussians, &model.field, 0.3f, color_time(model.info.options, 0.3f), false);
-  const std::vector<float> gain_bias = renderer.gain_bias().to_host();
+  const std::vector<float> gain_bias = renderer.deformed().gain_bias.to_host();
   for (size_t i = 0; i < 10; ++i) {
     const float gain = gain_bias[4 * i], bias = gain_bias[4 * i + 2];
     EXPECT_NEAR(cloud.sh_rest[45 * i + 7], canonical.sh_rest[45 * i + 7] * (1 + gain), 1e-6);

@@ -65,7 +65,7 @@ class Loop : public testing::Test {
                        .checkpoint_interval = 25,
                        .checkpoint_seconds = 1e9,
                        .keep_best = false},
-                      quiet_);
+                      quiet_, phases_);
     loop.resume();
     loop.run();
     loop.save_model("model.safetensors");
@@ -78,6 +78,7 @@ class Loop : public testing::Test {
   std::unique_ptr<Backend> backend_ = make_cpu_backend();
   const TrainingViews no_pictures_;
   Progress quiet_;
+  PhaseClock phases_;
 };
 
 TEST_F(Loop, ALossThatIsNoNumberStopsAndLeavesTheGoodCheckpoint) {

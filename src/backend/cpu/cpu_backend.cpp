@@ -87,6 +87,7 @@ class CpuKernels {
   void operator()(const ClampAbove& a) { cpu::clamp_above(a); }
   void operator()(const ClampUnit& a) { cpu::clamp_unit(a); }
   void operator()(const ClampUnitBackward& a) { cpu::clamp_unit_backward(a); }
+  void operator()(const UnitToBytes& a) { cpu::unit_to_bytes(a); }
   void operator()(const MoveTowards& a) { cpu::move_towards(a); }
   void operator()(const GatherRows& a) { cpu::gather_rows(a); }
 

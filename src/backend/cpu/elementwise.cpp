@@ -26,6 +26,15 @@ void clamp_unit_backward(const ClampUnitBackward& a) {
   });
 }
 
+void unit_to_bytes(const UnitToBytes& a) {
+  parallel_for(a.count, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float v = a.values[i];
+      a.bytes[i] = static_cast<uint8_t>(v > 0 ? (v < 1 ? v * 255 + 0.5f : 255.0f) : 0.0f);  // NaN: 0
+    }
+  });
+}
+
 void move_towards(const MoveTowards& a) {
   parallel_for(a.count, 1 << 14, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) a.to[i] += a.weight * (a.from[i] - a.to[i]);

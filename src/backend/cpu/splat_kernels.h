@@ -35,6 +35,7 @@ void split_gaussians(const SplitGaussians&);
 void clamp_above(const ClampAbove&);
 void clamp_unit(const ClampUnit&);
 void clamp_unit_backward(const ClampUnitBackward&);
+void unit_to_bytes(const UnitToBytes&);
 void move_towards(const MoveTowards&);
 void gather_rows(const GatherRows&);
 

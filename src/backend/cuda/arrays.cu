@@ -91,6 +91,13 @@ struct ClampUnitBackwardOne {
     if (!(a.values[i] >= 0 && a.values[i] <= 1)) a.gradients[i] = 0;
   }
 };
+struct UnitToBytesOne {
+  UnitToBytes a;
+  __device__ void operator()(int64_t i) const {
+    const float v = a.values[i];
+    a.bytes[i] = static_cast<uint8_t>(v > 0 ? (v < 1 ? v * 255 + 0.5f : 255.0f) : 0.0f);  // NaN: 0
+  }
+};
 struct MoveTowardsOne {
   MoveTowards a;
   __device__ void operator()(int64_t i) const { a.to[i] += a.weight * (a.from[i] - a.to[i]); }
@@ -132,6 +139,9 @@ void clamp_unit(const ClampUnit& a, cudaStream_t stream) {
 }
 void clamp_unit_backward(const ClampUnitBackward& a, cudaStream_t stream) {
   each(a.count, ClampUnitBackwardOne{a}, "clamping backwards", stream);
+}
+void unit_to_bytes(const UnitToBytes& a, cudaStream_t stream) {
+  each(a.count, UnitToBytesOne{a}, "converting a picture", stream);
 }
 void move_towards(const MoveTowards& a, cudaStream_t stream) {
   each(a.count, MoveTowardsOne{a}, "computing running means", stream);

@@ -15,11 +15,12 @@ template <class Type, class... Types>
 concept OneOf = (std::same_as<Type, Types> || ...);
 
 template <class Type>
-concept Here = OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward,
-                     HexPlane, HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward,
-                     GaussianActivation, GaussianActivationBackward, ImageLoss, ResizePicture, Adam,
-                     HexPlaneAdam, DensityStatistics, DecideDensity, DensityRows, SplitNoise, SplitGaussians,
-                     ClampAbove, ClampUnit, ClampUnitBackward, MoveTowards, GatherRows, CopyBytes, FillBytes>;
+concept Here =
+    OneOf<Type, NextInputs, RasterizeForward, RasterizeBackward, ShColor, ShColorBackward, HexPlane,
+          HexPlaneBackward, DeformationNetwork, DeformationNetworkBackward, GaussianActivation,
+          GaussianActivationBackward, ImageLoss, ResizePicture, Adam, HexPlaneAdam, DensityStatistics,
+          DecideDensity, DensityRows, SplitNoise, SplitGaussians, ClampAbove, ClampUnit, ClampUnitBackward,
+          UnitToBytes, MoveTowards, GatherRows, CopyBytes, FillBytes>;
 
 bool overlap(const CopyBytes& a) {
   const char *to = static_cast<const char*>(a.to), *from = static_cast<const char*>(a.from);
@@ -84,6 +85,7 @@ struct Enqueue {
   void operator()(const ClampAbove& a) const { clamp_above(a, stream); }
   void operator()(const ClampUnit& a) const { clamp_unit(a, stream); }
   void operator()(const ClampUnitBackward& a) const { clamp_unit_backward(a, stream); }
+  void operator()(const UnitToBytes& a) const { unit_to_bytes(a, stream); }
   void operator()(const MoveTowards& a) const { move_towards(a, stream); }
   void operator()(const GatherRows& a) const { gather_rows(a, stream); }
   void operator()(const CopyBytes& a) const {

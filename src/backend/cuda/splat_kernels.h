@@ -84,6 +84,7 @@ void resize_picture(const ResizePicture& resize, cudaStream_t stream);
 void clamp_above(const ClampAbove& clamp, cudaStream_t stream);
 void clamp_unit(const ClampUnit& clamp, cudaStream_t stream);
 void clamp_unit_backward(const ClampUnitBackward& clamp, cudaStream_t stream);
+void unit_to_bytes(const UnitToBytes& conversion, cudaStream_t stream);
 void move_towards(const MoveTowards& move, cudaStream_t stream);
 void gather_rows(const GatherRows& gather, cudaStream_t stream);
 

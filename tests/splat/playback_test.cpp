@@ -1,0 +1,56 @@
+#include "splat/playback.h"
+
+#include <gtest/gtest.h>
+
+#include "support/device_fixture.h"
+#include "support/tiny_model.h"
+
+namespace eg4d {
+namespace {
+
+Camera camera_from(double azimuth) {
+  Intrinsics intrinsics;
+  intrinsics.fov_x = kOrbitFovX;
+  return make_camera(orbit_camera_to_world(azimuth, 10, kOrbitRadius), 31, 22, intrinsics);
+}
+
+class PlaybackTest : public test::OnEachDevice {
+ protected:
+  std::vector<float> picture(Playback& playback, float time, bool keep, double azimuth = 20) {
+    playback.turn_to(time, keep);
+    return playback.render(camera_from(azimuth)).image.to_host();
+  }
+  const Model model_ = test::tiny_model(backend(), 60, 3);
+};
+
+TEST_P(PlaybackTest, KeptTimesLookAsDeformedOnes) {
+  Playback playback(backend(), model_.gaussians, &model_.field, model_.info.options);
+  const auto first = picture(playback, 0.25f, true), second = picture(playback, 0.75f, true);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(picture(playback, 0.25f, false), first);
+  EXPECT_NE(picture(playback, 0.25f, false, 90), first);
+  EXPECT_EQ(picture(playback, 0.75f, false), second);
+  EXPECT_EQ(playback.kept(), 2u);
+  playback.forget(0.25f);
+  EXPECT_EQ(playback.kept(), 1u);
+  EXPECT_EQ(picture(playback, 0.25f, false), first);
+}
+
+TEST_P(PlaybackTest, KeepsNoMoreThanThereIsRoomFor) {
+  Playback playback(backend(), model_.gaussians, &model_.field, model_.info.options, 60 * 60 + 1);
+  const auto first = picture(playback, 0.25f, true), second = picture(playback, 0.75f, true);
+  EXPECT_EQ(playback.kept(), 1u);
+  EXPECT_EQ(picture(playback, 0.25f, true), first);
+  EXPECT_EQ(picture(playback, 0.75f, true), second);
+}
+
+TEST_P(PlaybackTest, WithoutFieldAllTimesAreOne) {
+  Playback playback(backend(), model_.gaussians, nullptr, model_.info.options);
+  EXPECT_EQ(picture(playback, 0.25f, true), picture(playback, 0.75f, true));
+  EXPECT_EQ(playback.kept(), 0u);
+}
+
+EG4D_ON_EACH_DEVICE(PlaybackTest);
+
+}  // namespace
+}  // namespace eg4d
