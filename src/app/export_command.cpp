@@ -39,8 +39,9 @@ class ExportCommand : public Command {
     options.add("time", job_.time, {0, 1}, "the moment that one file shows");
     options.add("up", job_.up, {{"-y", UpAxis::minus_y}, {"y", UpAxis::y}, {"z", UpAxis::z}},
                 "where up is in a PLY: most viewers expect -y and turn it; z is that of the dataset");
-    options.add("frames", job_.frames, {0, 1e6},
-                "moments of a sequence or page; 0: as many as the training video has");
+    options.add(
+        "frames", job_.frames, {0, 1e6},
+        "moments of a sequence or page; 0: as many as the training video has, twice as many in a page");
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {

@@ -22,8 +22,9 @@ class ViewCommand : public Command {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;
     shown_.declare(arguments);
-    options.add("frames", job_.moments, {0, 1000},
-                "moments that the page receives; 0: as many as the training video has");
+    options.add(
+        "frames", job_.moments, {0, 1000},
+        "moments that the page receives, and mixes between; 0: twice as many as the training video has");
     options.add("dataset", dataset_,
                 "whose cameras and pictures are shown; default: the one it was trained on");
     arguments.value_name("dataset", "FOLDER");

@@ -67,10 +67,10 @@ class ServerThread {
 // Makes the file, piece by piece, and tells how far it is.
 void make_scene_file(Backend& backend, const Model& model, int moments, bool own_colors, Progress& progress,
                      const std::function<void(std::string)>& emit, const std::function<bool()>& stop) {
-  const int count = moments > 0 ? moments : std::max(model.info.frame_count, 1);
-  progress.begin(count, "moments");
+  const SceneOptions options{moments, own_colors};
+  progress.begin(moment_count(model.info, options), "moments");
   int64_t step = 0;
-  const Scene scene = scene_of_model(backend, model, {moments, own_colors}, [&] {
+  const Scene scene = scene_of_model(backend, model, options, [&] {
     progress.update(step++);
     return stop();
   });

@@ -14,7 +14,7 @@ struct ViewJob {
   std::filesystem::path model;  // what open_model takes
   ModelChoice choice;
   std::filesystem::path dataset;      // empty: the one the model was trained on
-  int moments = 0;                    // that are sent; 0: as many as the training video has
+  int moments = 0;                    // that are sent; 0: twice as many as the training video has
   std::string address = "127.0.0.1";  // numeric, of this machine
   int port = 8400;                    // or the next free one
   bool open = true;                   // a browser

@@ -112,7 +112,7 @@ class SceneMaker {
     scene.sh_rest = model_.gaussians.sh_rest.to_host();
     const float reference = info.options.deformation.reference_time;
     if (model_.active_field()) deform(reference);
-    scene.opacities = renderer_.opacities().to_host();
+    scene.opacities = renderer_.deformed().opacities.to_host();
     scene.gain_bias = gain_bias();
     scene.color_time = info.options.deformation.color_time;
     scene.reference_time = reference;
@@ -121,6 +121,7 @@ class SceneMaker {
     scene.camera_radius = info.camera_radius;
     scene.width = info.width;
     scene.height = info.height;
+    scene.frames = info.deforms ? std::max(info.frame_count, 1) : 1;
     return scene;
   }
 
@@ -133,7 +134,7 @@ class SceneMaker {
     if (!own_colors || !model_.active_field()) return moment;
     const auto& deformation = model_.info.options.deformation;
     if (deformation.color) moment.gain_bias = gain_bias();
-    if (deformation.opacity) moment.opacities = renderer_.opacities().to_host();
+    if (deformation.opacity) moment.opacities = renderer_.deformed().opacities.to_host();
     return moment;
   }
 
@@ -141,14 +142,14 @@ class SceneMaker {
   void deform(float time) { renderer_.deform(model_.gaussians, model_.active_field(), time, time, false); }
   template <class Pose>
   void take_pose(Pose& pose) const {
-    pose.positions = renderer_.means().to_host();
-    pose.log_scales = logarithms(renderer_.scales().to_host());
-    pose.quaternions = renderer_.rotations().to_host();
+    pose.positions = renderer_.deformed().means.to_host();
+    pose.log_scales = logarithms(renderer_.deformed().scales.to_host());
+    pose.quaternions = renderer_.deformed().rotations.to_host();
   }
   std::vector<float> gain_bias() const {
     if (!model_.active_field() || !model_.info.options.deformation.color)
       return std::vector<float>(static_cast<size_t>(4 * model_.gaussians.count()));
-    return renderer_.gain_bias().to_host();
+    return renderer_.deformed().gain_bias.to_host();
   }
 
   const Model& model_;
@@ -157,12 +158,16 @@ class SceneMaker {
 
 }  // namespace
 
+int moment_count(const ModelInfo& info, const SceneOptions& options) {
+  if (!info.deforms) return 1;
+  return options.moments > 0 ? options.moments : 2 * std::max(info.frame_count, 1) - 1;
+}
+
 Scene scene_of_model(Backend& backend, const Model& model, const SceneOptions& options,
                      const std::function<bool()>& stop) {
   SceneMaker maker(backend, model);
   Scene scene = maker.canonical();
-  int count = options.moments > 0 ? options.moments : std::max(model.info.frame_count, 1);
-  if (!model.active_field()) count = 1;
+  const int count = moment_count(model.info, options);
   for (int i = 0; i < count; ++i) {
     if (stop()) throw Interrupted(fmt::format("stopped after {} of {} moments", i, count));
     const float time = count > 1 ? static_cast<float>(i) / static_cast<float>(count - 1) : 0;

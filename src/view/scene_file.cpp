@@ -15,7 +15,7 @@ namespace eg4d {
 namespace {
 
 constexpr float kLargest = 32767;  // of a quantised value
-constexpr float kRelativePositionStep = 4e-5f;
+constexpr float kRelativePositionStep = 8e-5f;
 constexpr int kCompression = 7;        // of zlib: 9 takes four times as long for 1 % less
 constexpr size_t kSectionsAtOnce = 4;  // that are made in parallel and sent together
 
@@ -232,6 +232,7 @@ class SceneEncoder {
                            {"color_time", scene_.color_time == ColorTime::own ? "own" : "reference"},
                            {"reference_time", scene_.reference_time},
                            {"background", scene_.white_background ? "white" : "black"},
+                           {"frames", scene_.frames},
                            {"sections", sections().size()}};
     json["camera"] = {{"fov_x", scene_.fov_x},
                       {"radius", scene_.camera_radius},

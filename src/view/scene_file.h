@@ -25,7 +25,7 @@ struct SceneSteps {
   float opacity = 1 / 1023.0f;
   float sh_dc = 1 / 256.0f;
   float sh_rest = 1 / 128.0f;
-  float color = 1 / 1024.0f;  // of gain and bias
+  float color = 1 / 512.0f;  // of gain and bias
 };
 
 inline constexpr std::string_view kSceneMagic = "EG4DVIEW";

@@ -13,8 +13,10 @@ const program = resolve(process.argv[2]);
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const scratch = mkdtempSync(join(tmpdir(), "eg4d-viewer-"));
 const run = process.env.EG4D_VIEWER_RUN ?? join(scratch, "run-robot"); // a run that is there already
+const dataset = join(root, "examples/robot-192");
 const screens = process.env.EG4D_SCREENSHOTS;
 const LEAST_PSNR = 32;
+const PATIENCE = 120000; // milliseconds
 const VIEWS = [
   { azimuth: 0, elevation: 0, time: 0 },
   { azimuth: 130, elevation: 25, time: 0.5 },
@@ -38,7 +40,7 @@ function call(...words) {
 
 // `eg4d view`, its link, and how it ends after Ctrl-C.
 async function startServer() {
-  const child = spawn(program, ["view", run, "--no-open", "--port", "0"], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, ["view", run, "--no-open", "--port", "0", "--dataset", dataset], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const ended = new Promise((done) => child.on("close", done));
   const link = await new Promise((done, fail) => {
@@ -137,6 +139,7 @@ async function controlsWork(page) {
   check((await page.evaluate(() => window.eg4d.app.camera.azimuth)) === 0, "R resets the camera");
 
   await page.keyboard.press("End");
+  await page.getByRole("radio", { name: "Reference time" }).click();
   const reference = await pixelsNow(page);
   await page.getByRole("radio", { name: "Own time" }).click();
   check(difference(reference, await pixelsNow(page)) > 0, "colours of the own time are others");
@@ -163,7 +166,7 @@ async function comparesWithTraining(page) {
   await page.getByRole("combobox", { name: "Camera of the dataset" }).selectOption({ index: 1 });
   await page.getByRole("radio", { name: "Error" }).click();
   const said = page.getByText(/PSNR .* dB against the training picture/);
-  await said.waitFor({ timeout: 20000 });
+  await said.waitFor();
   const psnr = Number(/PSNR ([\d.]+)/.exec(await said.textContent())[1]);
   check(psnr > 12, `the training picture of a camera is compared with: ${psnr} dB`);
   for (const name of ["Error", "Wipe", "Beside"]) {
@@ -217,7 +220,7 @@ let browser;
 let server;
 try {
   if (!existsSync(run))
-    await call("reconstruct", join(root, "examples/robot-192"), "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
+    await call("reconstruct", dataset, "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
   for (const [i, view] of VIEWS.entries())
     await call("render", run, "-o", join(scratch, `render-${i}`), "--frames", "1", "--azimuth", `${view.azimuth}`, "--elevation", `${view.elevation}`, "--time", `${view.time}`);
   server = await startServer();
@@ -226,7 +229,9 @@ try {
     args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
   });
   const complaints = [];
+  // Software graphics on a busy machine.
   const context = await browser.newContext({ viewport: { width: 1200, height: 760 }, reducedMotion: "reduce", colorScheme: "light" });
+  context.setDefaultTimeout(PATIENCE);
   const page = await open(context, server.link, complaints);
   await looksLikeRender(page, "the page");
   await shoot(page, "light");

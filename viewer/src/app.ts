@@ -104,7 +104,7 @@ export class App implements Controlled {
   private begin(scene: Scene): void {
     this.scene = scene;
     this.renderer.show(scene);
-    this.clock.steps = scene.head.times.length;
+    this.clock.steps = scene.head.times.length > 1 ? scene.head.frames : 1;
     this.clock.seek(this.link.time ?? 0);
     this.resetCamera();
     if (this.link.camera) this.camera = this.link.camera;

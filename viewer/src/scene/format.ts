@@ -30,6 +30,7 @@ export interface Head {
   color_time: "reference" | "own";
   reference_time: number;
   background: "white" | "black";
+  frames: number; // time steps of the training video
   sections: number;
   camera: { fov_x: number; radius: number; width: number; height: number };
   steps: {
@@ -65,6 +66,7 @@ export function checkHead(json: unknown): Head {
   check(typeof head === "object" && head !== null, "it has no description");
   check(isIndex(head.gaussians, MOST_GAUSSIANS) && head.gaussians > 0, "its number of Gaussians");
   check(isIndex(head.sh_degree, 4), "its degree");
+  check(isIndex(head.frames, 1 << 20) && head.frames > 0, "its number of frames");
   check(Array.isArray(head.origin) && head.origin.length === 3 && head.origin.every(Number.isFinite), "its origin");
   check(Array.isArray(head.times) && head.times.length > 0, "it has no moments");
   check(head.times.every((time, i) => Number.isFinite(time) && (i === 0 || time > head.times[i - 1]!)), "its times");

@@ -75,7 +75,7 @@ export class Page {
   }
   setScene(scene: Scene): void {
     this.hasOwnColors = scene.head.own_colors;
-    const moments = scene.head.times.length;
+    const moments = scene.head.frames;
     const gaussians = `${scene.count.toLocaleString("en")} Gaussians`;
     this.subtitle.textContent = moments > 1 ? `${gaussians}, ${moments} moments` : gaussians;
   }
