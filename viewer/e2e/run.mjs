@@ -165,7 +165,7 @@ async function controlsWork(page) {
 async function comparesWithTraining(page) {
   await page.getByRole("combobox", { name: "Camera of the dataset" }).selectOption({ index: 1 });
   await page.getByRole("radio", { name: "Error" }).click();
-  const said = page.getByText(/PSNR .* dB against the training picture/);
+  const said = page.getByText(/PSNR .* dB against the picture/);
   await said.waitFor();
   const psnr = Number(/PSNR ([\d.]+)/.exec(await said.textContent())[1]);
   check(psnr > 12, `the training picture of a camera is compared with: ${psnr} dB`);

@@ -329,7 +329,7 @@ export class App implements Controlled {
   private tellAgreement(): void {
     const preset = this.currentPreset;
     if (!preset || !this.truth || !this.scene?.isComplete || Math.abs(preset.frame.time - this.clock.shown) > 1e-3) {
-      this.page.panel.setAgreement(preset && this.truth ? "The nearest training picture in time." : "");
+      this.page.panel.setAgreement(preset && this.truth ? "The picture that is nearest in time." : "");
       return;
     }
     const { width, height } = preset.frame;
@@ -342,7 +342,7 @@ export class App implements Controlled {
     const context = canvas.getContext("2d", { willReadFrequently: true })!;
     context.drawImage(this.truth.truth.bitmap, 0, 0);
     const agreement = psnr(this.renderer.pixels(plain, width, height), context.getImageData(0, 0, width, height).data);
-    this.page.panel.setAgreement(`PSNR ${agreement.toFixed(2)} dB against the training picture`);
+    this.page.panel.setAgreement(`PSNR ${agreement.toFixed(2)} dB against the picture`);
   }
 
   // ---------------------------------------------------------------- files and links

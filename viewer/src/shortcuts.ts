@@ -7,8 +7,8 @@ export function shortcut(event: KeyboardEvent, app: App, controls: Controls): vo
   if (event.ctrlKey || event.metaKey || event.altKey || app.page.help.element.open) return;
   if (target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && target.type !== "range" && target.type !== "checkbox")) return;
   if (controls.key(event.code)) return event.preventDefault();
-  // Space presses the button that keys have led to, not one that was clicked before.
-  if (event.key === " " && target instanceof HTMLButtonElement && target.matches(":focus-visible")) return;
+  // A button that has the focus is pressed by Space.
+  if (event.key === " " && target instanceof HTMLButtonElement) return;
   const action = actions(app)[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
   event.preventDefault();

@@ -64,6 +64,11 @@ export class Page {
       this.timeline.element,
       this.said,
       this.help.element);
+    // A button that was clicked does not keep the focus: Space goes on to play. With keys it does.
+    root.addEventListener("click", (event) => {
+      const { activeElement } = document;
+      if (event.detail > 0 && activeElement instanceof HTMLButtonElement) activeElement.blur();
+    });
     this.setTheme(storedTheme());
     this.truth.hidden = true;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.showTheme());
@@ -75,6 +80,7 @@ export class Page {
   }
   setScene(scene: Scene): void {
     this.hasOwnColors = scene.head.own_colors;
+    this.truth.style.backgroundColor = scene.head.background;
     const moments = scene.head.frames;
     const gaussians = `${scene.count.toLocaleString("en")} Gaussians`;
     this.subtitle.textContent = moments > 1 ? `${gaussians}, ${moments} moments` : gaussians;
