@@ -11,6 +11,8 @@ export class DepthSorter {
   private depths = new Float32Array(0);
   private readonly begins = new Uint32Array(BINS + 1);
   order = new Uint32Array(0);
+  near = 0; // between these distances lie nearly all that were sorted last
+  far = 1;
 
   // How many Gaussians are in front of the camera: the first ones of `order`.
   sort(head: Head, a: Pose, b: Pose, share: number, view: View): number {
@@ -21,7 +23,10 @@ export class DepthSorter {
     }
     const [low, high] = this.measure(head, a.positions, b.positions, share, view);
     if (!(high >= low)) return 0;
-    return this.arrange(n, low, high);
+    const count = this.arrange(n, low, high);
+    this.near = this.depths[this.order[Math.floor(0.01 * count)]!]!;
+    this.far = this.depths[this.order[Math.floor(0.99 * count)]!]!;
+    return count;
   }
 
   private measure(head: Head, a: Int16Array, b: Int16Array, share: number, view: View): [number, number] {

@@ -216,8 +216,6 @@ export class SplatRenderer {
   private drawComposed(picture: Picture, width: number, height: number): void {
     const { compose, gl } = this;
     const frame = frameIn(picture.lens, width, height);
-    const radius = 0.4 * (this.scene?.head.camera.radius || 4);
-    const { distance } = picture.camera;
     const isWhite = this.scene?.head.background !== "black";
     compose.use();
     compose.texture("u_splats", 0, gl.TEXTURE_2D, this.target.texture);
@@ -231,7 +229,7 @@ export class SplatRenderer {
     compose.float("u_truth_background", ...((isWhite ? [1, 1, 1] : [0, 0, 0]) as Color));
     compose.float("u_checker", ...(picture.checker ?? picture.background));
     compose.float("u_checker_size", picture.checker ? Math.max(8, Math.min(width, height) / 60) : 0);
-    compose.float("u_depths", Math.max(0.2, distance - radius), distance + radius);
+    compose.float("u_depths", this.sorter.near, this.sorter.far);
     compose.int("u_transparent", picture.transparent ? 1 : 0);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }

@@ -80,7 +80,7 @@ export class Page {
   }
   setScene(scene: Scene): void {
     this.hasOwnColors = scene.head.own_colors;
-    this.truth.style.backgroundColor = scene.head.background;
+    this.stage.style.backgroundColor = scene.head.background;
     const moments = scene.head.frames;
     const gaussians = `${scene.count.toLocaleString("en")} Gaussians`;
     this.subtitle.textContent = moments > 1 ? `${gaussians}, ${moments} moments` : gaussians;
