@@ -38,6 +38,7 @@ export class App implements Controlled {
   private changedAt = 0;
   private settled = false;
   private lastFrame = 0;
+  private drewLast = false;
   private frameTime = 16; // milliseconds, averaged
   private scale = 1; // of the resolution while it moves, where the device is slow
   private figures: DrawFigures = { drawn: 0, sortTime: 0 };
@@ -144,12 +145,14 @@ export class App implements Controlled {
 
   private frame(now: number): void {
     requestAnimationFrame((next) => this.frame(next));
-    const seconds = Math.min((now - this.lastFrame) / 1000, 0.2);
+    const passed = now - this.lastFrame;
     this.lastFrame = now;
-    if (this.advance(seconds)) this.changed(false);
+    if (this.advance(Math.min(passed / 1000, 0.2))) this.changed(false);
+    const drewBefore = this.drewLast;
+    this.drewLast = this.dirty;
     if (this.dirty) {
       this.dirty = false;
-      this.draw(1000 * seconds);
+      this.draw(drewBefore ? passed : 0);
     } else if (!this.settled && performance.now() - this.changedAt > SETTLE_TIME) {
       this.settled = true;
       this.settle();
@@ -190,8 +193,8 @@ export class App implements Controlled {
 
   // Where the device is slow, pictures that move have fewer pixels.
   private adapt(passed: number): void {
-    if (passed <= 0 || passed >= 200) return;
-    this.frameTime = 0.9 * this.frameTime + 0.1 * passed;
+    if (passed <= 0 || passed > 3000) return; // a first picture, or a page that was hidden
+    this.frameTime = 0.9 * this.frameTime + 0.1 * Math.min(passed, 300);
     if (this.frameTime > 45 && this.scale > 0.4) {
       this.scale *= 0.8;
       this.frameTime = 30;

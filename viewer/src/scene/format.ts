@@ -12,6 +12,7 @@ export interface Section {
   kind: SectionKind;
   index: number;
   packed: Uint8Array; // zlib
+  end: number; // bytes of the file until its end
 }
 
 export interface MomentStep {
@@ -89,12 +90,11 @@ export function checkHead(json: unknown): Head {
 // Takes the file in pieces of any size and gives what is whole.
 export class SceneReader {
   head: Head | null = null;
-  bytes = 0; // taken so far
   private pending = new Uint8Array(0);
+  private before = 0; // bytes in front of what is pending
 
   // Sections that have become whole. Throws FormatError.
   add(piece: Uint8Array): Section[] {
-    this.bytes += piece.length;
     const joined = new Uint8Array(this.pending.length + piece.length);
     joined.set(this.pending);
     joined.set(piece, this.pending.length);
@@ -108,6 +108,7 @@ export class SceneReader {
       sections.push(section);
     }
     this.pending = this.pending.slice(at);
+    this.before += at;
     return sections;
   }
 
@@ -144,7 +145,8 @@ export class SceneReader {
     const index = this.numberAt(at + 4);
     const length = this.numberAt(at + 8);
     if (this.pending.length < at + SECTION_BYTES + length) return null;
-    return { kind, index, packed: this.pending.slice(at + SECTION_BYTES, at + SECTION_BYTES + length) };
+    const end = at + SECTION_BYTES + length;
+    return { kind, index, packed: this.pending.slice(at + SECTION_BYTES, end), end: this.before + end };
   }
 }
 

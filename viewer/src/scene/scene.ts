@@ -133,7 +133,8 @@ export class Scene {
   }
 }
 
-// Reads a scene file while it arrives. `onProgress` is told after each section, when the scene holds it.
+// Reads a scene file while it arrives. `onProgress` is told after each section, when the scene holds it, with the bytes so
+// far.
 export async function readScene(
   stream: ReadableStream<Uint8Array>,
   onProgress: (scene: Scene, bytes: number) => void,
@@ -148,7 +149,7 @@ export async function readScene(
     if (!scene && reader.head) scene = new Scene(reader.head);
     for (const section of sections) {
       await scene!.add(section);
-      onProgress(scene!, reader.bytes);
+      onProgress(scene!, section.end);
     }
   }
   if (!scene || !reader.isAtEnd || !scene.isComplete) throw new FormatError("The object ended before it was whole.");
