@@ -15,6 +15,11 @@ class Content : public eg4d::ViewerContent {
     return std::make_shared<eg4d::GrowingBytes>();
   }
   std::string cameras() override { throw eg4d::Error("none"); }
+  std::string status() override { return "{}"; }
+  std::optional<bool> command(const std::string& word) override {
+    if (word != "stop" && word != "pause") return {};
+    return word == "stop";
+  }
   std::optional<std::string> picture(const std::string& split, size_t index) override {
     if (split != "train" || index > 3) return {};
     return "PNG";

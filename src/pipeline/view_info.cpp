@@ -52,8 +52,8 @@ bool lies_in(const fs::path& file, const fs::path& folder) {
 
 }  // namespace
 
-std::string viewer_info(const ModelInfo& info, const fs::path& named, const fs::path& place, bool served,
-                        bool token_reads) {
+std::string viewer_info(const ModelInfo& info, const fs::path& named, const fs::path& place,
+                        const ViewerServing& serving) {
   const fs::path plain = fs::absolute(named).lexically_normal();
   json description = {{"title", (plain.has_filename() ? plain : plain.parent_path()).filename().string()},
                       {"model", place.filename().string()},
@@ -61,8 +61,9 @@ std::string viewer_info(const ModelInfo& info, const fs::path& named, const fs::
                       {"program", kVersion},
                       {"iterations", info.iterations},
                       {"frames", info.frame_count},
-                      {"served", served},
-                      {"token_reads", token_reads}};
+                      {"served", serving.served},
+                      {"token_reads", serving.token_reads},
+                      {"live", serving.live}};
   if (const auto preset = info.provenance.find("preset"); preset != info.provenance.end())
     description["preset"] = preset->second;
   return text_of(description);

@@ -10,11 +10,17 @@
 
 namespace eg4d {
 
+// Who shows an object.
+struct ViewerServing {
+  bool served = false;       // a server, which has more than the object
+  bool token_reads = false;  // even reading needs the link's token
+  bool live = false;         // a run, which may go on being trained
+};
+
 // What the viewer's page tells of an object, as JSON. `place` is the model's file or folder, `named` what the
-// user called it; `served`: by a server, which has more than the object. `token_reads`: even reading needs
-// the link's token.
+// user called it.
 std::string viewer_info(const ModelInfo& info, const std::filesystem::path& named,
-                        const std::filesystem::path& place, bool served, bool token_reads = false);
+                        const std::filesystem::path& place, const ViewerServing& serving);
 
 // The cameras and pictures of the dataset that a model was trained on, for the viewer's page; read when they
 // are first asked for.

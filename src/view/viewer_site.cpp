@@ -96,9 +96,12 @@ HttpResponse ViewerSite::answer(const HttpRequest& request) const {
 HttpResponse ViewerSite::route(const HttpRequest& request) const {
   if (!is_own_host(request.header("host")))
     return plain(421, "this viewer is not reached by that name; open the link that eg4d printed");
-  if (request.method != "GET" && request.method != "HEAD") {
-    HttpResponse response = plain(405, "only GET is answered here");
-    response.headers.emplace_back("Allow", "GET, HEAD");
+  const bool is_command =
+      request.path.size() == 3 && request.path[0] == "api" && request.path[1] == "training";
+  if (is_command ? request.method != "POST" : request.method != "GET" && request.method != "HEAD") {
+    const char* allowed = is_command ? "POST" : "GET, HEAD";
+    HttpResponse response = plain(405, fmt::format("only {} is answered here", allowed));
+    response.headers.emplace_back("Allow", allowed);
     return response;
   }
   if (request.path.empty()) {
@@ -110,9 +113,24 @@ HttpResponse ViewerSite::route(const HttpRequest& request) const {
   if (request.path.front() != "api") return plain(404, "there is nothing of that name");
   if (request.header("sec-fetch-site") == "cross-site" || request.header("sec-fetch-site") == "same-site")
     return plain(403, "pages of other sites get nothing here");
-  if (!access_.loopback && !has_token(request))
+  if ((!access_.loopback || is_command) && !has_token(request))
     return plain(403, "the link's token is missing; open the link that eg4d printed");
-  return from_content(request);
+  return is_command ? command(request) : from_content(request);
+}
+
+// The page sends its own origin along; where there is another one, or none is said by a browser, it is not
+// it.
+HttpResponse ViewerSite::command(const HttpRequest& request) const {
+  const std::string_view origin = request.header("origin"), host = request.header("host");
+  if (!origin.empty() && origin != fmt::format("http://{}", host))
+    return plain(403, "pages of other sites change nothing here");
+  try {
+    const std::optional<bool> done = content_.command(request.path[2]);
+    if (done) return *done ? json("{}") : plain(409, "nothing is being trained");
+  } catch (const Error& error) {
+    return plain(500, error.what());
+  }
+  return plain(404, "there is nothing of that name");
 }
 
 HttpResponse ViewerSite::from_content(const HttpRequest& request) const {
@@ -120,6 +138,7 @@ HttpResponse ViewerSite::from_content(const HttpRequest& request) const {
   try {
     if (request.path.size() == 2 && name == "info") return json(content_.info());
     if (request.path.size() == 2 && name == "cameras") return json(content_.cameras());
+    if (request.path.size() == 2 && name == "status") return json(content_.status());
     if (request.path.size() == 2 && name == "scene") {
       HttpResponse response;
       response.type = "application/octet-stream";

@@ -79,7 +79,8 @@ TEST(ViewerInfo, IsJsonWhateverTheNames) {
   ModelInfo info;
   info.provenance = {{"preset", "fast"}};
   const auto json =
-      nlohmann::json::parse(viewer_info(info, "/runs/a\"b\xff/", "/runs/x/refined/model.safetensors", true));
+      nlohmann::json::parse(viewer_info(info, "/runs/a\"b\xff/", "/runs/x/refined/model.safetensors",
+                                        {.served = true, .token_reads = false, .live = true}));
   EXPECT_EQ(json["stage"], "refined");
   EXPECT_EQ(json["preset"], "fast");
   EXPECT_TRUE(test::contains(json["title"], "a\"b"));

@@ -13,6 +13,11 @@ class FakeContent : public ViewerContent {
   std::string info() override { return "{\"title\":\"it\"}"; }
   std::shared_ptr<const GrowingBytes> scene() override { return scene_; }
   std::string cameras() override { throw Error("the dataset is gone"); }
+  std::string status() override { return "{}"; }
+  std::optional<bool> command(const std::string& word) override {
+    if (word != "stop" && word != "pause") return {};
+    return word == "stop";
+  }
   std::optional<std::string> picture(const std::string& split, size_t index) override {
     asked_ = split;
     if (split != "train" || index > 2) return {};
@@ -107,7 +112,28 @@ TEST_F(ViewerSiteTest, OnTheNetworkReadingNeedsTheToken) {
   EXPECT_EQ(network_.answer(request("/api/info", {{"x-eg4d-token", "secret"}})).status, 200);
 }
 
-TEST_F(ViewerSiteTest, OnlyReadingIsPossible) {
+TEST_F(ViewerSiteTest, WhatChangesSomethingNeedsTheTokenAndTheOwnOrigin) {
+  const auto command = [&](const std::string& word, std::vector<std::pair<std::string, std::string>> headers,
+                           const char* method = "POST") {
+    HttpRequest asked = request("/api/training/" + word, std::move(headers));
+    asked.method = method;
+    return site_.answer(asked).status;
+  };
+  const std::pair<std::string, std::string> token = {"x-eg4d-token", "secret"};
+  EXPECT_EQ(command("stop", {token, {"origin", "http://127.0.0.1:8400"}}), 200);
+  EXPECT_EQ(command("pause", {token}), 409) << "nothing is being trained";
+  EXPECT_EQ(command("explode", {token}), 404);
+  EXPECT_EQ(command("stop", {}), 403);
+  EXPECT_EQ(command("stop", {{"x-eg4d-token", "guess!"}}), 403);
+  for (const char* origin :
+       {"http://evil.example", "http://127.0.0.1:8401", "null", "https://127.0.0.1:8400"})
+    EXPECT_EQ(command("stop", {token, {"origin", origin}}), 403) << origin;
+  EXPECT_EQ(command("stop", {token, {"sec-fetch-site", "cross-site"}}), 403);
+  EXPECT_EQ(command("stop", {token, {"host", "evil.example:8400"}}), 421);
+  EXPECT_EQ(command("stop", {token}, "GET"), 405) << "a picture's address must not be enough";
+}
+
+TEST_F(ViewerSiteTest, OnlyReadingIsPossibleElsewhere) {
   for (const char* method : {"POST", "PUT", "DELETE", "OPTIONS", "TRACE"}) {
     HttpRequest asked = request("/api/info");
     asked.method = method;

@@ -39,14 +39,14 @@ function call(...words) {
 }
 
 // `eg4d view`, its link, and how it ends after Ctrl-C.
-async function startServer() {
-  const child = spawn(program, ["view", run, "--no-open", "--port", "0", "--dataset", dataset], { stdio: ["ignore", "pipe", "pipe"] });
+async function startServer(folder, ...options) {
+  const child = spawn(program, ["view", folder, "--no-open", "--port", "0", "--dataset", dataset, ...options], { stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   const ended = new Promise((done) => child.on("close", done));
   const link = await new Promise((done, fail) => {
     child.stderr.on("data", (text) => {
       said += text;
-      const found = /http:\/\/127\.0\.0\.1:(\d+)\//.exec(said);
+      const found = /http:\/\/127\.0\.0\.1:(\d+)\/#token=[0-9a-f]{32}/.exec(said);
       if (found) done(found[0]);
     });
     void ended.then(() => fail(new Error(said)));
@@ -214,6 +214,34 @@ async function withoutWebGl(browser, link) {
   await context.close();
 }
 
+// A run that is being trained: newer objects arrive, and the page stops it.
+async function showsTraining(context, complaints) {
+  const folder = join(scratch, "live");
+  const training = spawn(program, ["reconstruct", dataset, "-o", folder, "--preset", "fast", "--quiet", "--threads", "1", "--checkpoint.interval", "10",
+    "--set", "start.count=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10"], { stdio: "ignore" });
+  const ended = new Promise((done) => training.on("close", done));
+  try {
+    while (!existsSync(join(folder, "coarse/best.safetensors")) && training.exitCode === null) await new Promise((done) => setTimeout(done, 100));
+    const server = await startServer(folder, "--frames", "2");
+    const page = await open(context, server.link, complaints);
+    await page.getByRole("heading", { name: "Training", exact: true }).waitFor();
+    const first = await page.evaluate(() => window.eg4d.app.version);
+    await page.waitForFunction((version) => window.eg4d.app.version > version, first);
+    check(true, "a newer object arrives while the run is trained");
+    await shoot(page, "training");
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByRole("heading", { name: "Training is paused" }).waitFor();
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("button", { name: "Stop" }).click();
+    check((await ended) === 130 && existsSync(join(folder, "coarse/checkpoint.safetensors")), "the page pauses and stops it, with a checkpoint");
+    await page.getByRole("heading", { name: "Training has ended" }).waitFor();
+    await page.close();
+    await server.stop();
+  } finally {
+    training.kill("SIGKILL");
+  }
+}
+
 // ---------------------------------------------------------------- all of it
 
 let browser;
@@ -223,7 +251,7 @@ try {
     await call("reconstruct", dataset, "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
   for (const [i, view] of VIEWS.entries())
     await call("render", run, "-o", join(scratch, `render-${i}`), "--frames", "1", "--azimuth", `${view.azimuth}`, "--elevation", `${view.elevation}`, "--time", `${view.time}`);
-  server = await startServer();
+  server = await startServer(run);
   browser = await chromium.launch({
     executablePath: process.env.EG4D_CHROMIUM ?? "chromium",
     args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
@@ -253,6 +281,7 @@ try {
   await call("export", run, "-o", file);
   const fromDisk = await open(context, pathToFileURL(file).href, complaints);
   await looksLikeRender(fromDisk, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
+  await showsTraining(context, complaints);
   await withoutWebGl(browser, server.link);
   check(complaints.length === 0, `no complaints of the browser${complaints.map((text) => "\n       " + text).join("")}`);
   const code = await server.stop();

@@ -4,6 +4,7 @@ import { download, fileName, pngOf, Recorder } from "./capture/capture";
 import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, type Preset, type Truth } from "./compare";
 import { SplatRenderer, type Color, type DrawFigures, type Picture } from "./render/splat_renderer";
 import { readScene, type Scene } from "./scene/scene";
+import { Live, type Status } from "./live";
 import { shortcut } from "./shortcuts";
 import type { Info, Source } from "./source";
 import { writeLink, type LinkState } from "./state/link";
@@ -27,6 +28,7 @@ export class App implements Controlled {
   camera: CameraState = { target: [0, 0, 0], azimuth: 0, elevation: 0, roll: 0, distance: 4 };
   scene: Scene | null = null;
   info: Info | null = null;
+  version = 0; // of the object
   bytes = 0; // of the object that have arrived
   firstPicture = 0; // milliseconds from the start
   private firstBytes = 0;
@@ -57,6 +59,7 @@ export class App implements Controlled {
       record: () => void this.guard(() => this.record()),
       turntable: () => void this.guard(() => this.turntable()),
       copyLink: () => void this.guard(() => this.copyLink()),
+      train: (word) => void this.guard(() => this.source.command(word)),
     });
     this.renderer = new SplatRenderer(this.page.canvas);
     this.controls = new Controls(this.page.canvas, this);
@@ -81,6 +84,8 @@ export class App implements Controlled {
     requestAnimationFrame((now) => this.frame(now));
     this.info = await this.source.info();
     this.page.setInfo(this.info);
+    // Asked before, so that an object that is replaced meanwhile is noticed.
+    if (this.info.live) this.version = (await this.source.status()).version;
     const stream = await this.source.scene();
     const views = this.views.load().then(() => this.page.panel.setViews(this.views));
     views.catch((error: Error) => this.page.tell(error.message));
@@ -88,6 +93,20 @@ export class App implements Controlled {
     this.page.setLoading(null);
     this.changed(false);
     await views.catch(() => undefined);
+    if (this.info.live)
+      new Live(this.source, (status) => this.heard(status), () => this.page.tell("The viewer's server does not answer any more.")).start();
+  }
+
+  // Training goes on: its figures, and the newer object when there is one, in place of the old one.
+  private async heard(status: Status): Promise<void> {
+    this.page.panel.training.update(status.training, this.link.token !== null);
+    if (status.version === this.version) return;
+    const newer = await readScene(await this.source.scene(), () => undefined);
+    this.version = status.version;
+    this.scene = newer;
+    this.renderer.show(newer);
+    this.page.setScene(newer);
+    this.changed(false);
   }
 
   private arrived(scene: Scene, bytes: number): void {

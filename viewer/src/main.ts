@@ -12,12 +12,23 @@ function missing(): string | null {
   return null;
 }
 
+// The token of the printed link, also when the page is loaded again: the address does not keep it.
+function keepToken(token: string | null): string | null {
+  try {
+    if (token) sessionStorage.setItem("eg4d-token", token);
+    return token ?? sessionStorage.getItem("eg4d-token");
+  } catch {
+    return token; // a page from disk may have no storage
+  }
+}
+
 const root = document.getElementById("viewer")!;
 const lack = missing();
 if (lack) {
   showFailure(root, lack);
 } else {
   const link = readLink(location.hash);
+  link.token = keepToken(link.token);
   try {
     const app = new App(openSource(link.token), link, root);
     const ready = app.start();

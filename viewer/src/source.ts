@@ -1,5 +1,7 @@
 // Where the object comes from: the server of `eg4d view`, or the page itself (`eg4d export -o viewer.html`).
 
+import type { Status } from "./live";
+
 export interface Info {
   title: string;
   model: string;
@@ -10,6 +12,7 @@ export interface Info {
   preset?: string;
   served: boolean;
   token_reads: boolean;
+  live: boolean; // a run, which may go on being trained
 }
 
 export interface DatasetFrame {
@@ -34,15 +37,17 @@ export interface Source {
   scene(): Promise<ReadableStream<Uint8Array>>;
   cameras(): Promise<Cameras>;
   picture(split: string, index: number): Promise<Blob>;
+  status(): Promise<Status>;
+  command(word: "pause" | "continue" | "stop"): Promise<void>;
 }
 
 class ServerSource implements Source {
   constructor(private readonly token: string | null) {}
 
-  private async get(path: string): Promise<Response> {
+  private async get(path: string, method = "GET"): Promise<Response> {
     let response: Response;
     try {
-      response = await fetch("/api/" + path, { headers: this.token ? { "X-Eg4d-Token": this.token } : {} });
+      response = await fetch("/api/" + path, { method, headers: this.token ? { "X-Eg4d-Token": this.token } : {} });
     } catch {
       throw new Error("The viewer's server does not answer. Is eg4d view still running?");
     }
@@ -60,6 +65,12 @@ class ServerSource implements Source {
   }
   async picture(split: string, index: number): Promise<Blob> {
     return (await this.get(`picture/${encodeURIComponent(split)}/${index}`)).blob();
+  }
+  async status(): Promise<Status> {
+    return (await this.get("status")).json() as Promise<Status>;
+  }
+  async command(word: "pause" | "continue" | "stop"): Promise<void> {
+    await this.get(`training/${word}`, "POST");
   }
 }
 
@@ -91,6 +102,12 @@ class PageSource implements Source {
   }
   picture(): Promise<Blob> {
     return Promise.reject(new Error("A page without its server has no pictures."));
+  }
+  status(): Promise<Status> {
+    return Promise.resolve({ version: 1, training: null });
+  }
+  command(): Promise<void> {
+    return Promise.reject(new Error("A page without its server trains nothing."));
   }
 }
 

@@ -1,6 +1,7 @@
 import type { DatasetViews } from "../compare";
 import { Recorder } from "../capture/capture";
 import type { BackgroundName, Comparing, Settings, SettingStore, Shown } from "../state/settings";
+import { TrainingPart } from "./training";
 import { choices, h, icon, iconButton, type IconName } from "./elements";
 
 export interface PanelActions {
@@ -11,6 +12,7 @@ export interface PanelActions {
   screenshot(size: string): void;
   record(): void;
   turntable(): void;
+  train(word: "pause" | "continue" | "stop"): void;
 }
 
 const BACKGROUNDS: [BackgroundName, string][] = [
@@ -35,6 +37,7 @@ function setText(button: HTMLButtonElement, text: string): void {
 export class Panel {
   readonly element: HTMLElement;
   readonly figures = h("dl.figures");
+  readonly training: TrainingPart;
   private readonly shown;
   private readonly pose;
   private readonly colors;
@@ -95,8 +98,10 @@ export class Panel {
     this.figureSwitch = h("input", { type: "checkbox", role: "switch" });
     this.figureSwitch.addEventListener("change", () => store.set({ figures: this.figureSwitch.checked }));
 
+    this.training = new TrainingPart((word) => actions.train(word));
     this.element = h("aside.panel", { id: "panel", "aria-label": "Settings" },
       h("header", {}, h("strong", {}, "Settings"), iconButton("close", "Close", () => store.set({ panel: false }), "S")),
+      this.training.element,
       part("Show", this.shown.element, this.pose.element, this.colorPart),
       part("Background", swatchRow),
       part("Camera", h("div.row", {}, action("reset", "Reset", actions.resetCamera), this.spin, this.fly)),
