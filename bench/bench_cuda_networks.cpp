@@ -142,8 +142,9 @@ class Bench {
   cudaStream_t stream_ = new_stream();
   Memory memory_{0, stream_};
   Block scratch_{memory_};
-  Layers layers_{memory_, stream_};
-  Convolutions convolutions_{memory_, stream_, layers_};
+  Choices choices_;
+  Layers layers_{memory_, stream_, choices_};
+  Convolutions convolutions_{memory_, stream_, layers_, choices_};
   Event begin_, end_;
   uint32_t state_ = 1;
   std::vector<void*> owned_;
@@ -164,13 +165,10 @@ void products(Bench& bench) {
                         .weight = *weight,
                         .residual = with_residual ? ConstArray(y) : ConstArray(),
                         .y = y};
-      for (const int ways : {1, 16}) {
-        bench.layers().choose_of(ways);
-        bench.row(fmt::format("product {}×{} → {}{}", rows, c, out, with_residual ? " + residual" : ""),
-                  ways == 1 ? "the first" : "fastest of 16", 2.0 * static_cast<double>(rows * c * out),
-                  2.0 * static_cast<double>(rows * (c + out * (with_residual ? 2 : 1)) + c * out),
-                  [&](Pieces& pieces) { bench.layers().run(layer, pieces); });
-      }
+      bench.row(fmt::format("product {}×{} → {}{}", rows, c, out, with_residual ? " + residual" : ""),
+                "cuBLASLt", 2.0 * static_cast<double>(rows * c * out),
+                2.0 * static_cast<double>(rows * (c + out * (with_residual ? 2 : 1)) + c * out),
+                [&](Pieces& pieces) { bench.layers().run(layer, pieces); });
     }
     bench.release();
   }
@@ -189,8 +187,7 @@ void feed_forwards(Bench& bench) {
                         .residual = y,
                         .y = y};
     for (const bool gated : {false, true})
-      for (const int64_t mib : {24, 48, 128, 256, 2048}) {
-        if (gated && !std::getenv("EG4D_CUDA_GATED")) continue;
+      for (const int64_t mib : {128, 576}) {
         bench.layers().use_gated_product(gated);
         bench.layers().set_feed_forward_bytes(static_cast<size_t>(mib) << 20);
         bench.row(fmt::format("feed forward {}×{}", rows, c),
@@ -231,8 +228,8 @@ void convolutions(Bench& bench) {
     a.weight = bench.convolution(c.in, c.out, c.kernel_height, c.kernel_width);
     if (c.residual) a.residual = residual;
     a.y = y;
-    const auto way = [&](const char* name, Way preferred, size_t engines) {
-      bench.convolutions().prefer(preferred, engines);
+    const auto way = [&](const char* name, Way preferred) {
+      bench.convolutions().prefer(preferred);
       bench.row(
           fmt::format("convolution {}×{} of {}×{}×{}×{} → {}, stride {}{}", c.kernel_height, c.kernel_width,
                       c.batch, c.height, c.width, c.in, c.out, c.stride, c.residual ? " + residual" : ""),
@@ -241,11 +238,9 @@ void convolutions(Bench& bench) {
           [&](Pieces& pieces) { bench.convolutions().run(a, pieces); },
           [&] { return bench.convolutions().engine_of(a); });
     };
-    way("fused", Way::fused, 1);
-    way("fused, fastest of 8", Way::fused, 8);
-    way("plain", Way::plain, 1);
-    way("plain, fastest of 8", Way::plain, 8);
-    way("columns", Way::columns, 1);
+    way("fused", Way::fused);
+    way("plain", Way::plain);
+    way("columns", Way::columns);
     bench.release();
   }
 }

@@ -2,6 +2,7 @@
 // beside the sum of its operations, each measured alone as a graph that holds it many times; what is left is
 // gaps between graphs and the host.
 //   bench_cuda_training [preset] [Gaussians] [picture's side] [iterations] [key=value …]
+// EG4D_CUDA_PRECISION=f32, tf32 or bf16 is the program's --precision.
 
 #include <algorithm>
 #include <cstdlib>
@@ -25,10 +26,17 @@ constexpr int kWarmUp = 30;    // iterations: graphs are made, and the rasterise
 
 using Operations = std::vector<Operation>;
 
+FieldPrecision precision_of_environment() {
+  const char* const named = std::getenv("EG4D_CUDA_PRECISION");
+  for (const FieldPrecision each : {FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
+    if (named && std::string(named) == name_of(each)) return each;
+  return FieldPrecision::automatic;
+}
+
 // Also keeps the operations of recordings: the last with a rasterisation and the last without.
 class NotingBackend final : public ForwardingBackend {
  public:
-  NotingBackend() : ForwardingBackend(cuda::make_cuda_backend(0)) {}
+  NotingBackend() : ForwardingBackend(cuda::make_cuda_backend(0, precision_of_environment())) {}
 
   void run(const Operation& operation) override {
     noted_.push_back(operation);

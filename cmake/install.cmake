@@ -9,6 +9,10 @@ install(TARGETS eg4d_video LIBRARY DESTINATION lib/eg4d COMPONENT program)
 if(EG4D_CUDA_FOUND)
   install(TARGETS eg4d_cuda LIBRARY DESTINATION lib/eg4d COMPONENT program)
 endif()
+# A page that could not be built (no network for npm) is not there, and `eg4d view` says so.
+if(EG4D_VIEWER_FOUND)
+  install(FILES ${CMAKE_BINARY_DIR}/viewer/viewer.html DESTINATION ${CMAKE_INSTALL_DATADIR}/eg4d/viewer COMPONENT program OPTIONAL)
+endif()
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 # The small models of `eg4d generate`; the program looks for them there.
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/mini)

@@ -2,6 +2,7 @@
 # Installs the Debian packages that building and testing eg4d needs; docs/dependencies.md says what each is for.
 #   scripts/setup.sh          what the build, the tests and the lint need
 #   scripts/setup.sh --fuzz   also what the fuzzers need (docs/testing.md)
+#   scripts/setup.sh --browser   also Chromium, for the tests of the viewer
 # Does nothing when everything is there. Needs root or sudo otherwise.
 set -euo pipefail
 
@@ -20,13 +21,16 @@ packages=(
   # tests, benchmarks, lint, the .deb package
   libgtest-dev libbenchmark-dev clang-format-14 clang-tidy-14 dpkg-dev file
 )
+# Node.js builds the viewer's page; one that is not Debian's will do.
+command -v npm >/dev/null || packages+=(npm)
 fuzz_packages=(clang-14 libclang-rt-14-dev libomp-14-dev llvm-14)
 
 for argument in "$@"; do
   case "$argument" in
     --fuzz) packages+=("${fuzz_packages[@]}") ;;
+    --browser) packages+=(chromium) ;;
     *)
-      echo "setup.sh: unknown argument '$argument'; usage: scripts/setup.sh [--fuzz]" >&2
+      echo "setup.sh: unknown argument '$argument'; usage: scripts/setup.sh [--fuzz] [--browser]" >&2
       exit 2
       ;;
   esac

@@ -55,7 +55,9 @@ timed() {
   shift 2
   # shellcheck disable=SC2086
   if "$eg4d" "$@" --device "$device" --quiet ${ARGUMENTS:-} 2>"$WORK/$name.log"; then
-    row "$name" "$WORK/$name/$stage" "$(awk -v t=$((${EPOCHREALTIME/./} - begin)) 'BEGIN { print t / 1e6 }')"
+    local label=$name
+    [ "$stage" = coarse ] || label="refine of $name"
+    row "$label" "$WORK/$name/$stage" "$(awk -v t=$((${EPOCHREALTIME/./} - begin)) 'BEGIN { print t / 1e6 }')"
   else
     failed=1
     echo "$name: $(tail -n 2 "$WORK/$name.log")"
@@ -96,7 +98,7 @@ for part in "${parts[@]}"; do
 done
 
 echo
-echo "device $device$([ "$device" = cpu ] || nvidia-smi --query-gpu=name --format=csv,noheader | sed 's/^/: /'), $(nproc) processors, ${ARGUMENTS:-no further arguments}${EG4D_CUDA_PRECISION:+, EG4D_CUDA_PRECISION=$EG4D_CUDA_PRECISION}"
+echo "device $device$([ "$device" = cpu ] || nvidia-smi --query-gpu=name --format=csv,noheader | sed 's/^/: /'), $(nproc) processors, ${ARGUMENTS:-no further arguments}"
 echo "| run | seconds | start | loading | training | evaluation | files | iterations/s | Gaussians | test | novel | best test |"
 echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 cat "$WORK/rows"

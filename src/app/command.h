@@ -41,6 +41,7 @@ std::unique_ptr<Command> make_multiview_command();
 std::unique_ptr<Command> make_reconstruct_command();
 std::unique_ptr<Command> make_refine_command();
 std::unique_ptr<Command> make_render_command();
+std::unique_ptr<Command> make_view_command();
 std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_evaluate_command();
 std::unique_ptr<Command> make_models_command();

@@ -25,6 +25,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_reconstruct_command());
   commands.push_back(make_refine_command());
   commands.push_back(make_render_command());
+  commands.push_back(make_view_command());
   commands.push_back(make_export_command());
   commands.push_back(make_evaluate_command());
   commands.push_back(make_models_command());

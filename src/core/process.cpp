@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <thread>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -68,11 +69,9 @@ class SpawnAttributes {
   posix_spawnattr_t attributes_;
 };
 
-}  // namespace
-
-ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+// Without standard input, with `output` for what it writes. Returns 0, or errno.
+int spawn(const std::filesystem::path& program, const std::vector<std::string>& arguments, int output,
+          pid_t& child) {
   std::string name = program.string();
   std::vector<std::string> copies = arguments;
   std::vector<char*> argv = {name.data()};
@@ -82,23 +81,49 @@ ProcessResult run_process(const std::filesystem::path& program, const std::vecto
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-  posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-  pid_t child = 0;
+  posix_spawn_file_actions_adddup2(&actions, output, 1);
+  posix_spawn_file_actions_adddup2(&actions, output, 2);
   const SpawnAttributes attributes;
   const int failure = posix_spawn(&child, name.c_str(), &actions, attributes.get(), argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
+  return failure;
+}
+
+void wait_for(pid_t child, int& status) {
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  pid_t child = 0;
+  const int failure = spawn(program, arguments, ends[1], child);
   close(ends[1]);
   ProcessResult result;
   if (!failure) result.output_tail = read_tail(ends[0]);
   close(ends[0]);
-  if (failure) throw Error(fmt::format("cannot start {}: {}", name, std::strerror(failure)));
+  if (failure) throw Error(fmt::format("cannot start {}: {}", program.string(), std::strerror(failure)));
 
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  wait_for(child, status);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+void start_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
+  const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  if (nowhere < 0) return;
+  pid_t child = 0;
+  const int failure = spawn(program, arguments, nowhere, child);
+  close(nowhere);
+  if (failure) return;
+  std::thread([child] {
+    int status = 0;
+    wait_for(child, status);
+  }).detach();
 }
 
 }  // namespace eg4d

@@ -19,4 +19,8 @@ struct ProcessResult {
 // started.
 ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments);
 
+// Starts a program and lets it go: its output is not read and its end not waited for, except that its process
+// is tidied up. Without a word when it cannot be started.
+void start_process(const std::filesystem::path& program, const std::vector<std::string>& arguments);
+
 }  // namespace eg4d

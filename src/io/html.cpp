@@ -23,20 +23,6 @@ pre { background: #f6f6f6; padding: 1em; overflow: auto; font-size: 13px; }
 
 constexpr const char* kColors[] = {"#1f6fb4", "#d1612b", "#2a8c4a", "#8a4fb0"};
 
-std::string base64(Bytes bytes) {
-  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t word = 0;
-    const size_t count = std::min<size_t>(3, bytes.size() - i);
-    for (size_t k = 0; k < 3; ++k)
-      word = word << 8 | (k < count ? std::to_integer<uint32_t>(bytes[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) text += k <= count ? kDigits[word >> (18 - 6 * k) & 63] : '=';
-  }
-  return text;
-}
-
 const char* picture_type(Bytes bytes) {
   const auto begins = [&](const char* magic, size_t size) {
     return bytes.size() >= size && std::memcmp(bytes.data(), magic, size) == 0;
@@ -59,6 +45,20 @@ struct Extent {
 };
 
 }  // namespace
+
+std::string base64(Bytes bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t word = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - i);
+    for (size_t k = 0; k < 3; ++k)
+      word = word << 8 | (k < count ? std::to_integer<uint32_t>(bytes[i + k]) : 0);
+    for (size_t k = 0; k < 4; ++k) text += k <= count ? kDigits[word >> (18 - 6 * k) & 63] : '=';
+  }
+  return text;
+}
 
 std::string data_address(std::string_view type, Bytes bytes) {
   return fmt::format("data:{};base64,{}", type, base64(bytes));

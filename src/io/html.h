@@ -13,6 +13,8 @@ namespace eg4d::html {
 
 std::string escape(std::string_view text);
 
+std::string base64(Bytes bytes);
+
 // "data:image/png;base64,…": what stands for a file inside the page.
 std::string data_address(std::string_view type, Bytes bytes);
 

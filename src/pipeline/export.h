@@ -21,13 +21,13 @@ enum class ExportFormat {
 enum class UpAxis { minus_y, y, z };
 
 struct ExportJob {
-  std::filesystem::path model;  // what open_model takes
-  std::filesystem::path
-      output;  // *.ply: the object at `time`; a folder: frame_0000.ply, …, or the Python layout
+  std::filesystem::path model;   // what open_model takes
+  std::filesystem::path output;  // *.ply: the object at `time`; *.html: a page that shows it; a folder:
+                                 // frame_0000.ply, …, or the Python layout
   ExportFormat format = ExportFormat::ply;
   UpAxis up = UpAxis::minus_y;  // of PLY files
   double time = 0;              // in [0,1], for one file
-  int frames = 0;               // of a sequence, times evenly in [0,1]; 0: as many as the training video has
+  int frames = 0;  // of a sequence or page, times evenly in [0,1]; 0: as many as the training video has
   ModelChoice choice = {};
 };
 
@@ -39,7 +39,8 @@ struct ExportResult {
 // Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH
 // degree 3; the deformation of that moment is applied and the colour affine (gain and bias) is baked into the
 // SH coefficients. Viewers then show the same picture, except that they look up the SH from the deformed
-// instead of the canonical position. Throws Error, Interrupted.
+// instead of the canonical position. A page is the viewer (docs/viewer.md) with the object inside. Throws
+// Error, Interrupted.
 ExportResult export_model(Backend& backend, const ExportJob& job, Progress& progress);
 
 }  // namespace eg4d

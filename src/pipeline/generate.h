@@ -44,10 +44,10 @@ struct GenerateJob {
 };
 
 // Pictures become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4 (pictures in
-// orbit/ where there is no FFmpeg), object.ply and report.html in each run folder. Weights are read once for all pictures. Killed at any moment, the same call
-// continues, to the same bits. Results of other settings in a run folder are an Error before anything is
-// made, unless they are to be overwritten; those that fit are kept. Throws Interrupted, and the stages'
-// Errors.
+// orbit/ where there is no FFmpeg), object.ply and report.html in each run folder. Weights are read once for
+// all pictures. Killed at any moment, the same call continues, to the same bits. Results of other settings in
+// a run folder are an Error before anything is made, unless they are to be overwritten; those that fit are
+// kept. Throws Interrupted, and the stages' Errors.
 void generate(Backend& backend, const GenerateJob& job, Progress& progress);
 
 }  // namespace eg4d

@@ -38,7 +38,7 @@ TEST(CommandLine, HelpNamesEveryCommandAndTheFirstSteps) {
 
 TEST(CommandLine, EveryCommandHasHelpThatEndsWithExamples) {
   for (const char* command : {"animate", "multiview", "reconstruct", "render", "export", "evaluate", "models",
-                              "info", "options", "refine", "generate"}) {
+                              "info", "options", "refine", "generate", "view"}) {
     const ProgramResult result = run_program({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_TRUE(contains(result.output, "Examples:")) << command;

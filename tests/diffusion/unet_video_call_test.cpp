@@ -90,7 +90,12 @@ TEST_P(UNetVideoCallTest, TakesTheSinusoidsOfTheTimeStep) {
                                   .now = static_cast<const EulerCoefficients*>(row.raw()),
                                   .y = call.sinusoids().data()});
   call.run(*conditioning);
-  EXPECT_EQ(call.prediction().to_host(), unet_->forward(x, {&now.c_noise, 1}, *conditioning).to_host());
+  const std::vector<float> called = call.prediction().to_host(),
+                           by_itself = unet_->forward(x, {&now.c_noise, 1}, *conditioning).to_host();
+  if (current_device().is_cpu())
+    EXPECT_EQ(called, by_itself);
+  else  // whose sines are not the host's
+    EXPECT_LE(relative_error(called, by_itself), 1e-5);
 }
 
 EG4D_ON_EACH_DEVICE(UNetVideoCallTest);

@@ -37,7 +37,7 @@ constexpr std::pair<const char*, CudaProblem> kProblems[] = {
     {"other", CudaProblem::other},
 };
 
-CudaBackend make_backend(int device, FieldPrecision precision) {
+[[maybe_unused]] CudaBackend make_backend(int device, FieldPrecision precision) {
   const std::string text = wanted();
   CudaBackend answer;
   for (const auto& [name, problem] : kProblems)

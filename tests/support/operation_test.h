@@ -37,6 +37,15 @@ inline Values floats(const Doubles& values) {
   return converted<float>(values);
 }
 
+// Of one device's two ways to the same values: the processor goes both with the same bits, another device
+// fuses multiplications and additions in one way and not in the other.
+inline void expect_same_values(const Values& one, const Values& other) {
+  if (current_device().is_cpu())
+    EXPECT_EQ(one, other);
+  else
+    EXPECT_LE(relative_error(one, other), 1e-6);
+}
+
 // Gradients are added: `added` is what was there before.
 inline void expect_added(const Values& result, const Values& added, const Values& gradient,
                          double tolerance) {

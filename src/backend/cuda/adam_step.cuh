@@ -20,10 +20,10 @@ __device__ inline AdamStep adam_step_of(const Adam& a, const AdamRate& rate) {
   return s;
 }
 
-// To 1 unit in the last place, or 0 for what is not normal.
+// To 1 unit in the last place, of subnormal numbers too.
 __device__ inline float root_fast(float x) {
   float y;
-  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 

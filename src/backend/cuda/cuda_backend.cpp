@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <stdexcept>
 
 #include "backend/cuda/check.h"
@@ -11,16 +10,8 @@
 namespace eg4d::cuda {
 namespace {
 
-// Where --precision is auto: the fastest, as PSNR tells no difference (docs/gpu.md).
+// Where --precision is auto: the fastest one, since PSNR tells no difference (docs/gpu.md).
 constexpr FieldPrecision kAutomaticPrecision = FieldPrecision::bf16;
-
-// Benchmarks have no --precision yet.
-FieldPrecision automatic_precision() {
-  const char* const named = std::getenv("EG4D_CUDA_PRECISION");
-  for (const FieldPrecision each : {FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
-    if (named && std::string(named) == name_of(each)) return each;
-  return kAutomaticPrecision;
-}
 
 MatrixPrecision matrix_precision(FieldPrecision chosen) {
   return chosen == FieldPrecision::f32    ? MatrixPrecision::f32
@@ -50,7 +41,7 @@ class GpuBackend final : public Backend {
  public:
   GpuBackend(int device, FieldPrecision precision)
       : device_(used(device)),
-        precision_(precision == FieldPrecision::automatic ? automatic_precision() : precision),
+        precision_(precision == FieldPrecision::automatic ? kAutomaticPrecision : precision),
         memory_(device, stream_.get()),
         runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;

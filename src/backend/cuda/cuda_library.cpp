@@ -27,6 +27,7 @@ CudaBackend problem(cudaError_t status) {
     case cudaErrorNoDevice:
       return problem(CudaProblem::no_device);
     case cudaErrorInsufficientDriver:
+    case cudaErrorUnsupportedPtxVersion:  // machine code for this GPU would be the driver's to make
       return problem(CudaProblem::driver_too_old, text);
     case cudaErrorNoKernelImageForDevice:
       return problem(CudaProblem::device_too_old, text);

@@ -93,20 +93,32 @@ __global__ void __launch_bounds__(kThreads) narrow_backward_kernel(const __grid_
   parts[threadIdx.x * (h.in + 1) + h.in] = sum;
 }
 
-// A block takes a warp's width of the sums and divides the parts among its warps, so that many are on their
-// way at a time; the same order whatever the GPU.
+// How many entries of a sum a block takes: one a thread where there are few parts; otherwise a warp's width,
+// the parts divided among its warps, so that many are on their way at a time. The same order whatever the
+// GPU.
+__host__ __device__ int entries_of_block(const Sum& sum) {
+  return sum.parts <= 16 ? kThreads : 32;
+}
 __global__ void __launch_bounds__(kThreads) add_parts_kernel(const __grid_constant__ Sums s) {
   constexpr int kWarps = kThreads / 32;
   __shared__ float totals[kWarps][32];
   const Sum& sum = s.sum[blockIdx.y];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int64_t i = int64_t{blockIdx.x} * 32 + lane;
-  if (int64_t{blockIdx.x} * 32 >= sum.count) return;
+  const int entries = entries_of_block(sum);
+  const unsigned first = blockIdx.x * static_cast<unsigned>(entries),
+                 width = static_cast<unsigned>(sum.width);
+  const unsigned i = first + (entries == kThreads ? threadIdx.x : static_cast<unsigned>(lane));
+  if (first >= sum.count) return;
   float total = 0;
   if (i < sum.count) {
-    const float* from = sum.from + i / sum.width * sum.pitch + i % sum.width;
-#pragma unroll 4
-    for (int64_t part = warp; part < sum.parts; part += kWarps) total += from[part * sum.stride];
+    const int first_part = entries == kThreads ? 0 : warp, step = entries == kThreads ? 1 : kWarps;
+    const float* from = sum.from + i / width * sum.pitch + i % width;
+#pragma unroll 8
+    for (int part = first_part; part < sum.parts; part += step) total += from[part * sum.stride];
+  }
+  if (entries == kThreads) {
+    if (i < sum.count) sum.to[i] += total;
+    return;
   }
   totals[warp][lane] = total;
   __syncthreads();
@@ -384,10 +396,11 @@ size_t mlp_activation_bytes(const Mlp& network) {
 }
 
 void add_parts(const Sums& s, cudaStream_t stream) {
-  int64_t most = 0;
-  for (int i = 0; i < s.count; ++i) most = std::max(most, s.sum[i].count);
-  if (most == 0) return;
-  add_parts_kernel<<<dim3{blocks_for(most, 32), static_cast<unsigned>(s.count)}, kThreads, 0, stream>>>(s);
+  unsigned blocks = 0;
+  for (int i = 0; i < s.count; ++i)
+    blocks = std::max(blocks, blocks_for(s.sum[i].count, entries_of_block(s.sum[i])));
+  if (blocks == 0) return;
+  add_parts_kernel<<<dim3{blocks, static_cast<unsigned>(s.count)}, kThreads, 0, stream>>>(s);
   check_launch("adding up weight gradients");
 }
 

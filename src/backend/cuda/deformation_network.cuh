@@ -16,8 +16,9 @@ struct Sum {
   const float* from;
   int64_t count, width, pitch, stride, parts;
 };
+inline constexpr int kMostSums = 64;
 struct Sums {
-  Sum sum[64];
+  Sum sum[kMostSums];
   int count = 0;
   void add(const Sum& one) {
     if (one.to) sum[count++] = one;

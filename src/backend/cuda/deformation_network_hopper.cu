@@ -13,6 +13,7 @@ namespace {
 
 struct Forward {
   const float* features;
+  bool vectors;  // of four features are aligned
   int in, feature_panels;
   int64_t rows;
   Division division;
@@ -40,13 +41,13 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
     load_features();
     for (int i = 0; i < f_.trunk; ++i) {
       publish();
-      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>);
+      multiply_panels(i == 0 ? f_.feature_panels : kPanels<kWidth>, i, -1);
       wait_for_warpgroup(number_);  // the tile is read no more
       finish_layer(i);
     }
     publish();
     for (int i = 0; i < f_.heads; ++i) {
-      multiply_panels(kPanels<kWidth>);
+      multiply_panels(kPanels<kWidth>, f_.trunk + i, i);
       finish_head(i);
     }
   }
@@ -55,8 +56,17 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
   using Base = Warpgroup<kWidth, kParts, kParts == 2>;
   using Base::sums_, Base::lane_, Base::warp_, Base::number_, Base::tile_, Base::unit_;
 
-  __device__ void multiply_panels(int panels) {
-    this->template multiply<kWidth>(panels, false, [](int) {});
+  // What is read after the products comes nearer meanwhile.
+  __device__ void multiply_panels(int panels, int layer, int head) {
+    Warmed<1> biases;
+    Warmed<std::max(kWidth / 128, 1)> last;
+    this->template multiply<kWidth>(panels, false, [&](int panel) {
+      if (panel > 0) return;
+      biases.load(f_.packed.biases + layer * (kWidth / 4), 4 * kWidth);
+      if (head >= 0) last.load(f_.packed.last + head * (8 * kWidth), 32 * kWidth);
+    });
+    biases.use();
+    last.use();
   }
   __device__ int64_t global_row(int row) const { return unit_ * kUnitRows + row; }
 
@@ -87,19 +97,16 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
   __device__ void load_features() {
     constexpr int kChunks = std::max(kWidth / 128, 1);
     const int columns = f_.feature_panels * kPanelColumns;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = 0; i < 16; ++i) {
       const int row = 16 * warp_ + i;
       float x[kChunks][4], largest = 0;
 #pragma unroll
-      for (int chunk = 0; chunk < kChunks; ++chunk)
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        load_four(global_row(row), 128 * chunk + 4 * lane_, x[chunk]);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const int column = 128 * chunk + 4 * lane_ + k;
-          const bool there = column < f_.in && global_row(row) < f_.rows;
-          x[chunk][k] = there ? __ldg(f_.features + global_row(row) * f_.in + column) : 0.0f;
-          largest = fmaxf(largest, fabsf(x[chunk][k]));
-        }
+        for (const float value : x[chunk]) largest = fmaxf(largest, fabsf(value));
+      }
       float scale = 1;
       if constexpr (kScaled) {
         for (int step = 16; step > 0; step /= 2)
@@ -121,6 +128,17 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
                          split<kParts>(y[2], y[3]));
       }
     }
+  }
+  __device__ void load_four(int64_t row, int column, float (&x)[4]) const {
+    const float* const from = f_.features + row * f_.in + column;
+    if (f_.vectors) {
+      const bool there = row < f_.rows && column < f_.in;
+      const float4 all = there ? __ldg(reinterpret_cast<const float4*>(from)) : make_float4(0, 0, 0, 0);
+      x[0] = all.x, x[1] = all.y, x[2] = all.z, x[3] = all.w;
+      return;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[k] = row < f_.rows && column + k < f_.in ? __ldg(from + k) : 0.0f;
   }
   static __device__ void store_features(char* to, int panels, int row, int column, const Pair<kParts>& left,
                                         const Pair<kParts>& right) {
@@ -149,15 +167,21 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
       return {{relu(c[0] + bias.x), relu(c[1] + bias.y)}, {relu(c[4] + bias.z), relu(c[5] + bias.w)}};
   }
   __device__ float4 bias(int layer, int j) const {
-    return __ldg(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
+    return read_early(f_.packed.biases + layer * (kWidth / 4) + 4 * j + lane_ % 4);
   }
+  // Of what is read in order, this many are on their way.
+  static constexpr int kAhead = 4, kSteps = kWidth / 16;
 
   // A layer of the trunk: to the tile and to memory.
   __device__ void finish_layer(int layer) {
     float largest[2] = {};
+    float4 ahead[kAhead];
 #pragma unroll
-    for (int j = 0; j < kWidth / 16; ++j) {
-      const float4 biases = bias(layer, j);
+    for (int j = 0; j < kAhead; ++j) ahead[j] = bias(layer, j);
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
+      const float4 biases = ahead[j % kAhead];
+      if (j + kAhead < kSteps) ahead[j % kAhead] = bias(layer, j + kAhead);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Finished y = finished(biases, j, half);
@@ -196,11 +220,21 @@ class ForwardRows : Warpgroup<kWidth, kParts, kParts == 2> {
     const Forward::Head& head = f_.head[number];
     char* const unit = head.hidden ? head.hidden + unit_ * kUnitBytes<kWidth, kParts> : nullptr;
     const uint2* const last = reinterpret_cast<const uint2*>(f_.packed.last) + number * (4 * kWidth) + lane_;
+    struct Read {
+      float4 biases;
+      uint2 first, second;  // parts of the last layer's weights
+    } ahead[kAhead];
+    const auto read = [&](int j) {
+      return Read{bias(f_.trunk + number, j), read_early(last + 32 * j),
+                  read_early(last + 2 * kWidth + 32 * j)};
+    };
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) ahead[j] = read(j);
     float y[3][4] = {};
 #pragma unroll
-    for (int j = 0; j < kWidth / 16; ++j) {
-      const float4 biases = bias(f_.trunk + number, j);
-      const uint2 first = __ldg(last + 32 * j), second = __ldg(last + 2 * kWidth + 32 * j);
+    for (int j = 0; j < kSteps; ++j) {
+      const auto [biases, first, second] = ahead[j % kAhead];
+      if (j + kAhead < kSteps) ahead[j % kAhead] = read(j + kAhead);
       uint32_t a[2][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -251,13 +285,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
 
 template <int kWidth, int kParts>
 void launch(Forward& f, cudaStream_t stream) {
-  const auto kernel = forward_kernel<kWidth, kParts>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
-      "preparing the network");
   f.division = divided(f.rows, kBlocksAtOnce<kWidth>);
-  kernel<<<static_cast<unsigned>(f.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(f);
-  check_launch("computing the network");
+  launch_with(forward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(f.division.blocks())), kThreads,
+              kSharedBytes<kWidth, kParts>, f, stream, "computing the network");
 }
 
 struct Packing {
@@ -290,24 +320,31 @@ __device__ void pack_panel(const Packing& p, int panel, int first_row) {
   int i = 0;
   while (i + 1 < p.layers && p.layer[i + 1].first_panel <= panel) ++i;
   const Packing::Layer& layer = p.layer[i];
-  const int first = (panel - layer.first_panel) * kPanelColumns;
+  const int first = (panel - layer.first_panel) * kPanelColumns, thread = static_cast<int>(threadIdx.x);
+  // Columns of the matrix become rows of the slab.
+  __shared__ float transposed[kPanelColumns][kPackedRows + 1];
+  if (p.backward) {
+    for (int i = thread; i < kPanelColumns * kPackedRows; i += 256) {
+      const int out = first + i / kPackedRows, in = first_row + i % kPackedRows;
+      transposed[i / kPackedRows][i % kPackedRows] =
+          out < layer.out && in < layer.in ? layer.weight[int64_t{out} * layer.in + in] : 0.0f;
+    }
+    __syncthreads();
+  }
   const auto at = [&](int row, int column) {
-    const int out = p.backward ? column : row, in = p.backward ? row : column;
+    if (p.backward) return transposed[column][row];
+    const int out = first_row + row, in = first + column;
     return out < layer.out && in < layer.in ? layer.weight[int64_t{out} * layer.in + in] : 0.0f;
   };
   constexpr int kPairs = kPanelColumns / 2;
 #pragma unroll
   for (int k = 0; k < kPackedRows * kPairs / 256; ++k) {
-    const int pair = static_cast<int>(threadIdx.x) + 256 * k;
-    // Neighbouring threads read neighbouring weights.
-    const int row = first_row + (p.backward ? pair % kPackedRows : pair / kPairs),
-              column = (p.backward ? pair / kPackedRows : pair % kPairs) * 2;
-    const Pair<kParts> both =
-        weight_pair<kParts>(p.backward, at(row, first + column), at(row, first + column + 1));
+    const int row = (thread + 256 * k) / kPairs, column = thread % kPairs * 2;
+    const Pair<kParts> both = weight_pair<kParts>(p.backward, at(row, column), at(row, column + 1));
 #pragma unroll
     for (int part = 0; part < kParts; ++part)
       *reinterpret_cast<uint32_t*>(p.slabs + (int64_t{panel} * kParts + part) * p.width * kPanelRowBytes +
-                                   in_panel(row, column)) = both.part[part];
+                                   in_panel(first_row + row, column)) = both.part[part];
   }
 }
 
@@ -417,6 +454,7 @@ void hopper_forward(const Mlp& network, int parts, void* workspace, cudaStream_t
   Forward f{};
   f.features = network.features;
   f.in = shape.in;
+  f.vectors = shape.in % 4 == 0 && reinterpret_cast<uintptr_t>(f.features) % sizeof(float4) == 0;
   f.feature_panels = shape.slabs_of_features();
   f.rows = shape.rows;
   const auto kept = [&](int64_t array) {

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network_bf16.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
@@ -60,9 +61,7 @@ struct Division {
   int64_t units;
   int64_t pairs;  // blocks with two; those with one follow
   __device__ int64_t first(int64_t block) const { return block < pairs ? 2 * block : pairs + block; }
-  __device__ int count(int64_t block) const {
-    return block < pairs ? static_cast<int>(min(units - 2 * block, int64_t{2})) : 1;
-  }
+  __device__ int count(int64_t block) const { return block < pairs ? 2 : 1; }
   int64_t blocks() const { return units - pairs; }
 };
 Division divided(int64_t rows, int blocks_at_once);
@@ -131,10 +130,10 @@ template <int kWidth, class Fetch, class Compute>
 __device__ void play_roles(int warpgroups, const Fetch& fetch, const Compute& compute) {
   const int number = static_cast<int>(threadIdx.x) / 128;
   if (number == kWarpgroups) {
-    give_registers<kBlocksAtOnce<kWidth> == 1 ? 40 : 24>();
+    give_registers<24>();
     if (threadIdx.x % 128 == 0) fetch();
   } else {
-    take_registers<kBlocksAtOnce<kWidth> == 1 ? 232 : 104>();  // three times what all had, in all
+    take_registers<kBlocksAtOnce<kWidth> == 1 ? 240 : 104>();  // three times what all had, in all
     if (number < warpgroups) compute(number);
   }
 }
@@ -266,6 +265,16 @@ struct Packed {
 size_t packed_bytes(const Shape& shape, int parts);
 Packed pack(const std::vector<const DenseLayer*>& layers, const Shape& shape, int parts, bool backward,
             void* memory, cudaStream_t stream);
+
+// A kernel of one argument.
+template <class Argument>
+void launch_with(void (*kernel)(Argument), dim3 grid, int threads, int shared, const Argument& argument,
+                 cudaStream_t stream, const char* doing) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+        "preparing the network");
+  kernel<<<grid, static_cast<unsigned>(threads), static_cast<size_t>(shared), stream>>>(argument);
+  check_launch(doing);
+}
 
 // Bytes of an array [rows, columns] in units.
 int64_t array_bytes(int64_t rows, int columns, int parts);

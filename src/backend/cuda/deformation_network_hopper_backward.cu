@@ -44,9 +44,12 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 
   __device__ void run() {
     for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
+    load_d_outputs(0);
 #pragma unroll
     for (float& sum : sums_) sum = 0;
     for (int source = 0; source < b_.sources; ++source) {
+      if (this->elected() && source + 1 < b_.sources)
+        bring_near(b_.output[source + 1] + unit_ * kBytes, kBytes);
       if (source < b_.heads) {
         last_layer_gradient(source);
         wait_for_warpgroup(number_);  // now the tile may change
@@ -54,9 +57,10 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
       } else {
         through_relu(source);
       }
+      load_d_outputs(source + 1);
       publish_to_copies();
       wait_for_warpgroup(number_);
-      if (this->elected()) copy_out(b_.derivative[source] + unit_ * kBytes, tile_, kBytes);
+      if (this->elected()) write_derivative(source);
       if (source + 1 < b_.sources || b_.d_features) multiply_with(source);
     }
     if (b_.d_features) add_to_features();
@@ -68,11 +72,29 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
   static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
 
-  // Fetches a panel of an output, after what has been copied out of the tile
-  // was read.
+  // Panel by panel, in groups of copies.
+  __device__ void write_derivative(int source) const {
+#pragma unroll
+    for (int panel = 0; panel < kPanels<kWidth>; ++panel) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        const int at = (part * kPanels<kWidth> + panel) * kPanelBytes;
+        copy_out(b_.derivative[source] + unit_ * kBytes + at, tile_ + at, kPanelBytes);
+      }
+      end_copies_out();
+    }
+  }
+  // Fetches a panel of an output, after what has been copied out of it was read.
   __device__ void load(int source, int panel) const {
     if (!this->elected() || source >= b_.sources) return;
-    wait_until_read();
+    if (panel == kPanels<kWidth> - 1)
+      wait_until_read<0>();
+    else if (panel == kPanels<kWidth> - 2)
+      wait_until_read<1>();
+    else if (panel == kPanels<kWidth> - 3)
+      wait_until_read<2>();
+    else
+      wait_until_read<3>();
     arrive_expecting(loaded_ + panel, kParts * kPanelBytes);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
@@ -89,22 +111,35 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   __device__ void multiply_with(int source) {
     // What a head adds; behind the trunk's layers, sums begin anew.
     const bool add = source > 0 && source < b_.heads;
+    Warmed<std::max(kParts * kWidth / 256, 1)> last;
     const auto done = [&](int panel) {
       if (source + 1 == b_.sources) return;
       wait_for_warpgroup(number_);
       load(source + 1, panel);
+      if (panel == 0 && source + 1 < b_.heads)
+        last.load(b_.packed.last + (source + 1) * kParts * 4 * kWidth, kParts * 16 * kWidth);
     };
     if (source + 1 == b_.sources && kWidth > 64 && 2 * b_.in <= kWidth)
       this->template multiply<std::max(kWidth / 2, 64)>(kPanels<kWidth>, add, done);
     else
       this->template multiply<kWidth>(kPanels<kWidth>, add, done);
+    last.use();
   }
 
-  // An output's derivative in a row of the unit; zero beyond the rows and the
-  // outputs.
+  // An output's derivative in a row of the unit; zero beyond the rows and the outputs.
   __device__ float d_output(const Backward::Head& head, int row, int o) const {
     const int64_t at = unit_ * kUnitRows + row;
-    return at < b_.rows && o < head.out ? head.d_output[at * head.out + o] : 0.0f;
+    return at < b_.rows && o < head.out ? __ldg(head.d_output + at * head.out + o) : 0.0f;
+  }
+  // Those that this lane needs of a head, before they are needed.
+  __device__ void load_d_outputs(int source) {
+    if (source >= b_.heads) return;
+    const Backward::Head& head = b_.head[source];
+    const int g = lane_ / 4, t = lane_ % 4;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) of_column_[i] = d_output(head, i / 2 * 8 + 2 * t + i % 2, g);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) of_row_[i] = d_output(head, this->row(i / 2), 2 * t + i % 2);
   }
 
   // d_weight[o, column] = Σ_row d_output[row, o]·hidden[row, column] of this
@@ -118,8 +153,7 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
     for (int deep = 0; deep < 4; ++deep)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int row = 16 * deep + 8 * half + 2 * t;
-        const float first = d_output(head, row, g), second = d_output(head, row + 1, g);
+        const float first = of_column_[4 * deep + 2 * half], second = of_column_[4 * deep + 2 * half + 1];
         const Pair<kParts> pair = split<kParts>(first, second);
         // Of what the rest of the layer's gradient is made of.
         bias += kParts == 2
@@ -172,25 +206,32 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   // The source's tile becomes the derivative before its ReLU: d_output ·
   // last_weight where it is above 0.
   __device__ void through_last_layer(int source) {
-    const Backward::Head& head = b_.head[source];
-    const int o = lane_ % 4 * 2;
     Pair<kParts> a[2];
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      a[half] = split<kParts>(d_output(head, this->row(half), o), d_output(head, this->row(half), o + 1));
+    for (int half = 0; half < 2; ++half) a[half] = split<kParts>(of_row_[2 * half], of_row_[2 * half + 1]);
     const uint32_t* const last = b_.packed.last + source * kParts * 4 * kWidth + lane_;
-#pragma unroll(kParts == 1 ? 4 : 2)
-    for (int j = 0; j < kWidth / 16; ++j) {
+    constexpr int kSteps = kWidth / 16, kAhead = kParts == 1 ? 4 : 2;  // so many are on their way
+    uint32_t ahead[kAhead][2][kParts];
+    const auto read = [&](int j) {
+#pragma unroll
+      for (int right = 0; right < 2; ++right)
+#pragma unroll
+        for (int part = 0; part < kParts; ++part)
+          ahead[j % kAhead][right][part] = read_early(last + part * 4 * kWidth + 32 * (2 * j + right));
+    };
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) read(j);
+#pragma unroll
+    for (int j = 0; j < kSteps; ++j) {
       float d[2][4] = {};
 #pragma unroll
       for (int right = 0; right < 2; ++right)
 #pragma unroll
-        for (int part = kParts - 1; part >= 0; --part) {
-          const uint32_t weights = __ldg(last + part * 4 * kWidth + 32 * (2 * j + right));
+        for (int part = kParts - 1; part >= 0; --part)
 #pragma unroll
           for (int of_a = kParts - 1 - part; of_a >= 0; --of_a)
-            multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], weights);
-        }
+            multiply_add(d[right], a[0].part[of_a], a[1].part[of_a], ahead[j % kAhead][right][part]);
+      if (j + kAhead < kSteps) read(j + kAhead);
       write_masked(j, d[0], d[1]);
     }
   }
@@ -217,23 +258,43 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
                     masked(this->in_tile(0, j, true, half), right[2 * half], right[2 * half + 1]));
   }
 
+  // What is there is read before anything is written, a few columns at a time.
   __device__ void add_to_features() {
+    const bool vectors = b_.in % 2 == 0 && reinterpret_cast<uintptr_t>(b_.d_features) % sizeof(float2) == 0;
+    constexpr int kAtOnce = 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int64_t row = unit_ * kUnitRows + this->row(half);
       if (row >= b_.rows) continue;
+      float* const to = b_.d_features + row * b_.in;
 #pragma unroll
-      for (int j = 0; j < kWidth / 8; ++j) {
-        const int column = 8 * j + lane_ % 4 * 2;
-        float* to = b_.d_features + row * b_.in + column;
-        if (column < b_.in) to[0] += sums_[4 * j + 2 * half];
-        if (column + 1 < b_.in) to[1] += sums_[4 * j + 2 * half + 1];
+      for (int first = 0; first < kWidth / 8; first += kAtOnce) {
+        float2 sums[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          const int column = 8 * (first + i) + lane_ % 4 * 2;
+          if (vectors && column < b_.in) sums[i] = *reinterpret_cast<const float2*>(to + column);
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          const int column = 8 * (first + i) + lane_ % 4 * 2;
+          const float* const own = sums_ + 4 * (first + i) + 2 * half;
+          if (column >= b_.in) continue;
+          if (vectors) {
+            *reinterpret_cast<float2*>(to + column) = make_float2(sums[i].x + own[0], sums[i].y + own[1]);
+          } else {
+            to[column] += own[0];
+            if (column + 1 < b_.in) to[column + 1] += own[1];
+          }
+        }
       }
     }
   }
 
   const Backward& b_;
   uint64_t* loaded_;
+  // Of the next head's output: rows 8i + 2t + {0, 1} in column g; row(half) in columns 2t + {0, 1}.
+  float of_column_[16], of_row_[4];
 };
 
 template <int kWidth, int kParts>
@@ -257,13 +318,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksAtOnce<kWidth>)
 
 template <int kWidth, int kParts>
 void launch(Backward& b, cudaStream_t stream) {
-  const auto kernel = backward_kernel<kWidth, kParts>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
-      "preparing the network");
   b.division = divided(b.rows, kBlocksAtOnce<kWidth>);
-  kernel<<<static_cast<unsigned>(b.division.blocks()), kThreads, kSharedBytes<kWidth, kParts>, stream>>>(b);
-  check_launch("going back through the network");
+  launch_with(backward_kernel<kWidth, kParts>, dim3(static_cast<unsigned>(b.division.blocks())), kThreads,
+              kSharedBytes<kWidth, kParts>, b, stream, "going back through the network");
 }
 
 // Pieces of the workspace.
@@ -309,7 +366,9 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
   b.rows = shape.rows;
   b.d_features = network.d_features;
   b.in = shape.in;
-  Weights w{.units = units, .splits = splits_for(shape)};
+  Weights w{};
+  w.units = units;
+  w.splits = splits_for(shape);
   Sums sums, last_sums;
   std::vector<const DenseLayer*> layers;
   bool frozen = true;
@@ -350,6 +409,10 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
   else
     run.operator()<64>();
   if (!frozen) weight_gradients(w, shape.width, parts, stream);
+  if (sums.count + last_sums.count <= kMostSums) {
+    for (int i = 0; i < last_sums.count; ++i) sums.add(last_sums.sum[i]);
+    last_sums.count = 0;
+  }
   add_parts(sums, stream);
   add_parts(last_sums, stream);
 }

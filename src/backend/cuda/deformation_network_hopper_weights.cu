@@ -190,14 +190,10 @@ __global__ void __launch_bounds__(32 * (kFetcher<kWidth> + 1), 1)
 
 template <int kWidth, int kParts>
 void launch(const Weights& w, cudaStream_t stream) {
-  const auto kernel = weights_kernel<kWidth, kParts>;
-  check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth, kParts>),
-      "preparing the network");
-  const dim3 grid{static_cast<unsigned>(w.layers * (kWidth / kOuts<kWidth>)),
-                  static_cast<unsigned>(w.splits)};
-  kernel<<<grid, 32 * (kFetcher<kWidth> + 1), kSharedBytes<kWidth, kParts>, stream>>>(w);
-  check_launch("computing weight gradients");
+  constexpr int kBlocksOfLayer = kWidth / kOuts<kWidth>;
+  const dim3 grid{static_cast<unsigned>(w.layers * kBlocksOfLayer), static_cast<unsigned>(w.splits)};
+  launch_with(weights_kernel<kWidth, kParts>, grid, 32 * (kFetcher<kWidth> + 1), kSharedBytes<kWidth, kParts>,
+              w, stream, "computing weight gradients");
 }
 
 }  // namespace

@@ -132,8 +132,7 @@ __device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
 // Until the phase of this parity has ended; of a new barrier, the phase of
 // parity 1 has.
 __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
-  uint32_t done = 0;
-  for (int i = 0; !done; ++i) {
+  for (uint32_t done = 0; !done;)
     asm volatile(
         "{.reg .pred p;\n"
         "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
@@ -141,9 +140,47 @@ __device__ inline void wait_for_phase(uint64_t* barrier, int parity) {
         : "=r"(done)
         : "r"(shared_address(barrier)), "r"(parity)
         : "memory");
-    if (i > 1 << 22) __trap();
-  }
 }
+
+// Read here and not later, where the value is needed.
+__device__ inline float4 read_early(const float4* from) {
+  float4 x;
+  asm volatile("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "l"(from));
+  return x;
+}
+__device__ inline uint2 read_early(const uint2* from) {
+  uint2 x;
+  asm volatile("ld.global.nc.v2.b32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "l"(from));
+  return x;
+}
+__device__ inline uint32_t read_early(const uint32_t* from) {
+  uint32_t x;
+  asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(x) : "l"(from));
+  return x;
+}
+
+// Memory that is about to be read comes into the first cache: one of 128 threads reads a part, and uses it
+// later.
+template <int kLoads>
+struct Warmed {
+  uint32_t part[kLoads] = {};
+  __device__ void load(const void* from, int bytes) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int at = 32 * (static_cast<int>(threadIdx.x) % 128 + 128 * i);
+      if (at < bytes)
+        asm volatile("ld.global.nc.b32 %0, [%1];" : "=r"(part[i]) : "l"(static_cast<const char*>(from) + at));
+    }
+  }
+  // As if it mattered.
+  __device__ void use() const {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i)
+      asm volatile("{.reg .pred p; setp.eq.u32 p, %0, 0x7fc0dead; @p nanosleep.u32 1;}" ::"r"(part[i]));
+  }
+};
 
 // Copies of multiples of 16 bytes, by one thread.
 __device__ inline void copy_in(void* to, const void* from, int bytes, uint64_t* barrier) {
@@ -154,15 +191,21 @@ __device__ inline void copy_in(void* to, const void* from, int bytes, uint64_t* 
       : "memory");
 }
 __device__ inline void copy_out(void* to, const void* from, int bytes) {
-  asm volatile(
-      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
-      "cp.async.bulk.commit_group;" ::"l"(to),
-      "r"(shared_address(from)), "r"(bytes)
-      : "memory");
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
 }
-// Until what this thread copies out has been read, or is written.
-__device__ inline void wait_until_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+// Into the second cache.
+__device__ inline void bring_near(const void* from, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+__device__ inline void end_copies_out() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until what this thread copies out has been read but for the last kLeft pieces, or is written.
+template <int kLeft>
+__device__ void wait_until_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
 }
 __device__ inline void wait_until_written() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");

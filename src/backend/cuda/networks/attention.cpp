@@ -11,6 +11,8 @@
 namespace eg4d::cuda {
 namespace {
 
+constexpr int64_t kFewBlocks = 100;  // of 64 queries: mma's smaller ones are done sooner
+
 int attribute(cudaDeviceAttr which) {
   int device = 0, value = 0;
   check(cudaGetDevice(&device), "asking which it is");
@@ -37,23 +39,22 @@ bool is_aligned(const Attention& a) {
 bool wgmma_takes(const Attention& a) {
   if (a.causal || a.head_dim > kMmaWidth || attribute(cudaDevAttrComputeCapabilityMajor) != 9) return false;
   for (const Attention::Operand* x : {&a.q, &a.k, &a.v})
-    if (std::min({x->outer_stride, x->inner_stride, x->token_stride}) < 0) return false;
+    if (x->outer_stride < 0 || x->inner_stride < 0 || x->token_stride <= 0) return false;
   return true;
 }
 
-enum class Kernel : uint8_t { general, frames, wgmma, wgmma_small, mma, wide };
+enum class Kernel : uint8_t { general, frames, wgmma_large, wgmma_small, mma, wide };
 
 Kernel choose(const Attention& a) {
   if (!is_aligned(a)) return Kernel::general;
   if (a.head_dim == kFramesWidth && std::max(a.queries, a.keys) <= kFrames) return Kernel::frames;
   if (wgmma_takes(a)) {
-    // A large block has a multiprocessor to itself and does three times as many queries at a time.
     const int64_t heads = a.outer * a.inner * a.heads, large = (a.queries + 191) / 192,
                   small = (a.queries + 63) / 64;
-    const int multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
-    const bool few = large * heads < multiprocessors || 3 * large > 1.35 * small;
-    if (!few || (a.head_dim > 64 && large * heads >= multiprocessors)) return Kernel::wgmma;
-    if (a.head_dim <= 64 && small * heads >= 100) return Kernel::wgmma_small;
+    const bool fills = large * heads >= attribute(cudaDevAttrMultiProcessorCount);
+    const bool wastes = 3 * large > small + small / 3;  // rows of which there are no queries
+    if (fills && (!wastes || a.head_dim > kWgmmaWidth)) return Kernel::wgmma_large;
+    if (a.head_dim <= kWgmmaWidth && small * heads >= kFewBlocks) return Kernel::wgmma_small;
   }
   if (a.head_dim <= kMmaWidth) return Kernel::mma;
   const bool fits =
@@ -86,10 +87,10 @@ void attention(const Attention& a, void* workspace, cudaStream_t stream) {
   switch (kernel) {
     case Kernel::frames:
       return attention_frames(a, stream);
-    case Kernel::wgmma:
-      return attention_wgmma(a, 1, stream);
+    case Kernel::wgmma_large:
+      return attention_wgmma(a, WgmmaBlocks::large, stream);
     case Kernel::wgmma_small:
-      return attention_wgmma(a, 5, stream);
+      return attention_wgmma(a, WgmmaBlocks::small, stream);
     case Kernel::mma:
       return attention_mma(a, stream);
     case Kernel::wide:

@@ -29,9 +29,12 @@ void attention_wide(const Attention& a, cudaStream_t stream);
 inline constexpr int64_t kFrames = 32, kFramesWidth = 64;
 void attention_frames(const Attention& a, cudaStream_t stream);
 
-// sm_90 alone, heads of at most kMmaWidth, not causal, no negative strides.
-inline constexpr int64_t kWgmmaQueries = 192;  // per block
-void attention_wgmma(const Attention& a, int variant, cudaStream_t stream);
+// sm_90 alone, heads of at most kMmaWidth, not causal, strides not negative and tokens apart. Large blocks
+// have a multiprocessor to themselves and do 192 queries at a time (128 of heads wider than 64), small ones
+// 64 (of narrow heads).
+enum class WgmmaBlocks : uint8_t { large, small };
+inline constexpr int64_t kWgmmaWidth = 64;  // of narrow heads
+void attention_wgmma(const Attention& a, WgmmaBlocks blocks, cudaStream_t stream);
 
 // What scores are multiplied by, so that weights are powers of two.
 float attention_scale(const Attention& a);

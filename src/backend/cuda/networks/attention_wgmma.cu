@@ -9,16 +9,16 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/networks/attention_half.cuh"
 #include "backend/cuda/networks/attention_kernels.h"
+#include "backend/cuda/networks/attention_maps.h"
 #include "backend/cuda/networks/hopper.cuh"
 
 namespace eg4d::cuda {
 namespace {
 
-template <class T_, int kWidth_, int kKeys_, int kGroups_, bool kLate_, bool kHeld_>
+template <class T_, int kWidth_, int kKeys_, int kGroups_>
 struct Shape {
   using T = T_;
   static constexpr int kWidth = kWidth_, kKeys = kKeys_, kGroups = kGroups_;
-  static constexpr bool kLate = kLate_, kHeld = kHeld_;
   static constexpr int kQueries = 64 * kGroups, kThreads = 128 * (kGroups + 1);
   static constexpr int kRowBytes = 2 * kWidth, kQueryBytes = kQueries * kRowBytes,
                        kKeyBytes = kKeys * kRowBytes;
@@ -104,26 +104,19 @@ struct Rows {
   uint32_t weights[S::kKeys / 16][4];
   float sums[S::kWidth / 2];
   RunningRow rows[2];
-  uint32_t queries_held[S::kHeld ? S::kWidth / 16 : 1][4];
 
-  __device__ void load_queries(const uint8_t* queries) {
-    const int row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 16, unit = threadIdx.x % 32 / 16;
+  __device__ void clear() {
 #pragma unroll
-    for (int d = 0; d < S::kWidth / 16; ++d)
-      load_matrices(queries_held[d], reinterpret_cast<const uint4*>(queries + d / 4 * S::kQueries * 128) +
-                                         swizzled(row, d % 4 * 2 + unit, 8));
+    for (int i = 0; i < S::kWidth / 2; ++i) sums[i] = 0;
+    rows[0] = rows[1] = RunningRow();
   }
   __device__ void multiply_keys(const uint8_t* queries, const uint8_t* keys) {
     const uint64_t q = tile_descriptor(queries), k = tile_descriptor(keys);
 #pragma unroll
     for (int d = 0; d < S::kWidth; d += 16) {
       const int piece = d / 64, bytes = d % 64 * 2;
-      if constexpr (S::kHeld)
-        Wgmma<S::kKeys>::template rows<T>(scores, queries_held[d / 16],
-                                          k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
-      else
-        Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
-                                          k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
+      Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
+                                        k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
     }
   }
   __device__ void multiply_values(const uint8_t* values) {
@@ -175,7 +168,7 @@ struct Rows {
     for (int i = 0; i < S::kKeys / 4; ++i)
       weights[i / 4][i % 4] = packed_as<T>(scores[2 * i], scores[2 * i + 1]);
   }
-  __device__ void write(int half, T* to, bool there, int units) {
+  __device__ void write(int half, T* to, bool there, int units) const {
     const float inverse = 1 / sum_of_row(rows[half].sum);
 #pragma unroll
     for (int n = 0; n < S::kWidth / 8; n += 4) {
@@ -212,94 +205,108 @@ __device__ inline void free_place(Barrier* barrier) {
   if (threadIdx.x % 32 == 0) arrive(barrier);
 }
 
-// What a group does with a tile of queries.
+// Before products whose registers other instructions have used, and after the wait for them.
 template <class S>
-__device__ void compute_tile(const Task& task, Memory<S>& memory, int group, const Order<S>& order,
-                             const Turn<2>& query, Turn<S::kStages>& stage, Rows<S>& work) {
-  const uint8_t* const queries = memory.queries[query.place] + group * 64 * 128;
-  const int keys = static_cast<int>(task.a.keys), tiles = (keys + S::kKeys - 1) / S::kKeys;
-  const int last = keys - (tiles - 1) * S::kKeys;
-  float factors[2];
-  for (float& sum : work.sums) sum = 0;
-  work.rows[0] = work.rows[1] = RunningRow();
-
-  wait(&memory.query_filled[query.place], query.parity);
-  if constexpr (S::kHeld) {
-    work.load_queries(queries);
-    hold(work.queries_held);
-    __syncwarp();
-    free_place(&memory.query_free[query.place]);
-  }
-  wait(&memory.key_filled[stage.place], stage.parity);
+__device__ __forceinline__ void hold_all(Rows<S>& work) {
   hold(work.scores);
-  begin_products();
-  work.multiply_keys(queries, memory.keys[stage.place]);
-  commit_products();
-  wait_for_products<0>();
-  hold(work.scores);
-  free_place(&memory.key_free[stage.place]);
-  if (tiles == 1 && last < S::kKeys) work.hide(last);
-  work.follow_tops(task.scale, factors);
-  work.soften(task.scale);
-  work.pack_weights();
-  for (int tile = 1; tile < tiles; ++tile) {
-    const Turn<S::kStages> before = stage;
-    stage.next();
-    wait(&memory.key_filled[stage.place], stage.parity);
-    order.wait_for_turn();
-    hold(work.scores);
-    hold(work.sums);
-    hold(work.weights);
-    begin_products();
-    work.multiply_keys(queries, memory.keys[stage.place]);
-    commit_products();
-    wait(&memory.value_filled[before.place], before.parity);
-    begin_products();
-    work.multiply_values(memory.values[before.place]);
-    commit_products();
-    if (!S::kLate) order.pass_on();
-    wait_for_products<1>();
-    if (S::kLate) order.pass_on();
-    hold(work.scores);
-    free_place(&memory.key_free[stage.place]);
-    if (tile == tiles - 1 && last < S::kKeys) work.hide(last);
-    const bool outgrown = work.follow_tops(task.scale, factors);
-    work.soften(task.scale);
-    wait_for_products<0>();
-    hold(work.sums);
-    free_place(&memory.value_free[before.place]);
-    if (outgrown) work.scale_sums(factors);
-    work.pack_weights();
-  }
-  if constexpr (!S::kHeld) free_place(&memory.query_free[query.place]);
-  wait(&memory.value_filled[stage.place], stage.parity);
   hold(work.sums);
   hold(work.weights);
-  begin_products();
-  work.multiply_values(memory.values[stage.place]);
-  commit_products();
-  wait_for_products<0>();
-  hold(work.sums);
-  free_place(&memory.value_free[stage.place]);
-  stage.next();
+}
+
+// The scores with keys from `first` on are there. Tells whether sums must be multiplied by factors.
+template <class S>
+__device__ __forceinline__ bool soften(const Task& task, Rows<S>& work, int first, float (&factors)[2]) {
+  const int present = static_cast<int>(task.a.keys) - first;
+  if (present < S::kKeys) work.hide(present);
+  const bool outgrown = work.follow_tops(task.scale, factors);
+  work.soften(task.scale);
+  return outgrown;
 }
 
 template <class S>
-__device__ void compute_all(const Task& task, Memory<S>& memory, int group) {
+__device__ __forceinline__ void write(const Task& task, const Rows<S>& work, unsigned tile, int group) {
   using T = typename S::T;
+  const SequenceHead head(task.a, tile / task.blocks);
+  const int row = static_cast<int>(tile % task.blocks) * S::kQueries + group * 64 +
+                  static_cast<int>(threadIdx.x % 128 / 32) * 16 + static_cast<int>(threadIdx.x % 32 / 4);
+  T* const y = head.template out<T>(task.a);
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    work.write(half, y + (row + 8 * half) * task.a.y_token_stride, row + 8 * half < task.a.queries,
+               static_cast<int>(task.a.head_dim / 8));
+}
+
+// What a group does, from the first tile of queries to the last.
+template <class S>
+__device__ __forceinline__ void compute_all(const Task& task, Memory<S>& memory, int group) {
+  const Order<S> order(group);
   Turn<2> query;
   Turn<S::kStages> stage;
-  const Order<S> order(group);
-  for (unsigned tile = blockIdx.x; tile < task.tiles; tile += gridDim.x, query.next()) {
-    Rows<S> work;
-    compute_tile<S>(task, memory, group, order, query, stage, work);
-    const SequenceHead head(task.a, tile / task.blocks);
-    const int row = static_cast<int>(tile % task.blocks) * S::kQueries + group * 64 +
-                    static_cast<int>(threadIdx.x % 128 / 32) * 16 + static_cast<int>(threadIdx.x % 32 / 4);
-    T* const y = head.out<T>(task.a);
-    for (int half = 0; half < 2; ++half)
-      work.write(half, y + (row + 8 * half) * task.a.y_token_stride, row + 8 * half < task.a.queries,
-                 static_cast<int>(task.a.head_dim / 8));
+  Rows<S> work;
+  const auto multiply_keys = [&] {
+    wait(&memory.key_filled[stage.place], stage.parity);
+    begin_products();
+    work.multiply_keys(memory.queries[query.place] + group * 64 * 128, memory.keys[stage.place]);
+    commit_products();
+  };
+  const auto multiply_values = [&](const Turn<S::kStages>& of) {
+    wait(&memory.value_filled[of.place], of.parity);
+    begin_products();
+    work.multiply_values(memory.values[of.place]);
+    commit_products();
+  };
+  wait(&memory.query_filled[query.place], query.parity);
+  hold_all(work);
+  multiply_keys();
+  wait_for_products<0>();
+  hold_all(work);
+  for (unsigned tile = blockIdx.x; tile < task.tiles; tile += gridDim.x) {
+    float factors[2];
+    work.clear();
+    free_place(&memory.key_free[stage.place]);
+    soften(task, work, 0, factors);
+    work.pack_weights();
+    // Scores with a tile of the keys become weights while those before are multiplied by their values.
+    for (int key = S::kKeys; key < task.a.keys; key += S::kKeys) {
+      const Turn<S::kStages> before = stage;
+      stage.next();
+      order.wait_for_turn();
+      hold_all(work);
+      multiply_keys();
+      multiply_values(before);
+      order.pass_on();
+      wait_for_products<1>();
+      hold(work.scores);
+      free_place(&memory.key_free[stage.place]);
+      const bool outgrown = soften(task, work, key, factors);
+      wait_for_products<0>();
+      hold(work.sums);
+      free_place(&memory.value_free[before.place]);
+      if (outgrown) work.scale_sums(factors);
+      work.pack_weights();
+    }
+    // The last weights are multiplied by their values, and already the next queries by their first keys.
+    free_place(&memory.query_free[query.place]);
+    query.next();
+    const Turn<S::kStages> last = stage;
+    stage.next();
+    if (tile + gridDim.x < task.tiles) {
+      wait(&memory.query_filled[query.place], query.parity);
+      order.wait_for_turn();
+      hold_all(work);
+      multiply_keys();
+      multiply_values(last);
+      order.pass_on();
+      wait_for_products<0>();
+      hold_all(work);
+    } else {
+      hold_all(work);
+      multiply_values(last);
+      wait_for_products<0>();
+      hold_all(work);
+    }
+    free_place(&memory.value_free[last.place]);
+    write(task, work, tile, group);
   }
   order.end();
 }
@@ -334,53 +341,6 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) wgmma_kernel(const __
 
 // ---------------------------------------------------------------- host
 
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-// The driver's function; only the program that runs has a driver to ask.
-Encode encode_function() {
-  static const Encode function = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-#if CUDART_VERSION >= 12050
-    check(
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result),
-        "asking the driver for its copy engine");
-#else
-    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result),
-          "asking the driver for its copy engine");
-#endif
-    if (!entry) throw Error("the GPU's driver is older than its copy engine: update it");
-    return reinterpret_cast<Encode>(entry);
-  }();
-  return function;
-}
-
-CUtensorMap describe(const Attention& a, const Attention::Operand& x, int64_t tokens, int rows,
-                     int (&steps)[2]) {
-  cuuint64_t extents[5] = {static_cast<cuuint64_t>(a.head_dim), static_cast<cuuint64_t>(tokens),
-                           static_cast<cuuint64_t>(a.heads), static_cast<cuuint64_t>(a.inner),
-                           static_cast<cuuint64_t>(a.outer)};
-  const int64_t elements[4] = {x.token_stride, a.head_dim, x.inner_stride, x.outer_stride};
-  cuuint64_t strides[4];
-  for (int i = 0; i < 4; ++i) {
-    if (elements[i] == 0) extents[i + 1] = 1;
-    strides[i] = extents[i + 1] == 1 ? 16 : static_cast<cuuint64_t>(elements[i]) * 2;
-  }
-  steps[0] = extents[3] > 1;
-  steps[1] = extents[4] > 1;
-  const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(rows), 1, 1, 1}, every[5] = {1, 1, 1, 1, 1};
-  CUtensorMap map;
-  const CUresult result = encode_function()(
-      &map, x.data.type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5,
-      const_cast<void*>(x.data.data), extents, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS)
-    throw Error("the GPU's driver does not take the layout of attention's operands");
-  return map;
-}
-
 template <class S>
 void launch(const Attention& a, cudaStream_t stream) {
   Task task{};
@@ -388,9 +348,9 @@ void launch(const Attention& a, cudaStream_t stream) {
   task.scale = attention_scale(a);
   task.blocks = static_cast<unsigned>((a.queries + S::kQueries - 1) / S::kQueries);
   task.tiles = static_cast<unsigned>(a.outer * a.inner * a.heads) * task.blocks;
-  task.q = describe(a, a.q, a.queries, S::kQueries, task.steps[0]);
-  task.k = describe(a, a.k, a.keys, S::kKeys, task.steps[1]);
-  task.v = describe(a, a.v, a.keys, S::kKeys, task.steps[2]);
+  task.q = describe_tokens(a, a.q, a.queries, S::kQueries, task.steps[0]);
+  task.k = describe_tokens(a, a.k, a.keys, S::kKeys, task.steps[1]);
+  task.v = describe_tokens(a, a.v, a.keys, S::kKeys, task.steps[2]);
   int device = 0, multiprocessors = 0;
   check(cudaGetDevice(&device), "asking which it is");
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
@@ -404,36 +364,19 @@ void launch(const Attention& a, cudaStream_t stream) {
 }
 
 template <class T>
-void launch(const Attention& a, int variant, cudaStream_t stream) {
-  if (a.head_dim > 64) return launch<Shape<T, 128, 128, 2, true, false>>(a, stream);
-  if constexpr (std::is_same_v<T, __half>) switch (variant) {
-      case 1:
-        return launch<Shape<T, 64, 128, 3, true, false>>(a, stream);
-      case 2:
-        return launch<Shape<T, 64, 112, 3, false, true>>(a, stream);
-      case 3:
-        return launch<Shape<T, 64, 112, 3, true, true>>(a, stream);
-      case 4:
-        return launch<Shape<T, 64, 112, 3, true, false>>(a, stream);
-      case 5:
-        return launch<Shape<T, 64, 112, 1, false, false>>(a, stream);
-      case 6:
-        return launch<Shape<T, 64, 112, 1, false, true>>(a, stream);
-      case 7:
-        return launch<Shape<T, 64, 128, 2, true, true>>(a, stream);
-      default:
-        break;
-    }
-  launch<Shape<T, 64, 128, 3, false, false>>(a, stream);
+void launch(const Attention& a, WgmmaBlocks blocks, cudaStream_t stream) {
+  if (a.head_dim > 64) return launch<Shape<T, 128, 128, 2>>(a, stream);
+  if (blocks == WgmmaBlocks::small) return launch<Shape<T, 64, 112, 1>>(a, stream);
+  launch<Shape<T, 64, 128, 3>>(a, stream);
 }
 
 }  // namespace
 
-void attention_wgmma(const Attention& a, int variant, cudaStream_t stream) {
+void attention_wgmma(const Attention& a, WgmmaBlocks blocks, cudaStream_t stream) {
   if (a.q.data.type == DType::f16) {
-    launch<__half>(a, variant, stream);
+    launch<__half>(a, blocks, stream);
   } else {
-    launch<__nv_bfloat16>(a, variant, stream);
+    launch<__nv_bfloat16>(a, blocks, stream);
   }
 }
 

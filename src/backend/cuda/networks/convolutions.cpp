@@ -1,7 +1,8 @@
 #include "backend/cuda/networks/convolutions.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/backend.h"
 #include "backend/cuda/check.h"
@@ -11,6 +12,7 @@
 namespace eg4d::cuda {
 namespace {
 
+constexpr size_t kEngines = 8;  // of cuDNN's that are measured
 constexpr size_t kMostColumnBytes = size_t{256} << 20;
 enum Id : int64_t { kX = 1, kW, kBias, kResidual, kY, kProduct, kSum };
 
@@ -42,15 +44,8 @@ CudnnTensor pictures(int64_t id, int64_t n, int64_t channels, int64_t height, in
 
 }  // namespace
 
-Convolutions::Convolutions(Memory& memory, cudaStream_t stream, Layers& layers)
-    : memory_(memory), stream_(stream), layers_(layers) {
-  const char* const way = std::getenv("EG4D_CUDA_CONVOLUTION");
-  const std::string name = way ? way : "";
-  if (name == "plain") way_ = Way::plain;
-  if (name == "columns") way_ = Way::columns;
-  const char* const engines = std::getenv("EG4D_CUDA_ENGINES");
-  if (engines && *engines) engines_ = static_cast<size_t>(std::max(std::atoi(engines), 1));
-}
+Convolutions::Convolutions(Memory& memory, cudaStream_t stream, Layers& layers, Choices& choices)
+    : memory_(memory), stream_(stream), layers_(layers), choices_(choices) {}
 
 CudnnHandle& Convolutions::handle() {
   if (!handle_) handle_.emplace(stream_);
@@ -71,10 +66,11 @@ std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
   const CudnnObject y = tensor(pictures(kY, s.batch, s.out, height, width, s.type));
   const auto between = [&](int64_t id) {
     CudnnTensor t = pictures(id, s.batch, s.out, height, width, DType::f32);
-    t.kind = CudnnTensor::Kind::between;
+    t.between = true;
     return describe(t);
   };
-  const CudnnObject product = s.bias || s.residual ? between(kProduct) : y;
+  const bool bias = s.fused && s.bias, residual = s.fused && s.residual;
+  const CudnnObject product = bias || residual ? between(kProduct) : y;
 
   CudnnObject how(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
@@ -96,13 +92,13 @@ std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
       .finish();
   std::vector<CudnnObject> operations{convolution};
   CudnnObject sum = product;
-  if (s.residual) {
-    const CudnnObject with = s.bias ? between(kSum) : y;
+  if (residual) {
+    const CudnnObject with = bias ? between(kSum) : y;
     operations.push_back(pointwise(CUDNN_POINTWISE_ADD, sum,
                                    tensor(pictures(kResidual, s.batch, s.out, height, width, s.type)), with));
     sum = with;
   }
-  if (s.bias)
+  if (bias)
     operations.push_back(
         pointwise(CUDNN_POINTWISE_ADD, sum, tensor(pictures(kBias, 1, s.out, 1, 1, s.type)), y));
   return operations;
@@ -116,7 +112,7 @@ void Convolutions::execute(const CudnnPlan& plan, const Arrays& arrays, void* wo
 }
 
 // By measuring each on memory of its own.
-size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, const Shape& s) {
+size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, const Shape& s) {
   const auto count_in = static_cast<size_t>(s.batch * s.height * s.width * s.in);
   const auto count_out = static_cast<size_t>(s.batch * (s.height + s.pad_top + s.pad_bottom) *
                                              (s.width + s.pad_left + s.pad_right) * s.out);
@@ -133,8 +129,17 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, const Shape& s
   size_t best = 0;
   float best_time = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
+    const bool whole = i < fused;
     const float time = milliseconds(stream_, [&] {
-      execute(plans[i], {x, w, s.bias ? w : nullptr, s.residual ? y : nullptr, y}, workspace);
+      execute(plans[i], {x, w, whole && s.bias ? w : nullptr, whole && s.residual ? y : nullptr, y},
+              workspace);
+      if (!whole && (s.bias || s.residual))
+        finish({.rows = static_cast<int64_t>(count_out) / s.out,
+                .width = s.out,
+                .x = {y, s.type},
+                .residual = {s.residual ? y : nullptr, s.type},
+                .y = {y, s.type}},
+               stream_);
     });
     if (i > 0 && time >= best_time) continue;
     best = i;
@@ -144,25 +149,55 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, const Shape& s
   return best;
 }
 
-const CudnnPlan* Convolutions::plan(const Shape& shape) {
-  const auto [found, is_new] = plans_.try_emplace(shape);
-  if (is_new) {
-    try {
-      std::vector<CudnnPlan> plans = CudnnPlan::find(handle(), graph(shape), engines_);
-      found->second = plans[plans.size() > 1 ? fastest(plans, shape) : 0];
-    } catch (const CudnnRefusal&) {  // stays without
-    } catch (const NotOnThisDevice&) {
-    }
-  }
-  return found->second ? &*found->second : nullptr;
+// Is it worth measuring? Tests' convolutions are not.
+bool Convolutions::is_large(const Shape& s) {
+  return s.batch * s.height * s.width * s.in * s.out * s.kernel_height * s.kernel_width >= int64_t{1} << 30;
 }
 
-const CudnnPlan* Convolutions::plan_for(const Convolution& a, bool& fused) {
+std::string Convolutions::text(const Shape& s) {
+  return fmt::format(
+      "convolution {}×{}×{}×{} to {}, kernel {}×{}, stride {}, dilation {}, pads {} {} {} {}, {}{}{}{}, "
+      "alignment {}",
+      s.batch, s.height, s.width, s.in, s.out, s.kernel_height, s.kernel_width, s.stride, s.dilation,
+      s.pad_top, s.pad_bottom, s.pad_left, s.pad_right, name_of(s.type), s.bias ? " + bias" : "",
+      s.residual ? " + residual" : "", s.fused ? "" : " after", s.alignment);
+}
+
+// None where cuDNN refuses.
+std::vector<CudnnPlan> Convolutions::engines(const Shape& shape, size_t most) {
+  try {
+    return CudnnPlan::find(handle(), graph(shape), most);
+  } catch (const CudnnRefusal&) {
+    return {};
+  }
+}
+
+Convolutions::Found Convolutions::find(const Shape& shape) {
+  const bool measured = choices_.measures() && is_large(shape);
+  Shape plain = shape;
+  plain.fused = plain.bias = plain.residual = false;
+  try {
+    std::vector<CudnnPlan> plans;
+    if (shape.fused) plans = engines(shape, measured ? kEngines : 1);
+    const size_t fused = plans.size();
+    if (measured || plans.empty())
+      for (CudnnPlan& plan : engines(plain, measured ? kEngines : 1)) plans.push_back(std::move(plan));
+    if (plans.empty()) return {};
+    size_t best = 0;
+    if (measured && plans.size() > 1)
+      best = choices_.choose(text(shape), plans.size(), [&] { return fastest(plans, fused, shape); });
+    return {std::move(plans[best]), best < fused};
+  } catch (const NotOnThisDevice&) {  // there is no cuDNN
+    return {};
+  }
+}
+
+const Convolutions::Found& Convolutions::plan_for(const Convolution& a) {
+  static const Found kNone;
   const NetworkWeight& w = weight_of(a.weight);
-  if (way_ == Way::columns || (w.operands == DType::f32 && !w.tf32)) return nullptr;
+  if (way_ == Way::columns || (w.operands == DType::f32 && !w.tf32)) return kNone;
   const bool same_types =
       a.x.type == w.operands && a.y.type == w.operands && (!a.residual || a.residual.type == w.operands);
-  fused = way_ == Way::fused && same_types && a.activation == Activation::none;
   Shape shape{.batch = a.batch,
               .height = a.height,
               .width = a.width,
@@ -179,20 +214,18 @@ const CudnnPlan* Convolutions::plan_for(const Convolution& a, bool& fused) {
               .alignment = 16,
               .type = w.operands,
               .bias = w.bias() != nullptr,
-              .residual = static_cast<bool>(a.residual)};
+              .residual = static_cast<bool>(a.residual),
+              .fused = way_ == Way::fused && same_types && a.activation == Activation::none};
   for (const void* address : {a.x.data, static_cast<const void*>(a.y.data), a.residual.data})
     shape.alignment = std::min<int64_t>(shape.alignment, alignment_of(address));
-  if (fused)
-    if (const CudnnPlan* const planned = plan(shape)) return planned;
-  fused = shape.bias = shape.residual = false;
-  return plan(shape);
+  const auto known = plans_.find(shape);
+  return known != plans_.end() ? known->second : plans_.emplace(shape, find(shape)).first->second;
 }
 
 std::string Convolutions::engine_of(const Convolution& a) {
   if (is_product(a)) return "product";
-  bool fused = false;
-  const CudnnPlan* const planned = plan_for(a, fused);
-  return planned ? planned->engine() : "columns";
+  const Found& found = plan_for(a);
+  return found.plan ? found.plan->engine() + (found.fused ? "" : ", then the rest") : "columns";
 }
 
 void Convolutions::run_planned(const Convolution& a, const CudnnPlan& plan, bool fused, Pieces& pieces) {
@@ -257,8 +290,7 @@ void Convolutions::run(const Convolution& a, Pieces& pieces) {
                              .residual = a.residual,
                              .y = a.y},
                        pieces);
-  bool fused = false;
-  if (const CudnnPlan* const planned = plan_for(a, fused)) return run_planned(a, *planned, fused, pieces);
+  if (const Found& found = plan_for(a); found.plan) return run_planned(a, *found.plan, found.fused, pieces);
   run_columns(a, pieces);
 }
 

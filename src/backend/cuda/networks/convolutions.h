@@ -20,17 +20,12 @@ class Convolutions {
   // fused: cuDNN adds bias and residual; plain: a second kernel does; columns: no cuDNN.
   enum class Way : uint8_t { fused, plain, columns };
 
-  Convolutions(Memory& memory, cudaStream_t stream, Layers& layers);
+  Convolutions(Memory& memory, cudaStream_t stream, Layers& layers, Choices& choices);
 
   void run(const Convolution& a, Pieces& pieces);
   void run(const ConvolutionBackward& a, Pieces& pieces);
 
-  // For benchmarks: the best way to try, and how many of cuDNN's engines are measured for a shape (1: the
-  // first is taken).
-  void prefer(Way way, size_t engines) {
-    way_ = way;
-    engines_ = engines;
-  }
+  void prefer(Way way) { way_ = way; }          // for benchmarks: the best way to try
   std::string engine_of(const Convolution& a);  // "columns", or cuDNN's
 
  private:
@@ -38,7 +33,7 @@ class Convolutions {
     int64_t batch, height, width, in, out, kernel_height, kernel_width, stride, dilation;
     int64_t pad_top, pad_bottom, pad_left, pad_right, alignment;
     DType type;
-    bool bias, residual;  // that cuDNN adds
+    bool bias, residual, fused;  // what is added, and whether cuDNN may do it
     auto operator<=>(const Shape&) const = default;
   };
   struct Arrays {
@@ -46,11 +41,20 @@ class Convolutions {
     void* y;
   };
 
-  // The plan for the operation by the best way that cuDNN has an engine for, or null.
-  const CudnnPlan* plan_for(const Convolution& a, bool& fused);
-  const CudnnPlan* plan(const Shape& shape);
+  // What is done for a shape: nothing where cuDNN has no engine.
+  struct Found {
+    std::optional<CudnnPlan> plan;
+    bool fused = false;  // bias and residual are part of it
+  };
+
+  // By the fastest way that cuDNN has an engine for.
+  const Found& plan_for(const Convolution& a);
+  Found find(const Shape& shape);
+  std::vector<CudnnPlan> engines(const Shape& shape, size_t most);
   static std::vector<CudnnObject> graph(const Shape& shape);
-  size_t fastest(const std::vector<CudnnPlan>& plans, const Shape& shape);
+  static bool is_large(const Shape& shape);
+  static std::string text(const Shape& shape);
+  size_t fastest(const std::vector<CudnnPlan>& plans, size_t fused, const Shape& shape);
   void execute(const CudnnPlan& plan, const Arrays& arrays, void* workspace);
   void run_planned(const Convolution& a, const CudnnPlan& plan, bool fused, Pieces& pieces);
   void run_columns(const Convolution& a, Pieces& pieces);
@@ -59,10 +63,10 @@ class Convolutions {
   Memory& memory_;
   cudaStream_t stream_;
   Layers& layers_;
+  Choices& choices_;
   Way way_ = Way::fused;
-  size_t engines_ = 1;
   std::optional<CudnnHandle> handle_;
-  std::map<Shape, std::optional<CudnnPlan>> plans_;
+  std::map<Shape, Found> plans_;
 };
 
 }  // namespace eg4d::cuda

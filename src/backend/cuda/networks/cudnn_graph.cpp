@@ -134,11 +134,7 @@ CudnnObject describe(const CudnnTensor& tensor) {
       .set(CUDNN_ATTR_TENSOR_STRIDES, tensor.strides)
       .set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::vector{tensor.id})
       .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, std::vector{tensor.alignment});
-  const bool yes = true;
-  if (tensor.kind == CudnnTensor::Kind::between)
-    object.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
-  if (tensor.kind == CudnnTensor::Kind::number)
-    object.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
+  if (tensor.between) object.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &tensor.between);
   object.finish();
   return object;
 }

@@ -48,7 +48,7 @@ struct CudnnTensor {
   int64_t id = 0;
   std::vector<int64_t> extents, strides;  // in elements
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
-  enum class Kind : uint8_t { memory, between, number } kind = Kind::memory;  // number: a float of the host
+  bool between = false;  // of two operations, not in memory
   int64_t alignment = 16;
 };
 CudnnObject describe(const CudnnTensor& tensor);

@@ -6,22 +6,41 @@
 namespace eg4d::cuda {
 namespace {
 
-template <int N>
-__global__ void sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
+// With types that are known when it is compiled, loads do not wait for branches, and several are on their
+// way.
+template <DType kType>
+__device__ void fix_types(GroupNorm& a) {
+  a.x.type = a.add.type = a.y.type = kType;
+}
+constexpr int kBatch = 4;  // positions whose loads are on their way together
+
+// Three blocks on a multiprocessor where 16 bits leave the registers for it.
+template <int N, DType kType>
+__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
+    sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
+  if constexpr (N > 1) fix_types<kType>(a);
   const GroupNormPlace place = group_norm_place<N>(a, grid);
   Values<N> sum = {}, squares = {};
   if (!place.idle) {
     const Values<N> pivot = group_norm_input<N>(a, place.sample, 0, place.channel);
-#pragma unroll 4
-    for (int64_t p = place.begin; p < place.end; p += grid.down) {
-      const Values<N> x = group_norm_input<N>(a, place.sample, p, place.channel);
+    const auto add = [&](const Values<N>& x) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         const float difference = x.v[i] - pivot.v[i];
         sum.v[i] += difference;
         squares.v[i] = fmaf(difference, difference, squares.v[i]);
       }
+    };
+    int64_t p = place.begin;
+    for (; p + (kBatch - 1) * grid.down < place.end; p += kBatch * grid.down) {
+      Values<N> x[kBatch];
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j)
+        x[j] = group_norm_input<N>(a, place.sample, p + j * grid.down, place.channel);
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) add(x[j]);
     }
+    for (; p < place.end; p += grid.down) add(group_norm_input<N>(a, place.sample, p, place.channel));
   }
   leave_sums<N>(a, grid, place, sum, squares, sums);
 }
@@ -83,26 +102,35 @@ __global__ void __launch_bounds__(kSlices* kChannels)
   }
 }
 
-template <int N>
-__global__ void apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* terms) {
+template <int N, DType kType>
+__global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
+    apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* terms) {
+  if constexpr (N > 1) fix_types<kType>(a);
   const GroupNormPlace place = group_norm_place<N>(a, grid);
   if (place.idle) return;
-  float mean[N], gain[N], shift[N];
+  float gain[N], offset[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const float2 term = terms[place.sample * a.channels + place.channel + i];
-    mean[i] = term.x;
     gain[i] = term.y * a.scale[place.channel + i];
-    shift[i] = a.shift[place.channel + i];
+    offset[i] = fmaf(-term.x, gain[i], a.shift[place.channel + i]);
   }
-#pragma unroll 4
-  for (int64_t p = place.begin; p < place.end; p += grid.down) {
-    Values<N> x = group_norm_input<N>(a, place.sample, p, place.channel);
+  const auto put_out = [&](int64_t p, Values<N> x) {
 #pragma unroll
-    for (int i = 0; i < N; ++i)
-      x.v[i] = activated(a.activation, fmaf(x.v[i] - mean[i], gain[i], shift[i]), a.y.type);
+    for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, fmaf(x.v[i], gain[i], offset[i]), a.y.type);
     store_values(a.y, (place.sample * a.positions + p) * a.channels + place.channel, x);
+  };
+  int64_t p = place.begin;
+  // Loads before stores: y may be x.
+  for (; p + (kBatch - 1) * grid.down < place.end; p += kBatch * grid.down) {
+    Values<N> x[kBatch];
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j)
+      x[j] = group_norm_input<N>(a, place.sample, p + j * grid.down, place.channel);
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) put_out(p + j * grid.down, x[j]);
   }
+  for (; p < place.end; p += grid.down) put_out(p, group_norm_input<N>(a, place.sample, p, place.channel));
 }
 
 size_t shared_bytes(const GroupNormGrid& grid) {
@@ -112,22 +140,25 @@ size_t shared_bytes(const GroupNormGrid& grid) {
 }  // namespace
 
 GroupNormGrid group_norm_grid(const GroupNorm& a) {
-  return {a, in_eights(a.channels, {a.x, a.add, a.y})};
+  const bool one_type = a.y.type == a.x.type && (!a.add || a.add.type == a.x.type);
+  return {a, one_type && in_eights(a.channels, {a.x, a.add, a.y})};
 }
 
 void group_norm_terms(const GroupNorm& a, const GroupNormGrid& grid, float* sums, float2* terms,
                       cudaStream_t stream) {
-  if (grid.vector == 8)
-    sums_kernel<8><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
-  else
-    sums_kernel<1><<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
+  const auto sum = grid.vector == 1          ? sums_kernel<1, DType::f32>
+                   : a.x.type == DType::f16  ? sums_kernel<8, DType::f16>
+                   : a.x.type == DType::bf16 ? sums_kernel<8, DType::bf16>
+                                             : sums_kernel<8, DType::f32>;
+  sum<<<grid.blocks(a.batch), grid.threads(), shared_bytes(grid), stream>>>(a, grid, sums);
   const int64_t width = a.channels / a.groups, together = std::max<int64_t>(kChannels / width, 1);
   const dim3 blocks(static_cast<unsigned>((a.groups + together - 1) / together),
                     static_cast<unsigned>(a.batch));
   const size_t shared = 2 * kSlices * static_cast<size_t>(together * width) * sizeof(double);
   constexpr size_t kUsual = 48 * 1024;
   if (shared > kUsual)
-    check(cudaFuncSetAttribute(terms_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
+    check(cudaFuncSetAttribute(terms_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared)),
           "preparing a group norm");
   terms_kernel<<<blocks, dim3(kChannels, kSlices), shared, stream>>>(a, grid, together, sums, terms);
   check_launch("computing the terms of a group norm");
@@ -143,10 +174,11 @@ void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
   if (a.batch * a.positions * a.channels == 0) return;
   auto* const terms = static_cast<float2*>(workspace);
   group_norm_terms(a, grid, reinterpret_cast<float*>(terms + a.batch * a.channels), terms, stream);
-  if (grid.vector == 8)
-    apply_kernel<8><<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
-  else
-    apply_kernel<1><<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
+  const auto apply = grid.vector == 1          ? apply_kernel<1, DType::f32>
+                     : a.x.type == DType::f16  ? apply_kernel<8, DType::f16>
+                     : a.x.type == DType::bf16 ? apply_kernel<8, DType::bf16>
+                                               : apply_kernel<8, DType::f32>;
+  apply<<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
   check_launch("computing a group norm");
 }
 

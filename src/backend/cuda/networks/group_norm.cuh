@@ -17,9 +17,10 @@ struct GroupNormGrid {
   int across = 1, down = 1;                  // threads of a block: columns, positions
   int64_t tiles = 1, pieces = 1, piece = 1;  // blocks: columns; pieces of a sample, in positions
 
-  // Blocks that a GPU has room for at a time, more or less: those that last longer lose less at their ends.
-  static constexpr int64_t kBlocks = 1024;
-  static constexpr int kMostThreads = 512;
+  // So many that a large GPU does them in three rounds, three on each multiprocessor at a time: blocks that
+  // last longer lose less at their ends.
+  static constexpr int64_t kBlocks = 1188;
+  static constexpr int kMostThreads = 256;
 
   GroupNormGrid() = default;
   GroupNormGrid(const GroupNorm& a, bool eights) {

@@ -25,18 +25,17 @@ template <int kLeft>
 __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
-// Keeps the compiler from moving what is done with registers across the instructions above.
+// Keeps the compiler from moving what is done with registers across the instructions above. (Loops count:
+// with iterators it would put the registers into memory first.)
 template <int kCount>
 __device__ void hold(float (&x)[kCount]) {
 #pragma unroll
-  for (float& value : x) asm volatile("" : "+f"(value)::"memory");
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(x[i])::"memory");
 }
 template <int kCount>
 __device__ void hold(uint32_t (&x)[kCount][4]) {
 #pragma unroll
-  for (auto& fragment : x)
-#pragma unroll
-    for (uint32_t& value : fragment) asm volatile("" : "+r"(value)::"memory");
+  for (int i = 0; i < 4 * kCount; ++i) asm volatile("" : "+r"(x[i / 4][i % 4])::"memory");
 }
 
 // A tile in shared memory whose rows are 128 bytes, swizzled as the copy engine does; begins at a multiple of
@@ -64,23 +63,6 @@ struct Wgmma;
       "+f"(d[30]), "+f"(d[31])
 template <>
 struct Wgmma<64> {
-#define EG4D_PRODUCT(type)                                                         \
-  asm volatile(                                                                    \
-      "{.reg .pred p; setp.ne.b32 p, %34, 0; "                                     \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " " EG4D_SUMS_64 \
-      "%32, %33, p, 1, 1, 0, 0;}"                                                  \
-      : EG4D_PLACES_64                                                             \
-      : "l"(a), "l"(b), "r"(add))
-  // Rows of both lie along the depth; without `add`, d is overwritten.
-  template <class T>
-  static __device__ void rows(float (&d)[32], uint64_t a, uint64_t b, int add) {
-    if constexpr (std::is_same_v<T, __half>) {
-      EG4D_PRODUCT("f16");
-    } else {
-      EG4D_PRODUCT("bf16");
-    }
-  }
-#undef EG4D_PRODUCT
 #define EG4D_PRODUCT(type)                                                         \
   asm volatile(                                                                    \
       "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                       \
@@ -126,23 +108,6 @@ struct Wgmma<112> {
   // Rows of both lie along the depth; without `add`, d is overwritten.
   template <class T>
   static __device__ void rows(float (&d)[56], uint64_t a, uint64_t b, int add) {
-    if constexpr (std::is_same_v<T, __half>) {
-      EG4D_PRODUCT("f16");
-    } else {
-      EG4D_PRODUCT("bf16");
-    }
-  }
-#undef EG4D_PRODUCT
-#define EG4D_PRODUCT(type)                                                           \
-  asm volatile(                                                                      \
-      "{.reg .pred p; setp.ne.b32 p, %61, 0; "                                       \
-      "wgmma.mma_async.sync.aligned.m64n112k16.f32." type "." type " " EG4D_SUMS_112 \
-      "{%56,%57,%58,%59}, %60, p, 1, 1, 0;}"                                         \
-      : EG4D_PLACES_112                                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
-  // a in registers.
-  template <class T>
-  static __device__ void rows(float (&d)[56], const uint32_t (&a)[4], uint64_t b, int add) {
     if constexpr (std::is_same_v<T, __half>) {
       EG4D_PRODUCT("f16");
     } else {
@@ -196,23 +161,6 @@ struct Wgmma<128> {
   // a in registers, b's rows across the depth.
   template <class T>
   static __device__ void columns(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
-    if constexpr (std::is_same_v<T, __half>) {
-      EG4D_PRODUCT("f16");
-    } else {
-      EG4D_PRODUCT("bf16");
-    }
-  }
-#undef EG4D_PRODUCT
-#define EG4D_PRODUCT(type)                                                           \
-  asm volatile(                                                                      \
-      "{.reg .pred p; setp.ne.b32 p, %69, 0; "                                       \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " " EG4D_SUMS_128 \
-      "{%64,%65,%66,%67}, %68, p, 1, 1, 0;}"                                         \
-      : EG4D_PLACES_128                                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
-  // a in registers.
-  template <class T>
-  static __device__ void rows(float (&d)[64], const uint32_t (&a)[4], uint64_t b, int add) {
     if constexpr (std::is_same_v<T, __half>) {
       EG4D_PRODUCT("f16");
     } else {

@@ -1,7 +1,6 @@
 #include "backend/cuda/networks/layers.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/backend.h"
 #include "backend/cuda/networks/network_kernels.h"
@@ -10,11 +9,10 @@
 namespace eg4d::cuda {
 namespace {
 
-// What lies between the two layers of a feed-forward network, at most.
-size_t feed_forward_bytes() {
-  const char* const given = std::getenv("EG4D_CUDA_FEED_FORWARD_MIB");
-  return static_cast<size_t>(given && *given ? std::atoll(given) : 256) << 20;
-}
+// What lies between the two layers of a feed-forward network, at most: whole, that of a video is 532 MiB.
+constexpr size_t kFeedForwardBytes = size_t{576} << 20;
+// Of longer sums the gate is a small part, and the library's product is faster.
+constexpr int64_t kLongestGated = 1024;
 
 }  // namespace
 
@@ -25,14 +23,8 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
   return copy;
 }
 
-Layers::Layers(Memory& memory, cudaStream_t stream)
-    : stream_(stream),
-      products_(memory, stream),
-      feed_forward_bytes_(feed_forward_bytes()),
-      use_gated_product_(std::getenv("EG4D_CUDA_GATED") != nullptr) {
-  const char* const ways = std::getenv("EG4D_CUDA_WAYS");
-  if (ways && *ways) products_.choose_of(std::max(std::atoi(ways), 1));
-}
+Layers::Layers(Memory& memory, cudaStream_t stream, Choices& choices)
+    : stream_(stream), products_(memory, stream, choices), feed_forward_bytes_(kFeedForwardBytes) {}
 
 void Layers::multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces) {
   Products::Plan& plan = products_.plan(shape);
@@ -123,7 +115,8 @@ void Layers::run(const FeedForward& a, Pieces& pieces) {
                     .w = widen.data(),
                     .bias = widen.bias(),
                     .y = {nullptr, type}};
-  const bool at_once = use_gated_product_ && widen.operands == a.x.type && gated_product_takes(gate);
+  const bool at_once = use_gated_product_ && widen.operands == a.x.type && gate.in <= kLongestGated &&
+                       gated_product_takes(gate);
   const size_t row_bytes = static_cast<size_t>((at_once ? 1 : 3) * a.inner) * size_of(type);
   const int64_t blocks = std::max<int64_t>(static_cast<int64_t>(feed_forward_bytes_ / (row_bytes * 256)), 1);
   const int64_t piece = std::min(a.rows, 256 * blocks);

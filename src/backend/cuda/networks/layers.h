@@ -23,7 +23,7 @@ struct Layer {
 
 class Layers {
  public:
-  Layers(Memory& memory, cudaStream_t stream);
+  Layers(Memory& memory, cudaStream_t stream, Choices& choices);
 
   void run(const Layer& a, Pieces& pieces);
   void run(const Linear& a, Pieces& pieces);
@@ -37,14 +37,13 @@ class Layers {
 
   // What lies between the two layers of a feed-forward network, at most.
   void set_feed_forward_bytes(size_t bytes) { feed_forward_bytes_ = bytes; }
-  void choose_of(int ways) { products_.choose_of(ways); }
   void use_gated_product(bool use) { use_gated_product_ = use; }
 
  private:
   cudaStream_t stream_;
   Products products_;
   size_t feed_forward_bytes_;
-  bool use_gated_product_;
+  bool use_gated_product_ = true;
 };
 
 // x itself, or a copy in that type.

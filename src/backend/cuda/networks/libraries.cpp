@@ -1,5 +1,6 @@
 #include "backend/cuda/networks/libraries.h"
 
+#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -61,8 +62,8 @@ void* load(const std::string& library, const std::string& file) {
   if (void* const handle = find(file)) return handle;
   throw NotOnThisDevice(fmt::format(
       "networks on the GPU need {} ({}), which neither the system nor the Python environment has; install it "
-      "(pip install nvidia-cublas nvidia-cudnn-cu13), name its folder by EG4D_CUDA_LIBRARIES, or use "
-      "--device cpu",
+      "(as PyTorch's packages nvidia-cublas and nvidia-cudnn do), name its folder by EG4D_CUDA_LIBRARIES, or "
+      "use --device cpu",
       library, file));
 }
 
@@ -73,7 +74,8 @@ void look_up(void* handle, const std::string& library, const char* name, Functio
 }
 
 CublasLt load_cublaslt() {
-  void* const handle = load("cuBLASLt 13", "libcublasLt.so.13");
+  void* const handle =
+      load(fmt::format("cuBLASLt {}", CUBLAS_VER_MAJOR), fmt::format("libcublasLt.so.{}", CUBLAS_VER_MAJOR));
   CublasLt library;
 #define EG4D_LOOK_UP(name) look_up(handle, "cuBLASLt", #name, library.name);
   EG4D_CUBLASLT_FUNCTIONS(EG4D_LOOK_UP)
@@ -84,8 +86,8 @@ CublasLt load_cublaslt() {
 Cudnn load_cudnn() {
   // What it opens itself, by name alone.
   cublaslt();
-  find("libnvrtc.so.13");
-  void* const handle = load("cuDNN 9", "libcudnn.so.9");
+  find(fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000));
+  void* const handle = load(fmt::format("cuDNN {}", CUDNN_MAJOR), fmt::format("libcudnn.so.{}", CUDNN_MAJOR));
   Cudnn library;
 #define EG4D_LOOK_UP(name) look_up(handle, "cuDNN", #name, library.name);
   EG4D_CUDNN_FUNCTIONS(EG4D_LOOK_UP)

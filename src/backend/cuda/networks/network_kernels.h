@@ -70,7 +70,8 @@ void max_pool_backward(const MaxPoolBackward& a, cudaStream_t stream);
 void feature_distance(const FeatureDistance& a, cudaStream_t stream);
 void feature_distance_backward(const FeatureDistanceBackward& a, cudaStream_t stream);
 
-// ---------------------------------------------------------------- norms.cu, layer_norms.cu
+// ---------------------------------------------------------------- group_norm.cu, group_norm_backward.cu,
+// layer_norm.cu
 
 size_t group_norm_workspace_bytes(const GroupNorm& a);
 void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream);

@@ -23,10 +23,15 @@ void require_whole_groups(const GroupNorm& a) {
 
 struct NetworkRunner::Parts {
   Parts(Memory& m, cudaStream_t s)
-      : memory(m), stream(s), layers(m, s), convolutions(m, s, layers), attentions(s, layers) {}
+      : memory(m),
+        stream(s),
+        layers(m, s, choices),
+        convolutions(m, s, layers, choices),
+        attentions(s, layers) {}
 
   Memory& memory;
   cudaStream_t stream;
+  Choices choices;
   Layers layers;
   Convolutions convolutions;
   Attentions attentions;
@@ -116,6 +121,7 @@ size_t NetworkRunner::prepare(const Operation& operation) {
 }
 
 void NetworkRunner::enqueue(const Operation& operation, void* scratch) {
+  parts_->choices.save();  // before anything is done by what was measured
   Pieces pieces(scratch ? scratch : nothing);
   const Perform perform{parts_->layers, parts_->convolutions, parts_->attentions, pieces, parts_->stream};
   std::visit(

@@ -24,6 +24,13 @@ cudaDataType_t type_of(DType type) {
   return type == DType::f16 ? CUDA_R_16F : type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+constexpr int kWays = 8;
+
+// Is it worth measuring? Tests' products are not.
+bool is_large(const ProductShape& a) {
+  return a.rows * a.in * a.out >= int64_t{1} << 30;
+}
+
 // "1000×320 by 320×640, f16, + bias, to f32"
 std::string text(const ProductShape& a) {
   return fmt::format("{}×{} by {}×{}, form {}, {}{}{} to {}, strides {} {} {}, alignments {} {} {} {}",
@@ -85,9 +92,10 @@ class Products::Plan {
   }
   size_t workspace_bytes() const { return found_[chosen_].workspaceSize; }
 
-  // Takes the fastest, measured on memory of its own.
-  void measure(cublasLtHandle_t handle, Memory& memory, cudaStream_t stream) {
-    if (found_.size() < 2) return;
+  size_t ways() const { return found_.size(); }
+  void take(size_t way) { chosen_ = way; }
+  // As measured on memory of its own.
+  size_t fastest(cublasLtHandle_t handle, Memory& memory, cudaStream_t stream) {
     const auto bytes = [](int64_t rows, int64_t width, int64_t stride, DType type) {
       return static_cast<size_t>(rows * std::max(width, stride)) * size_of(type);
     };
@@ -116,8 +124,8 @@ class Products::Plan {
       best = chosen_;
       best_time = time;
     }
-    chosen_ = best;
     for (void* taken : memories) memory.release(taken);
+    return best;
   }
 
  private:
@@ -176,7 +184,8 @@ class Products::Plan {
   size_t chosen_ = 0;
 };
 
-Products::Products(Memory& memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
+Products::Products(Memory& memory, cudaStream_t stream, Choices& choices)
+    : memory_(memory), stream_(stream), choices_(choices) {}
 Products::~Products() {
   plans_.clear();
   if (handle_) cublaslt().cublasLtDestroy(handle_);
@@ -186,8 +195,11 @@ Products::Plan& Products::plan(const ProductShape& shape) {
   if (!handle_) check(cublaslt().cublasLtCreate(&handle_), "starting cuBLASLt");
   std::unique_ptr<Plan>& plan = plans_[shape];
   if (!plan) {
-    plan = std::make_unique<Plan>(handle_, shape, ways_);
-    plan->measure(handle_, memory_, stream_);
+    const bool several = choices_.measures() && is_large(shape);
+    plan = std::make_unique<Plan>(handle_, shape, several ? kWays : 1);
+    if (plan->ways() > 1)
+      plan->take(choices_.choose("product " + text(shape), plan->ways(),
+                                 [&] { return plan->fastest(handle_, memory_, stream_); }));
   }
   return *plan;
 }

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "backend/cuda/memory.h"
+#include "backend/cuda/networks/choices.h"
 #include "backend/cuda/networks/libraries.h"
 #include "core/dtype.h"
 
@@ -36,7 +37,7 @@ class Products {
  public:
   class Plan;
 
-  Products(Memory& memory, cudaStream_t stream);
+  Products(Memory& memory, cudaStream_t stream, Choices& choices);
   ~Products();
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
@@ -46,13 +47,10 @@ class Products {
   static size_t workspace_bytes(const Plan& plan);
   void run(Plan& plan, const ProductArrays& arrays, void* workspace);
 
-  // Of how many of the library's recommendations the fastest is taken, as measured; 1: the first, unmeasured.
-  void choose_of(int ways) { ways_ = ways; }
-
  private:
   Memory& memory_;
   cudaStream_t stream_;
-  int ways_ = 1;
+  Choices& choices_;
   cublasLtHandle_t handle_ = nullptr;
   std::map<ProductShape, std::unique_ptr<Plan>> plans_;
 };

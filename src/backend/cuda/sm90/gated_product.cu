@@ -7,18 +7,19 @@
 #include "backend/cuda/sm90/gated_product.h"
 
 #include <algorithm>
-#include <mutex>
+#include <cstdlib>
+#include <string>
 
 #include "backend/cuda/check.h"
-#include "backend/cuda/networks/typed_arrays.cuh"
+#include "backend/cuda/sm90/matrix_map.h"
+#include "backend/cuda/sm90/tiles.cuh"
 #include "backend/cuda/sm90/wgmma_64_256.cuh"
 
 namespace eg4d::cuda {
 namespace {
 
-constexpr int kRows = 128, kWidth = 128, kDepth = 64;  // of a tile; of a step
+constexpr int kRows = kTileRows, kWidth = 128;  // of a tile
 constexpr int kStages = 4, kCluster = 2;
-constexpr int kGroup = 128;                          // threads of a warpgroup
 constexpr uint32_t kPartBytes = kRows * kDepth * 2;  // rows, values' weights, or gates' weights of a step
 
 struct Stage {
@@ -37,22 +38,10 @@ struct Sizes {
   int steps, across;           // tiles side by side
 };
 
-// Where the fetching warp and the warpgroups are in the ring of stages.
-struct Ring {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ void next() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 __device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMap& w, const Sizes& sizes) {
   const uint32_t rank = cluster_rank();
   constexpr uint16_t kBoth = 3;
-  Ring ring;
+  Ring ring(kStages);
   for (int64_t tile = blockIdx.x / kCluster; tile < sizes.tiles; tile += gridDim.x / kCluster) {
     const auto row = static_cast<int>((tile / sizes.across * kCluster + rank) * kRows);
     const auto column = static_cast<int>(tile % sizes.across * kWidth);
@@ -70,39 +59,20 @@ __device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMa
   }
 }
 
-// To 2.5e-5, and what the instruction's tanh is away: half of the last place of f16.
-__device__ float quick_gelu_of(float x) {
-  const float square = fminf(x * x, 30.0f);
-  const float u = x * fmaf(fmaf(-0.000351517442f, square, 0.0370056493f), square, 0.797507881f);
-  float t;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(u));
-  const float half = 0.5f * x;
-  return fmaf(half, t, half);
-}
-
-// A warpgroup's sums to its part of shared memory. Lanes of a warp write to different banks.
+// A warpgroup's sums to its part of shared memory.
 template <bool kBfloat16>
 __device__ void gate(const float (&c)[128], const float* bias, const Sizes& sizes, int64_t first_column,
                      int thread, uint8_t (&results)[kWidth / 64][64 * 128]) {
-  constexpr DType kType = kBfloat16 ? DType::bf16 : DType::f16;
-  const int lane = thread % 32, row = thread / 32 * 16 + lane / 4;
 #pragma unroll
   for (int n = 0; n < kWidth / 8; ++n) {
     float2 value_bias{}, gate_bias{};
     if (bias) {
-      const float* const at = bias + first_column + 8 * n + 2 * (lane % 4);
+      const float* const at = bias + first_column + 8 * n + 2 * (thread % 4);
       value_bias = __ldg(reinterpret_cast<const float2*>(at));
       gate_bias = __ldg(reinterpret_cast<const float2*>(at + sizes.width));
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float* const value = c + 4 * n + 2 * half;
-      const float* const gate = value + 4 * kWidth / 8;
-      const int at = row + 8 * half, unit = (n % 8) ^ (at % 8);
-      *reinterpret_cast<uint32_t*>(&results[n / 8][at * 128 + unit * 16 + lane % 4 * 4]) =
-          narrow_pair((value[0] + value_bias.x) * quick_gelu_of(gate[0] + gate_bias.x),
-                      (value[1] + value_bias.y) * quick_gelu_of(gate[1] + gate_bias.y), kType);
-    }
+    gate_eight<kBfloat16>(c + 4 * n, c + 4 * n + 4 * kWidth / 8, value_bias, gate_bias, n % 8, thread,
+                          results[n / 8]);
   }
 }
 
@@ -113,7 +83,7 @@ __device__ void multiply_all(Shared& shared, const float* bias, const Sizes& siz
   const auto release = [&](int stage) {
     if (thread % 32 < kCluster) arrive_at(&shared.empty[stage], thread % 32);
   };
-  Ring ring;
+  Ring ring(kStages);
   float c[128];
   for (int64_t tile = blockIdx.x / kCluster; tile < sizes.tiles; tile += gridDim.x / kCluster) {
     int before = -1;
@@ -179,38 +149,6 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(3 * kGroup, 1
 
 // ---------------------------------------------------------------- host
 
-using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
-
-// Of the driver; null where it is too old.
-EncodeTiled encoder() {
-  static const EncodeTiled function = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult status{};
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &status);
-    if (error != cudaSuccess || status != cudaDriverEntryPointSuccess) {
-      cudaGetLastError();
-      found = nullptr;
-    }
-    return reinterpret_cast<EncodeTiled>(found);
-  }();
-  return function;
-}
-
-// In tiles of so many rows and 64 columns; zeros outside.
-CUtensorMap describe_matrix(const void* data, DType type, int64_t rows, int64_t columns, uint32_t tile_rows) {
-  const cuuint64_t extents[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(columns) * 2};
-  const cuuint32_t box[] = {kDepth, tile_rows}, steps[] = {1, 1};
-  CUtensorMap map{};
-  const CUresult result = encoder()(
-      &map, type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
-      const_cast<void*>(data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) throw Error("the GPU failed while describing a matrix to it");
-  return map;
-}
-
 struct Card {
   int multiprocessors = 0;
   bool has_instructions = false;
@@ -241,6 +179,12 @@ bool gated_product_takes(const GatedProduct& a) {
 void gated_product(const GatedProduct& a, cudaStream_t stream) {
   if (a.rows == 0 || a.width == 0) return;
   static const Card here = card();
+  static const bool resident = [] {
+    const char* const given = std::getenv("EG4D_CUDA_GATED");
+    return given && std::string(given) == "resident";
+  }();
+  if (resident && gated_product_resident_takes(a))
+    return gated_product_resident(a, here.multiprocessors, stream);
   const auto kernel = a.x.type == DType::f16 ? gated_product_kernel<false> : gated_product_kernel<true>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(kSharedBytes)),

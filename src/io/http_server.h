@@ -1,0 +1,68 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "io/growing_bytes.h"
+#include "io/http_request.h"
+
+namespace eg4d {
+
+struct HttpResponse {
+  int status = 200;
+  std::string type = "text/plain; charset=utf-8";
+  std::vector<std::pair<std::string, std::string>> headers;
+  // One of these.
+  std::string body;
+  std::shared_ptr<const std::string> shared;
+  std::shared_ptr<const GrowingBytes> growing;  // sent as it grows
+};
+using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
+
+// Status line and headers; `length` below 0: not known before.
+std::string http_head(const HttpResponse& response, int64_t length, bool chunked, bool keep_alive);
+
+struct HttpServerLimits {
+  HttpLimits request = {};
+  size_t connections = 96;  // one more ends the one that has been waiting for a request for the longest time
+  std::chrono::milliseconds request_time{
+      10000};                                  // for a whole request, from the connection or its first byte
+  std::chrono::milliseconds idle_time{30000};  // between two requests
+  std::chrono::milliseconds slow_time{20000};  // in which a reader must take slow_bytes of what is there
+  size_t slow_bytes = 65536;
+};
+
+// A server of one thread: connections are bounded in number, and each in memory and time, so that slow
+// readers, half-open connections and floods of them cost others little. The handler is called in that thread
+// and should not take long.
+class HttpServer {
+ public:
+  // Listens at a numeric address of this machine, at `port` or the next one that is free. Throws Error.
+  HttpServer(const std::string& address, int port, HttpHandler handler, const HttpServerLimits& limits = {});
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  int port() const { return port_; }
+  // Serves until `stop`, which is asked ten times a second.
+  void run(const std::function<bool()>& stop);
+
+ private:
+  class Connection;
+  void listen_at(const std::string& address, int port);
+  int wait() const;
+  void accept_all();
+  void make_room();
+
+  const HttpHandler handler_;
+  const HttpServerLimits limits_;
+  int socket_ = -1, port_ = 0;
+  std::vector<std::unique_ptr<Connection>> connections_;
+};
+
+}  // namespace eg4d

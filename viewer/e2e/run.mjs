@@ -1,0 +1,298 @@
+// The viewer as a user has it: a model that was just trained, the program's server, the page in a headless Chromium
+// (software graphics). `node e2e/run.mjs PROGRAM`; $EG4D_CHROMIUM is the browser. With $EG4D_SCREENSHOTS a folder, pictures
+// of every view are left there. Exits with 0 when all is as it should be.
+import { chromium } from "playwright-core";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const program = resolve(process.argv[2]);
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const scratch = mkdtempSync(join(tmpdir(), "eg4d-viewer-"));
+const run = process.env.EG4D_VIEWER_RUN ?? join(scratch, "run-robot"); // a run that is there already
+const dataset = join(root, "examples/robot-192");
+const screens = process.env.EG4D_SCREENSHOTS;
+const LEAST_PSNR = 32;
+const PATIENCE = 120000; // milliseconds
+const VIEWS = [
+  { azimuth: 0, elevation: 0, time: 0 },
+  { azimuth: 130, elevation: 25, time: 0.5 },
+  { azimuth: -75, elevation: -10, time: 0.8125 },
+];
+
+const failures = [];
+function check(holds, what) {
+  console.log(`${holds ? "ok  " : "FAIL"} ${what}`);
+  if (!holds) failures.push(what);
+}
+
+function call(...words) {
+  return new Promise((done, fail) => {
+    let said = "";
+    const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += text));
+    child.on("close", (code) => (code === 0 ? done(said) : fail(new Error(`eg4d ${words.join(" ")}: ${code}\n${said}`))));
+  });
+}
+
+// `eg4d view`, its link, and how it ends after Ctrl-C.
+async function startServer(folder, ...options) {
+  const child = spawn(program, ["view", folder, "--no-open", "--port", "0", "--dataset", dataset, ...options], { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  const ended = new Promise((done) => child.on("close", done));
+  const link = await new Promise((done, fail) => {
+    child.stderr.on("data", (text) => {
+      said += text;
+      const found = /http:\/\/127\.0\.0\.1:(\d+)\/#token=[0-9a-f]{32}/.exec(said);
+      if (found) done(found[0]);
+    });
+    void ended.then(() => fail(new Error(said)));
+  });
+  return { link, port: Number(new URL(link).port), stop: () => (child.kill("SIGINT"), ended) };
+}
+
+// The status of a request that a browser would not send.
+function rawStatus(port, text) {
+  return new Promise((done) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    let answer = "";
+    socket.on("data", (bytes) => (answer += bytes.toString("latin1")));
+    socket.on("close", () => done({ status: Number(answer.slice(9, 12)), answer }));
+    socket.on("error", () => done({ status: 0, answer }));
+  });
+}
+
+// ---------------------------------------------------------------- in the page
+
+// PSNR of the page's own pixels against a PNG, at a camera and time.
+async function agreement(page, view, png) {
+  return page.evaluate(async ({ view, png }) => {
+    const { app } = window.eg4d;
+    const blob = new Blob([Uint8Array.from(atob(png), (c) => c.charCodeAt(0))], { type: "image/png" });
+    const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+    const context = canvas.getContext("2d");
+    context.drawImage(bitmap, 0, 0);
+    const truth = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+    const camera = { target: [0, 0, 0], azimuth: view.azimuth, elevation: view.elevation, roll: 0, distance: app.scene.head.camera.radius };
+    const picture = { ...app.picture(), camera, time: view.time };
+    const pixels = app.renderer.pixels(picture, bitmap.width, bitmap.height);
+    let sum = 0;
+    for (let i = 0; i < pixels.length; ++i) if (i % 4 !== 3) sum += (pixels[i] - truth[i]) ** 2;
+    return -10 * Math.log10(Math.max(sum / (0.75 * pixels.length) / 65025, 1e-10));
+  }, { view, png });
+}
+
+// How much two pictures of the page differ: the mean of absolute differences, 0 to 255.
+const pixelsNow = (page) => page.evaluate(() => Array.from(window.eg4d.app.renderer.pixels(window.eg4d.app.picture(), 96, 96)));
+const difference = (a, b) => a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length;
+
+async function open(context, address, complaints) {
+  const page = await context.newPage();
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && !/GPU stall|GL Driver/.test(message.text()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(error.message));
+  await page.goto(address);
+  await page.waitForFunction(() => window.eg4d || document.querySelector("[role=alert]"));
+  await page.evaluate(() => window.eg4d?.ready);
+  return page;
+}
+
+async function shoot(page, name) {
+  if (!screens) return;
+  mkdirSync(screens, { recursive: true });
+  await page.waitForTimeout(700);
+  await page.screenshot({ path: join(screens, `${name}.png`) });
+}
+
+// ---------------------------------------------------------------- what must hold
+
+async function looksLikeRender(page, what) {
+  for (const [i, view] of VIEWS.entries()) {
+    const png = readFileSync(join(scratch, `render-${i}`, "frame_0000.png")).toString("base64");
+    const psnr = await agreement(page, view, png);
+    check(psnr >= LEAST_PSNR, `${what} at azimuth ${view.azimuth}, elevation ${view.elevation}, time ${view.time}: ${psnr.toFixed(1)} dB against eg4d render`);
+  }
+}
+
+async function controlsWork(page) {
+  const start = await pixelsNow(page);
+  await page.keyboard.press("End");
+  const end = await pixelsNow(page);
+  check(difference(start, end) > 0.05, "another time is another picture");
+  await page.keyboard.press("Home");
+  check(difference(start, await pixelsNow(page)) === 0, "the first time again is the first picture again");
+
+  const { width, height } = page.viewportSize();
+  await page.mouse.move(width / 3, height / 2);
+  await page.mouse.down();
+  await page.mouse.move(width / 3 + 120, height / 2 + 20, { steps: 3 });
+  await page.mouse.up();
+  await page.waitForTimeout(300);
+  const turned = await page.evaluate(() => window.eg4d.app.camera);
+  check(Math.abs(turned.azimuth) > 20 && Math.abs(turned.elevation) > 2, "dragging turns the camera");
+  await page.mouse.wheel(0, 200);
+  check((await page.evaluate(() => window.eg4d.app.camera.distance)) > turned.distance, "the wheel moves away");
+  await page.keyboard.press("r");
+  check((await page.evaluate(() => window.eg4d.app.camera.azimuth)) === 0, "R resets the camera");
+
+  await page.keyboard.press("End");
+  await page.getByRole("radio", { name: "Reference time" }).click();
+  const reference = await pixelsNow(page);
+  await page.getByRole("radio", { name: "Own time" }).click();
+  check(difference(reference, await pixelsNow(page)) > 0, "colours of the own time are others");
+  await page.getByRole("radio", { name: "Reference time" }).click();
+  for (const name of ["Points", "Depth", "Alpha", "Canonical"]) {
+    await page.getByRole("radio", { name }).click();
+    check(difference(reference, await pixelsNow(page)) > 0.05, `${name} is another picture`);
+    if (name !== "Canonical") await shoot(page, name.toLowerCase());
+  }
+  await page.getByRole("radio", { name: "Moving" }).click();
+  await page.getByRole("radio", { name: "Colour", exact: true }).click();
+
+  await page.keyboard.press("Space");
+  await page.waitForTimeout(600);
+  check(await page.evaluate(() => window.eg4d.app.clock.playing && window.eg4d.app.pictures > 2), "Space plays");
+  await page.keyboard.press("Space");
+  await page.keyboard.press("h");
+  check(await page.getByRole("dialog").isVisible(), "H opens the help");
+  await shoot(page, "help");
+  await page.keyboard.press("Escape");
+}
+
+async function comparesWithTraining(page) {
+  await page.getByRole("combobox", { name: "Camera of the dataset" }).selectOption({ index: 1 });
+  await page.getByRole("radio", { name: "Error" }).click();
+  const said = page.getByText(/PSNR .* dB against the picture/);
+  await said.waitFor();
+  const psnr = Number(/PSNR ([\d.]+)/.exec(await said.textContent())[1]);
+  check(psnr > 12, `the training picture of a camera is compared with: ${psnr} dB`);
+  for (const name of ["Error", "Wipe", "Beside"]) {
+    await page.getByRole("radio", { name }).click();
+    await shoot(page, name.toLowerCase());
+  }
+  await page.keyboard.press("r");
+}
+
+async function linksAndFiles(page, context, link, complaints) {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("p")]);
+  check(download.suggestedFilename().endsWith(".png") && statSync(await download.path()).size > 1000, "P saves a screenshot");
+  await page.evaluate(() => {
+    const { app } = window.eg4d;
+    app.camera = { ...app.camera, azimuth: 77, distance: 3.5 };
+    app.clock.seek(0.25);
+    app.changed(true);
+  });
+  await page.waitForFunction(() => location.hash.includes("camera=77"));
+  const other = await open(context, await page.evaluate(() => location.href), complaints);
+  const same = await other.evaluate(() => [window.eg4d.app.camera.azimuth, window.eg4d.app.camera.distance, window.eg4d.app.clock.time]);
+  check(JSON.stringify(same) === "[77,3.5,0.25]", "a link keeps camera and time");
+  await other.close();
+}
+
+async function hostileRequests(port) {
+  const get = (path, host = `127.0.0.1:${port}`) => rawStatus(port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  for (const path of ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/api/picture/..%2f..%2fetc/0", "/api/picture/train/%00", "//etc/passwd", "/api/picture/train/99999", "/etc/passwd"]) {
+    const { status, answer } = await get(path);
+    check((status === 400 || status === 404) && !answer.includes("root:"), `${path} is refused (${status})`);
+  }
+  check((await get("/api/info", "evil.example:80")).status === 421, "another host's name is refused");
+  check((await rawStatus(port, `POST /api/info HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)).status === 405, "POST is refused");
+  check((await rawStatus(port, "A".repeat(100000))).status !== 200, "a request without end is refused");
+}
+
+async function withoutWebGl(browser, link) {
+  const context = await browser.newContext();
+  await context.addInitScript(() => {
+    HTMLCanvasElement.prototype.getContext = () => null;
+  });
+  const page = await context.newPage();
+  await page.goto(link);
+  check((await page.getByRole("alert").textContent()).includes("WebGL 2"), "without WebGL 2 there is a sentence");
+  await context.close();
+}
+
+// A run that is being trained: newer objects arrive, and the page stops it.
+async function showsTraining(context, complaints) {
+  const folder = join(scratch, "live");
+  const training = spawn(program, ["reconstruct", dataset, "-o", folder, "--preset", "fast", "--quiet", "--threads", "1", "--checkpoint.interval", "10",
+    "--set", "start.count=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10"], { stdio: "ignore" });
+  const ended = new Promise((done) => training.on("close", done));
+  try {
+    while (!existsSync(join(folder, "coarse/best.safetensors")) && training.exitCode === null) await new Promise((done) => setTimeout(done, 100));
+    const server = await startServer(folder, "--frames", "2");
+    const page = await open(context, server.link, complaints);
+    await page.getByRole("heading", { name: "Training", exact: true }).waitFor();
+    const first = await page.evaluate(() => window.eg4d.app.version);
+    await page.waitForFunction((version) => window.eg4d.app.version > version, first);
+    check(true, "a newer object arrives while the run is trained");
+    await shoot(page, "training");
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByRole("heading", { name: "Training is paused" }).waitFor();
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.getByRole("button", { name: "Stop" }).click();
+    check((await ended) === 130 && existsSync(join(folder, "coarse/checkpoint.safetensors")), "the page pauses and stops it, with a checkpoint");
+    await page.getByRole("heading", { name: "Training has ended" }).waitFor();
+    await page.close();
+    await server.stop();
+  } finally {
+    training.kill("SIGKILL");
+  }
+}
+
+// ---------------------------------------------------------------- all of it
+
+let browser;
+let server;
+try {
+  if (!existsSync(run))
+    await call("reconstruct", dataset, "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
+  for (const [i, view] of VIEWS.entries())
+    await call("render", run, "-o", join(scratch, `render-${i}`), "--frames", "1", "--azimuth", `${view.azimuth}`, "--elevation", `${view.elevation}`, "--time", `${view.time}`);
+  server = await startServer(run);
+  browser = await chromium.launch({
+    executablePath: process.env.EG4D_CHROMIUM ?? "chromium",
+    args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
+  });
+  const complaints = [];
+  // Software graphics on a busy machine.
+  const context = await browser.newContext({ viewport: { width: 1200, height: 760 }, reducedMotion: "reduce", colorScheme: "light" });
+  context.setDefaultTimeout(PATIENCE);
+  const page = await open(context, server.link, complaints);
+  await looksLikeRender(page, "the page");
+  await shoot(page, "light");
+  await controlsWork(page);
+  await comparesWithTraining(page);
+  await linksAndFiles(page, context, server.link, complaints);
+  if (screens) {
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shoot(page, "dark");
+    await page.setViewportSize({ width: 390, height: 780 });
+    await page.keyboard.press("s");
+    await shoot(page, "phone");
+    await page.keyboard.press("s");
+    await shoot(page, "phone-settings");
+  }
+  await hostileRequests(server.port);
+
+  const file = join(scratch, "viewer.html");
+  await call("export", run, "-o", file);
+  const fromDisk = await open(context, pathToFileURL(file).href, complaints);
+  await looksLikeRender(fromDisk, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
+  await showsTraining(context, complaints);
+  await withoutWebGl(browser, server.link);
+  check(complaints.length === 0, `no complaints of the browser${complaints.map((text) => "\n       " + text).join("")}`);
+  const code = await server.stop();
+  server = null;
+  check(code === 0, `Ctrl-C ends the server (exit code ${code})`);
+} catch (error) {
+  check(false, error.stack);
+} finally {
+  await browser?.close();
+  await server?.stop();
+  rmSync(scratch, { recursive: true, force: true });
+}
+console.log(failures.length === 0 ? "the viewer is as it should be" : `${failures.length} failed`);
+process.exit(failures.length === 0 ? 0 : 1);
