@@ -15,33 +15,24 @@ __device__ float sum_of(float value) {
   return value;
 }
 
-// What is read of a row: x, and what is added or mixed with it.
+// What is normed: x + add, or x mixed with the reference.
 template <int N>
-struct Read {
-  Values<N> x, other;
-};
-template <int N>
-__device__ Read<N> read(const MixedNorm& m, int64_t row, int64_t column) {
+__device__ Values<N> input(const MixedNorm& m, int64_t row, int64_t column) {
   const LayerNorm& a = m.norm;
-  Read<N> values{load_values<N>(a.x, row * a.width + column), {}};
-  if (m.reference.data)
-    values.other = load_values<N>(m.reference, row * a.width + column);
-  else if (a.add.data)
-    values.other = load_values<N>(a.add, row / a.rows_per_add % a.add_rows * a.width + column);
-  return values;
-}
-
-// What is normed: x + add, or x mixed with the reference; kept where that is asked for.
-template <int N>
-__device__ Values<N> input(const MixedNorm& m, int64_t row, int64_t column, const Read<N>& read) {
-  const LayerNorm& a = m.norm;
-  Values<N> x = read.x;
-  const float strength = m.reference.data ? m.strength : 1.0f,
-              rest = m.reference.data ? 1 - m.strength : 1.0f;
+  Values<N> x = load_values<N>(a.x, row * a.width + column);
+  if (m.reference.data) {
+    const Values<N> reference = load_values<N>(m.reference, row * a.width + column);
 #pragma unroll
-  for (int i = 0; i < N; ++i) x.v[i] = strength * read.other.v[i] + rest * x.v[i];
-  if (m.reference.data ? m.keep : a.sum.data != nullptr)
-    store_values(m.reference.data ? m.reference : a.sum, row * a.width + column, x);
+    for (int i = 0; i < N; ++i) x.v[i] = m.strength * reference.v[i] + (1 - m.strength) * x.v[i];
+    if (m.keep) store_values(m.reference, row * a.width + column, x);
+  } else if (a.add.data) {
+    const Values<N> add = load_values<N>(a.add, row / a.rows_per_add % a.add_rows * a.width + column);
+#pragma unroll
+    for (int i = 0; i < N; ++i) x.v[i] += add.v[i];
+    if (a.sum.data) store_values(a.sum, row * a.width + column, x);
+  } else if (a.sum.data) {
+    store_values(a.sum, row * a.width + column, x);
+  }
   return x;
 }
 
@@ -56,37 +47,30 @@ __device__ void finish(const LayerNorm& a, int64_t row, int64_t column, float me
 
 constexpr int kVectors = 5;
 
-// Widths that are multiples of 8, of at most kLanes·40, and one type of all arrays: with one that is known
-// when it is compiled, loads do not wait for branches. They come before stores, since results may be where x
-// is.
-template <int kLanes, DType kType>
+// Widths that are multiples of 8, of at most kLanes·40.
+template <int kLanes>
 __global__ void __launch_bounds__(kThreads) layer_norm_kernel(MixedNorm m) {
-  LayerNorm& a = m.norm;
-  a.x.type = a.add.type = a.sum.type = a.y.type = m.reference.type = kType;
+  const LayerNorm& a = m.norm;
   // Lanes behind the last row help to add.
   const int64_t number = thread_number() / kLanes, row = min(number, a.rows - 1);
   const int lane = threadIdx.x % kLanes;
-  Read<8> values[kVectors];
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t column = (v * kLanes + lane) * 8;
-    if (column < a.width) values[v] = read<8>(m, row, column);
-  }
   Values<8> x[kVectors];
   float sum = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     const int64_t column = (v * kLanes + lane) * 8;
-    if (column >= a.width || number >= a.rows) continue;
-    x[v] = input<8>(m, row, column, values[v]);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) sum += x[v].v[i];
+    if (column < a.width && number < a.rows) x[v] = input<8>(m, row, column);
   }
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v)
+    if ((v * kLanes + lane) * 8 < a.width)
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum += x[v].v[i];
   const float mean = sum_of<kLanes>(sum) / static_cast<float>(a.width);
   float squares = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v)
-    if ((v * kLanes + lane) * 8 < a.width && number < a.rows)
+    if ((v * kLanes + lane) * 8 < a.width)
 #pragma unroll
       for (int i = 0; i < 8; ++i) squares = fmaf(x[v].v[i] - mean, x[v].v[i] - mean, squares);
   const float gain = 1 / sqrtf(sum_of<kLanes>(squares) / static_cast<float>(a.width) + a.epsilon);
@@ -95,15 +79,6 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(MixedNorm m) {
     const int64_t column = (v * kLanes + lane) * 8;
     if (column < a.width && number < a.rows) finish<8>(a, row, column, mean, gain, x[v]);
   }
-}
-
-template <int kLanes>
-void launch(const MixedNorm& m, cudaStream_t stream) {
-  const DType type = m.norm.x.type;
-  const auto kernel = type == DType::f16    ? layer_norm_kernel<kLanes, DType::f16>
-                      : type == DType::bf16 ? layer_norm_kernel<kLanes, DType::bf16>
-                                            : layer_norm_kernel<kLanes, DType::f32>;
-  kernel<<<blocks_for(kLanes * m.norm.rows), kThreads, 0, stream>>>(m);
 }
 
 // Any width; rows lie in shared memory, where a lane reads what it has written itself.
@@ -115,7 +90,7 @@ __global__ void any_layer_norm_kernel(MixedNorm m) {
   float* const x = rows + threadIdx.x / 32 * a.width;
   const int lane = threadIdx.x % 32;
   float sum = 0;
-  for (int64_t c = lane; c < a.width; c += 32) sum += x[c] = input<1>(m, row, c, read<1>(m, row, c)).v[0];
+  for (int64_t c = lane; c < a.width; c += 32) sum += x[c] = input<1>(m, row, c).v[0];
   const float mean = sum_of<32>(sum) / static_cast<float>(a.width);
   float squares = 0;
   for (int64_t c = lane; c < a.width; c += 32) squares = fmaf(x[c] - mean, x[c] - mean, squares);
@@ -128,15 +103,13 @@ __global__ void any_layer_norm_kernel(MixedNorm m) {
 void mixed_norm(const MixedNorm& m, cudaStream_t stream) {
   const LayerNorm& a = m.norm;
   if (a.rows == 0 || a.width == 0) return;
-  bool eights = in_eights(a.width, {a.x, a.scale, a.shift, a.add, a.sum, a.y, m.reference});
-  for (const ConstArray& other : {a.add, ConstArray(a.sum), ConstArray(a.y), ConstArray(m.reference)})
-    eights = eights && (!other || other.type == a.x.type);
+  const bool eights = in_eights(a.width, {a.x, a.scale, a.shift, a.add, a.sum, a.y, m.reference});
   if (eights && a.width <= 8 * 8 * kVectors)
-    launch<8>(m, stream);
+    layer_norm_kernel<8><<<blocks_for(8 * a.rows), kThreads, 0, stream>>>(m);
   else if (eights && a.width <= 16 * 8 * kVectors)
-    launch<16>(m, stream);
+    layer_norm_kernel<16><<<blocks_for(16 * a.rows), kThreads, 0, stream>>>(m);
   else if (eights && a.width <= 32 * 8 * kVectors)
-    launch<32>(m, stream);
+    layer_norm_kernel<32><<<blocks_for(32 * a.rows), kThreads, 0, stream>>>(m);
   else {
     const int64_t rows = a.width > 1024 ? 1 : kThreads / 32;  // of a block: 48 KiB hold any network's
     const auto shared = static_cast<size_t>(rows * a.width) * sizeof(float);

@@ -1,14 +1,11 @@
 // Blocks stay and go from tile to tile: 128 rows and 128 values with their 128 gates, so that both are sums
-// of the same thread. One warp fetches what the products need, four steps of 64 ahead; two warpgroups
-// multiply, 64 rows each, and while one of them computes gates the other has the tensor cores. Two blocks
-// that lie below each other (a cluster) share the weights: one fetches the values' for both, the other the
-// gates'.
+// of the same thread. One warp fetches what the products need, four steps of 64 ahead, during the gates too;
+// two warpgroups multiply, 64 rows each. Two blocks that lie below each other (a cluster) share the weights:
+// one fetches the values' for both, the other the gates'.
 
 #include "backend/cuda/sm90/gated_product.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <string>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/sm90/matrix_map.h"
@@ -179,12 +176,6 @@ bool gated_product_takes(const GatedProduct& a) {
 void gated_product(const GatedProduct& a, cudaStream_t stream) {
   if (a.rows == 0 || a.width == 0) return;
   static const Card here = card();
-  static const bool resident = [] {
-    const char* const given = std::getenv("EG4D_CUDA_GATED");
-    return given && std::string(given) == "resident";
-  }();
-  if (resident && gated_product_resident_takes(a))
-    return gated_product_resident(a, here.multiprocessors, stream);
   const auto kernel = a.x.type == DType::f16 ? gated_product_kernel<false> : gated_product_kernel<true>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(kSharedBytes)),

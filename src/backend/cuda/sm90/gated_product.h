@@ -20,8 +20,4 @@ struct GatedProduct {
 bool gated_product_takes(const GatedProduct& a);
 void gated_product(const GatedProduct& a, cudaStream_t stream);
 
-// Another kernel for it, for short sums.
-bool gated_product_resident_takes(const GatedProduct& a);
-void gated_product_resident(const GatedProduct& a, int multiprocessors, cudaStream_t stream);
-
 }  // namespace eg4d::cuda
