@@ -94,32 +94,40 @@ __global__ void __launch_bounds__(kThreads) narrow_backward_kernel(const __grid_
 }
 
 // How many entries of a sum a block takes: one a thread where there are few parts; otherwise a warp's width,
-// the parts divided among its warps, so that many are on their way at a time. The same order whatever the
-// GPU.
+// the parts divided among its warps. The same order whatever the GPU.
 __host__ __device__ int entries_of_block(const Sum& sum) {
   return sum.parts <= 16 ? kThreads : 32;
+}
+// Of every kStep-th part from `first`; 16 are on their way at a time.
+template <int kStep>
+__device__ float sum_of_parts(const Sum& sum, const float* from, int first) {
+  float total = 0;
+  for (int part = first; part < sum.parts; part += 16 * kStep) {
+    float values[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i)
+      values[i] = part + i * kStep < sum.parts ? from[(part + i * kStep) * sum.stride] : 0.0f;
+#pragma unroll
+    for (const float value : values) total += value;
+  }
+  return total;
 }
 __global__ void __launch_bounds__(kThreads) add_parts_kernel(const __grid_constant__ Sums s) {
   constexpr int kWarps = kThreads / 32;
   __shared__ float totals[kWarps][32];
   const Sum& sum = s.sum[blockIdx.y];
+  const bool few = entries_of_block(sum) == kThreads;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int entries = entries_of_block(sum);
-  const unsigned first = blockIdx.x * static_cast<unsigned>(entries),
-                 width = static_cast<unsigned>(sum.width);
-  const unsigned i = first + (entries == kThreads ? threadIdx.x : static_cast<unsigned>(lane));
+  const unsigned first = blockIdx.x * static_cast<unsigned>(entries_of_block(sum));
   if (first >= sum.count) return;
-  float total = 0;
-  if (i < sum.count) {
-    const int first_part = entries == kThreads ? 0 : warp, step = entries == kThreads ? 1 : kWarps;
-    const float* from = sum.from + i / width * sum.pitch + i % width;
-#pragma unroll 8
-    for (int part = first_part; part < sum.parts; part += step) total += from[part * sum.stride];
-  }
-  if (entries == kThreads) {
-    if (i < sum.count) sum.to[i] += total;
+  const unsigned i = first + (few ? threadIdx.x : static_cast<unsigned>(lane));
+  const unsigned width = static_cast<unsigned>(sum.width);
+  const float* const from = sum.from + i / width * sum.pitch + i % width;
+  if (few) {
+    if (i < sum.count) sum.to[i] += sum_of_parts<1>(sum, from, 0);
     return;
   }
+  float total = i < sum.count ? sum_of_parts<kWarps>(sum, from, warp) : 0;
   totals[warp][lane] = total;
   __syncthreads();
   if (warp > 0 || i >= sum.count) return;

@@ -44,20 +44,21 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
 
   __device__ void run() {
     for (int panel = 0; panel < kPanels<kWidth>; ++panel) load(0, panel);
-    load_d_outputs(0);
+    if (kEarly) load_d_outputs(0);
 #pragma unroll
     for (float& sum : sums_) sum = 0;
     for (int source = 0; source < b_.sources; ++source) {
       if (this->elected() && source + 1 < b_.sources)
         bring_near(b_.output[source + 1] + unit_ * kBytes, kBytes);
       if (source < b_.heads) {
+        if (!kEarly) load_d_outputs(source);
         last_layer_gradient(source);
         wait_for_warpgroup(number_);  // now the tile may change
         through_last_layer(source);
       } else {
         through_relu(source);
       }
-      load_d_outputs(source + 1);
+      if (kEarly) load_d_outputs(source + 1);
       publish_to_copies();
       wait_for_warpgroup(number_);
       if (this->elected()) write_derivative(source);
@@ -71,6 +72,8 @@ class BackwardRows : Warpgroup<kWidth, kParts, false> {
   using Base = Warpgroup<kWidth, kParts, false>;
   using Base::sums_, Base::lane_, Base::number_, Base::warp_, Base::tile_, Base::unit_;
   static constexpr int kBytes = kUnitBytes<kWidth, kParts>;
+  // Whether registers are left for derivatives that are not needed before the products.
+  static constexpr bool kEarly = kParts == 1;
 
   // Panel by panel, in groups of copies.
   __device__ void write_derivative(int source) const {
