@@ -66,8 +66,8 @@ export class TrainingPart {
     const rows: [string, string][] = [
       ["Iteration", training.iterations > 0 ? `${training.iteration} of ${training.iterations}` : String(training.iteration)],
       ["Gaussians", training.gaussians.toLocaleString("en")],
-      ["PSNR, L1", `${training.psnr?.toFixed(2) ?? "?"} dB, ${training.l1?.toFixed(4) ?? "?"}`],
     ];
+    if (training.psnr !== null && training.l1 !== null) rows.push(["PSNR, L1", `${training.psnr.toFixed(2)} dB, ${training.l1.toFixed(4)}`]);
     const last = training.tests.at(-1)?.[1];
     if (last !== undefined && last !== null) rows.push(["Test PSNR", `${last.toFixed(2)} dB`]);
     if (training.state === "running" && training.seconds_left >= 0) rows.push(["Time left", duration(training.seconds_left)]);
