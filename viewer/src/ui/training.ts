@@ -30,7 +30,7 @@ function plot(training: Training): SVGElement {
     return text;
   };
   element.append(svg("polyline", { points: points.map(([x, y]) => `${column(x).toFixed(1)},${row(y).toFixed(1)}`).join(" ") }));
-  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y).toFixed(1), r: 2.5 }));
+  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
   element.append(label(high, 12), label(low, HEIGHT - 4));
   return element;
 }
