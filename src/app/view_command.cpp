@@ -18,6 +18,7 @@ class ViewCommand : public Command {
            "  eg4d view run --address 0.0.0.0     for other machines, by the link with its token";
   }
 
+  bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
     arguments.positional("MODEL", model_, "a run folder, a model file, or a model of the Python EG4D");
     ConfigSchema& options = arguments.options;

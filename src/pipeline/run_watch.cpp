@@ -117,9 +117,13 @@ void RunWatch::read_log() {
 void RunWatch::take_line(const std::string& line) {
   const json record = json::parse(line, nullptr, false);
   if (!record.is_object()) return;
-  const double total = number_in(record, "total"), iteration = number_in(record, "iteration");
-  if (std::isfinite(total)) {
-    last_ = {static_cast<int64_t>(total), number_in(record, "l1"), number_in(record, "psnr")};
+  const double total = number_in(record, "total");
+  if (!(total >= 0 && total < 1e15)) return;
+  const auto iteration = static_cast<int64_t>(total);
+  if (const auto test = record.find("test"); test != record.end() && test->is_object()) {
+    if (tests_.size() < kMostTests) tests_.emplace_back(iteration, number_in(*test, "psnr"));
+  } else {
+    last_ = {iteration, number_in(record, "l1"), number_in(record, "psnr")};
     if (const double count = number_in(record, "gaussians"); std::isfinite(count)) gaussians_ = count;
     if (++skipped_ < every_) return;
     skipped_ = 0;
@@ -128,8 +132,6 @@ void RunWatch::take_line(const std::string& line) {
     for (size_t i = 0; i < points_.size() / 2; ++i) points_[i] = points_[2 * i + 1];
     points_.resize(points_.size() / 2);
     every_ *= 2;
-  } else if (std::isfinite(iteration) && tests_.size() < kMostTests) {
-    tests_.emplace_back(static_cast<int64_t>(iteration), number_in(record, "psnr"));
   }
 }
 

@@ -38,14 +38,15 @@ class RunWatchTest : public testing::Test {
 TEST_F(RunWatchTest, TellsWhatTheLogTells) {
   EXPECT_EQ(status()["iteration"], 0);
   log(line(10, 20) + line(20, 22));
-  log("{\"stage\":\"fine\",\"iteration\":20,\"psnr\":21.5,\"ssim\":0.9,\"l1\":0.02}\n{\"total\":30");  // unfinished
+  log("{\"test\":{\"iteration\":10,\"psnr\":21.5,\"ssim\":0.9,\"l1\":0.02},\"total\":20}\n{\"total\":30");  // unfinished
   auto now = status();
   EXPECT_EQ(now["state"], "ended");
   EXPECT_EQ(now["iteration"], 20);
   EXPECT_EQ(now["iterations"], 1000);
   EXPECT_EQ(now["gaussians"], 50);
   EXPECT_EQ(now["curve"].size(), 2u);
-  EXPECT_EQ(now["tests"][0][1], 21.5);
+  EXPECT_EQ(now["psnr"], 22) << "of the training pictures";
+  EXPECT_EQ(now["tests"], nlohmann::json::parse("[[20,21.5]]"));
   log(",\"l1\":0.5,\"psnr\":23}\n");
   now = status();
   EXPECT_EQ(now["iteration"], 30);
@@ -70,7 +71,8 @@ TEST_F(RunWatchTest, LongRunsAreThinnedOut) {
 }
 
 TEST_F(RunWatchTest, DamagedLinesAreNoObstacle) {
-  log("nonsense\n[1,2]\n{\"total\":\"x\"}\n{}\n" + std::string(3 << 20, 'a') + "\n" + line(10, 20));
+  log("nonsense\n[1,2]\n{\"total\":\"x\"}\n{\"total\":1e99}\n{\"test\":3}\n" + std::string(3 << 20, 'a') +
+      "\n" + line(10, 20));
   EXPECT_EQ(status()["iteration"], 10);
 }
 

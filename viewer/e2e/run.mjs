@@ -218,7 +218,7 @@ async function withoutWebGl(browser, link) {
 async function showsTraining(context, complaints) {
   const folder = join(scratch, "live");
   const training = spawn(program, ["reconstruct", dataset, "-o", folder, "--preset", "fast", "--quiet", "--threads", "1", "--checkpoint.interval", "10",
-    "--set", "start.count=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10"], { stdio: "ignore" });
+    "--set", "start.count=300", "--set", "density.max_gaussians=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10"], { stdio: "ignore" });
   const ended = new Promise((done) => training.on("close", done));
   try {
     while (!existsSync(join(folder, "coarse/best.safetensors")) && training.exitCode === null) await new Promise((done) => setTimeout(done, 100));

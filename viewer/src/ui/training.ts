@@ -30,7 +30,7 @@ function plot(training: Training): SVGElement {
     return text;
   };
   element.append(svg("polyline", { points: points.map(([x, y]) => `${column(x).toFixed(1)},${row(y).toFixed(1)}`).join(" ") }));
-  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y).toFixed(1), r: 2.5 }));
+  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
   element.append(label(high, 12), label(low, HEIGHT - 4));
   return element;
 }
@@ -66,8 +66,8 @@ export class TrainingPart {
     const rows: [string, string][] = [
       ["Iteration", training.iterations > 0 ? `${training.iteration} of ${training.iterations}` : String(training.iteration)],
       ["Gaussians", training.gaussians.toLocaleString("en")],
-      ["PSNR, L1", `${training.psnr?.toFixed(2) ?? "?"} dB, ${training.l1?.toFixed(4) ?? "?"}`],
     ];
+    if (training.psnr !== null && training.l1 !== null) rows.push(["PSNR, L1", `${training.psnr.toFixed(2)} dB, ${training.l1.toFixed(4)}`]);
     const last = training.tests.at(-1)?.[1];
     if (last !== undefined && last !== null) rows.push(["Test PSNR", `${last.toFixed(2)} dB`]);
     if (training.state === "running" && training.seconds_left >= 0) rows.push(["Time left", duration(training.seconds_left)]);
