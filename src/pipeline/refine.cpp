@@ -122,7 +122,7 @@ class Refinement : private TrainingTask {
   TrainingViews training_, test_;
   std::optional<RefinementTrainer> trainer_;
   size_t targets_ = 0;  // that training has
-  BackgroundWriter target_files_{{.threads = 1, .jobs = 8}};
+  BackgroundWriter target_files_{picture_writing()};
 };
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
