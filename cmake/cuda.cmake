@@ -51,7 +51,7 @@ add_library(eg4d_cuda_hopper OBJECT ${EG4D_HOPPER_SOURCES})
 set_target_properties(eg4d_cuda_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
 foreach(target eg4d_cuda_kernels eg4d_cuda_hopper)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src ${EG4D_CUDNN_INCLUDE})
-  target_link_libraries(${target} PRIVATE CUDA::cudart_static PkgConfig::FMT)
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static PkgConfig::FMT OpenMP::OpenMP_CXX)
   # The library calls its own functions, whatever the program that loads it has of these names (-Bsymbolic below).
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fno-semantic-interposition>"
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
