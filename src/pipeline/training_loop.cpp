@@ -223,13 +223,21 @@ void TrainingLoop::log_step() {
                    {{"Gaussians", static_cast<double>(task_.gaussians().count())}, {"PSNR", shown_psnr_}});
 }
 
+// Kept from one evaluation to the next: where memory is taken and given back, a device may have to prepare
+// the iterations anew.
+Renderer& TrainingLoop::evaluation_renderer() {
+  if (!evaluation_renderer_)
+    evaluation_renderer_.emplace(backend_, render_options(task_.model_info().options));
+  return *evaluation_renderer_;
+}
+
 void TrainingLoop::evaluate_now() {
   if (test_.empty()) return;
   const PhaseClock::During evaluation(phases_, Phase::evaluation);
   const size_t shown = test_.size() / 2;  // the picture that the log keeps
   Picture picture;
   const ModelInfo info = task_.model_info();
-  latest_ = evaluate(backend_, task_.gaussians(), task_.field(), info.options, test_,
+  latest_ = evaluate(evaluation_renderer(), task_.gaussians(), task_.field(), info.options, test_,
                      [&](size_t view, const Tensor& image, const Tensor&) {
                        if (view == shown)
                          picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
@@ -305,7 +313,8 @@ void TrainingLoop::save_model(const char* name) {
 EvaluationMetrics TrainingLoop::evaluate_test() {
   const PhaseClock::During evaluation(phases_, Phase::evaluation);
   if (!latest_)
-    latest_ = evaluate(backend_, task_.gaussians(), task_.field(), task_.model_info().options, test_);
+    latest_ =
+        evaluate(evaluation_renderer(), task_.gaussians(), task_.field(), task_.model_info().options, test_);
   return *latest_;
 }
 

@@ -101,6 +101,7 @@ class TrainingLoop {
 
   std::filesystem::path file(const char* name) const { return folder_.path() / name; }
   void log_step();
+  Renderer& evaluation_renderer();
   void evaluate_now();
   void save_checkpoint();
   struct BestFiles;
@@ -129,6 +130,7 @@ class TrainingLoop {
   std::atomic<int64_t> checkpoint_iteration_ = -1;  // that is complete
   std::optional<Best> unsaved_best_;
   std::optional<EvaluationMetrics> latest_;  // of the model as it is now
+  std::optional<Renderer> evaluation_renderer_;
 
   // Kept in the checkpoint.
   std::vector<Evaluation> evaluations_;

@@ -30,7 +30,15 @@ double psnr_of(double mean_squared_error) {
 
 EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
                            const ReconstructOptions& options, const TrainingViews& views,
-                           const std::function<void(size_t, const Tensor&, const Tensor&)>& seen) {
+                           const EvaluatedPicture& seen) {
+  Renderer renderer(backend, render_options(options));
+  return evaluate(renderer, gaussians, field, options, views, seen);
+}
+
+EvaluationMetrics evaluate(Renderer& renderer, const Gaussians& gaussians, const DeformationField* field,
+                           const ReconstructOptions& options, const TrainingViews& views,
+                           const EvaluatedPicture& seen) {
+  Backend& backend = gaussians.positions.backend();
   EvaluationMetrics result;
   result.views.resize(views.size());
   if (views.empty()) return result;
@@ -40,7 +48,6 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return views[a].time < views[b].time; });
 
-  Renderer renderer(backend, render_options(options));
   std::vector<IterationInputs> inputs;
   for (const size_t k : order) {
     const TrainingView& view = views[k];
@@ -48,7 +55,8 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
     inputs.back().picture = {view.picture.data<uint8_t>(), view.camera.width, view.camera.height};
   }
   const InputRows rows(backend, inputs);
-  // Figures of all pictures stay on the device until the last one is measured, so that nothing waits for them.
+  // Figures of all pictures stay on the device until the last one is measured, so that nothing waits for
+  // them.
   const Tensor values = Tensor::zeros(backend, {static_cast<int64_t>(views.size()), kFigures}, DType::f64);
   ResizableTensor target_memory;
   for (size_t k = 0; k < order.size(); ++k) {
