@@ -64,6 +64,7 @@ if [ $tests = 1 ]; then
 fi
 if [ $benches = 1 ]; then
   for program in "$build"/bench/bench_*; do
+    if [[ $cuda = 0 && $program == */bench_cuda_* ]]; then continue; fi  # these link the CUDA library
     if [ -x "$program" ]; then add_program "$program"; fi
   done
   add_program "$build/bench/render_dataset"
@@ -80,8 +81,8 @@ if [ $cuda = 1 ] && [ -e "$build/libeg4d_cuda.so" ]; then
   install -m 644 "$build/libeg4d_cuda.so" "$root/lib/eg4d/"
 fi
 
-# What they need, except the C library, which comes with the system's loader, and the GPU's driver.
-of_the_system='^(ld-linux-x86-64|libc|libm|libmvec|libdl|libpthread|librt|libresolv|libutil|libanl|libcuda|linux-vdso)\.so'
+# What they need, except the C library, which comes with the system's loader, the GPU's driver, and what stands in lib/eg4d.
+of_the_system='^(ld-linux-x86-64|libc|libm|libmvec|libdl|libpthread|librt|libresolv|libutil|libanl|libcuda|libeg4d_cuda|linux-vdso)\.so'
 needed() { ldd "$root"/bin/* "$root"/lib/eg4d/*.so 2>/dev/null | awk '$2 == "=>" { print $1, $3 == "not" ? "" : $3 }' | sort -u; }
 while read -r name path; do
   if [[ $name =~ $of_the_system ]]; then continue; fi

@@ -86,7 +86,8 @@ class RefineCommand : public Command {
     if (const auto finished = finished_refinement(job_, identity, perceptual)) {
       result = *finished;
     } else {
-      const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
+      const std::unique_ptr<Backend> backend =
+          open_backend(common, no_diffusion_ && !perceptual ? Needs::gaussians : Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
       job_.start_seconds = seconds_since_process_start();

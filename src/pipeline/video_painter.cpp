@@ -8,12 +8,12 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "core/threads.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_video_call.h"
 #include "io/background_writer.h"
 #include "picture/input_picture.h"
 #include "pipeline/painter_state.h"
+#include "pipeline/pictures.h"
 #include "random/normal_stream.h"
 
 namespace eg4d {
@@ -21,12 +21,6 @@ namespace {
 
 // Latents are written after every step; the next one's wait until they are.
 constexpr BackgroundWriter::Limits kLatentWriting{.threads = 1, .jobs = 1};
-
-// A picture of 576×576 takes a thread 40 ms, a GPU 10.
-BackgroundWriter::Limits picture_writing() {
-  const int threads = std::clamp(thread_count() / 2, 1, 8);
-  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
-}
 
 void stop_if_asked(const std::string& done) {
   if (interrupt_requested())
