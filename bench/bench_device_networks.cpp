@@ -4,14 +4,14 @@
 //   bench_device_networks FOLDER [device = cuda] [f16 | bf16 | f32] [repeats = 7] [part,…] [shapes]
 //
 // FOLDER: of write_random_models. Parts, in this order: sv3d, svd, wide
-// (SVD's call of 2×25×72×128), decoder, temporal, clip, sdxl, texts, vision, distillation, load. "shapes":
-// also each operation by its shape.
+// (SVD's call of 2×25×72×128), decoder, temporal, clip, sdxl, target, texts, vision, distillation, load.
+// "shapes": also each operation by its shape.
 
 #include <algorithm>
 #include <sstream>
 
 #include "device_profile.h"
-#include "diffusion/image_checkpoint.h"
+#include "diffusion/image_to_image.h"
 #include "diffusion/video_networks.h"
 #include "models/model_catalog.h"
 #include "nn/network_type.h"
@@ -78,6 +78,7 @@ class Networks {
   void decoder(const char* model, const char* name, int64_t frames, std::vector<int64_t> pieces, double goal);
   void clip();
   void sdxl();
+  void target();
   void texts();
   void vision();
   void distillation();
@@ -223,6 +224,18 @@ void Networks::sdxl() {
   });
 }
 
+// What a picture that Stage III is to show takes, with what is done on the host for it.
+void Networks::target() {
+  const ImageCheckpoint checkpoint(file("sdxl_turbo"));
+  ImageToImage network(backend_, checkpoint, precision_);
+  network.set_prompt(embed_prompt(backend_, checkpoint, "a toy", exact()),
+                     embed_no_prompt(backend_, checkpoint));
+  const auto noise = make_normal_stream("philox", 0);
+  const std::vector<float> picture(kPixels * kPixels * 3, 0.5f);
+  measure("SDXL-Turbo, a picture of 576² refined", 60,
+          [&]() -> Work { return [&] { network.refine(picture, kPixels, kPixels, {}, *noise); }; });
+}
+
 void Networks::texts() {
   const ImageCheckpoint checkpoint(file("sdxl_turbo"));
   for (const size_t which : {size_t{0}, size_t{1}}) {
@@ -238,9 +251,15 @@ void Networks::vision() {
                values = Tensor::zeros(backend_, {1}, DType::f64),
                gradient = Tensor::zeros(backend_, a.shape());
   for (const NetworkType& type : {NetworkType{}, exact()}) {
-    Lpips lpips(backend_, WeightMap(file("alexnet")), WeightMap(file("lpips_alex")), type);
-    measure(type == NetworkType{} ? "LPIPS and gradient, 576², f32" : "LPIPS and gradient, 576²", 0,
-            [&]() -> Work { return [&] { lpips.measure(a, b, values, 1, gradient); }; });
+    const Lpips lpips(backend_, WeightMap(file("alexnet")), WeightMap(file("lpips_alex")), type);
+    measure(type == NetworkType{} ? "LPIPS and its gradient, 576², f32" : "LPIPS and its gradient, 576²", 0,
+            [&]() -> Work {
+              const auto arena = std::make_shared<Arena>(backend_);
+              lpips.plan(*arena, a.shape(), true);
+              const std::shared_ptr<Recording> recording =
+                  backend_.record([&] { lpips.measure(*arena, a, b, values, 1, gradient); });
+              return [this, arena, recording] { backend_.replay(*recording); };
+            });
   }
   U2Net matting(backend_, WeightMap(file("u2net")), exact());
   measure("U²-Net, 320²", 0, [&]() -> Work {
@@ -326,6 +345,7 @@ void Networks::run() {
   if (wanted("temporal")) decoder("svd_xt_1_1", "temporal decoder", 25, {1, 5, 25}, 450);
   if (wanted("clip")) clip();
   if (wanted("sdxl")) sdxl();
+  if (wanted("target")) target();
   if (wanted("texts")) texts();
   if (wanted("vision")) vision();
   if (wanted("distillation")) distillation();
@@ -347,10 +367,10 @@ int main(int argc, char** argv) {
     return std::string(argc > i ? argv[i] : otherwise);
   };
   try {
-    bench::Networks(argv[1], argument(2, "cuda"), bench::type_of(argument(3, "f16")),
-                    std::stoi(argument(4, "7")),
-                    argument(5, "sv3d,svd,wide,decoder,temporal,clip,sdxl,texts,vision,distillation,load"),
-                    argument(6, "") == "shapes")
+    bench::Networks(
+        argv[1], argument(2, "cuda"), bench::type_of(argument(3, "f16")), std::stoi(argument(4, "7")),
+        argument(5, "sv3d,svd,wide,decoder,temporal,clip,sdxl,target,texts,vision,distillation,load"),
+        argument(6, "") == "shapes")
         .run();
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_device_networks: {}\n", error.what());

@@ -2,6 +2,8 @@
 // people see of it. On the processor with emulated rounding and fewer frames and steps.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "models/model_store.h"
 #include "pipeline/animate.h"
 #include "pipeline/diffusion_painter.h"
