@@ -128,6 +128,7 @@ class Refinement : private TrainingTask {
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
 // The file is written beside the training, and there before the next checkpoint is.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
+  const PhaseClock::During targets(phases_, Phase::targets);
   const fs::path path = folder_.path() / "targets" / fmt::format("{:06}.png", view);
   Picture picture;
   if (fs::exists(path)) {
