@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kMostWorkspace = size_t{64} << 20;
 
 void check(cublasStatus_t status, const char* doing) {
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) throw out_of_memory_of_library("cuBLASLt", doing);
   if (status != CUBLAS_STATUS_SUCCESS)
     throw Error(fmt::format("the GPU failed while {}: cuBLASLt's error {}", doing, static_cast<int>(status)));
 }
@@ -86,6 +87,7 @@ class Products::Plan {
         cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
                                   &beta, residual, y_.get(), arrays.y, y_.get(), &way.algo,
                                   way.workspaceSize > 0 ? workspace : nullptr, way.workspaceSize, stream);
+    if (status == CUBLAS_STATUS_ALLOC_FAILED) throw out_of_memory_of_library("cuBLASLt", "multiplying");
     if (status != CUBLAS_STATUS_SUCCESS)
       throw Error(fmt::format("the GPU failed while multiplying {}: cuBLASLt's error {}", text(shape_),
                               static_cast<int>(status)));
