@@ -2,6 +2,7 @@
 // injection, and the decoders for all frames of a video at once.
 //
 //   bench_device_memory [caps = 8G,12G,24G,none] [f16 | bf16 | f32] [device = cuda] [repeats = 5] [folder]
+//   [all | call]
 //
 // In the folder weights are kept from one run to the next. "bits" tells results apart.
 
@@ -88,8 +89,9 @@ class Rows {
     return {ms, bits_of(prepared->output().to_host())};
   }
 
-  void all(const Files& files) {
+  void all(const Files& files, bool decoders) {
     row("SV3D's call with injection", [&](Profile& backend) { return call(backend, files.unet); });
+    if (!decoders) return;
     for (const bool exact : {false, true}) {
       const auto type_on = [&](const Profile& backend) {
         return exact ? exact_network_type(backend, precision_) : network_type(backend, precision_);
@@ -109,7 +111,7 @@ class Rows {
 };
 
 void run(const std::string& caps, DType precision, const std::string& device, int repeats,
-         const std::string& folder) {
+         const std::string& folder, bool decoders) {
   const test::TemporaryFolder temporary;
   const fs::path place = folder.empty() ? temporary.path() : fs::path(folder);
   fs::create_directories(place);
@@ -121,7 +123,8 @@ void run(const std::string& caps, DType precision, const std::string& device, in
       "|   cap | what                                         |       ms |     bits | peak, GiB | outside | "
       "streamed |\n");
   std::istringstream list(caps);
-  for (std::string cap; std::getline(list, cap, ',');) Rows(cap, device, precision, repeats).all(files);
+  for (std::string cap; std::getline(list, cap, ',');)
+    Rows(cap, device, precision, repeats).all(files, decoders);
 }
 
 }  // namespace
@@ -133,5 +136,5 @@ int main(int argc, char** argv) {
     return std::string(argc > i ? argv[i] : otherwise);
   };
   bench::run(argument(1, "8G,12G,24G,none"), bench::type_of(argument(2, "f16")), argument(3, "cuda"),
-             std::stoi(argument(4, "5")), argument(5, ""));
+             std::stoi(argument(4, "5")), argument(5, ""), argument(6, "all") == "all");
 }
