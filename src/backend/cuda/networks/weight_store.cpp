@@ -1,6 +1,7 @@
 #include "backend/cuda/networks/weight_store.h"
 
 #include <algorithm>
+#include <concepts>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -31,6 +32,19 @@ void add(std::vector<const PackedWeight*>& weights, const PackedWeight* weight) 
   if (weight) weights.push_back(weight);
 }
 
+template <class Type>
+concept IsWeight = std::convertible_to<Type, const PackedWeight*>;
+template <class Type>
+concept HasWeights = requires(const Type& a) {
+  { a.weight } -> IsWeight;
+}
+|| requires(const Type& a) {
+  { a.forward.weight } -> IsWeight;
+}
+|| requires(const Type& a) {
+  { a.widen } -> IsWeight;
+};
+
 // The weights that an operation reads.
 struct WeightsOf {
   std::vector<const PackedWeight*>& weights;
@@ -44,7 +58,9 @@ struct WeightsOf {
     add(weights, a.narrow);
   }
   template <class Other>
-  void operator()(const Other&) const {}
+  void operator()(const Other&) const {
+    static_assert(!HasWeights<Other>);
+  }
 };
 
 }  // namespace
