@@ -119,11 +119,11 @@ OutOfMemory Memory::out_of_memory(size_t bytes) const {
       fmt::format("out of memory: could not allocate {} on the GPU",
                   bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes));
   if (capped() && bytes < total_)
-    return OutOfMemory(fmt::format(
-        "{}: --memory allows {}, and this takes at least {}, with all weights in the host's memory; give "
-        "--memory more, or use fewer, smaller pictures",
-        wanted, byte_size_text(budget_.cap()),
-        byte_size_text(budget_.cap() - budget_.for_allocations() + allocated_ + bytes)));
+    return OutOfMemory(
+        fmt::format("{}: --memory allows {}, and this takes at least {}; give --memory more, or use fewer, "
+                    "smaller pictures",
+                    wanted, byte_size_text(budget_.cap()),
+                    byte_size_text(budget_.cap() - budget_.for_allocations() + allocated_ + bytes)));
   return OutOfMemory(fmt::format(
       "{}, where this process holds {} of {}; use a smaller model or fewer, smaller pictures, and end what "
       "else takes the GPU's memory (--memory SIZE keeps to what is left)",
