@@ -154,7 +154,7 @@ WeightStore::~WeightStore() {
   memory_.release(ring_);
 }
 
-// Small networks take little, large ones slabs that are worth a copy.
+// Small networks take little, large ones slabs that are worth a copy; smaller ones where little is left.
 WeightStore::Slab& WeightStore::slab_for(size_t bytes) {
   size_t all = 0;
   for (const auto& slab : slabs_) {
@@ -162,7 +162,8 @@ WeightStore::Slab& WeightStore::slab_for(size_t bytes) {
     all += slab->bytes;
   }
   auto slab = std::make_unique<Slab>();
-  slab->bytes = std::max(bytes, std::clamp(all / kLeastSlab * kLeastSlab, kLeastSlab, kMostSlab));
+  const size_t most = std::clamp(memory_.use().available / 8, kLeastSlab, kMostSlab);
+  slab->bytes = std::max(bytes, std::clamp(all / kLeastSlab * kLeastSlab, kLeastSlab, most));
   slab->device = static_cast<char*>(memory_.allocate(slab->bytes));
   slabs_.push_back(std::move(slab));
   return *slabs_.back();
