@@ -12,6 +12,7 @@
 #include "diffusion/unet_video_call.h"
 #include "io/background_writer.h"
 #include "picture/input_picture.h"
+#include "pipeline/memory_message.h"
 #include "pipeline/painter_state.h"
 #include "pipeline/pictures.h"
 #include "random/normal_stream.h"
@@ -50,8 +51,10 @@ class Painter {
     condition();
     networks_.release();
     denoise();
+    tell_of_memory(backend_, progress_);
     networks_.release();
     decode();
+    tell_of_memory(backend_, progress_);
     networks_.release();
     remove_painter_state(job_.state_folder);
   }

@@ -146,6 +146,7 @@ void OperationRunner::prepare(const Operation& operation) {
 
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
 void OperationRunner::enqueue(std::span<const Operation> operations) {
+  WeightStore::Pass weights(networks_.weights(), operations);
   std::vector<Adam> steps;
   std::vector<FillBytes> fills;
   const auto flush = [&] {
@@ -154,7 +155,8 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
     steps.clear();
     fills.clear();
   };
-  for (const Operation& operation : operations) {
+  for (size_t i = 0; i < operations.size(); ++i) {
+    const Operation& operation = operations[i];
     if (const auto* step = std::get_if<Adam>(&operation)) {
       const auto same = [&](const Adam& other) { return other.parameter == step->parameter; };
       if (!fills.empty() || steps.size() == kMostAdamTensors || std::ranges::any_of(steps, same)) flush();
@@ -167,10 +169,13 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
       fills.push_back(*fill);
     } else {
       if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
-      if (NetworkRunner::has(operation))
+      if (NetworkRunner::has(operation)) {
+        weights.before(i);
         networks_.enqueue(operation, scratch_.data());
-      else
+        weights.after(i);
+      } else {
         std::visit(Enqueue{scratch_.data(), stream_}, operation);
+      }
     }
   }
   flush();

@@ -31,6 +31,7 @@ class OperationRunner {
   void enqueue(std::span<const Operation> operations);
 
   NetworkRunner& networks() { return networks_; }
+  const NetworkRunner& networks() const { return networks_; }
 
  private:
   Block scratch_;  // of one operation at a time

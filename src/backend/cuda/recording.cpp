@@ -118,6 +118,7 @@ void CudaRecording::replay(OperationRunner& runner, const Memory& memory, cudaSt
       for (const Operation& operation : segment.operations) runner.prepare(operation);
       if (segment.counted) runner.prepare(*segment.counted);
     }
+    runner.networks().weights().restore();
     prepared_at_ = memory.moves();
   }
   for (Segment& segment : segments_) segment.replay(runner, memory, stream);
