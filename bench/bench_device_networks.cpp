@@ -96,7 +96,9 @@ class Networks {
 };
 
 void Networks::measure(const std::string& work, double goal, const std::function<Work()>& prepare) {
-  Row row{.work = work, .goal = goal};
+  Row row;
+  row.work = work;
+  row.goal = goal;
   {
     const double start = wall_seconds();
     const Work run = prepare();

@@ -61,9 +61,11 @@ EvaluationMetrics evaluate(Renderer& renderer, const Gaussians& gaussians, const
   ResizableTensor target_memory;
   for (size_t k = 0; k < order.size(); ++k) {
     const TrainingView& view = views[order[k]];
-    if (k == 0 || view.time != views[order[k - 1]].time)
+    if (k == 0 || view.time != views[order[k - 1]].time) {
+      if (k > 0 && options.deformation.color_time == ColorTime::reference) renderer.keep_colors();
       renderer.deform(gaussians, field, rows[static_cast<int64_t>(k)],
                       color_time(options, view.time) != view.time, false);
+    }
     const int width = view.camera.width, height = view.camera.height;
     const IterationInputs* row = rows[static_cast<int64_t>(k)];
     const Tensor& image = renderer.render(width, height, row).image;

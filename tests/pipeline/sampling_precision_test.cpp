@@ -23,7 +23,7 @@ double psnr_of_all(const Pictures& ours, const Pictures& wanted) {
   double sum = 0, count = 0;
   for (size_t i = 0; i < wanted.size(); ++i)
     for (size_t j = 0; j < wanted[i].data.size(); ++j) {
-      const double difference = (double{ours.at(i).data.at(j)} - wanted[i].data[j]) / 255;
+      const double difference = (int{ours.at(i).data.at(j)} - int{wanted[i].data[j]}) / 255.0;
       sum += difference * difference;
       ++count;
     }
@@ -114,7 +114,7 @@ TEST_P(SamplingPrecision, Mending) {
   options.prompt = "a robot";
   expect_the_same_to_the_eye([&](NetworkPrecision precision) {
     options.precision = precision;
-    DiffusionPainter painter(*backend_, {.network = require_model("sdxl_mini", {})}, options);
+    DiffusionPainter painter(*backend_, {require_model("sdxl_mini", {}), {}, {}, {}}, options);
     return Pictures{painter.paint(creature_, 0, Background::white)};
   });
 }
