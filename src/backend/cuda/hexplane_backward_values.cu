@@ -69,12 +69,57 @@ __device__ void for_each_axis(int count, const Body& body) {
   for (int i = static_cast<int>(threadIdx.x); i < 3 * count; i += kThreads) body(i / count, i % count);
 }
 
-// Where the points are on the level, and which have derivatives. All reads are under way before the first is
-// needed.
+template <int W>
+__device__ bool any_of(const Channels<W>& d) {
+  bool any = false;
+#pragma unroll
+  for (int c = 0; c < W; ++c) any |= d.v[c] != 0;  // NaN is one
+  return any;
+}
+
+// The points' numbers, and which have derivatives on the level; first: of the tile. With kUnits all reads are
+// under way before the first is needed.
+template <int W, int kUnits>
+__device__ void load_active(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, int level,
+                            int64_t first, const Tile& t) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const float* const d_features = field.d_features + int64_t{level} * g.channels;
+  const int64_t stride = int64_t{g.levels} * g.channels;
+  if constexpr (kUnits > 0) {
+    constexpr int kTogether = 32 / kUnits, kAhead = kMostTilePoints / (kThreads / 32) / kTogether;
+    const auto at = [&](int k) { return (warp * kAhead + k) * kTogether + lane / kUnits; };
+    uint32_t point[kAhead] = {};
+    Channels<W> d[kAhead] = {};
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k)
+      if (at(k) < t.count) point[k] = w.point(first + at(k));
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k)
+      if (at(k) < t.count) d[k] = load_channels<W>(d_features + point[k] * stride + lane % kUnits * W);
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const unsigned any = __ballot_sync(kAllLanes, any_of(d[k]));
+      if (lane % kUnits != 0 || at(k) >= t.count) continue;
+      t.active[at(k)] = (any >> lane & ((1u << kUnits) - 1)) != 0;
+      t.point[at(k)] = point[k];
+    }
+  } else {
+    for (int i = warp; i < t.count; i += kThreads / 32) {
+      const uint32_t point = w.point(first + i);
+      bool any = false;
+      for (int channel = lane * W; channel < g.channels; channel += 32 * W)
+        any |= any_of(load_channels<W>(d_features + point * stride + channel));
+      any = __any_sync(kAllLanes, any);
+      if (lane == 0) t.active[i] = any;
+      if (lane == 0) t.point[i] = point;
+    }
+  }
+}
+
+// Where the points are on the level, and which have derivatives.
 template <int W, int kUnits>
 __device__ void load_points(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, int level,
-                            int units, const Tile& t) {
-  constexpr int kAhead = kUnits > 0 ? (kMostTilePoints * kUnits + kThreads - 1) / kThreads : 1;
+                            const Tile& t) {
   const int thread = static_cast<int>(threadIdx.x), axis = thread / t.count, of_axis = thread % t.count;
   const int64_t first = int64_t{blockIdx.x} * w.points, from = axis * w.room() + first + of_axis;
   int rank = 0;
@@ -83,30 +128,7 @@ __device__ void load_points(const Field& field, const FieldGeometry& g, const Fi
     rank = w.ranks[from];
     coordinate = w.coordinates[from];
   }
-  for (int i = thread; i < t.count; i += kThreads) t.active[i] = 0;
-  __syncthreads();
-  for (int base = thread; base < t.count * units; base += kAhead * kThreads) {
-    const auto at = [&](int k) { return base + k * kThreads; };
-    uint32_t point[kAhead] = {};
-    Channels<W> d[kAhead] = {};
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k)
-      if (at(k) < t.count * units) point[k] = w.point(first + at(k) / units);
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k)
-      if (at(k) < t.count * units)
-        d[k] = load_channels<W>(field.d_features + (int64_t{point[k]} * g.levels + level) * g.channels +
-                                at(k) % units * W);
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      if (at(k) >= t.count * units) break;
-      bool any = false;
-#pragma unroll
-      for (int c = 0; c < W; ++c) any |= d[k].v[c] != 0;  // NaN is one
-      if (any) t.active[at(k) / units] = 1;
-      if (at(k) % units == 0) t.point[at(k) / units] = point[k];
-    }
-  }
+  load_active<W, kUnits>(field, g, w, level, first, t);
   if (axis < 3) {
     const AxisSample sample = sample_axis(coordinate, g.level[level].size[axis]);
     t.samples[axis * t.points + of_axis] = sample;
@@ -278,7 +300,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   Tile t;
   t.lay_out(g, w.points, kUnits > 0 ? 0 : units, memory);
   t.count = static_cast<int>(min(int64_t{w.points}, field.count - int64_t{blockIdx.x} * w.points));
-  load_points<W, kUnits>(field, g, w, level, units, t);
+  load_points<W, kUnits>(field, g, w, level, t);
   const int active = arrange<W>(g, w, level * field.count, columns, units, t);
   if (active == 0) {
     if (threadIdx.x < 3) w.span[(3 * level + threadIdx.x) * w.tiles + blockIdx.x] = make_int2(0, 0);
