@@ -146,7 +146,6 @@ void OperationRunner::prepare(const Operation& operation) {
 
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
 void OperationRunner::enqueue(std::span<const Operation> operations) {
-  WeightStore::Pass weights(networks_.weights(), operations);
   std::vector<Adam> steps;
   std::vector<FillBytes> fills;
   const auto flush = [&] {
@@ -155,8 +154,8 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
     steps.clear();
     fills.clear();
   };
-  for (size_t i = 0; i < operations.size(); ++i) {
-    const Operation& operation = operations[i];
+  const WeightStore::Pass weights(networks_.weights(), operations);
+  for (const Operation& operation : operations) {
     if (const auto* step = std::get_if<Adam>(&operation)) {
       const auto same = [&](const Adam& other) { return other.parameter == step->parameter; };
       if (!fills.empty() || steps.size() == kMostAdamTensors || std::ranges::any_of(steps, same)) flush();
@@ -169,13 +168,10 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
       fills.push_back(*fill);
     } else {
       if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
-      if (NetworkRunner::has(operation)) {
-        weights.before(i);
+      if (NetworkRunner::has(operation))
         networks_.enqueue(operation, scratch_.data());
-        weights.after(i);
-      } else {
+      else
         std::visit(Enqueue{scratch_.data(), stream_}, operation);
-      }
     }
   }
   flush();
