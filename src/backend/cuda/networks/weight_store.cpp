@@ -290,10 +290,10 @@ WeightStore::Pass::Pass(WeightStore& store, std::span<const Operation> operation
     }
   }
   if (loads_.empty()) return;
-  store.pass_ = this;
   // What was enqueued before may still read from the ring.
   check(cudaEventRecord(store.events_->start(), store.stream_), "streaming weights");
   check(cudaStreamWaitEvent(store.copies_, store.events_->start()), "streaming weights");
+  store.pass_ = this;
 }
 
 void WeightStore::Pass::bring(const Load& load, size_t index) {
