@@ -253,6 +253,7 @@ void OperationRunner::enqueue_each(std::span<const Operation> operations, const 
         hexplane_backward_gradients(*field, field_.data(), stream_);
       } else {
         std::visit(Enqueue{scratch_.data(), stream_}, operation);
+      }
     }
   }
   weights_stream_.come_back();
