@@ -10,6 +10,7 @@
 #include "io/folder.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_loop.h"
 #include "pipeline/views.h"
@@ -219,6 +220,7 @@ RefineResult Refinement::run() {
           "{} iterations: the model has {} of the fine stage, and last_iteration = {} ends refinement",
           trainer_->total_iterations(), fine_iterations(model_.info), options.last_iteration));
   }
+  record_dataset(folder_.path(), dataset_.folder());
   loop.run();
   target_files_.finish();
   loop.save_model("model.safetensors");

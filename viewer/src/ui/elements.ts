@@ -41,6 +41,10 @@ const ICONS = {
   stop: "M7 7h10v10H7z",
   spin: "M3.5 12c0-2 3.8-3.5 8.5-3.5s8.5 1.5 8.5 3.5-3.8 3.5-8.5 3.5M9.5 12.5l2.5 3-2.5 3",
   fly: "M3 11.5 21 4l-7 17-3-7z",
+  left: "M14.5 5.5 8 12l6.5 6.5",
+  add: "M12 5v14M5 12h14",
+  again: "M19.5 12a7.5 7.5 0 1 1-2.2-5.3M19.5 3.5v4h-4",
+  done: "M5 12.5 10 17.5 19 7",
   close: "M6 6l12 12M18 6 6 18",
 } as const;
 export type IconName = keyof typeof ICONS;

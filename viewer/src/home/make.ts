@@ -1,0 +1,98 @@
+import type { Home, Server } from "../server";
+import { h, icon } from "../ui/elements";
+import { pictureOf } from "./picture_file";
+
+// Where pictures are dropped or chosen, which become jobs.
+export class MakePart {
+  readonly element: HTMLElement;
+  private readonly preset = h("select", { "aria-label": "Preset" });
+  private readonly about = h("p.note");
+  private readonly progress = h("progress", { max: 1, hidden: true, "aria-label": "Sending the picture" });
+  private readonly buttons: HTMLButtonElement[] = [];
+  private sending = false;
+
+  // `onJob` is called for each new job, `tell` with sentences.
+  constructor(private readonly server: Server, private readonly home: Home, private readonly onJob: (id: string) => void, private readonly tell: (sentence: string) => void) {
+    this.element = h("section.make", { "aria-label": "Make an object" });
+    const { make } = home;
+    const lack = !make ? (home.no_make ?? "") : !server.token ? "To make objects here, open the link that eg4d printed." : "";
+    if (!make || lack) {
+      this.element.append(h("p.note", {}, lack));
+      this.element.hidden = lack === "";
+      return;
+    }
+    for (const preset of make.presets)
+      this.preset.append(h("option", { value: preset.name, disabled: preset.missing !== "" }, preset.missing ? `${preset.name} (not here)` : preset.name));
+    this.preset.addEventListener("change", () => this.showAbout());
+    this.showAbout();
+    const choose = this.chooser("photo", "Choose a picture", {});
+    const camera = this.chooser("add", "Take a photo", { capture: "environment" });
+    camera.classList.add("camera");
+    this.element.append(
+      h("div.invitation", {}, icon("photo"), h("div", {}, h("h2", {}, "Make one"), h("p", {}, "Drop a picture of an object on this page. It becomes an animated 3D object."))),
+      h("div.row", {}, choose, camera, h("label.preset", {}, h("span", {}, "Preset"), this.preset)),
+      this.about, this.progress);
+  }
+
+  // Pictures that are dropped anywhere on the page. Returns what ends it.
+  listenForDrops(target: HTMLElement): void {
+    const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+    const over = (event: DragEvent, inside: boolean) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      this.element.classList.toggle("over", inside);
+    };
+    target.addEventListener("dragover", (event) => over(event, true));
+    target.addEventListener("dragleave", (event) => over(event, false));
+    target.addEventListener("drop", (event) => {
+      over(event, false);
+      if (event.dataTransfer) void this.send([...event.dataTransfer.files]);
+    });
+    window.addEventListener("paste", (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length > 0) void this.send(files);
+    });
+  }
+
+  private chooser(name: "photo" | "add", text: string, attributes: { capture?: string }): HTMLButtonElement {
+    const input = h("input", { type: "file", accept: "image/*,video/*", multiple: !attributes.capture, hidden: true, "aria-label": text, ...attributes });
+    input.addEventListener("change", () => {
+      void this.send([...(input.files ?? [])]).then(() => (input.value = ""));
+    });
+    const button = h("button.action", { type: "button", onclick: () => input.click() }, icon(name), h("span", {}, text), input);
+    // A click on the input inside is not one on the button again.
+    input.addEventListener("click", (event) => event.stopPropagation());
+    this.buttons.push(button);
+    return button;
+  }
+
+  private showAbout(): void {
+    const { presets } = this.home.make!;
+    const chosen = presets.find((preset) => preset.name === this.preset.value);
+    const others = presets.filter((preset) => preset.missing !== "" && preset !== chosen);
+    const about = chosen?.missing || chosen?.about || "";
+    this.about.textContent = [about ? `${chosen!.name}: ${about}.` : "", ...others.map((preset) => `${preset.name}: ${preset.missing}.`)].filter((text) => text !== "").join(" ");
+  }
+
+  private async send(files: File[]): Promise<void> {
+    const { make } = this.home;
+    if (!make || !this.server.token || this.sending || files.length === 0) return;
+    this.sending = true;
+    for (const button of this.buttons) button.disabled = true;
+    for (const file of files) {
+      try {
+        const picture = await pictureOf(file, { bytes: make.most_bytes, pixels: make.most_pixels });
+        this.progress.hidden = false;
+        this.progress.value = 0;
+        // The name is one part of an address.
+        const name = file.name.replace(/[/\\\u0000-\u001f\u007f]/g, "-") || "picture";
+        this.onJob(await this.server.upload(this.preset.value, name === "." || name === ".." ? "picture" : name, picture, (share) => (this.progress.value = share)));
+      } catch (error) {
+        this.tell((error as Error).message);
+      }
+    }
+    this.progress.hidden = true;
+    this.sending = false;
+    for (const button of this.buttons) button.disabled = false;
+  }
+}
