@@ -83,9 +83,13 @@ std::vector<OfferedPreset> offered_presets(const fs::path& models_folder) {
     }
     presets.push_back(std::move(preset));
   }
-  // What can run first.
-  std::stable_partition(presets.begin(), presets.end(),
-                        [](const OfferedPreset& preset) { return preset.missing.empty(); });
+  // First what generate would choose, then what can run.
+  const std::string chosen = choose_generate_preset(models_folder).preset;
+  const auto rank = [&](const OfferedPreset& preset) {
+    return preset.name == chosen ? 0 : preset.missing.empty() ? 1 : 2;
+  };
+  std::stable_sort(presets.begin(), presets.end(),
+                   [&](const OfferedPreset& a, const OfferedPreset& b) { return rank(a) < rank(b); });
   return presets;
 }
 

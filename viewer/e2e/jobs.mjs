@@ -83,7 +83,7 @@ async function pictureBecomesObject(context, shelf, server, page, options, compl
   await choose(page, "creature.png", readFileSync(creature));
   await waitForState(page, "creature", "Running");
   await card(page, "creature").getByRole("link").click();
-  await page.getByRole("img", { name: "Frame 1" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("img[alt='Frame 1']")?.naturalWidth > 0);
   check(true, "frames are shown as they are painted");
   await page.close();
   const ended = await server.stop();

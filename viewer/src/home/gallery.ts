@@ -50,7 +50,7 @@ class Card {
     this.button.hidden = !(mayCancel || mayResume) || !this.server.token;
     this.button.textContent = mayResume ? "Resume" : "Cancel";
     this.button.setAttribute("aria-label", `${this.button.textContent} ${run.name}`);
-    if (this.picturedAt !== run.changed && (this.picture.hidden || run.state !== "running")) void this.bringPicture(run);
+    if (this.picture.hidden && this.picturedAt !== run.changed) void this.bringPicture(run);
   }
 
   private async bringPicture(run: Run): Promise<void> {
@@ -71,7 +71,7 @@ export class Gallery {
   private failures = 0;
   private timer = 0;
 
-  constructor(root: HTMLElement, private readonly server: Server, private readonly home: Home) {
+  constructor(root: HTMLElement, private readonly server: Server, home: Home) {
     document.title = `${home.title} · eg4d`;
     const make = new MakePart(server, home, () => this.soon(), (sentence) => this.toast.tell(sentence));
     const element = h("main.home", {},

@@ -1,4 +1,4 @@
-import type { Home, Server } from "../server";
+import { asSentence, type Home, type Server } from "../server";
 import { h, icon } from "../ui/elements";
 import { pictureOf } from "./picture_file";
 
@@ -25,13 +25,10 @@ export class MakePart {
       this.preset.append(h("option", { value: preset.name, disabled: preset.missing !== "" }, preset.missing ? `${preset.name} (not here)` : preset.name));
     this.preset.addEventListener("change", () => this.showAbout());
     this.showAbout();
-    const choose = this.chooser("photo", "Choose a picture", {});
-    const camera = this.chooser("add", "Take a photo", { capture: "environment" });
-    camera.classList.add("camera");
     this.element.append(
       h("div.invitation", {}, icon("photo"), h("div", {}, h("h2", {}, "Make one"), h("p", {}, "Drop a picture of an object on this page. It becomes an animated 3D object."))),
-      h("div.row", {}, choose, camera, h("label.preset", {}, h("span", {}, "Preset"), this.preset)),
-      this.about, this.progress);
+      h("div.row", {}, ...this.chooser("photo", "Choose a picture"), ...this.chooser("camera", "Take a photo", "environment"), h("label.preset", {}, h("span", {}, "Preset"), this.preset)),
+      this.about, ...[this.others()].filter((part) => part !== null), this.progress);
   }
 
   // Pictures that are dropped anywhere on the page. Returns what ends it.
@@ -54,24 +51,25 @@ export class MakePart {
     });
   }
 
-  private chooser(name: "photo" | "add", text: string, attributes: { capture?: string }): HTMLButtonElement {
-    const input = h("input", { type: "file", accept: "image/*,video/*", multiple: !attributes.capture, hidden: true, "aria-label": text, ...attributes });
+  private chooser(name: "photo" | "camera", text: string, capture?: string): HTMLElement[] {
+    const input = h("input", { type: "file", accept: "image/*", multiple: !capture, capture, hidden: true, "aria-label": text });
     input.addEventListener("change", () => {
       void this.send([...(input.files ?? [])]).then(() => (input.value = ""));
     });
-    const button = h("button.action", { type: "button", onclick: () => input.click() }, icon(name), h("span", {}, text), input);
-    // A click on the input inside is not one on the button again.
-    input.addEventListener("click", (event) => event.stopPropagation());
+    const button = h(`button.action.${name}` as "button", { type: "button", onclick: () => input.click() }, icon(name), h("span", {}, text));
     this.buttons.push(button);
-    return button;
+    return [button, input];
   }
 
   private showAbout(): void {
-    const { presets } = this.home.make!;
-    const chosen = presets.find((preset) => preset.name === this.preset.value);
-    const others = presets.filter((preset) => preset.missing !== "" && preset !== chosen);
-    const about = chosen?.missing || chosen?.about || "";
-    this.about.textContent = [about ? `${chosen!.name}: ${about}.` : "", ...others.map((preset) => `${preset.name}: ${preset.missing}.`)].filter((text) => text !== "").join(" ");
+    const chosen = this.home.make!.presets.find((preset) => preset.name === this.preset.value);
+    this.about.textContent = chosen ? asSentence(chosen.missing || chosen.about) : "";
+  }
+  // What presets lack that cannot run.
+  private others(): HTMLElement | null {
+    const others = this.home.make!.presets.filter((preset) => preset.missing !== "");
+    if (others.length === 0) return null;
+    return h("details.note", {}, h("summary", {}, "Presets that are not here"), ...others.map((preset) => h("p", {}, `${preset.name}: ${preset.missing}.`)));
   }
 
   private async send(files: File[]): Promise<void> {
