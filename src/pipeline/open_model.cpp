@@ -57,13 +57,15 @@ fs::path run_folder_of(const fs::path& model) {
   return {};
 }
 
-// The dataset's place as a stage's metrics tell it.
+// The dataset's place as a stage's metrics tell it; those of an unfinished one are not there yet.
 fs::path recorded_dataset(const fs::path& stage) {
   const nlohmann::json metrics = read_json_if_there(stage / "metrics.json");
-  if (!metrics.is_object() || !metrics.contains("run") || !metrics["run"].is_object()) return {};
+  const bool finished = metrics.is_object() && metrics.contains("run");
+  const nlohmann::json record = finished ? metrics["run"] : read_json_if_there(stage / "dataset.json");
+  if (!record.is_object()) return {};
   const auto text = [&](const char* key) {
-    const auto found = metrics["run"].find(key);
-    return found != metrics["run"].end() && found->is_string() ? found->get<std::string>() : std::string();
+    const auto found = record.find(key);
+    return found != record.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   return path_of({text("dataset"), text("dataset_bytes")});
 }
