@@ -92,6 +92,18 @@ async function pictureBecomesObject(context, shelf, server, page, options, compl
   return { server: next, page: again };
 }
 
+// What is there of a run without a model is seen, whether it goes on or not.
+async function unfinishedRun(page, shelf) {
+  for (const folder of ["video", "multiviews"]) cpSync(join(shelf, "creature", folder), join(shelf, "half", folder), { recursive: true });
+  await card(page, "half").getByRole("link").click();
+  await page.getByRole("heading", { name: "half" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("img[alt='Moment 3, view 5']")?.naturalWidth > 0);
+  check((await page.getByText("Unfinished").isVisible()) && !(await page.getByRole("button", { name: "Cancel" }).isVisible()), "an unfinished run shows what was painted");
+  await shootAll(page, "unfinished");
+  await page.getByRole("link", { name: "All runs" }).click();
+  await waitForState(page, "creature", "Finished");
+}
+
 async function jobsThatEndOtherwise(page, shelf) {
   await drop(page, "doomed.png", readFileSync(creature));
   await waitForState(page, "doomed", "Running");
@@ -143,6 +155,7 @@ export async function makesObjects(context, run, complaints) {
     let page = await open(context, server.link, complaints);
     await listOfRuns(page);
     ({ server, page } = await pictureBecomesObject(context, shelf, server, page, options, complaints));
+    await unfinishedRun(page, shelf);
     await jobsThatEndOtherwise(page, shelf);
     await hostileUploads(server);
     await page.close();
