@@ -39,7 +39,7 @@ double psnr_beside_model(Backend& backend, const Model& model, float time, const
     }
     values += static_cast<double>(a.size());
   }
-  return psnr_of(squares / values);
+  return std::min(psnr_of(squares / values), 100.0);
 }
 
 }  // namespace eg4d

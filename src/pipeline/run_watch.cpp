@@ -75,9 +75,10 @@ void RunWatch::look() {
     if (process_ > 0) break;
   }
   if (process_ == 0 && !stage_.empty()) stage = stage_;
-  if (stage == stage_) return;
+  // The manifest may come after the first look.
+  if (stage == stage_ && iterations_ > 0) return;
+  if (stage != stage_) read_ = 0;
   stage_ = stage;
-  read_ = 0;
   iterations_ = iterations_of(stage_);
 }
 

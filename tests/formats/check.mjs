@@ -34,10 +34,10 @@ function expectClose(what, errors, bounds) {
 const original = makeSplats(400);
 writePly(at("original.ply"), original);
 const exact = { position: 1e-5, scale: 1e-5, rotation: 1e-6, colour: 0.01, opacity: 1e-5, harmonics: 1e-5 };
-const packed = { position: 2e-3, scale: 2e-3, rotation: 4e-6, colour: 1, opacity: 2.1e-3, harmonics: 0.033 };
-const splat = { position: 1e-5, scale: 1e-5, rotation: 2e-4, colour: 1, opacity: 4e-3 };
-const spz = { position: 3e-4, scale: 0.032, rotation: 8e-6, colour: 1, opacity: 2.1e-3, harmonics: 0.0041 };
-const sog = { position: 2e-4, scale: 0.01, rotation: 4e-5, colour: 1.5, opacity: 4.1e-3, harmonics: 0.01 };
+const packed = { position: 2e-3, scale: 2e-3, rotation: 1e-5, colour: 1, opacity: 2.1e-3, harmonics: 0.033 };
+const splat = { position: 1e-5, scale: 1e-5, rotation: 1e-3, colour: 1, opacity: 4e-3 };
+const spz = { position: 3e-4, scale: 0.032, rotation: 2e-5, colour: 1, opacity: 2.1e-3, harmonics: 0.0041 };
+const sog = { position: 2e-4, scale: 0.01, rotation: 2e-4, colour: 1.5, opacity: 4.1e-3, harmonics: 0.01 };
 
 // What we write, as they read it.
 const written = [["a.ply", exact], ["a.compressed.ply", packed], ["a.splat", splat], ["a3.spz", spz],
@@ -49,7 +49,7 @@ for (const [name, bounds, ...options] of written) {
 }
 // What they write, as we read it. Their SOG and spz have coarser harmonics.
 const read = [["b.ply", exact], ["b.compressed.ply", packed], ["b.spz", { ...spz, harmonics: 0.07 }],
-  ["b.sog", { ...sog, position: 3e-4, rotation: 2e-4, scale: 0.02, colour: 3, harmonics: 0.3 }]];
+  ["b.sog", { ...sog, position: 3e-4, rotation: 1e-3, scale: 0.02, colour: 3, harmonics: 0.3 }]];
 for (const [name, bounds] of read) {
   theirs("original.ply", name);
   ours(name, `${name}.ours.ply`);
@@ -68,11 +68,19 @@ function readGlb(name) {
 }
 ours("original.ply", "a.glb");
 theirs("original.ply", "b.glb");
-const report = await validator.validateBytes(new Uint8Array(fs.readFileSync(at("a.glb"))));
-console.log(`gltf-validator ${report.validatorVersion}: ${report.issues.numErrors} errors, ` +
-  `${report.issues.numWarnings} warnings, ${report.issues.numInfos} infos`);
-for (const message of report.issues.messages)
-  if (message.severity < 2) failures.push(`a.glb: ${message.code} ${message.pointer}: ${message.message}`);
+// The newest validator on npm is older than the extension: it takes the names that the extension defines for
+// errors, and no others may there be. Under names that every application may give, it looks at their values.
+const glb = fs.readFileSync(at("a.glb"));
+async function validate(what, bytes, isExcused) {
+  const { issues, validatorVersion } = await validator.validateBytes(new Uint8Array(bytes), { maxIssues: 1000 });
+  const faults = issues.messages.filter((message) => message.severity < 2 && !isExcused(message));
+  console.log(`gltf-validator ${validatorVersion}: ${what}: ${faults.length} errors and warnings`);
+  for (const fault of faults) failures.push(`${what}: ${fault.code} ${fault.pointer}: ${fault.message}`);
+}
+await validate("a.glb", glb, ({ code, pointer }) =>
+  code === "MESH_PRIMITIVE_INVALID_ATTRIBUTE" && pointer.includes("/attributes/KHR_gaussian_splatting:"));
+const renamed = Buffer.from(glb.toString("latin1").replaceAll("\"KHR_gaussian_splatting:", "\"_KHR_GAUSSIAN_SPLATTING"), "latin1");
+await validate("a.glb with its own attributes renamed", renamed, () => false);
 const a = readGlb("a.glb"), b = readGlb("b.glb");
 const extension = "KHR_gaussian_splatting:";
 for (const [attribute, width, signs] of [["POSITION", 3, [-1, 1, -1]], [`${extension}SCALE`, 3, [1, 1, 1]],

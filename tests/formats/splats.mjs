@@ -48,6 +48,15 @@ export function readPly(path) {
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const byte = (dc) => 255 * Math.min(1, Math.max(0, 0.5 + 0.28209479177387814 * dc));
 
+// The axes of an ellipsoid. They have no sign: half a turn about one of them changes nothing.
+function axesOf(table, i) {
+  const q = [0, 1, 2, 3].map((k) => table[`rot_${k}`][i]), length = Math.hypot(...q);
+  const [w, x, y, z] = q.map((component) => component / length);
+  return [[1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)],
+    [2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)],
+    [2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)]];
+}
+
 // The largest error of each attribute. Rows may have another order: each is compared with the nearest one.
 export function errorsBetween(a, b) {
   const count = a.x.length;
@@ -66,13 +75,8 @@ export function errorsBetween(a, b) {
       widen("colour", byte(a[`f_dc_${k}`][i]) - byte(b[`f_dc_${k}`][j]));
     }
     widen("opacity", sigmoid(a.opacity[i]) - sigmoid(b.opacity[j]));
-    let product = 0, p = 0, q = 0;
-    for (let k = 0; k < 4; ++k) {
-      product += a[`rot_${k}`][i] * b[`rot_${k}`][j];
-      p += a[`rot_${k}`][i] ** 2;
-      q += b[`rot_${k}`][j] ** 2;
-    }
-    widen("rotation", 1 - Math.abs(product) / Math.sqrt(p * q));
+    const own = axesOf(a, i), other = axesOf(b, j);
+    for (let k = 0; k < 3; ++k) widen("rotation", 1 - Math.abs(own[k].reduce((sum, x, c) => sum + x * other[k][c], 0)));
     for (const name of restNames) widen("harmonics", a[name][i] - (b[name]?.[j] ?? 0));
   }
   return errors;

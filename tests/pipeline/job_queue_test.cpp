@@ -70,7 +70,7 @@ TEST_F(JobQueueTest, APictureBecomesAJobThatRunsGenerate) {
 TEST_F(JobQueueTest, NamesStayInTheFolderAndDoNotMeet) {
   const auto queue = this->queue();
   EXPECT_EQ(queue->add("mini", "..", png_of(8, 8)), "object");
-  EXPECT_EQ(queue->add("mini", "../../etc/passwd", png_of(8, 8)), "etc-passwd");
+  EXPECT_EQ(queue->add("mini", "../../etc/passwd.png", png_of(8, 8)), "etc-passwd");
   EXPECT_EQ(queue->add("mini", "-o.png", png_of(8, 8)), "o");
   EXPECT_EQ(queue->add("mini", "o.png", png_of(8, 8)), "o-2");
   EXPECT_EQ(queue->add("mini", std::string(200, 'n') + ".png", png_of(8, 8)), std::string(40, 'n'));

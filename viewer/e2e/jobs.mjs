@@ -45,14 +45,6 @@ async function drop(page, name, bytes) {
   }, { name, bytes: bytes.toString("base64") });
   await page.dispatchEvent("main", "drop", { dataTransfer: transfer });
 }
-// A PNG of one colour, made by the page.
-const plainPicture = async (page, side) => Buffer.from(await page.evaluate(async (side) => {
-  const canvas = new OffscreenCanvas(side, side);
-  canvas.getContext("2d").fillRect(0, 0, side, side);
-  const bytes = new Uint8Array(await (await canvas.convertToBlob()).arrayBuffer());
-  return btoa(String.fromCharCode(...bytes));
-}, side), "base64");
-
 async function shootAll(page, name) {
   if (!screens) return;
   await shoot(page, `${name}-light`);
@@ -100,10 +92,26 @@ async function pictureBecomesObject(context, shelf, server, page, options, compl
   return { server: next, page: again };
 }
 
-async function jobsThatEndOtherwise(page) {
-  await drop(page, "tiny.png", await plainPicture(page, 32));
-  await waitForState(page, "tiny", "Failed");
-  check((await card(page, "tiny").textContent()).includes("64 pixels"), "a job that fails says why");
+// What is there of a run without a model is seen, whether it goes on or not.
+async function unfinishedRun(page, shelf) {
+  for (const folder of ["video", "multiviews"]) cpSync(join(shelf, "creature", folder), join(shelf, "half", folder), { recursive: true });
+  await card(page, "half").getByRole("link").click();
+  await page.getByRole("heading", { name: "half" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("img[alt='Moment 3, view 5']")?.naturalWidth > 0);
+  check((await page.getByText("Unfinished").isVisible()) && !(await page.getByRole("button", { name: "Cancel" }).isVisible()), "an unfinished run shows what was painted");
+  await shootAll(page, "unfinished");
+  await page.getByRole("link", { name: "All runs" }).click();
+  await waitForState(page, "creature", "Finished");
+}
+
+async function jobsThatEndOtherwise(page, shelf) {
+  await drop(page, "doomed.png", readFileSync(creature));
+  await waitForState(page, "doomed", "Running");
+  const lock = join(shelf, "doomed/.lock"); // of the process that makes it
+  for (let i = 0; i < 600 && !(existsSync(lock) && readFileSync(lock, "utf8")); ++i) await page.waitForTimeout(100);
+  process.kill(Number(readFileSync(lock, "utf8")), "SIGKILL");
+  await waitForState(page, "doomed", "Failed");
+  check((await card(page, "doomed").textContent()).includes("It was killed"), "a job that fails says why");
   for (const name of ["first.png", "second.png"]) await choose(page, name, readFileSync(creature));
   await waitForState(page, "second", "Waiting");
   await shootAll(page, "list");
@@ -147,7 +155,8 @@ export async function makesObjects(context, run, complaints) {
     let page = await open(context, server.link, complaints);
     await listOfRuns(page);
     ({ server, page } = await pictureBecomesObject(context, shelf, server, page, options, complaints));
-    await jobsThatEndOtherwise(page);
+    await unfinishedRun(page, shelf);
+    await jobsThatEndOtherwise(page, shelf);
     await hostileUploads(server);
     await page.close();
   } finally {

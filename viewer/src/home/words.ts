@@ -48,7 +48,7 @@ export function runWords(run: Run): string {
 // The share of the whole of a job's running piece; null while it is not known.
 export function shareDone(run: Run): number | null {
   const progress = run.job?.progress;
-  return progress && progress.total > 0 ? Math.min(1, progress.step / progress.total) : null;
+  return progress && progress.total > 1 ? Math.min(1, progress.step / progress.total) : null;
 }
 
 // "3 minutes ago", "12 Mar 2026".

@@ -21,7 +21,7 @@ function plot(training: Training): SVGElement {
   const tests: Points = training.tests.flatMap(([x, y]) => (y === null ? [] : [[x, y] as const]));
   const all = [...psnr, ...tests];
   const element = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "curve" });
-  if (all.length < 2) return element;
+  if (psnr.length < 2) return element;
   const [left, right] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
   const [low, high] = [Math.floor(Math.min(...all.map(([, y]) => y))), Math.ceil(Math.max(...all.map(([, y]) => y)))];
   const column = (x: number) => MARGIN + ((WIDTH - 2 * MARGIN) * (x - left)) / Math.max(right - left, 1);
@@ -37,7 +37,7 @@ function plot(training: Training): SVGElement {
   };
   element.append(line(l1, "faint", 0, most), line(psnr, "", low, high));
   for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y, low, high).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
-  element.append(label(`${high} dB`, WIDTH - 2, 12, "end"), label(`${low} dB`, WIDTH - 2, HEIGHT - 4, "end"), label(`L1 ${most.toPrecision(2)}`, 2, 12, "start"));
+  element.append(label(`${high} dB`, WIDTH - 2, 12, "end"), label(`${low} dB`, WIDTH - 2, HEIGHT - 4, "end"), label(`L1 ${most.toPrecision(2)}`, 4, HEIGHT - 4, "start"));
   return element;
 }
 
@@ -49,7 +49,7 @@ export class TrainingPart {
   private readonly title = h("h2", {}, "Training");
   private readonly bar = h("progress", { max: 1 });
   private readonly figures = h("dl.figures");
-  private readonly curve = h("div");
+  private readonly curve = h("div.plot");
   private readonly pause: HTMLButtonElement;
   private readonly stop: HTMLButtonElement;
   private state: Training["state"] = "ended";
@@ -79,6 +79,7 @@ export class TrainingPart {
     if (training.state === "running" && training.seconds_left >= 0) rows.push(["Time left", duration(training.seconds_left)]);
     this.figures.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     this.curve.replaceChildren(plot(training));
+    this.curve.hidden = this.curve.firstElementChild!.childElementCount === 0;
     this.pause.textContent = training.state === "paused" ? "Continue" : "Pause";
     this.pause.hidden = this.stop.hidden = training.state === "ended" || !mayCommand;
   }
