@@ -109,7 +109,7 @@ if command -v ncu >/dev/null; then
   profile 1M project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 576'
   profile 1080p project_kernel "$bench/bench_cuda_rasterizer" 0 '1M, 1920'
   profile loss similarity_kernel "$bench/bench_cuda_splat" 0 'L1 + DSSIM with gradient, 576'
-  profile hexplane cells_kernel "$bench/bench_cuda_splat" 0 'hexplane backward'
+  profile hexplane prepare_kernel "$bench/bench_cuda_splat" 0 'hexplane backward'
   profile tf32-forward product_kernel "$bench/bench_cuda_splat" 0 'network forward, tf32'
   profile tf32-backward narrow_backward_kernel "$bench/bench_cuda_splat" 0 'network backward, tf32'
   profile bf16-forward pack_kernel "$bench/bench_cuda_splat" 0 'network forward, bf16'

@@ -332,6 +332,68 @@ TEST(CudaRasterizer, BothWaysOfMakingListsGiveTheSameBits) {
   }
 }
 
+// Small Gaussians of no great opacity on one spot each, of some depths only, beside a scene.
+RasterScene<float> with_heaps(RasterScene<float> scene, const std::vector<int64_t>& sizes) {
+  Philox random(34);
+  float x = -1.2f;
+  for (const int64_t size : sizes) {
+    const auto values = uniform_values<float>(random, 5 * size, 0, 1);
+    for (int64_t i = 0; i < size; ++i) {
+      const float* v = values.data() + 5 * i;
+      const float depth = 4 + std::floor(v[0] * 50) / 100;
+      scene.means.insert(scene.means.end(), {x * depth / 4, 0.1f * depth / 4, depth});
+      scene.scales.insert(scene.scales.end(), {0.002f, 0.003f, 0.002f});
+      scene.rotations.insert(scene.rotations.end(), {1, 0, 0, 0});
+      scene.opacities.push_back(0.02f + 0.02f * v[1]);
+      scene.colors.insert(scene.colors.end(), {v[2], v[3], v[4]});
+    }
+    scene.count += size;
+    x += 0.2f;
+  }
+  return scene;
+}
+
+// Each cell's Gaussians from front to back.
+std::vector<std::vector<uint32_t>> lists_of(const CudaRaster& kernels) {
+  const size_t cells =
+      static_cast<size_t>((kernels.arguments.width + 7) / 8) * ((kernels.arguments.height + 3) / 4);
+  std::vector<uint2> ranges(cells);
+  std::vector<uint32_t> gaussians(static_cast<size_t>(kernels.workspace.size.pair_capacity));
+  const auto copy = [](auto& to, const void* from) {
+    cuda::check(cudaMemcpy(to.data(), from, to.size() * sizeof(to[0]), cudaMemcpyDeviceToHost), "copying");
+  };
+  copy(ranges, kernels.workspace.cell_range);
+  copy(gaussians, kernels.workspace.gaussian);
+  std::vector<std::vector<uint32_t>> lists;
+  for (const uint2& range : ranges)
+    lists.emplace_back(gaussians.begin() + range.x, gaussians.begin() + range.y);
+  return lists;
+}
+
+// Lengths about those at which a list is sorted in another way, and above those of all of them.
+TEST(CudaRasterizer, VeryLongListsBesideShortOnesAreSortedLikeThem) {
+  EG4D_NEEDS_GPU();
+  const RasterScene<float> scene = with_heaps(scattered_scene(300, 190, 130, 35),
+                                              {31, 33, 64, 250, 257, 300, 1000, 2040, 2049, 5000, 9000});
+  const std::vector<float> d_image = weights(3 * pixel_count(scene));
+  CudaRaster one(scene), other(scene);
+  one.forward();
+  EXPECT_GE(one.totals().longest, 9000u);
+  other.use_long_lists(true);
+  other.forward();
+  EXPECT_EQ(lists_of(one), lists_of(other));
+  EXPECT_TRUE(same_bits(one.image.to_host(), other.image.to_host()));
+  EXPECT_TRUE(same_bits(one.depth.to_host(), other.depth.to_host()));
+  EXPECT_TRUE(same_bits(one.alpha.to_host(), other.alpha.to_host()));
+  one.backward(d_image);
+  other.backward(d_image);
+  const RasterGradients<float> a = one.gradients(), b = other.gradients();
+  EXPECT_TRUE(same_bits(a.means, b.means));
+  EXPECT_TRUE(same_bits(a.scales, b.scales));
+  EXPECT_TRUE(same_bits(a.opacities, b.opacities));
+  EXPECT_TRUE(same_bits(a.colors, b.colors));
+}
+
 TEST(CudaRasterizer, TooManyPairsAreToldAndHarmNothing) {
   EG4D_NEEDS_GPU();
   const RasterScene<float> scene = ball_scene(3000, 0.05f, 150, 110, 31);

@@ -3,7 +3,6 @@
 // shared memory, where they are then added up column by column, in the order of the points' coordinates.
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane_backward.cuh"
@@ -12,6 +11,7 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = kHexPlaneThreads;
+constexpr int kBlocks = 3;  // on a multiprocessor
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 // A block's shared memory; P points, as many as room for a tile's. "Ranked": in the order of coordinates
@@ -291,7 +291,7 @@ __device__ void add_columns(const FieldGeometry& g, const FieldWorkspace& w, con
 }
 
 // kUnits: of a point, a divisor of 32; 0 where that is not known before.
-template <int W, int kUnits, int kBlocks>
+template <int W, int kUnits>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     values_kernel(Field field, const __grid_constant__ FieldGeometry g, FieldWorkspace w) {
   extern __shared__ __align__(16) char memory[];
@@ -339,11 +339,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-template <int W, int kUnits, int kBlocks>
+template <int W, int kUnits>
 void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, cudaStream_t stream) {
   Tile t;
   const size_t bytes = t.lay_out(g, w.points, kUnits > 0 ? 0 : g.channels / W, nullptr);
-  const auto kernel = values_kernel<W, kUnits, kBlocks>;
+  const auto kernel = values_kernel<W, kUnits>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
         "asking for shared memory");
   const dim3 grid(static_cast<unsigned>(w.tiles), static_cast<unsigned>(g.levels));
@@ -354,22 +354,14 @@ void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
 
 void hexplane_values(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
                      cudaStream_t stream) {
-  static const char* const chosen = std::getenv("EG4D_HEXPLANE_VALUES");  // during development
-  const int variant = chosen ? std::atoi(chosen) : 0;
-  if (g.channels == 32 && variant == 0)
-    launch<4, 8, 3>(field, g, w, stream);
-  else if (g.channels == 32 && variant == 1)
-    launch<2, 16, 4>(field, g, w, stream);
-  else if (g.channels == 32 && variant == 2)
-    launch<2, 16, 5>(field, g, w, stream);
-  else if (g.channels == 32 && variant == 3)
-    launch<4, 8, 4>(field, g, w, stream);
+  if (g.channels == 32)
+    launch<4, 8>(field, g, w, stream);
   else if (g.channels == 16)
-    launch<4, 4, 3>(field, g, w, stream);
+    launch<4, 4>(field, g, w, stream);
   else if (g.channels % 4 == 0)
-    launch<4, 0, 3>(field, g, w, stream);
+    launch<4, 0>(field, g, w, stream);
   else
-    launch<1, 0, 3>(field, g, w, stream);
+    launch<1, 0>(field, g, w, stream);
 }
 
 }  // namespace eg4d::cuda

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <concepts>
-#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -197,9 +196,7 @@ const HexPlaneBackward* OperationRunner::orderable(std::span<const Operation> op
 
 void OperationRunner::enqueue(std::span<const Operation> operations, const std::function<void()>& drawing) {
   const HexPlaneBackward* const field = orderable(operations);
-  static const bool apart = std::getenv("EG4D_ORDER_INLINE") == nullptr;  // during development
-  const bool beside =
-      apart && field && (drawing || field != std::get_if<HexPlaneBackward>(&operations.front()));
+  const bool beside = field && (drawing || field != std::get_if<HexPlaneBackward>(&operations.front()));
   try {
     if (beside) hexplane_backward_order(*field, field_.data(), order_stream_.leave());
     if (drawing) drawing();
@@ -241,10 +238,9 @@ void OperationRunner::enqueue_each(std::span<const Operation> operations, const 
       if (NetworkRunner::has(operation)) {
         networks_.enqueue(operation, scratch_.data());
       } else if (const auto* network = std::get_if<DeformationNetworkBackward>(&operation)) {
-        static const bool apart = std::getenv("EG4D_WEIGHTS_BESIDE") != nullptr;  // during development
         mlp_backward(mlp_of(*network, ScratchBytes::kept(network->forward)),
                      context_of(network->forward).precision, scratch_.data(), stream_,
-                     apart ? StreamBeside([this] { return weights_stream_.leave(); }) : nullptr);
+                     [this] { return weights_stream_.leave(); });
       } else if (field) {
         if (field == ordered)
           order_stream_.come_back();

@@ -37,7 +37,7 @@ struct RasterizerSize {
 };
 
 // Lists above this length are quicker made in the other way; both ways take lists of any length.
-inline constexpr uint32_t kLongList = 1024;
+inline constexpr uint32_t kLongList = 4096;
 
 // What the first part of a forward pass finds.
 struct RasterizerTotals {

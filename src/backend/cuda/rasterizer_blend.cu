@@ -6,32 +6,62 @@
 namespace eg4d::cuda {
 namespace {
 
-constexpr int kTogether = 8;  // Gaussians between two looks at whether the cell is done
+constexpr int kTogether = 8;  // Gaussians
 
 // What a pixel has come to. It is done once a Gaussian would bring the transmittance below its least.
 struct Pixel {
   float transmittance = 1, red = 0, green = 0, blue = 0, depth = 0;
   uint32_t last = 0;
   bool done;
+
+  // A Gaussian that leaves the transmittance `next`; nothing where alpha is 0.
+  __device__ void add(float alpha, const float4& b, const float4& c, float next, uint32_t position) {
+    const float weight = alpha * transmittance;
+    red = fmaf(weight, c.x, red);
+    green = fmaf(weight, c.y, green);
+    blue = fmaf(weight, c.z, blue);
+    depth = fmaf(weight, b.w, depth);
+    transmittance = next;
+    if (alpha > 0) last = position;
+  }
 };
 
-__device__ void blend_one(const float4& a, const float4& b, const float4& c, float x, float y,
-                          uint32_t position, Pixel& p) {
+// Alpha where the Gaussian is in reach, and elsewhere 0, with which blending changes nothing.
+__device__ float alpha_at(const float4& a, const float4& b, float x, float y) {
   const Fall fall = fall_at(a, b, x, y);
-  if (!fall.in_reach || p.done) return;
-  const float alpha = fminf(exp2_fast(b.y - fall.value), kAlphaMax);
+  return fall.in_reach ? fminf(exp2_fast(b.y - fall.value), kAlphaMax) : 0;
+}
+
+__device__ void blend_one(float alpha, const float4& b, const float4& c, uint32_t position, Pixel& p) {
+  if (alpha == 0 || p.done) return;
   const float next = __fmaf_rn(-alpha, p.transmittance, p.transmittance);
   if (next < kTransmittanceMin) {
     p.done = true;
     return;
   }
-  const float weight = alpha * p.transmittance;
-  p.red = fmaf(weight, c.x, p.red);
-  p.green = fmaf(weight, c.y, p.green);
-  p.blue = fmaf(weight, c.z, p.blue);
-  p.depth = fmaf(weight, b.w, p.depth);
-  p.transmittance = next;
-  p.last = position;
+  p.add(alpha, b, c, next, position);
+}
+
+// Gaussians from the k-th staged one on, the first of which is the (position + 1)-th of the list. Returns
+// whether all pixels are done. Only the transmittance passes from one Gaussian to the next, so where no pixel
+// comes to its end among them, nothing else waits.
+__device__ bool blend_some(const Stage& stage, int k, float x, float y, uint32_t position, Pixel& p) {
+  float alpha[kTogether], next[kTogether];
+#pragma unroll
+  for (int j = 0; j < kTogether; ++j) alpha[j] = p.done ? 0 : alpha_at(stage.a[k + j], stage.b[k + j], x, y);
+  float least = p.transmittance;
+#pragma unroll
+  for (int j = 0; j < kTogether; ++j) next[j] = least = __fmaf_rn(-alpha[j], least, least);
+  if (__all_sync(kAllLanes, least >= kTransmittanceMin)) {
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j)
+      p.add(alpha[j], stage.b[k + j], stage.c[k + j], next[j], position + static_cast<uint32_t>(j) + 1);
+    return false;
+  }
+#pragma unroll
+  for (int j = 0; j < kTogether; ++j)
+    blend_one(alpha[j], stage.b[k + j], stage.c[k + j], position + static_cast<uint32_t>(j) + 1, p);
+  return __all_sync(kAllLanes, p.done);
 }
 
 __device__ void blend_list(const RasterizerWorkspace& w, const CellPixel& place, int lane, Stage& stage,
@@ -52,13 +82,8 @@ __device__ void blend_list(const RasterizerWorkspace& w, const CellPixel& place,
     next = quads(at, next_number);
     next_number = number(at + kWarp);
     const int size = static_cast<int>(min(range.y - first, static_cast<uint32_t>(kWarp)));
-    for (int k = 0; k < size; k += kTogether) {  // those beyond the end reach nothing
-      if (__all_sync(kAllLanes, p.done)) return;
-#pragma unroll
-      for (int j = k; j < k + kTogether; ++j)
-        blend_one(stage.a[j], stage.b[j], stage.c[j], x, y, first - range.x + static_cast<uint32_t>(j) + 1,
-                  p);
-    }
+    for (int k = 0; k < size; k += kTogether)  // those beyond the end reach nothing
+      if (blend_some(stage, k, x, y, first - range.x + static_cast<uint32_t>(k), p)) return;
   }
 }
 

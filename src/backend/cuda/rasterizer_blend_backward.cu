@@ -14,6 +14,7 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kRows = 16;
+constexpr int kAhead = 4;   // Gaussians that are looked at before the pixel moves
 constexpr int kBlocks = 8;  // on a multiprocessor: what the shared memory allows, so the registers should
 constexpr int kHalf = kWarp / 2;  // pixels of a half row: two rows of the cell
 
@@ -52,17 +53,32 @@ __device__ Pixel start(const RasterizeBackward& b, const RasterizeCamera& camera
   return p;
 }
 
-// g and w of this pixel for one Gaussian, and the pixel moves in front of it.
-__device__ float2 visit(const float4& b, const float4& c, const Fall& fall, Pixel& p) {
-  const float value = exp2_fast(b.y - fall.value);
-  const float alpha = fminf(value, kAlphaMax);
-  const float inverse = __fdividef(1.0f, 1.0f - alpha);
-  p.transmittance *= inverse;
-  const float along_color = fmaf(c.x, p.red, fmaf(c.y, p.green, c.z * p.blue));
-  const float weight = alpha * p.transmittance;
-  const float d_alpha = fmaf(p.transmittance, along_color, -p.behind * inverse);
-  p.behind = fmaf(weight, along_color, p.behind);
-  return make_float2(value * d_alpha, weight);  // as published, the clamp is ignored
+// What one Gaussian is at this pixel, which needs nothing of those behind it.
+struct Visit {
+  bool blended, by_any;
+  float value, alpha, inverse, along_color;
+};
+__device__ Visit look_at(const Stage& stage, int k, float x, float y, bool reached, const Pixel& p) {
+  const float4 b = stage.b[k], c = stage.c[k];
+  const Fall fall = fall_at(stage.a[k], b, x, y);
+  Visit v;
+  v.blended = fall.in_reach && reached;
+  v.by_any = __any_sync(kAllLanes, v.blended);
+  v.value = exp2_fast(b.y - fall.value);
+  v.alpha = fminf(v.value, kAlphaMax);
+  v.inverse = __fdividef(1.0f, 1.0f - v.alpha);
+  v.along_color = fmaf(c.x, p.red, fmaf(c.y, p.green, c.z * p.blue));
+  return v;
+}
+
+// g and w, and the pixel moves in front of the Gaussian.
+__device__ float2 move_before(const Visit& v, Pixel& p) {
+  if (!v.blended) return make_float2(0, 0);
+  p.transmittance *= v.inverse;
+  const float weight = v.alpha * p.transmittance;
+  const float d_alpha = fmaf(p.transmittance, v.along_color, -p.behind * v.inverse);
+  p.behind = fmaf(weight, v.along_color, p.behind);
+  return make_float2(v.value * d_alpha, weight);  // as published, the clamp is ignored
 }
 
 // Sums over half a row, about the cell's middle. Unrolled only so far that its loads do not take the
@@ -154,19 +170,22 @@ __global__ void __launch_bounds__(kBlendThreads, kBlocks)
     next = quads(after(left), next_number);
     next_number = number(after(after(left)));
     const int size = static_cast<int>(min(left, static_cast<uint32_t>(kWarp)));
-    for (int k = 0; k < size; ++k) {
-      const float4 ga = stage.a[k], gb = stage.b[k];
-      const Fall fall = fall_at(ga, gb, x, y);
-      const bool blended = fall.in_reach && left - static_cast<uint32_t>(k) <= p.last;
-      if (!__any_sync(kAllLanes, blended)) continue;
-      float2 value = make_float2(0, 0);
-      if (blended) value = visit(gb, stage.c[k], fall, p);
-      rows.values[row][lane] = value;
-      if (lane == k) {
-        rows.mean[row] = make_float2(ga.x - middle_x, ga.y - middle_y);
-        rows.slot[row] = slot;
+    for (int k = 0; k < size; k += kAhead) {
+      Visit visits[kAhead];
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j)  // those beyond the end reach nothing
+        visits[j] = look_at(stage, k + j, x, y, left - static_cast<uint32_t>(k + j) <= p.last, p);
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j) {
+        if (!visits[j].by_any) continue;
+        rows.values[row][lane] = move_before(visits[j], p);
+        if (lane == k + j) {
+          rows.mean[row] = make_float2(stage.a[lane].x - middle_x, stage.a[lane].y - middle_y);
+          rows.slot[row] = slot;
+        }
+        ++row;
       }
-      if (++row == kRows) {
+      if (row + kAhead > kRows) {
         flush(rows, row, w, lane);
         row = 0;
       }

@@ -9,7 +9,10 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr uint32_t kWarpList = 64;  // pairs that a warp sorts; the block takes longer lists together
+// Of a list that is being sorted: what a thread has, so what a warp can sort by itself and a block at once.
+constexpr uint32_t kOwn = 8, kWarpList = kOwn * kWarp, kPiece = kOwn * kThreads;
+constexpr int kSortBlocks = 4;  // on a multiprocessor
+constexpr uint32_t kRun = 32;   // keys that are sorted by counting
 
 // One cell a thread: its list gets its place, and cell_size becomes where its next pair goes.
 __global__ void __launch_bounds__(kThreads) place_kernel(int cells, RasterizerWorkspace w) {
@@ -84,12 +87,12 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(int count, int columns, 
                 one);
 }
 
-// How many of some keys come before `own`.
-__device__ uint32_t count_before(const uint64_t* keys, uint32_t size, uint64_t own) {
-  uint32_t before = 0;
-#pragma unroll 8
-  for (uint32_t k = 0; k < size; ++k) before += keys[k] < own;
-  return before;
+// How many of `size` keys, at most `most`, a power of two, are below `own`; they are in order.
+__device__ uint32_t count_below(const uint64_t* keys, uint32_t size, uint32_t most, uint64_t own) {
+  uint32_t below = 0;
+  for (uint32_t step = most; step > 0; step /= 2)
+    if (below + step <= size && keys[below + step - 1] < own) below += step;
+  return below;
 }
 
 __device__ void put(const RasterizerWorkspace& w, uint32_t from, uint64_t key, uint32_t to) {
@@ -97,41 +100,113 @@ __device__ void put(const RasterizerWorkspace& w, uint32_t from, uint64_t key, u
   w.slot[to] = w.slot_scratch[from];
 }
 
-// A list that is short enough for a warp.
-__device__ void sort_short(const RasterizerWorkspace& w, const uint2& range, uint64_t* keys, int lane) {
-  const uint32_t size = range.y - range.x;
-  for (uint32_t k = lane; k < size; k += kWarp) keys[k] = w.key[range.x + k];
-  __syncwarp();
-  for (uint32_t k = lane; k < size; k += kWarp)
-    put(w, range.x + k, keys[k], range.x + count_before(keys, size, keys[k]));
+// Threads that sort something together: a warp, or a block.
+template <int kSize>
+struct Group {
+  uint32_t thread;
+  __device__ void wait() const {
+    if constexpr (kSize == kWarp)
+      __syncwarp();
+    else
+      __syncthreads();
+  }
+  // work(k, i) for the thread's own of `size` things: its k-th is the i-th.
+  template <class Work>
+  __device__ void each(uint32_t size, const Work& work) const {
+#pragma unroll
+    for (uint32_t k = 0; k < kOwn; ++k)
+      if (k * kSize + thread < size) work(k, k * kSize + thread);
+  }
+};
+
+// Keys of a thread, and where in order they belong.
+struct Own {
+  uint64_t key[kOwn];
+  uint32_t to[kOwn];
+};
+
+// Sorts by merging runs; keys stay with their threads, which find how far each moves. `keys` is the group's
+// shared memory.
+template <int kSize>
+__device__ Own sort(const Group<kSize>& group, const uint64_t* from, uint32_t size, uint64_t* keys) {
+  Own own{};
+  const auto lay_down = [&] {
+    group.wait();
+    group.each(size, [&](uint32_t k, uint32_t) { keys[own.to[k]] = own.key[k]; });
+    group.wait();
+  };
+  group.each(size, [&](uint32_t k, uint32_t i) {
+    own.key[k] = from[i];
+    own.to[k] = i;
+  });
+  lay_down();
+  group.each(size, [&](uint32_t k, uint32_t i) {
+    const uint32_t first = i / kRun * kRun, some = min(size - first, kRun);
+    uint32_t before = 0;
+#pragma unroll 8
+    for (uint32_t j = 0; j < some; ++j) before += keys[first + j] < own.key[k];
+    own.to[k] = first + before;
+  });
+  for (uint32_t run = kRun; run < size; run *= 2) {
+    lay_down();
+    group.each(size, [&](uint32_t k, uint32_t) {
+      const uint32_t other = (own.to[k] / run ^ 1) * run;  // where the run begins that its own is merged with
+      const uint32_t below =
+          other < size ? count_below(keys + other, min(size - other, run), run, own.key[k]) : 0;
+      own.to[k] = (own.to[k] & ~run) + below;
+    });
+  }
+  return own;
 }
 
-// A list of any length; all threads of the block call it. Beyond kLongList keys they pass through shared
-// memory again and again.
-__device__ void sort_long(const RasterizerWorkspace& w, const uint2& range, uint64_t* keys) {
+// A list of up to kOwn keys a thread.
+template <int kSize>
+__device__ void sort_list(const Group<kSize>& group, const RasterizerWorkspace& w, const uint2& range,
+                          uint64_t* keys) {
   const uint32_t size = range.y - range.x;
-  for (uint32_t base = 0; base < size; base += kThreads) {
-    const uint32_t own = base + threadIdx.x;
-    const uint64_t key = own < size ? w.key[range.x + own] : 0;
-    uint32_t before = 0;
-    for (uint32_t first = 0; first < size; first += kLongList) {
-      const uint32_t some = min(size - first, kLongList);
-      if (base == 0 || size > kLongList) {
-        __syncthreads();
-        for (uint32_t k = threadIdx.x; k < some; k += kThreads) keys[k] = w.key[range.x + first + k];
-        __syncthreads();
-      }
-      if (own < size) before += count_before(keys, some, key);
+  const Own own = sort(group, w.key + range.x, size, keys);
+  group.each(size, [&](uint32_t k, uint32_t i) { put(w, range.x + i, own.key[k], range.x + own.to[k]); });
+}
+
+// A list of any length: piece by piece in its place; then each key is looked for in the other pieces.
+__device__ void sort_pieces(const Group<kThreads>& block, const RasterizerWorkspace& w, const uint2& range,
+                            uint64_t* keys) {
+  const auto size_of = [&](uint32_t first) { return min(range.y - first, kPiece); };
+  for (uint32_t first = range.x; first < range.y; first += kPiece) {
+    const uint32_t size = size_of(first);
+    uint32_t slot[kOwn];
+    block.each(size, [&](uint32_t k, uint32_t i) { slot[k] = w.slot_scratch[first + i]; });
+    const Own own = sort(block, w.key + first, size, keys);
+    block.each(size, [&](uint32_t k, uint32_t) {
+      w.key[first + own.to[k]] = own.key[k];
+      w.slot_scratch[first + own.to[k]] = slot[k];
+    });
+  }
+  block.wait();
+  for (uint32_t first = range.x; first < range.y; first += kPiece) {
+    const uint32_t size = size_of(first);
+    Own own;
+    block.each(size, [&](uint32_t k, uint32_t i) {
+      own.key[k] = w.key[first + i];
+      own.to[k] = range.x + i;
+    });
+    for (uint32_t other = range.x; other < range.y; other += kPiece) {
+      if (other == first) continue;
+      const uint32_t others = size_of(other);
+      block.wait();
+      block.each(others, [&](uint32_t, uint32_t i) { keys[i] = w.key[other + i]; });
+      block.wait();
+      block.each(size,
+                 [&](uint32_t k, uint32_t) { own.to[k] += count_below(keys, others, kPiece, own.key[k]); });
     }
-    if (own < size) put(w, range.x + own, key, range.x + before);
+    block.each(size, [&](uint32_t k, uint32_t i) { put(w, first + i, own.key[k], own.to[k]); });
   }
 }
 
 // A warp takes a cell; neighbours, whose lists are alike, are in different blocks.
-__global__ void __launch_bounds__(kThreads) sort_kernel(int cells, RasterizerWorkspace w) {
-  __shared__ uint64_t keys[kLongList];
+__global__ void __launch_bounds__(kThreads, kSortBlocks) sort_kernel(int cells, RasterizerWorkspace w) {
+  __shared__ uint64_t keys[kPiece];
   __shared__ uint2 ranges[kWarps];
-  static_assert(kWarps * kWarpList <= kLongList);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const int cell = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
   const bool overflow = overflows(w);
@@ -141,11 +216,18 @@ __global__ void __launch_bounds__(kThreads) sort_kernel(int cells, RasterizerWor
   if (cell < cells && !overflow) range = w.cell_range[cell];
   if (cell < cells && overflow && lane == 0) w.cell_range[cell] = range;
   const bool is_short = range.y - range.x <= kWarpList;
-  if (is_short) sort_short(w, range, keys + warp * kWarpList, lane);
+  if (is_short) sort_list(Group<kWarp>{static_cast<uint32_t>(lane)}, w, range, keys + warp * kWarpList);
   if (lane == 0) ranges[warp] = range;
   if (!__syncthreads_or(!is_short)) return;
-  for (int other = 0; other < kWarps; ++other)
-    if (ranges[other].y - ranges[other].x > kWarpList) sort_long(w, ranges[other], keys);
+  const Group<kThreads> block{threadIdx.x};
+  for (int other = 0; other < kWarps; ++other) {
+    const uint2 of_other = ranges[other];
+    const uint32_t size = of_other.y - of_other.x;
+    if (size > kPiece)
+      sort_pieces(block, w, of_other, keys);
+    else if (size > kWarpList)
+      sort_list(block, w, of_other, keys);
+  }
 }
 
 __global__ void tell_kernel(const RasterizerTotals* totals, RasterizerTotals* host) {
