@@ -75,7 +75,7 @@ class Bench {
               std::sqrt(static_cast<float>(in * height * width) / 3);
     }
     weights_.push_back(std::make_unique<NetworkWeight>(
-        memory_, stream_,
+        memory_, store_, stream_,
         ConvolutionWeight{.in = in,
                           .out = out,
                           .kernel_height = height,
@@ -141,6 +141,7 @@ class Bench {
   Table table_;
   cudaStream_t stream_ = new_stream();
   Memory memory_{0, stream_};
+  WeightStore store_{memory_, stream_};
   Block scratch_{memory_};
   Choices choices_;
   Layers layers_{memory_, stream_, choices_};

@@ -6,7 +6,7 @@
 #     --without-tests               neither tests, their data nor the example dataset
 #     --without-benches
 #     --without-cuda
-#     --with-models                 also the mini models and evaluate_mini (28 MB that cannot be packed smaller)
+#     --with-models                 also the mini models and what evaluate_mini measures them on (28 MB that cannot be packed smaller)
 #     --build FOLDER                build/release
 #     --sizes                       says how large each part is when packed (takes as long again)
 #     --limit MIB                   fails when the archive is larger; 40 MiB, 0 for none
@@ -67,11 +67,10 @@ if [ $benches = 1 ]; then
     if [[ $cuda = 0 && $program == */bench_cuda_* ]]; then continue; fi  # these link the CUDA library
     if [ -x "$program" ]; then add_program "$program"; fi
   done
-  add_program "$build/bench/render_dataset"
+  for program in render_dataset write_random_models evaluate_mini; do add_program "$build/bench/$program"; done
   cp scripts/whole_runs.sh "$root/scripts/"
 fi
 if [ $models = 1 ]; then
-  add_program "$build/bench/evaluate_mini"
   mkdir -p "$root/share/eg4d/models"
   cp -r models/mini "$root/share/eg4d/models/mini"
   cp -r examples/heldout "$root/examples/"

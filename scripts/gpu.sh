@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Everything a GPU can tell in one go: the tests, the sanitizer on small inputs, the time of each kernel, and the
 # tables last. Also runs where only a bundle of it is, without a compiler (docs/gpu.md).
-#   scripts/gpu.sh [FOLDER]   with eg4d_cuda_tests and the bench_cuda_* programs (default: where the build has them)
+#   scripts/gpu.sh [FOLDER]   with eg4d, eg4d_cuda_tests and the bench_* programs (default: where the build has them)
+#   MODELS=FOLDER             of bench/write_random_models: the networks of full size, too
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 tests=${1:-$here/build/release/tests}
 bench=${1:-$here/build/release/bench}
+eg4d=${1:-$here/build/release}/eg4d models=$here/models
 : "${EG4D_GOLDEN_DIR=$here/tests/data/golden}" "${EG4D_BENCH_DIR=$here/../shared/bench}" "${OUT=/tmp}"
 export EG4D_GOLDEN_DIR EG4D_BENCH_DIR OMP_WAIT_POLICY=passive
 failed=0
@@ -59,6 +61,21 @@ for tool in memcheck racecheck; do
   if [ -x "$tests/eg4d_tests" ]; then sanitize $tool eg4d_tests "$small_operations"; fi
 done
 
+# The same with every network there is, small: a whole run of the program with the mini models.
+if command -v compute-sanitizer >/dev/null && [ -x "$eg4d" ] && [ -d "$models/mini" ]; then
+  echo "== compute-sanitizer --tool memcheck eg4d generate --preset mini"
+  run=$(mktemp -d)
+  timeout 240 compute-sanitizer --tool memcheck --error-exitcode 1 "$eg4d" generate "$here/examples/creature.png" -o "$run/mini" \
+    --preset mini --models-folder "$models" --device cuda --quiet --animate.frames 2 --animate.sampler.steps 1 --animate.side 64 \
+    --multiview.views 3 --multiview.sampler.steps 1 --multiview.side 64 --reconstruct.schedule.coarse_iterations 3 \
+    --reconstruct.schedule.fine_iterations 6 --reconstruct.start.count 500 --refine.iterations 3 --orbit.frames 2 --orbit.size 64 \
+    >"$OUT/memcheck-networks.log" 2>&1
+  status=$?
+  tail -n 2 "$OUT/memcheck-networks.log"
+  [ $status -eq 0 ] || { echo "exit status $status"; grep -m 12 '=========' "$OUT/memcheck-networks.log"; failed=1; }
+  rm -rf "$run"
+fi
+
 # The kernels of the last of several rounds; $1: title, $2: its first kernel, then the program and its arguments.
 profile() {
   local title=$1 first=$2
@@ -103,5 +120,13 @@ for program in bench_cuda_splat bench_cuda_rasterizer; do
   echo "== $program"
   timeout 45 "$bench/$program" 50 2>&1 || failed=1
 done
+for program in bench_cuda_attention bench_cuda_networks; do
+  echo "== $program"
+  timeout 60 "$bench/$program" 15 2>&1 || failed=1
+done
+if [ -n "${MODELS:-}" ]; then
+  echo "== bench_device_networks"
+  timeout 300 "$bench/bench_device_networks" "$MODELS" cuda f16 2>&1 || failed=1
+fi
 [ $failed -eq 0 ] && echo "gpu.sh: all tests passed." || echo "gpu.sh: something FAILED; look above."
 exit $failed

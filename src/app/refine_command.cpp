@@ -139,7 +139,8 @@ class RefineCommand : public Command {
   std::unique_ptr<Lpips> perceptual_loss(Backend& backend, Progress& progress) const {
     if (job_.options.training.loss.lpips == 0) return {};
     std::string missing;
-    auto lpips = find_lpips(backend, Lpips::Network::alex, models_folder_, missing);
+    auto lpips = find_lpips(backend, Lpips::Network::alex, models_folder_, missing,
+                            exact_network_type(backend, precision_on(backend, painting_.precision)));
     if (!lpips) progress.message("the loss is L1 + SSIM: " + missing);
     return lpips;
   }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "io/background_writer.h"
 #include "io/folder.h"
+#include "pipeline/memory_message.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
 #include "pipeline/stage_folder.h"
@@ -128,6 +129,7 @@ class Refinement : private TrainingTask {
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
 // The file is written beside the training, and there before the next checkpoint is.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
+  const PhaseClock::During targets(phases_, Phase::targets);
   const fs::path path = folder_.path() / "targets" / fmt::format("{:06}.png", view);
   Picture picture;
   if (fs::exists(path)) {
@@ -141,7 +143,10 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
     target_files_.push(picture.data.size(), [path, picture] { write_png(path, picture); });
   }
   // Training asks once per view.
-  if (++targets_ == training_.size() && job_.options.training.loss.sds == 0) painter_.release();
+  if (++targets_ == training_.size()) {
+    tell_of_memory(backend_, progress_);
+    if (job_.options.training.loss.sds == 0) painter_.release();
+  }
   if (picture.channels != 3) throw Error(fmt::format("'{}' is not an RGB picture", path.string()));
   return Tensor::from_host<uint8_t>(backend_, {picture.height, picture.width, 3}, picture.data);
 }

@@ -155,7 +155,11 @@ void TrainingLoop::read_extra(const std::string& extra) {
     best_psnr_ = kept.value("best_psnr", -1.0);
     best_iteration_ = kept.value("best_iteration", int64_t{0});
     earlier_seconds_ = kept.value("seconds", 0.0);
-    phases_.add(kept.value("phases", PhaseClock::Seconds{}));
+    // Earlier versions knew fewer.
+    const auto phases = kept.value("phases", std::vector<double>{});
+    PhaseClock::Seconds earlier{};
+    std::copy_n(phases.begin(), std::min(phases.size(), earlier.size()), earlier.begin());
+    phases_.add(earlier);
   } catch (const json::exception&) {
     throw Error(
         fmt::format("the checkpoint '{}' is damaged (what was measured before cannot be read): delete it, "

@@ -16,7 +16,8 @@ Playback::Playback(Backend& backend, const Gaussians& gaussians, const Deformati
     : gaussians_(gaussians),
       field_(field),
       options_(options),
-      most_(room / (kBytesPerGaussian * static_cast<size_t>(std::max<int64_t>(gaussians.count(), 1)))),
+      most_(std::min(room, backend.memory_use().available / 2) /
+            (kBytesPerGaussian * static_cast<size_t>(std::max<int64_t>(gaussians.count(), 1)))),
       renderer_(backend, render_options(options)) {}
 
 void Playback::turn_to(float time, bool keep) {

@@ -12,7 +12,7 @@ namespace eg4d {
 class Playback {
  public:
   // A null field shows the canonical Gaussians at all times. `room`: bytes of device memory that kept times
-  // may take. The arguments must outlive this.
+  // may take, where the device has twice as much left. The arguments must outlive this.
   Playback(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
            const ReconstructOptions& options, size_t room = kRoom);
 

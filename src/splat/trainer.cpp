@@ -139,10 +139,11 @@ void Trainer::replay_gradients(const Plan& plan) {
 
 void Trainer::step() {
   const auto too_many = [this] {
+    const bool capped = backend_.memory_use().cap != 0;
     return OutOfMemory(
         fmt::format("there is not enough memory for {} Gaussians; set density.max_gaussians to a number that "
-                    "fits, or use smaller pictures",
-                    gaussians_.count()));
+                    "fits, or use smaller pictures{}",
+                    gaussians_.count(), capped ? ", or give --memory more" : ""));
   };
   try {
     iterate();

@@ -117,15 +117,11 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, 
   const auto count_out = static_cast<size_t>(s.batch * (s.height + s.pad_top + s.pad_bottom) *
                                              (s.width + s.pad_left + s.pad_right) * s.out);
   const auto count_w = static_cast<size_t>(s.out * s.in * s.kernel_height * s.kernel_width + s.out);
-  const auto zeros = [&](size_t bytes) {
-    void* const memory = memory_.allocate(bytes);
-    check(cudaMemsetAsync(memory, 0, bytes, stream_), "measuring");
-    return memory;
-  };
-  size_t most = 0;
+  MeasuringMemory memory(memory_, stream_);
+  size_t most = 1;
   for (const CudnnPlan& plan : plans) most = std::max(most, plan.workspace_bytes());
-  void *const x = zeros(count_in * size_of(s.type)), *const w = zeros(count_w * size_of(s.type)),
-              *const y = zeros(count_out * size_of(s.type)), *const workspace = memory_.allocate(most);
+  void *const x = memory.take(count_in * size_of(s.type)), *const w = memory.take(count_w * size_of(s.type)),
+              *const y = memory.take(count_out * size_of(s.type)), *const workspace = memory.take(most);
   size_t best = 0;
   float best_time = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
@@ -145,7 +141,6 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, 
     best = i;
     best_time = time;
   }
-  for (void* memory : {x, w, y, workspace}) memory_.release(memory);
   return best;
 }
 

@@ -11,6 +11,8 @@ namespace {
 
 // What lies between the two layers of a feed-forward network, at most: whole, that of a video is 532 MiB.
 constexpr size_t kFeedForwardBytes = size_t{576} << 20;
+// Where a cap is small enough that this counts.
+constexpr size_t kSmallCap = size_t{6} << 30, kSmallFeedForwardBytes = size_t{192} << 20;
 // Of longer sums the gate is a small part, and the library's product is faster.
 constexpr int64_t kLongestGated = 1024;
 
@@ -24,7 +26,10 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
 }
 
 Layers::Layers(Memory& memory, cudaStream_t stream, Choices& choices)
-    : stream_(stream), products_(memory, stream, choices), feed_forward_bytes_(kFeedForwardBytes) {}
+    : stream_(stream),
+      products_(memory, stream, choices),
+      feed_forward_bytes_(memory.capped() && memory.cap() <= kSmallCap ? kSmallFeedForwardBytes
+                                                                       : kFeedForwardBytes) {}
 
 void Layers::multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces) {
   Products::Plan& plan = products_.plan(shape);

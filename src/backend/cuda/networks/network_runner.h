@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "backend/cuda/memory.h"
+#include "backend/cuda/networks/weight_store.h"
 #include "backend/operations.h"
 
 namespace eg4d::cuda {
@@ -28,6 +29,9 @@ class NetworkRunner {
 
   std::shared_ptr<const PackedWeight> pack(const LinearWeight& weight);
   std::shared_ptr<const PackedWeight> pack(const ConvolutionWeight& weight);
+
+  WeightStore& weights();  // that were packed
+  const WeightStore& weights() const;
 
   // Are the libraries there that every network needs?
   static bool libraries_are_there();

@@ -6,6 +6,9 @@
 namespace eg4d::cuda {
 namespace {
 
+// Smaller weights stay where they are: they are next to nothing in bytes.
+constexpr size_t kLeastMoved = size_t{64} << 10;
+
 // Products of 32 bits take weights of 32 bits, rounded or not.
 DType operands_of(const NetworkType& type) {
   return type.products == NetworkType::Products::half ? type.weights : DType::f32;
@@ -13,24 +16,28 @@ DType operands_of(const NetworkType& type) {
 
 }  // namespace
 
-NetworkWeight::NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type)
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, const Extents& extents,
+                             const NetworkType& type)
     : PackedWeight(extents),
       operands(operands_of(type)),
       tf32(type.products == NetworkType::Products::tf32),
-      memory_(memory) {}
+      memory_(memory),
+      store_(store) {}
 
-NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const LinearWeight& from)
-    : NetworkWeight(memory, {.in = from.in, .out = from.out}, from.type) {
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream,
+                             const LinearWeight& from)
+    : NetworkWeight(memory, store, {.in = from.in, .out = from.out}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 
-NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const ConvolutionWeight& from)
-    : NetworkWeight(memory, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream,
+                             const ConvolutionWeight& from)
+    : NetworkWeight(memory, store, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 
 NetworkWeight::~NetworkWeight() {
-  memory_.release(data_);
+  memory_.release(small_);
   if (bias_of_operands_ != bias_) memory_.release(bias_of_operands_);
   memory_.release(bias_);
 }
@@ -41,11 +48,19 @@ void* NetworkWeight::allocate(size_t bytes) {
   return memory;
 }
 
+void* NetworkWeight::allocate_data(size_t bytes) {
+  if (bytes < kLeastMoved) return small_ = allocate(bytes);
+  piece_ = store_.take(bytes);
+  bytes_ += bytes;
+  return piece_.data();
+}
+
 void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
                          const NetworkType& type) {
   const auto count = static_cast<size_t>(extents.out * inputs());
-  data_ = allocate(count * size_of(operands));
-  upload(stream, weight, type.weights, inputs(), taps(), {data_, operands});
+  void* const data = allocate_data(count * size_of(operands));
+  upload(stream, weight, type.weights, inputs(), taps(), {data, operands});
+  piece_.filled();
   if (!bias) return;
   const auto outputs = static_cast<size_t>(extents.out);
   bias_ = static_cast<float*>(allocate(outputs * sizeof(float)));
