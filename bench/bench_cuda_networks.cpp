@@ -266,7 +266,7 @@ void norms(Bench& bench) {
                         .activation = Activation::silu,
                         .y = y};
       bench.row(fmt::format("norm of groups of {}×{}×{}", kPictures, pixels, c),
-                together == 1 ? "pictures" : "videos, add", 0, bytes(3), [&](Pieces& pieces) {
+                together == 1 ? "pictures" : "videos, add", 0, bytes(2), [&](Pieces& pieces) {
                   void* const workspace = pieces.take(group_norm_workspace_bytes(a));
                   if (!pieces.counting()) group_norm(a, workspace, bench.stream());
                 });

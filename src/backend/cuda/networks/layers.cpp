@@ -25,6 +25,17 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
   return copy;
 }
 
+void finish(const Layer& a, ConstArray product, cudaStream_t stream) {
+  finish({.rows = a.rows,
+          .width = a.weight.extents.out,
+          .x = product,
+          .bias = a.weight.bias(),
+          .activation = a.activation,
+          .residual = a.residual,
+          .y = a.y},
+         stream);
+}
+
 Layers::Layers(Memory& memory, cudaStream_t stream, Choices& choices)
     : stream_(stream),
       products_(memory, stream, choices),
@@ -66,15 +77,7 @@ void Layers::run(const Layer& a, Pieces& pieces) {
             .residual = a.residual.data,
             .y = y.data},
            pieces);
-  if (!direct && !pieces.counting())
-    finish({.rows = a.rows,
-            .width = outputs,
-            .x = y,
-            .bias = w.bias(),
-            .activation = a.activation,
-            .residual = a.residual,
-            .y = a.y},
-           stream_);
+  if (!direct && !pieces.counting()) finish(a, y, stream_);
 }
 
 void Layers::run(const Linear& a, Pieces& pieces) {

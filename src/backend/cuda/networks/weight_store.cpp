@@ -279,20 +279,21 @@ WeightStore::Pass::Pass(WeightStore& store, std::span<const Operation> operation
                       kMemoryAdvice);
   StreamRing ring(store.ring_bytes_);
   std::vector<const PackedWeight*> weights;
-  for (size_t i = 0; i < operations.size(); ++i) {
+  for (const Operation& operation : operations) {
     weights.clear();
-    std::visit(WeightsOf{weights}, operations[i]);
+    std::visit(WeightsOf{weights}, operation);
     for (const PackedWeight* weight : weights) {
       const Piece& piece = weight_of(weight).piece();
       if (!piece.streamed()) continue;
       const StreamRing::Place place = ring.add(piece.bytes());
-      loads_.push_back({&piece, i, static_cast<char*>(store.ring_) + place.offset, place.after});
+      loads_.push_back({&piece, &operation, static_cast<char*>(store.ring_) + place.offset, place.after});
     }
   }
   if (loads_.empty()) return;
   // What was enqueued before may still read from the ring.
   check(cudaEventRecord(store.events_->start(), store.stream_), "streaming weights");
   check(cudaStreamWaitEvent(store.copies_, store.events_->start()), "streaming weights");
+  store.pass_ = this;
 }
 
 void WeightStore::Pass::bring(const Load& load, size_t index) {
@@ -306,20 +307,20 @@ void WeightStore::Pass::bring(const Load& load, size_t index) {
   check(cudaEventRecord(store_.events_->brought(index), copies), "streaming weights");
 }
 
-void WeightStore::Pass::before(size_t operation) {
+void WeightStore::Pass::before(const Operation& operation) {
   while (brought_ < loads_.size() && loads_[brought_].after < static_cast<int64_t>(used_)) {
     bring(loads_[brought_], brought_);
     ++brought_;
   }
-  for (size_t i = used_; i < loads_.size() && loads_[i].operation == operation; ++i) {
+  for (size_t i = used_; i < loads_.size() && loads_[i].operation == &operation; ++i) {
     if (i >= brought_) throw std::logic_error("an operation's weights do not fit into the ring");
     check(cudaStreamWaitEvent(store_.stream_, store_.events_->brought(i)), "streaming weights");
     loads_[i].piece->brought_ = loads_[i].to;
   }
 }
 
-void WeightStore::Pass::after(size_t operation) {
-  for (; used_ < loads_.size() && loads_[used_].operation == operation; ++used_)
+void WeightStore::Pass::after(const Operation& operation) {
+  for (; used_ < loads_.size() && loads_[used_].operation == &operation; ++used_)
     check(cudaEventRecord(store_.events_->used(used_), store_.stream_), "streaming weights");
 }
 
