@@ -48,7 +48,8 @@ class ReconstructCommand : public Command {
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
-    const std::unique_ptr<Backend> backend = open_backend(common);
+    const std::unique_ptr<Backend> backend =
+        open_backend(common, job_.options.loss.lpips != 0 ? Needs::networks : Needs::gaussians);
     job_.start_seconds = seconds_since_process_start();
     const ReconstructResult result = reconstruct(*backend, job_, progress);
     progress.end();

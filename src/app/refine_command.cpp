@@ -86,7 +86,8 @@ class RefineCommand : public Command {
     if (const auto finished = finished_refinement(job_, identity, perceptual)) {
       result = *finished;
     } else {
-      const std::unique_ptr<Backend> backend = open_backend(common, Needs::networks);
+      const std::unique_ptr<Backend> backend =
+          open_backend(common, no_diffusion_ && !perceptual ? Needs::gaussians : Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
       const std::unique_ptr<Lpips> lpips = perceptual_loss(*backend, progress);
       job_.start_seconds = seconds_since_process_start();
@@ -138,7 +139,8 @@ class RefineCommand : public Command {
   std::unique_ptr<Lpips> perceptual_loss(Backend& backend, Progress& progress) const {
     if (job_.options.training.loss.lpips == 0) return {};
     std::string missing;
-    auto lpips = find_lpips(backend, Lpips::Network::alex, models_folder_, missing);
+    auto lpips = find_lpips(backend, Lpips::Network::alex, models_folder_, missing,
+                            exact_network_type(backend, precision_on(backend, painting_.precision)));
     if (!lpips) progress.message("the loss is L1 + SSIM: " + missing);
     return lpips;
   }

@@ -29,12 +29,12 @@ fs::path start_model_file(const fs::path& run) {
 
 // Between two 8-bit pictures of one size.
 double psnr_between(const Picture& a, const Picture& b) {
-  double sum = 0;
+  int64_t sum = 0;
   for (size_t i = 0; i < a.data.size(); ++i) {
-    const double difference = (static_cast<double>(a.data[i]) - b.data[i]) / 255;
-    sum += difference * difference;
+    const int difference = int{a.data[i]} - int{b.data[i]};
+    sum += int64_t{difference} * difference;
   }
-  return psnr_of(sum / static_cast<double>(a.data.size()));
+  return psnr_of(static_cast<double>(sum) / (255.0 * 255.0) / static_cast<double>(a.data.size()));
 }
 
 // Before anything is written.
@@ -123,12 +123,13 @@ class Refinement : private TrainingTask {
   TrainingViews training_, test_;
   std::optional<RefinementTrainer> trainer_;
   size_t targets_ = 0;  // that training has
-  BackgroundWriter target_files_{{.threads = 1, .jobs = 8}};
+  BackgroundWriter target_files_{picture_writing()};
 };
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
 // The file is written beside the training, and there before the next checkpoint is.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
+  const PhaseClock::During targets(phases_, Phase::targets);
   const fs::path path = folder_.path() / "targets" / fmt::format("{:06}.png", view);
   Picture picture;
   if (fs::exists(path)) {

@@ -3,11 +3,11 @@
 #include <cstdint>
 #include <string>
 
-#include "backend/neural_ops.h"
 #include "core/config.h"
 #include "diffusion/attention_injection.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
+#include "nn/network_type.h"
 #include "picture/input_picture.h"
 #include "scene/frame_interpolation.h"
 
@@ -17,7 +17,7 @@ namespace eg4d {
 struct SamplingOptions {
   uint64_t seed = 23;
   std::string rng = "philox";
-  DType precision = DType::f32;
+  NetworkPrecision precision = NetworkPrecision::automatic;
   EdmSchedule schedule{.steps = 30};
   float guidance_min = 1.5f, guidance_max = 3;
   int decode_frames = 1;

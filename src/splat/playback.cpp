@@ -24,10 +24,13 @@ void Playback::turn_to(float time, bool keep) {
   if (!field_) time = 0;
   if (now_ != time) {
     const auto found = kept_.find(time);
-    if (found != kept_.end())
+    if (found != kept_.end()) {
       renderer_.show(gaussians_, found->second);
-    else
+    } else {
+      if (deformed_ && options_.deformation.color_time == ColorTime::reference) renderer_.keep_colors();
       renderer_.deform(gaussians_, field_, time, color_time(options_, time), false);
+      deformed_ = true;
+    }
     now_ = time;
   }
   if (keep && field_ && kept_.size() < most_ && !kept_.contains(time))

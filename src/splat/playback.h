@@ -39,6 +39,7 @@ class Playback {
   const size_t most_;  // times to keep
   Renderer renderer_;
   std::optional<float> now_;
+  bool deformed_ = false;  // some time
   std::map<float, Renderer::Deformed> kept_;
 };
 

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/read_back.h"
 #include "backend/cuda/recording.h"
 
 namespace eg4d::cuda {
@@ -88,9 +89,7 @@ class GpuBackend final : public Backend {
   void copy_to_host(void* host, const void* device, size_t bytes) override {
     refuse_while_recording("copy to the host");
     used(device_);
-    if (bytes > 0)
-      check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()), "copying from it");
-    check(cudaStreamSynchronize(stream_.get()), "working");
+    read_back_.copy(host, device, bytes);
   }
 
   std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& weight) override {
@@ -158,6 +157,7 @@ class GpuBackend final : public Backend {
   std::string name_;
   const FieldPrecision precision_;
   Stream stream_;
+  ReadBack read_back_{stream_.get()};
   Memory memory_;
   OperationRunner runner_;
   CudaRecording* recording_ = nullptr;  // of record(), while it runs

@@ -56,8 +56,10 @@ Segment::Places Segment::places(const Memory& memory) const {
 }
 
 void Segment::enqueue(OperationRunner& runner) const {
-  if (drawn) context_of(*drawn).draw(*drawn);
-  runner.enqueue(operations);
+  if (drawn)
+    runner.enqueue(operations, [this] { context_of(*drawn).draw(*drawn); });
+  else
+    runner.enqueue(operations);
   if (counted) context_of(*counted).count(*counted);
 }
 
