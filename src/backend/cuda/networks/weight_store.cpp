@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kLeastSlab = size_t{2} << 20, kMostSlab = size_t{64} << 20;
-constexpr size_t kRingOfLargest = 4;  // so that one operation's two weights are at most half of it
+constexpr size_t kRingOfLargest = 3;  // so that one operation's two weights fit, wherever they begin
 constexpr size_t kMuchRoom = size_t{512} << 20;
 
 size_t aligned(size_t bytes) {
