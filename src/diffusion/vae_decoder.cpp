@@ -204,20 +204,24 @@ Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents
 // A video: as large as fits into the device's memory. The smallest where none fits.
 AutoencoderDecoder::Network::Pieces AutoencoderDecoder::Network::pieces_for(const Shape& latents,
                                                                             float latent_scale) const {
-  constexpr size_t kScratch = size_t{640} << 20;  // of operations, at most
+  // Of operations, at most: beside the result of the last layers, what libraries work in.
+  constexpr size_t kScratch = size_t{320} << 20, kLeastScratch = 2 * kScratch;
   const int64_t frames = latents.at(0);
   const std::vector<Pieces> ways = layers.temporal
                                        ? std::vector<Pieces>{{frames, 1}, {4, 8}, {2, 16}, {1, 32}}
                                        : std::vector<Pieces>{{3, 1}, {2, 1}, {1, 1}};
   const size_t available = arena->backend().memory_use().available;
   if (available == SIZE_MAX) return ways.front();
-  const size_t pixels = static_cast<size_t>(element_count(latents) / latents.back())
-                        << 2 * (layers.levels.size() - 1);
-  const size_t outside = kScratch + pixels * kColors * sizeof(float);
-  const size_t room = available + arena->capacity() > outside ? available + arena->capacity() - outside : 0;
+  const size_t pixels = static_cast<size_t>(latents.at(1) * latents.at(2)) << 2 * (layers.levels.size() - 1);
+  const size_t result = static_cast<size_t>(frames) * pixels * kColors * sizeof(float);
+  const size_t last_layer = pixels * static_cast<size_t>(layers.out.in) * size_of(type.activations);
   for (const Pieces& pieces : ways) {
     const auto walk = [&](Session& session) { body(session, session.empty(latents), latent_scale, pieces); };
-    if (Session::planned_bytes(arena->backend(), walk, type.activations) <= room) return pieces;
+    const size_t scratch =
+        std::max(kLeastScratch, kScratch + static_cast<size_t>(pieces.frames) * last_layer);
+    if (Session::planned_bytes(arena->backend(), walk, type.activations) + scratch + result <=
+        available + arena->capacity())
+      return pieces;
   }
   return ways.back();
 }
