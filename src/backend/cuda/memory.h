@@ -19,7 +19,7 @@ namespace eg4d::cuda {
 class Reclaimer {
  public:
   virtual ~Reclaimer() = default;
-  // Releases about so many bytes, or what it can; returns how many.
+  // Releases about so many bytes, or nothing where it cannot; returns how many.
   virtual size_t reclaim(size_t bytes) = 0;
 };
 

@@ -236,7 +236,7 @@ size_t WeightStore::reclaim(size_t bytes) {
     }
   // What the ring takes in addition has to come from them, too.
   const size_t ring = ring_for(largest) - ring_bytes_;
-  if (all <= ring) return 0;
+  if (all < bytes + ring) return 0;  // nothing is won by moving them
   const Moving moving(moving_);
   size_t freed = 0;
   for (const size_t index : blocks_to_stream(sizes, bytes + ring)) {
