@@ -14,8 +14,9 @@ class VideoNetworks {
   enum class Keep { none, all };
 
   // Throws as VideoCheckpoint does. The backend must outlive it.
-  VideoNetworks(Backend& backend, const std::filesystem::path& file_or_folder, Keep keep = Keep::none)
-      : backend_(backend), checkpoint_(file_or_folder), keep_(keep) {}
+  VideoNetworks(Backend& backend, const std::filesystem::path& file_or_folder, Keep keep = Keep::none,
+                const std::filesystem::path& unet = {})
+      : backend_(backend), checkpoint_(file_or_folder, unet), keep_(keep) {}
 
   const VideoCheckpoint& checkpoint() const { return checkpoint_; }
   ClipImageEncoder& image_encoder();
