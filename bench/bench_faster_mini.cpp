@@ -58,6 +58,11 @@ std::vector<Variant> variants(const Backend& backend) {
                    half(options);
                    options.cache.interval = 3;
                  }});
+  if (backend.has_fp8())
+    all.push_back({"--precision f16 --feed-forward fp8", [=](SamplingOptions& options) {
+                     half(options);
+                     options.feed_forward = FeedForwardProducts::fp8;
+                   }});
   return all;
 }
 

@@ -1,7 +1,5 @@
 #include "diffusion/video_networks.h"
 
-#include "nn/network_type.h"
-
 namespace eg4d {
 
 std::shared_ptr<Arena> VideoNetworks::arena() {
@@ -19,12 +17,13 @@ AutoencoderEncoder& VideoNetworks::condition_encoder() {
   return *condition_encoder_;
 }
 
-VideoUNet& VideoNetworks::unet(DType precision) {
-  if (!unet_ || unet_precision_ != precision) {
+VideoUNet& VideoNetworks::unet(DType precision, FeedForwardProducts feed_forward) {
+  const NetworkType type = network_type(backend_, precision, feed_forward);
+  if (!unet_ || unet_type_ != type) {
     unet_.reset();
-    unet_ = checkpoint_.unet(backend_, network_type(backend_, precision), arena());
+    unet_ = checkpoint_.unet(backend_, type, arena());
   }
-  unet_precision_ = precision;
+  unet_type_ = type;
   return *unet_;
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "diffusion/video_checkpoint.h"
+#include "nn/network_type.h"
 
 namespace eg4d {
 
@@ -21,7 +22,8 @@ class VideoNetworks {
   const VideoCheckpoint& checkpoint() const { return checkpoint_; }
   ClipImageEncoder& image_encoder();
   AutoencoderEncoder& condition_encoder();
-  VideoUNet& unet(DType precision);  // as network_type understands it
+  // As network_type understands it.
+  VideoUNet& unet(DType precision, FeedForwardProducts feed_forward = FeedForwardProducts::same);
   AutoencoderDecoder& decoder();
 
   // The networks in memory have done their part.
@@ -37,7 +39,7 @@ class VideoNetworks {
   std::unique_ptr<ClipImageEncoder> image_encoder_;
   std::unique_ptr<AutoencoderEncoder> condition_encoder_;
   std::unique_ptr<VideoUNet> unet_;
-  DType unet_precision_ = DType::f32;
+  NetworkType unet_type_;
   std::unique_ptr<AutoencoderDecoder> decoder_;
 };
 

@@ -69,7 +69,8 @@ void check_animation(const AnimateJob& job) {
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
   check_options(options);
-  network_type(backend, options.sampling.precision);  // refuses what the device cannot do
+  // Refuses what the device cannot do.
+  network_type(backend, options.sampling.precision, options.sampling.feed_forward);
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;

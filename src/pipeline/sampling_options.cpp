@@ -35,6 +35,10 @@ void SamplingOptions::bind(ConfigSchema& s) {
       "precision", precision, {{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}},
       "of the UNet; on the processor bf16 is that of its weights and products (half the memory), and f16 is "
       "for GPUs");
+  s.add(
+      "feed_forward", feed_forward, {{"same", FeedForwardProducts::same}, {"fp8", FeedForwardProducts::fp8}},
+      "products of the UNet's feed-forward networks; fp8: 8 bits, for GPUs that have them, with f16 or bf16: "
+      "faster, not the same");
   s.add("sampler.steps", schedule.steps, {1, 1000}, "denoising steps");
   s.add("sampler.sigma_min", schedule.sigma_min, {1e-6, 1e6}, "last noise level before 0");
   s.add("sampler.sigma_max", schedule.sigma_max, {1e-6, 1e6}, "first noise level");

@@ -9,6 +9,7 @@
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/step_cache.h"
+#include "nn/network_type.h"
 #include "picture/input_picture.h"
 #include "scene/frame_interpolation.h"
 
@@ -19,6 +20,7 @@ struct SamplingOptions {
   uint64_t seed = 23;
   std::string rng = "philox";
   DType precision = DType::f32;
+  FeedForwardProducts feed_forward = FeedForwardProducts::same;
   EdmSchedule schedule{.steps = 30};
   StepCache cache;
   float guidance_min = 1.5f, guidance_max = 3;

@@ -180,7 +180,7 @@ void Painter::denoise() {
     if (steps_done_ >= steps()) return;
   }
   progress_.begin(1, "reading the UNet's weights");
-  VideoUNet& unet = networks_.unet(job_.sampling.precision);
+  VideoUNet& unet = networks_.unet(job_.sampling.precision, job_.sampling.feed_forward);
   const std::vector<float> scales =
       guidance_scales({job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max}, job_.frames);
   std::vector<VideoCondition> conditions;
