@@ -75,7 +75,7 @@ class Bench {
               std::sqrt(static_cast<float>(in * height * width) / 3);
     }
     weights_.push_back(std::make_unique<NetworkWeight>(
-        memory_, stream_,
+        memory_, store_, stream_,
         ConvolutionWeight{.in = in,
                           .out = out,
                           .kernel_height = height,
@@ -141,6 +141,7 @@ class Bench {
   Table table_;
   cudaStream_t stream_ = new_stream();
   Memory memory_{0, stream_};
+  WeightStore store_{memory_, stream_};
   Block scratch_{memory_};
   Choices choices_;
   Layers layers_{memory_, stream_, choices_};
@@ -265,7 +266,7 @@ void norms(Bench& bench) {
                         .activation = Activation::silu,
                         .y = y};
       bench.row(fmt::format("norm of groups of {}×{}×{}", kPictures, pixels, c),
-                together == 1 ? "pictures" : "videos, add", 0, bytes(3), [&](Pieces& pieces) {
+                together == 1 ? "pictures" : "videos, add", 0, bytes(2), [&](Pieces& pieces) {
                   void* const workspace = pieces.take(group_norm_workspace_bytes(a));
                   if (!pieces.counting()) group_norm(a, workspace, bench.stream());
                 });

@@ -202,6 +202,10 @@ void hexplane(Rows& rows, int64_t n) {
                [&](cudaStream_t stream) { cuda::hexplane_forward(field, stream); });
   rows.measure(fmt::format("hexplane backward, {}k", n / 1000), features + 3 * planes,
                [&](cudaStream_t stream) { cuda::hexplane_backward(b, workspace.data(), stream); });
+  rows.measure(fmt::format("hexplane backward, its order alone, {}k", n / 1000), 0,
+               [&](cudaStream_t stream) { cuda::hexplane_backward_order(b, workspace.data(), stream); });
+  rows.measure(fmt::format("hexplane backward, its gradients alone, {}k", n / 1000), features + 3 * planes,
+               [&](cudaStream_t stream) { cuda::hexplane_backward_gradients(b, workspace.data(), stream); });
 }
 
 void hexplane_adam(Rows& rows) {

@@ -1,15 +1,18 @@
 // Where the time of one fine training iteration goes on a GPU: the whole iteration as the program makes it,
 // beside the sum of its operations, each measured alone as a graph that holds it many times; what is left is
 // gaps between graphs and the host.
-//   bench_cuda_training [preset] [Gaussians] [picture's side] [iterations] [key=value …]
-// EG4D_CUDA_PRECISION=f32, tf32 or bf16 is the program's --precision.
+//   bench_cuda_training [preset] [Gaussians] [picture's side] [iterations] [--precision f32|tf32|bf16]
+//   [key=value …]
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/forwarding_backend.h"
 #include "core/config.h"
+#include "core/error.h"
 #include "cuda/support/device.h"
 #include "measure.h"
 #include "pipeline/presets.h"
@@ -26,17 +29,11 @@ constexpr int kWarmUp = 30;    // iterations: graphs are made, and the rasterise
 
 using Operations = std::vector<Operation>;
 
-FieldPrecision precision_of_environment() {
-  const char* const named = std::getenv("EG4D_CUDA_PRECISION");
-  for (const FieldPrecision each : {FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
-    if (named && std::string(named) == name_of(each)) return each;
-  return FieldPrecision::automatic;
-}
-
 // Also keeps the operations of recordings: the last with a rasterisation and the last without.
 class NotingBackend final : public ForwardingBackend {
  public:
-  NotingBackend() : ForwardingBackend(cuda::make_cuda_backend(0, precision_of_environment())) {}
+  explicit NotingBackend(FieldPrecision precision)
+      : ForwardingBackend(cuda::make_cuda_backend(0, precision)) {}
 
   void run(const Operation& operation) override {
     noted_.push_back(operation);
@@ -150,26 +147,45 @@ double print_operations(Backend& backend, const Operations& iteration) {
   return sum;
 }
 
-int run(int argc, char** argv) {
+FieldPrecision precision_of(const std::string& name) {
+  for (const FieldPrecision each : {FieldPrecision::f32, FieldPrecision::tf32, FieldPrecision::bf16})
+    if (name == name_of(each)) return each;
+  throw Error("--precision is f32, tf32 or bf16");
+}
+
+// Takes --precision and its value out of the arguments.
+FieldPrecision take_precision(std::vector<std::string>& arguments) {
+  const auto at = std::ranges::find(arguments, "--precision");
+  if (at == arguments.end()) return FieldPrecision::automatic;
+  const FieldPrecision precision = precision_of(at + 1 == arguments.end() ? "" : at[1]);
+  arguments.erase(at, at + 2);
+  return precision;
+}
+
+int run(std::vector<std::string> arguments) {
   if (const std::string missing = test::missing_gpu(); !missing.empty()) {
     fmt::print("{}; nothing was measured.\n", missing);
     return 0;
   }
+  const FieldPrecision precision = take_precision(arguments);
+  const auto number = [&](size_t at, int otherwise) {
+    return arguments.size() > at ? std::atoi(arguments[at].c_str()) : otherwise;
+  };
   ReconstructOptions options;
   ConfigSchema schema;
   options.bind(schema);
-  const std::string preset = argc > 1 ? argv[1] : "paper";
+  const std::string preset = arguments.empty() ? "paper" : arguments[0];
   schema.apply_preset(preset, reconstruct_presets());
   make_uniform(options);
-  options.start.count = argc > 2 ? std::atoi(argv[2]) : 40000;
-  const int side = argc > 3 ? std::atoi(argv[3]) : 576, iterations = argc > 4 ? std::atoi(argv[4]) : 200;
-  for (int i = 5; i < argc; ++i) {
-    const std::string argument = argv[i];
-    schema.set(argument.substr(0, argument.find('=')), argument.substr(argument.find('=') + 1),
-               "the command line");
+  options.start.count = number(1, 40000);
+  const int side = number(2, 576), iterations = number(3, 200);
+  for (size_t i = 4; i < arguments.size(); ++i) {
+    const size_t equals = arguments[i].find('=');
+    if (equals == std::string::npos) throw Error(arguments[i] + " is no key=value");
+    schema.set(arguments[i].substr(0, equals), arguments[i].substr(equals + 1), "the command line");
   }
 
-  NotingBackend backend;
+  NotingBackend backend(precision);
   const Dataset dataset(test::examples() / "robot-192");
   const DatasetSplit split = dataset.read_split("train");
   TrainingViews views = load_views(backend, dataset, split, options, dataset.largest_time());
@@ -202,7 +218,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
-    return eg4d::bench::run(argc, argv);
+    return eg4d::bench::run({argv + 1, argv + argc});
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

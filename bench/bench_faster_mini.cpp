@@ -62,7 +62,7 @@ std::vector<Variant> variants(const Backend& backend) {
           {fmt::format("--cache {} --cache-depth {}", interval, depth),
            [=](SamplingOptions& options) { options.cache = {.interval = interval, .depth = depth}; }});
   if (backend.name().starts_with("cpu")) return all;
-  const auto half = [](SamplingOptions& options) { options.precision = DType::f16; };
+  const auto half = [](SamplingOptions& options) { options.precision = NetworkPrecision::f16; };
   all.push_back({"--precision f16", half});
   all.push_back({"--precision f16 --cache 3", [=](SamplingOptions& options) {
                    half(options);
@@ -138,6 +138,7 @@ void run(const std::string& device, size_t creatures, const std::string& folder)
   for (const int steps : {0, 25}) {
     AnimateOptions options;
     apply_preset(options, animate_presets());
+    options.sampling.precision = NetworkPrecision::f32;
     if (steps > 0) options.sampling.schedule.steps = steps;
     compare(
         *backend,
@@ -155,6 +156,7 @@ void run(const std::string& device, size_t creatures, const std::string& folder)
   for (const int steps : {0, 25}) {
     MultiviewOptions options;
     apply_preset(options, multiview_presets());
+    options.sampling.precision = NetworkPrecision::f32;
     if (steps > 0) options.sampling.schedule.steps = steps;
     constexpr size_t kMoments = 4;
     const HeldOut::Orbit& orbit = data.orbits.front();

@@ -107,6 +107,7 @@ MiniQuality::MiniQuality(Backend& backend, const GenerateModels& models, const G
       options_(options),
       data_(data),
       progress_(progress),
+      precision_(precision_on(backend, options.multiview.sampling.precision)),
       animator_(backend, models.animate.path, VideoNetworks::Keep::all),
       painter_(backend, models.multiview.path, VideoNetworks::Keep::all) {}
 
@@ -139,7 +140,8 @@ HeldOut::Row MiniQuality::reconstructed(const Row& pictures) {
     const std::vector<float> pixels = to_model_range(picture);
     const Tensor input = Tensor::from_host(backend_, {1, picture.height, picture.width, 3}, pixels);
     // The condition's latents have unit deviation in our models, as the sampler's have.
-    const Tensor output = painter_.decoder().decode(painter_.condition_encoder().mode(input), 1);
+    const Tensor output =
+        painter_.decoder(precision_).decode(painter_.condition_encoder(precision_).mode(input), 1);
     result.push_back(from_model_range(output.to_host(), picture.width, picture.height));
   }
   return result;
@@ -250,8 +252,8 @@ QualityTable MiniQuality::flicker(size_t creatures) {
 double MiniQuality::identity(const Row& frames, const std::vector<float>& input) {
   Mean mean;
   for (const Picture& frame : frames)
-    mean.add(
-        cosine(animator_.image_encoder().embed(to_model_range(frame), frame.height, frame.width), input));
+    mean.add(cosine(
+        animator_.image_encoder(precision_).embed(to_model_range(frame), frame.height, frame.width), input));
   return mean.value();
 }
 
@@ -279,8 +281,9 @@ QualityTable MiniQuality::clips() {
       const Picture& input = data_.clips[static_cast<size_t>(&video - videos[row]->data())].front();
       moved.add(frame_change(video));
       bent.add(second_difference(video));
-      same.add(
-          identity(video, animator_.image_encoder().embed(to_model_range(input), input.height, input.width)));
+      same.add(identity(
+          video,
+          animator_.image_encoder(precision_).embed(to_model_range(input), input.height, input.width)));
     }
     auto& figures = table.rows[row].figures;
     figures["change"] = moved.value();

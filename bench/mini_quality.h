@@ -56,6 +56,7 @@ class MiniQuality {
   const GenerateOptions& options_;
   const HeldOut& data_;
   Progress& progress_;
+  const DType precision_;
   VideoNetworks animator_, painter_;
 };
 

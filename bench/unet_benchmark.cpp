@@ -4,30 +4,50 @@
 #include <sys/resource.h>
 
 #include <cmath>
-#include <fstream>
+#include <memory>
+#include <span>
+#include <vector>
 
 #include "core/half.h"
+#include "core/threads.h"
+#include "io/safetensors.h"
 
 namespace eg4d::bench {
 
-void write_random_weights(const std::filesystem::path& path, const test::Manifest& manifest) {
-  test::write_sparse_safetensors(path, manifest);
-  uint64_t header = 0;
-  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-  file.read(reinterpret_cast<char*>(&header), 8);
-  file.seekp(static_cast<std::streamoff>(8 + header));
-  uint32_t state = 1;
-  for (const auto& [name, shape] : manifest) {
-    const int64_t count = element_count(shape), inputs = shape.empty() ? 1 : count / shape[0];
-    const bool norm = shape.size() == 1 && name.ends_with("weight");
-    const float scale = shape.size() > 1 ? std::sqrt(3.0f / static_cast<float>(inputs)) : 0.1f;
-    std::vector<uint16_t> values(static_cast<size_t>(count));
-    for (uint16_t& value : values) {
+namespace {
+
+// Uniform in middle ± scale; the same whatever the number of threads.
+void fill(std::span<uint16_t> values, uint32_t seed, float middle, float scale) {
+  constexpr int64_t kChunk = int64_t{1} << 16;
+  parallel_for(static_cast<int64_t>(values.size()), kChunk, [&](int64_t begin, int64_t end) {
+    uint32_t state = (seed * 0x9e3779b9u + static_cast<uint32_t>(begin / kChunk)) * 0x85ebca6bu + 1;
+    for (int64_t i = begin; i < end; ++i) {
       state = state * 1664525u + 1013904223u;
-      value = float_to_half((static_cast<float>(state >> 8) * 0x1p-23f - 1) * scale + (norm ? 1 : 0));
+      values[static_cast<size_t>(i)] =
+          float_to_half((static_cast<float>(state >> 8) * 0x1p-23f - 1) * scale + middle);
     }
-    file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * 2));
+  });
+}
+
+}  // namespace
+
+void write_random_weights(const std::filesystem::path& path, const test::Manifest& manifest) {
+  size_t count = 0;
+  for (const auto& [name, shape] : manifest) count += static_cast<size_t>(element_count(shape));
+  const auto values = std::make_unique_for_overwrite<uint16_t[]>(count);
+  uint16_t* next = values.get();
+  std::vector<SafetensorsTensor> tensors;
+  for (const auto& [name, shape] : manifest) {
+    const auto own = static_cast<size_t>(element_count(shape));
+    const float inputs = shape.empty() ? 1 : static_cast<float>(own) / static_cast<float>(shape[0]);
+    const bool norm = shape.size() == 1 && name.ends_with("weight");
+    float scale = shape.size() > 1 ? std::sqrt(3 / inputs) : 0.1f, middle = norm ? 1 : 0;
+    if (name.starts_with("lin")) middle = scale /= 2;
+    fill({next, own}, static_cast<uint32_t>(tensors.size()), middle, scale);
+    tensors.push_back({name, DType::f16, shape, next});
+    next += own;
   }
+  write_safetensors(path, tensors);
 }
 
 Tensor wave(Backend& backend, Shape shape) {

@@ -11,8 +11,9 @@
 
 namespace eg4d::bench {
 
-// A file of f16 weights: pseudo-random numbers that keep the activations' size, norms near one, weights of
-// variance 1/inputs.
+// A file of f16 weights by the program's own writer: pseudo-random numbers that keep the activations' size,
+// norms near one, weights of variance 1/inputs; LPIPS's heads ("lin…") are not negative. All of it is in
+// memory first.
 void write_random_weights(const std::filesystem::path& path, const test::Manifest& manifest);
 
 // Some numbers between -1 and 1.

@@ -50,12 +50,12 @@ add_library(eg4d_cuda_kernels OBJECT ${EG4D_CUDA_SOURCES})
 add_library(eg4d_cuda_hopper OBJECT ${EG4D_HOPPER_SOURCES})
 set_target_properties(eg4d_cuda_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
 foreach(target eg4d_cuda_kernels eg4d_cuda_hopper)
-  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${EG4D_CUDNN_INCLUDE})
-  target_link_libraries(${target} PUBLIC CUDA::cudart_static PRIVATE PkgConfig::FMT)
-  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fvisibility=hidden>"
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src ${EG4D_CUDNN_INCLUDE})
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static PkgConfig::FMT OpenMP::OpenMP_CXX)
+  # The library calls its own functions, whatever the program that loads it has of these names (-Bsymbolic below).
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fno-semantic-interposition>"
     "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-lineinfo;--expt-relaxed-constexpr>")
 endforeach()
-set(EG4D_CUDA_OBJECTS $<TARGET_OBJECTS:eg4d_cuda_kernels> $<TARGET_OBJECTS:eg4d_cuda_hopper>)
 # Fused multiply-adds only where they are written: the roundings of the CPU's projection are kept, and counting
 # a Gaussian's cells agrees with listing them. What promises the CPU's bits has them nowhere.
 set_source_files_properties(
@@ -63,8 +63,11 @@ set_source_files_properties(
   src/backend/cuda/rasterizer_cells.cu src/backend/cuda/rasterizer_lists.cu src/backend/cuda/density.cu src/backend/cuda/arrays.cu
   src/backend/cuda/networks/sampling.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 
-# What the program will load when there is a GPU.
-add_library(eg4d_cuda MODULE ${EG4D_CUDA_OBJECTS})
+# What the program will load when there is a GPU. Tests and benchmarks of the kernels link it, so that there is one copy of
+# the machine code; cuda_exports.map says what they see.
+set(EG4D_CUDA_EXPORTS ${CMAKE_SOURCE_DIR}/cmake/cuda_exports.map)
+add_library(eg4d_cuda SHARED $<TARGET_OBJECTS:eg4d_cuda_kernels> $<TARGET_OBJECTS:eg4d_cuda_hopper>)
+target_include_directories(eg4d_cuda INTERFACE ${CMAKE_SOURCE_DIR}/src ${EG4D_CUDNN_INCLUDE})
 target_link_libraries(eg4d_cuda PRIVATE eg4d_library CUDA::cudart_static PkgConfig::FMT)
-set_target_properties(eg4d_cuda PROPERTIES LINKER_LANGUAGE CXX CXX_VISIBILITY_PRESET hidden)
-target_link_options(eg4d_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,--as-needed -Wl,--no-undefined)
+set_target_properties(eg4d_cuda PROPERTIES LINKER_LANGUAGE CXX LINK_DEPENDS ${EG4D_CUDA_EXPORTS})
+target_link_options(eg4d_cuda PRIVATE -Wl,--version-script=${EG4D_CUDA_EXPORTS} -Wl,-Bsymbolic -Wl,--as-needed -Wl,--no-undefined)

@@ -6,7 +6,7 @@
 #     --without-tests               neither tests, their data nor the example dataset
 #     --without-benches
 #     --without-cuda
-#     --with-models                 also the mini models and evaluate_mini (28 MB that cannot be packed smaller)
+#     --with-models                 also the mini models and what evaluate_mini measures them on (28 MB that cannot be packed smaller)
 #     --build FOLDER                build/release
 #     --sizes                       says how large each part is when packed (takes as long again)
 #     --limit MIB                   fails when the archive is larger; 40 MiB, 0 for none
@@ -64,13 +64,13 @@ if [ $tests = 1 ]; then
 fi
 if [ $benches = 1 ]; then
   for program in "$build"/bench/bench_*; do
+    if [[ $cuda = 0 && $program == */bench_cuda_* ]]; then continue; fi  # these link the CUDA library
     if [ -x "$program" ]; then add_program "$program"; fi
   done
-  add_program "$build/bench/render_dataset"
+  for program in render_dataset write_random_models evaluate_mini; do add_program "$build/bench/$program"; done
   cp scripts/whole_runs.sh "$root/scripts/"
 fi
 if [ $models = 1 ]; then
-  add_program "$build/bench/evaluate_mini"
   mkdir -p "$root/share/eg4d/models"
   cp -r models/mini "$root/share/eg4d/models/mini"
   cp -r examples/heldout "$root/examples/"
@@ -80,8 +80,8 @@ if [ $cuda = 1 ] && [ -e "$build/libeg4d_cuda.so" ]; then
   install -m 644 "$build/libeg4d_cuda.so" "$root/lib/eg4d/"
 fi
 
-# What they need, except the C library, which comes with the system's loader, and the GPU's driver.
-of_the_system='^(ld-linux-x86-64|libc|libm|libmvec|libdl|libpthread|librt|libresolv|libutil|libanl|libcuda|linux-vdso)\.so'
+# What they need, except the C library, which comes with the system's loader, the GPU's driver, and what stands in lib/eg4d.
+of_the_system='^(ld-linux-x86-64|libc|libm|libmvec|libdl|libpthread|librt|libresolv|libutil|libanl|libcuda|libeg4d_cuda|linux-vdso)\.so'
 needed() { ldd "$root"/bin/* "$root"/lib/eg4d/*.so 2>/dev/null | awk '$2 == "=>" { print $1, $3 == "not" ? "" : $3 }' | sort -u; }
 while read -r name path; do
   if [[ $name =~ $of_the_system ]]; then continue; fi

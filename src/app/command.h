@@ -14,6 +14,7 @@ namespace eg4d {
 struct CommonOptions {
   std::string device = "auto";
   FieldPrecision precision = FieldPrecision::automatic;
+  std::string memory = {};  // cap on device memory ("12G"); empty: none
   int threads = 0;
   bool log_json = false;
   bool quiet = false;

@@ -163,6 +163,11 @@ class CommandParser {
                            "of products in the deformation field's network, whose sums are f32; auto: bf16 "
                            "on a GPU, f32 on the processor, which has no other");
       }
+      arguments_.value_name("memory", "SIZE");
+      common_schema_.add(
+          "memory", common_.memory,
+          "at most so much of a GPU's memory, such as 8G, 12G or 24G: weights then wait in the "
+          "host's memory for their turn, and less is computed at once");
       common_schema_.add("threads", common_.threads, {0, 4096},
                          "processor threads; 0 takes all; results do not depend on it");
       common_schema_.add("log_json", common_.log_json,

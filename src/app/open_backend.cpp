@@ -5,6 +5,7 @@
 
 #include "app/checks.h"
 #include "backend/tracing_backend.h"
+#include "core/byte_size.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
 
@@ -33,7 +34,8 @@ class FileTrace final : public TracingBackend {
 }  // namespace
 
 std::unique_ptr<Backend> open_backend(const CommonOptions& common, Needs needs) {
-  std::unique_ptr<Backend> backend = make_backend(common.device, common.precision);
+  const size_t memory_cap = common.memory.empty() ? 0 : parse_byte_size(common.memory, "--memory");
+  std::unique_ptr<Backend> backend = make_backend(common.device, common.precision, memory_cap);
   if (needs == Needs::networks && common.device == "auto" && !backend->has_networks()) {
     warn("networks on the GPU need cuBLASLt 13, which is not here (docs/gpu.md); computing on the processor");
     backend = make_backend("cpu", common.precision);

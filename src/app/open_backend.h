@@ -7,7 +7,7 @@
 
 namespace eg4d {
 
-// The backend of --device and --precision. With --trace it remembers every operation; when it goes, the trace
+// The backend of --device, --precision and --memory. With --trace it remembers every operation; when it goes, the trace
 // is written and a table of it goes to standard error. Where networks are needed, "auto" is a device that has
 // them.
 enum class Needs { gaussians, networks };

@@ -32,6 +32,16 @@ class Recording {
   virtual ~Recording() = default;
 };
 
+// What a device's memory is taken for, in bytes.
+struct MemoryUse {
+  size_t cap = 0;       // on all of it; 0: there is none
+  size_t now = 0;       // all that this process takes: allocations, what is kept for the next ones, the rest
+  size_t peak = 0;      // of it
+  size_t outside = 0;   // of it: what the device's driver and libraries take
+  size_t streamed = 0;  // weights that lie in host memory and come when they are needed
+  size_t available = SIZE_MAX;  // can still be allocated, about, before weights move to the host
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -43,6 +53,8 @@ class Backend {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual size_t allocated_bytes() const = 0;
+  // Zeros, and no limit, where the device does not know.
+  virtual MemoryUse memory_use() const { return {}; }
 
   // Does it take activations of this floating-point type?
   virtual bool computes_in(DType) const { return true; }
@@ -89,9 +101,11 @@ constexpr const char* name_of(FieldPrecision precision) {
   return kNames[static_cast<size_t>(precision)];
 }
 
-// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name, and for a precision that the device does
-// not have; Error when the device is not there.
+// "auto", "cpu" or "cuda[:N]"; throws UsageError for another name, for a precision that the device does not
+// have, and for a cap on the processor's memory; Error when the device is not there, or the cap leaves
+// nothing. memory_cap: bytes of device memory that are never exceeded, whatever takes them; 0: none.
 std::unique_ptr<Backend> make_backend(const std::string& device,
-                                      FieldPrecision precision = FieldPrecision::automatic);
+                                      FieldPrecision precision = FieldPrecision::automatic,
+                                      size_t memory_cap = 0);
 
 }  // namespace eg4d

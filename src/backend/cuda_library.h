@@ -15,7 +15,7 @@
 namespace eg4d {
 
 // Raised by whoever changes Backend, an operation's structure or these declarations.
-constexpr uint32_t kCudaLibraryVersion = 2;
+constexpr uint32_t kCudaLibraryVersion = 3;
 
 namespace detail {
 template <class... Operations>
@@ -38,6 +38,7 @@ enum class CudaProblem : uint32_t {
   no_such_device,  // fewer GPUs than the index asks for
   device_too_old,  // the GPU's compute capability is below what the library holds code for
   out_of_memory,   // no memory is left on the GPU for even the smallest work
+  cap_too_small,   // the cap on memory is below what the smallest work takes
   other,
 };
 
@@ -55,7 +56,7 @@ struct CudaLibrary {
   uint64_t operations = kOperationsLayout;
 
   // The backend for the GPU of that index (as CUDA counts, CUDA_VISIBLE_DEVICES respected). Throws nothing.
-  CudaBackend (*make_backend)(int device, FieldPrecision precision) = nullptr;
+  CudaBackend (*make_backend)(int device, FieldPrecision precision, size_t memory_cap) = nullptr;
 };
 
 // The one function that the library exports; what it points to is there for good.

@@ -53,6 +53,8 @@ std::string reason(CudaProblem problem) {
       return "the GPU is too old";
     case CudaProblem::out_of_memory:
       return "the GPU has no memory left";
+    case CudaProblem::cap_too_small:
+      return "--memory leaves nothing to compute with";
     case CudaProblem::none:
     case CudaProblem::other:
       break;
@@ -74,6 +76,12 @@ std::unique_ptr<Backend> processor(FieldPrecision precision) {
   return make_cpu_backend();
 }
 
+// Is told as it is, wherever a device is sought: another device is not what the user asked for.
+class CapTooSmall : public Error {
+ public:
+  using Error::Error;
+};
+
 bool has_gpu_files(const std::filesystem::path& folder) {
   std::error_code error;
   for (const char* file : {"nvidiactl", "nvidia0", "dxg"})  // the last one: Windows' Linux
@@ -85,33 +93,47 @@ bool has_gpu_files(const std::filesystem::path& folder) {
 
 namespace detail {
 
-std::unique_ptr<Backend> make_automatic_backend(FieldPrecision precision,
+std::unique_ptr<Backend> make_automatic_backend(FieldPrecision precision, size_t memory_cap,
                                                 const std::filesystem::path& device_files) {
+  // The same command is to run on machines with a GPU and without.
+  const auto on_processor = [&] {
+    if (memory_cap) warn("--memory caps a GPU's memory; on the processor it has no effect");
+    return processor(precision);
+  };
   const char* const visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  if (visible && !*visible) return processor(precision);  // the user hides all GPUs: nothing to warn of
+  if (visible && !*visible) return on_processor();  // the user hides all GPUs: nothing to warn of
   bool gpu_seems_there = has_gpu_files(device_files);
-  if (!gpu_seems_there && !find_library("eg4d_cuda")) return processor(precision);
+  if (!gpu_seems_there && !find_library("eg4d_cuda")) return on_processor();
   std::string problem;
   try {
-    CudaBackend answer = cuda_library("cuda").make_backend(0, precision);
+    CudaBackend answer = cuda_library("cuda").make_backend(0, precision, memory_cap);
     if (answer.backend) return std::move(answer.backend);
+    if (answer.problem == CudaProblem::cap_too_small) throw CapTooSmall(sentence("cuda", answer));
     gpu_seems_there |= answer.problem != CudaProblem::no_driver && answer.problem != CudaProblem::no_device;
     problem = sentence("cuda", answer);
+  } catch (const CapTooSmall&) {
+    throw;
   } catch (const Error& error) {
     problem = error.what();
   }
   if (gpu_seems_there) warn(problem + "; computing on the processor");
-  return processor(precision);
+  return on_processor();
 }
 
 }  // namespace detail
 
-std::unique_ptr<Backend> make_backend(const std::string& device, FieldPrecision precision) {
-  if (device == "cpu") return processor(precision);
-  if (device == "auto") return detail::make_automatic_backend(precision);
+std::unique_ptr<Backend> make_backend(const std::string& device, FieldPrecision precision,
+                                      size_t memory_cap) {
+  if (device == "cpu") {
+    if (memory_cap)
+      throw UsageError("--memory caps a GPU's memory: leave it out where the processor computes");
+    return processor(precision);
+  }
+  if (device == "auto") return detail::make_automatic_backend(precision, memory_cap);
   const std::optional<int> index = index_of(device);
   if (!index) throw UsageError(fmt::format("unknown device '{}': use auto, cpu or cuda[:N]", device));
-  CudaBackend answer = cuda_library(device).make_backend(*index, precision);
+  CudaBackend answer = cuda_library(device).make_backend(*index, precision, memory_cap);
+  if (answer.problem == CudaProblem::cap_too_small) throw CapTooSmall(sentence(device, answer));
   if (!answer.backend) throw Error(sentence(device, answer) + "; --device cpu computes on the processor");
   return std::move(answer.backend);
 }

@@ -6,11 +6,12 @@
 
 namespace eg4d {
 PromptEmbedding embed_tokens(Backend& backend, const ImageCheckpoint& checkpoint,
-                             const ClipTokenizer::Row& first, const ClipTokenizer::Row& second) {
+                             const ClipTokenizer::Row& first, const ClipTokenizer::Row& second,
+                             const NetworkType& type) {
   std::vector<float> states[2];
   PromptEmbedding embedding;
   for (const size_t which : {size_t{0}, size_t{1}}) {
-    const auto encoder = checkpoint.text_encoder(backend, which);
+    const auto encoder = checkpoint.text_encoder(backend, which, type);
     const ClipTextEncoder::Output output = encoder->encode({which == 0 ? first : second});
     states[which] = output.hidden.to_host();
     if (output.pooled.defined()) embedding.pooled = output.pooled.to_host();
@@ -24,7 +25,8 @@ PromptEmbedding embed_tokens(Backend& backend, const ImageCheckpoint& checkpoint
   return embedding;
 }
 
-PromptEmbedding embed_prompt(Backend& backend, const ImageCheckpoint& checkpoint, const std::string& prompt) {
+PromptEmbedding embed_prompt(Backend& backend, const ImageCheckpoint& checkpoint, const std::string& prompt,
+                             const NetworkType& type) {
   std::array<ClipTokenizer::Row, 2> rows;
   std::string warned;
   for (const size_t which : {size_t{0}, size_t{1}}) {
@@ -34,11 +36,12 @@ PromptEmbedding embed_prompt(Backend& backend, const ImageCheckpoint& checkpoint
       warn(warned = sentence);
     rows[which] = tokenizer.row(tokens, which == 0 ? tokenizer.end() : 0);
   }
-  return embed_tokens(backend, checkpoint, rows[0], rows[1]);
+  return embed_tokens(backend, checkpoint, rows[0], rows[1], type);
 }
 
-PromptEmbedding embed_no_prompt(Backend& backend, const ImageCheckpoint& checkpoint) {
-  if (!checkpoint.config().zeros_for_no_prompt) return embed_prompt(backend, checkpoint, "");
+PromptEmbedding embed_no_prompt(Backend& backend, const ImageCheckpoint& checkpoint,
+                                const NetworkType& type) {
+  if (!checkpoint.config().zeros_for_no_prompt) return embed_prompt(backend, checkpoint, "", type);
   return {std::vector<float>(ClipTokenizer::kContext * static_cast<size_t>(checkpoint.context_width())),
           std::vector<float>(static_cast<size_t>(checkpoint.pooled_width()))};
 }

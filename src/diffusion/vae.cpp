@@ -3,52 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
-#include "diffusion/vae_blocks.h"
+#include "diffusion/vae_parts.h"
 
 namespace eg4d {
 namespace {
 
-constexpr int64_t kColors = 3, kLatents = 4;  // channels
-
-// A resolution: its blocks, then the change to the next one, where there is one.
-struct Level {
-  std::vector<AutoencoderBlock> blocks;
-  std::optional<ConvolutionLayer> resample;
-};
-
-// <prefix>quant_conv or <prefix>post_quant_conv, which not all checkpoints have.
-std::optional<LinearLayer> pointwise(Backend* backend, const WeightMap& weights, const std::string& name,
-                                     const NetworkType& type, int64_t channels) {
-  if (!weights.contains_prefix(name + ".")) return {};
-  const auto build = [&](Loader& loader) { return loader.linear("", channels, channels); };
-  if (backend) return Loader::load(*backend, weights, name, type, build);
-  Loader::check(weights, name, build);
-  return {};
-}
-
-void check_size(const Shape& x, int64_t channels, int64_t multiple) {
-  if (x.size() != 4 || x[3] != channels || x[1] % multiple != 0 || x[2] % multiple != 0 ||
-      element_count(x) == 0)
-    throw Error(fmt::format("the autoencoder takes [N,H,W,{}] with H and W multiples of {}, not {}", channels,
-                            multiple, to_string(x)));
-}
-
-std::shared_ptr<Arena> arena_of(Backend& backend, const AutoencoderOptions& options) {
-  return options.arena ? options.arena : std::make_shared<Arena>(backend);
-}
-
-}  // namespace
-
-// ---------------------------------------------------------------- encoder
-
-namespace {
-
 struct EncoderLayers {
   ConvolutionLayer in, out;
-  std::vector<Level> levels;
+  std::vector<AutoencoderLevel> levels;
   std::optional<AutoencoderMiddle> middle;
   NormLayer norm;
 };
@@ -61,7 +25,7 @@ EncoderLayers build_encoder(Loader& loader) {
   const int64_t levels = loader.children("down");
   for (int64_t i = 0; i < levels; ++i) {
     const Loader part = loader.at(fmt::format("down.{}", i));
-    Level level;
+    AutoencoderLevel level;
     for (int64_t j = 0, blocks = part.children("block"); j < blocks; ++j) {
       const Loader block = part.at(fmt::format("block.{}", j));
       const int64_t out = AutoencoderBlock::channels_of(block);
@@ -106,7 +70,7 @@ AutoencoderEncoder::AutoencoderEncoder(Backend& backend, const WeightMap& weight
           backend, Loader::load(backend, weights, prefix + "encoder.", options.type, build_encoder),
           options)) {
   network_->quant =
-      pointwise(&backend, weights, prefix + "quant_conv", options.type, network_->layers.out.out);
+      pointwise_layer(&backend, weights, prefix + "quant_conv", options.type, network_->layers.out.out);
 }
 
 AutoencoderEncoder::~AutoencoderEncoder() = default;
@@ -115,7 +79,7 @@ void AutoencoderEncoder::check(const WeightMap& weights, const std::string& pref
   int64_t channels = 0;
   Loader::check(weights, prefix + "encoder.",
                 [&](Loader& loader) { channels = build_encoder(loader).out.out; });
-  pointwise(nullptr, weights, prefix + "quant_conv", {}, channels);
+  pointwise_layer(nullptr, weights, prefix + "quant_conv", {}, channels);
 }
 
 int64_t AutoencoderEncoder::size_multiple() const {
@@ -127,7 +91,7 @@ size_t AutoencoderEncoder::activation_bytes() const {
 
 Tensor AutoencoderEncoder::Network::forward(Session& session, const Tensor& pictures, Passed* passed) const {
   Tensor h = layers.in(session, pictures);
-  for (const Level& level : layers.levels) {
+  for (const AutoencoderLevel& level : layers.levels) {
     for (const AutoencoderBlock& block : level.blocks)
       h = block(session, h, 1, passed ? &passed->blocks.emplace_back() : nullptr);
     if (passed) passed->levels.push_back(h.shape());
@@ -161,7 +125,7 @@ void AutoencoderEncoder::Network::backward(Session& session, const Passed& passe
   d_h = layers.middle->backward(session, passed.middle, d_h);
   size_t block = passed.blocks.size();
   for (size_t i = layers.levels.size(); i-- > 0;) {
-    const Level& level = layers.levels[i];
+    const AutoencoderLevel& level = layers.levels[i];
     if (level.resample) {
       const Tensor d_below = session.zeros(passed.levels[i]);
       level.resample->halve_backward(session, d_h, d_below, ConvolutionLayer::Padding::right_and_bottom);
@@ -191,7 +155,7 @@ CopyRows copy_of_means(const Tensor& from, const Tensor& to) {
 Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
   const EncoderLayers& layers = network_->layers;
   const int64_t multiple = size_multiple();
-  check_size(pictures.shape(), layers.in.in, multiple);
+  check_pictures(pictures.shape(), layers.in.in, multiple);
   Tensor result = Tensor::empty(pictures.backend(), {pictures.dim(0), pictures.dim(1) / multiple,
                                                      pictures.dim(2) / multiple, layers.out.out});
   const auto walk = [&](Session& session) {
@@ -202,7 +166,7 @@ Tensor AutoencoderEncoder::moments(const Tensor& pictures) {
 }
 
 std::unique_ptr<PreparedFunction> AutoencoderEncoder::prepare_moments(const Shape& pictures) {
-  check_size(pictures, network_->layers.in.in, size_multiple());
+  check_pictures(pictures, network_->layers.in.in, size_multiple());
   return std::make_unique<PreparedFunction>(*network_->arena, network_->type.activations, pictures,
                                             [network = network_.get()](Session& session, const Tensor& x) {
                                               return network->forward(session, x, nullptr);
@@ -218,7 +182,7 @@ Tensor AutoencoderEncoder::mode(const Tensor& pictures) {
 
 void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradient& gradient,
                                        const Tensor& d_pictures) {
-  check_size(pictures.shape(), network_->layers.in.in, size_multiple());
+  check_pictures(pictures.shape(), network_->layers.in.in, size_multiple());
   if (network_->type.activations != DType::f32)
     throw Error(fmt::format("gradients go through the autoencoder in f32 only, not in {}",
                             name_of(network_->type.activations)));
@@ -231,135 +195,6 @@ void AutoencoderEncoder::differentiate(const Tensor& pictures, const ModeGradien
     if (!session.planning()) session.run(copy_of_means(gradient(mode), d_moments));
     network_->backward(session, passed, d_moments, d_pictures);
   });
-}
-
-// ---------------------------------------------------------------- decoder
-
-namespace {
-
-struct DecoderLayers {
-  bool temporal = false;
-  ConvolutionLayer in, out, out_over_frames;
-  std::optional<AutoencoderMiddle> middle;
-  std::vector<Level> levels;  // from the smallest
-  NormLayer norm;
-};
-
-DecoderLayers build_decoder(Loader& loader) {
-  DecoderLayers layers;
-  layers.temporal = loader.has_below("mid.block_1.time_stack") || loader.has_below("conv_out.time_mix_conv");
-  int64_t channels =
-      loader.extent({{"conv_in.bias", 0}, {"conv_in.weight", 0}, {"mid.block_1.norm1.weight", 0}});
-  layers.in = loader.convolution("conv_in", kLatents, channels, 3);
-  layers.middle.emplace(loader.at("mid"), channels, layers.temporal);
-  for (int64_t i = loader.children("up") - 1; i >= 0; --i) {
-    const Loader part = loader.at(fmt::format("up.{}", i));
-    Level level;
-    for (int64_t j = 0, blocks = part.children("block"); j < blocks; ++j) {
-      const Loader block = part.at(fmt::format("block.{}", j));
-      const int64_t out = AutoencoderBlock::channels_of(block);
-      level.blocks.emplace_back(block, channels, out, layers.temporal);
-      channels = out;
-    }
-    if (i > 0) level.resample = part.convolution("upsample.conv", channels, channels, 3);
-    layers.levels.push_back(std::move(level));
-  }
-  layers.norm = loader.group_norm("norm_out", channels, kAutoencoderEpsilon);
-  layers.out = loader.convolution("conv_out", channels, kColors, 3);
-  if (layers.temporal)
-    layers.out_over_frames = loader.frame_convolution("conv_out.time_mix_conv", kColors, kColors);
-  return layers;
-}
-
-}  // namespace
-
-struct AutoencoderDecoder::Network {
-  Network(Backend& backend, DecoderLayers l, const AutoencoderOptions& options)
-      : arena(arena_of(backend, options)), layers(std::move(l)), type(options.type) {}
-  Tensor body(Session& session, const Tensor& latents, float latent_scale) const;
-  const std::shared_ptr<Arena> arena;
-  DecoderLayers layers;
-  const NetworkType type;
-  std::optional<LinearLayer> post_quant;
-};
-
-AutoencoderDecoder::AutoencoderDecoder(Backend& backend, const WeightMap& weights, const std::string& prefix,
-                                       const AutoencoderOptions& options)
-    : network_(std::make_unique<Network>(
-          backend, Loader::load(backend, weights, prefix + "decoder.", options.type, build_decoder),
-          options)) {
-  network_->post_quant =
-      pointwise(&backend, weights, prefix + "post_quant_conv", options.type, network_->layers.in.in);
-}
-
-AutoencoderDecoder::~AutoencoderDecoder() = default;
-
-void AutoencoderDecoder::check(const WeightMap& weights, const std::string& prefix) {
-  int64_t channels = 0;
-  Loader::check(weights, prefix + "decoder.",
-                [&](Loader& loader) { channels = build_decoder(loader).in.in; });
-  pointwise(nullptr, weights, prefix + "post_quant_conv", {}, channels);
-}
-
-bool AutoencoderDecoder::temporal() const {
-  return network_->layers.temporal;
-}
-int64_t AutoencoderDecoder::size_multiple() const {
-  return int64_t{1} << (network_->layers.levels.size() - 1);
-}
-size_t AutoencoderDecoder::activation_bytes() const {
-  return network_->arena->capacity();
-}
-
-// latents: the frames of one video.
-Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents, float latent_scale) const {
-  const int64_t frames = latents.dim(0);
-  Tensor h = session.empty(latents.shape());
-  session.run(
-      ScaledSum{.count = h.count(), .a = latents.array(), .a_scale = 1 / latent_scale, .y = h.array()});
-  if (post_quant) h = (*post_quant)(session, h);
-  h = layers.in(session, h);
-  session.observe("conv_in", h);
-  h = (*layers.middle)(session, h, frames);
-  for (const Level& level : layers.levels) {
-    for (const AutoencoderBlock& block : level.blocks) h = block(session, h, frames);
-    if (!level.resample) continue;
-    h = upsample(session, h);
-    h = (*level.resample)(session, h);
-  }
-  group_norm(session, layers.norm, h, h, {});
-  session.observe("norm_out", h);
-  session.run(Activate{.count = h.count(), .activation = Activation::silu, .x = h.array(), .y = h.array()});
-  h = layers.out(session, h);
-  return layers.temporal ? layers.out_over_frames.over_frames(session, h, frames) : h;
-}
-
-Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float latent_scale,
-                                  const Observer& observer) {
-  const DecoderLayers& layers = network_->layers;
-  check_size(latents.shape(), layers.in.in, 1);
-  const int64_t pictures = latents.dim(0), multiple = size_multiple();
-  Tensor result = Tensor::empty(
-      latents.backend(), {pictures, latents.dim(1) * multiple, latents.dim(2) * multiple, layers.out.out});
-  const int64_t piece = std::clamp<int64_t>(frames, 1, pictures);
-  for (int64_t begin = 0; begin < pictures; begin += piece) {
-    const int64_t count = std::min(piece, pictures - begin);
-    const auto walk = [&](Session& session) {
-      const Tensor part = in_session_type(session, latents.rows(begin, count));
-      copy(session, network_->body(session, part, latent_scale), result.rows(begin, count));
-    };
-    Session::run(*network_->arena, observer, walk, network_->type.activations);
-  }
-  return result;
-}
-
-std::unique_ptr<PreparedFunction> AutoencoderDecoder::prepare(const Shape& latents, float latent_scale) {
-  check_size(latents, network_->layers.in.in, 1);
-  return std::make_unique<PreparedFunction>(
-      *network_->arena, network_->type.activations, latents,
-      [network = network_.get(), latent_scale](Session& session, const Tensor& x) {
-        return network->body(session, x, latent_scale);
-      });
 }
 
 }  // namespace eg4d

@@ -66,7 +66,9 @@ class AutoencoderDecoder {
   // time.
   Tensor decode(const Tensor& latents, int64_t frames, float latent_scale = kSvdLatentScale,
                 const Observer& observer = {});
-  // The same for latents of one shape, all at a time. The decoder must outlive it.
+  // The same for latents of one shape, all at a time; where the device has too little memory for that, its
+  // layers see some frames or some of the pixels after the other, which gives the same up to rounding. The
+  // decoder must outlive it.
   std::unique_ptr<PreparedFunction> prepare(const Shape& latents, float latent_scale = kSvdLatentScale);
 
   bool temporal() const;

@@ -1,6 +1,8 @@
 #include "diffusion/vae_blocks.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace eg4d {
 
@@ -24,6 +26,13 @@ AutoencoderBlock::AutoencoderBlock(const Loader& loader, int64_t in, int64_t out
 }
 
 Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed) const {
+  Tensor y = over_pixels(session, x, {}, passed);
+  over_frames(session, y, frames, 1);
+  return y;
+}
+
+Tensor AutoencoderBlock::over_pixels(Session& session, const Tensor& x, const Tensor& into,
+                                     Passed* passed) const {
   Tensor hidden;
   {
     const Tensor normed = group_norm(session, norm1_, x, {.activation = Activation::silu});
@@ -35,14 +44,62 @@ Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t f
     hidden = session.empty(before.shape());
   }
   group_norm(session, norm2_, before, hidden, {.activation = Activation::silu});
-  const Tensor y = shortcut_ ? (*shortcut_)(session, x) : session.empty(hidden.shape());
+  Tensor y = into.defined() ? into : session.empty(hidden.shape());
+  if (shortcut_) shortcut_->into(session, x, y);
   second_.add(session, hidden, shortcut_ ? y : x, y);
-  if (!temporal_) return y;
-  group_norm(session, temporal_->norm1, y, hidden, {.pictures = frames, .activation = Activation::silu});
-  hidden = temporal_->first.over_frames(session, hidden, frames);
-  group_norm(session, temporal_->norm2, hidden, hidden, {.pictures = frames, .activation = Activation::silu});
-  temporal_->second.add_over_frames(session, hidden, y, frames);
   return y;
+}
+
+namespace {
+
+// `count` pixels of all pictures from `begin` on: [N,H,W,C] ↔ [N,1,count,C].
+CopyRows strip(const Tensor& pictures, int64_t begin, int64_t count) {
+  const int64_t channels = pictures.dim(3);
+  return {.rows = pictures.dim(0),
+          .width = count * channels,
+          .from = pictures.array().at(begin * channels),
+          .from_pitch = pictures.dim(1) * pictures.dim(2) * channels,
+          .to_pitch = count * channels};
+}
+Tensor take_strip(Session& session, const Tensor& pictures, int64_t begin, int64_t count) {
+  Tensor taken = session.empty({pictures.dim(0), 1, count, pictures.dim(3)});
+  CopyRows copy = strip(pictures, begin, count);
+  copy.to = taken.array();
+  session.run(copy);
+  return taken;
+}
+void put_strip(Session& session, const Tensor& taken, const Tensor& pictures, int64_t begin) {
+  CopyRows copy = strip(pictures, begin, taken.dim(2));
+  copy.to = pictures.array().at(begin * pictures.dim(3));
+  copy.from = taken.array();
+  std::swap(copy.from_pitch, copy.to_pitch);
+  session.run(copy);
+}
+
+}  // namespace
+
+void AutoencoderBlock::over_frames(Session& session, const Tensor& y, int64_t frames, int64_t strips) const {
+  if (!temporal_) return;
+  const GroupNormUse all_frames{.pictures = frames, .activation = Activation::silu};
+  Tensor hidden = group_norm(session, temporal_->norm1, y, all_frames);
+  if (strips == 1) {
+    hidden = temporal_->first.over_frames(session, hidden, frames);
+    group_norm(session, temporal_->norm2, hidden, hidden, all_frames);
+    temporal_->second.add_over_frames(session, hidden, y, frames);
+    return;
+  }
+  const int64_t pixels = y.dim(1) * y.dim(2), each = (pixels + strips - 1) / strips;
+  for (int64_t begin = 0; begin < pixels; begin += each) {
+    const Tensor x = take_strip(session, hidden, begin, std::min(each, pixels - begin));
+    put_strip(session, temporal_->first.over_frames(session, x, frames), hidden, begin);
+  }
+  group_norm(session, temporal_->norm2, hidden, hidden, all_frames);
+  for (int64_t begin = 0; begin < pixels; begin += each) {
+    const int64_t count = std::min(each, pixels - begin);
+    const Tensor x = take_strip(session, hidden, begin, count), sum = take_strip(session, y, begin, count);
+    temporal_->second.add_over_frames(session, x, sum, frames);
+    put_strip(session, sum, y, begin);
+  }
 }
 
 Tensor AutoencoderBlock::backward(Session& session, const Passed& passed, const Tensor& d_y) const {

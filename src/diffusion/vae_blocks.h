@@ -22,6 +22,14 @@ class AutoencoderBlock {
     Tensor x, hidden;
   };
   Tensor operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed = nullptr) const;
+  // The two parts of it, for those that have little memory. The first, which sees each picture by itself:
+  // into `into`, which may be x where the channels stay, or where that is not defined, a new tensor.
+  Tensor over_pixels(Session& session, const Tensor& x, const Tensor& into, Passed* passed = nullptr) const;
+  // The second, in place: the pixels in so many strips, of each of which it sees all frames. Nothing where
+  // the block is not temporal.
+  void over_frames(Session& session, const Tensor& y, int64_t frames, int64_t strips) const;
+  int64_t out_channels() const { return second_.out; }
+  bool keeps_channels() const { return !shortcut_; }
   // The gradient with respect to x, which may take d_y's place. Not of a temporal block.
   Tensor backward(Session& session, const Passed& passed, const Tensor& d_y) const;
 

@@ -2,42 +2,47 @@
 
 namespace eg4d {
 
-std::shared_ptr<Arena> VideoNetworks::arena() {
+// make(type, arena)
+template <class Network, class Make>
+Network& VideoNetworks::get(Kept<Network>& kept, const NetworkType& type, const Make& make) {
   if (!arena_) arena_ = std::make_shared<Arena>(backend_);
-  return arena_;
+  if (!kept.network || kept.type != type) {
+    kept.network.reset();
+    kept.network = make(type, arena_);
+    kept.type = type;
+  }
+  return *kept.network;
 }
 
-ClipImageEncoder& VideoNetworks::image_encoder() {
-  if (!image_encoder_) image_encoder_ = checkpoint_.image_encoder(backend_, {}, arena());
-  return *image_encoder_;
+ClipImageEncoder& VideoNetworks::image_encoder(DType precision) {
+  return get(
+      image_encoder_, exact_network_type(backend_, precision),
+      [&](const auto& type, const auto& arena) { return checkpoint_.image_encoder(backend_, type, arena); });
 }
 
-AutoencoderEncoder& VideoNetworks::condition_encoder() {
-  if (!condition_encoder_) condition_encoder_ = checkpoint_.condition_encoder(backend_, {}, arena());
-  return *condition_encoder_;
+AutoencoderEncoder& VideoNetworks::condition_encoder(DType precision) {
+  return get(condition_encoder_, exact_network_type(backend_, precision),
+             [&](const auto& type, const auto& arena) {
+               return checkpoint_.condition_encoder(backend_, type, arena);
+             });
 }
 
 VideoUNet& VideoNetworks::unet(DType precision, FeedForwardProducts feed_forward) {
-  const NetworkType type = network_type(backend_, precision, feed_forward);
-  if (!unet_ || unet_type_ != type) {
-    unet_.reset();
-    unet_ = checkpoint_.unet(backend_, type, arena());
-  }
-  unet_type_ = type;
-  return *unet_;
+  return get(unet_, network_type(backend_, precision, feed_forward),
+             [&](const auto& type, const auto& arena) { return checkpoint_.unet(backend_, type, arena); });
 }
 
-AutoencoderDecoder& VideoNetworks::decoder() {
-  if (!decoder_) decoder_ = checkpoint_.decoder(backend_, {}, arena());
-  return *decoder_;
+AutoencoderDecoder& VideoNetworks::decoder(DType precision) {
+  return get(decoder_, exact_network_type(backend_, precision),
+             [&](const auto& type, const auto& arena) { return checkpoint_.decoder(backend_, type, arena); });
 }
 
 void VideoNetworks::release() {
   if (keep_ == Keep::all) return;
-  image_encoder_.reset();
-  condition_encoder_.reset();
-  unet_.reset();
-  decoder_.reset();
+  image_encoder_ = {};
+  condition_encoder_ = {};
+  unet_ = {};
+  decoder_ = {};
   arena_.reset();
 }
 

@@ -20,27 +20,33 @@ class VideoNetworks {
       : backend_(backend), checkpoint_(file_or_folder, unet), keep_(keep) {}
 
   const VideoCheckpoint& checkpoint() const { return checkpoint_; }
-  ClipImageEncoder& image_encoder();
-  AutoencoderEncoder& condition_encoder();
-  // As network_type understands it.
-  VideoUNet& unet(DType precision, FeedForwardProducts feed_forward = FeedForwardProducts::same);
-  AutoencoderDecoder& decoder();
+  // precision: as network_type and, for all but the UNet, exact_network_type understand it. A network that is
+  // in memory in another one is read again.
+  ClipImageEncoder& image_encoder(DType precision = DType::f32);
+  AutoencoderEncoder& condition_encoder(DType precision = DType::f32);
+  VideoUNet& unet(DType precision = DType::f32, FeedForwardProducts feed_forward = FeedForwardProducts::same);
+  AutoencoderDecoder& decoder(DType precision = DType::f32);
 
   // The networks in memory have done their part.
   void release();
 
  private:
-  std::shared_ptr<Arena> arena();
+  template <class Network>
+  struct Kept {
+    std::unique_ptr<Network> network;
+    NetworkType type;
+  };
+  template <class Network, class Make>
+  Network& get(Kept<Network>& kept, const NetworkType& type, const Make& make);
 
   Backend& backend_;
   const VideoCheckpoint checkpoint_;
   const Keep keep_;
   std::shared_ptr<Arena> arena_;  // of all of them: one runs at a time
-  std::unique_ptr<ClipImageEncoder> image_encoder_;
-  std::unique_ptr<AutoencoderEncoder> condition_encoder_;
-  std::unique_ptr<VideoUNet> unet_;
-  NetworkType unet_type_;
-  std::unique_ptr<AutoencoderDecoder> decoder_;
+  Kept<ClipImageEncoder> image_encoder_;
+  Kept<AutoencoderEncoder> condition_encoder_;
+  Kept<VideoUNet> unet_;
+  Kept<AutoencoderDecoder> decoder_;
 };
 
 }  // namespace eg4d

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/host_array.h"
 #include "io/mapped_file.h"
 #include "io/prepared_file.h"
 
@@ -73,7 +74,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Safe
 struct HostTensor {
   std::string name;
   Shape shape;
-  std::vector<float> values;
+  HostArray<float> values;
 };
 PreparedFile prepare_safetensors(std::vector<HostTensor> tensors,
                                  std::map<std::string, std::string> metadata = {},

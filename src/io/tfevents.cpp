@@ -110,13 +110,16 @@ void EventWriter::add_scalar(std::string_view tag, double value, int64_t step) {
   write(summary_event(tag, content, step));
 }
 
-void EventWriter::add_picture(std::string_view tag, const Picture& picture, int64_t step) {
-  const std::vector<uint8_t> png = encode_png(picture);
+EncodedPicture encoded_picture(const Picture& picture) {
+  return {picture.width, picture.height, picture.channels, encode_png(picture)};
+}
+
+void EventWriter::add_picture(std::string_view tag, const EncodedPicture& picture, int64_t step) {
   std::string image, content;
   tfevents::put_varint(image, 1, static_cast<uint64_t>(picture.height));
   tfevents::put_varint(image, 2, static_cast<uint64_t>(picture.width));
   tfevents::put_varint(image, 3, static_cast<uint64_t>(picture.channels));
-  tfevents::put_bytes(image, 4, {reinterpret_cast<const char*>(png.data()), png.size()});
+  tfevents::put_bytes(image, 4, {reinterpret_cast<const char*>(picture.png.data()), picture.png.size()});
   tfevents::put_bytes(content, 4, image);
   write(summary_event(tag, content, step));
 }

@@ -12,6 +12,13 @@
 
 namespace eg4d {
 
+// A picture as event files hold it, so that it can be encoded by another thread.
+struct EncodedPicture {
+  int width, height, channels;
+  std::vector<uint8_t> png;
+};
+EncodedPicture encoded_picture(const Picture& picture);
+
 // Curves and pictures for TensorBoard. Event files are TFRecords (length, masked CRC-32C, bytes, masked
 // CRC-32C) of Event protocol buffers (tensorflow/core/util/event.proto).
 class EventWriter {
@@ -22,7 +29,10 @@ class EventWriter {
   explicit EventWriter(const std::filesystem::path& folder, int64_t last_step = -1);
 
   void add_scalar(std::string_view tag, double value, int64_t step);
-  void add_picture(std::string_view tag, const Picture& picture, int64_t step);
+  void add_picture(std::string_view tag, const EncodedPicture& picture, int64_t step);
+  void add_picture(std::string_view tag, const Picture& picture, int64_t step) {
+    add_picture(tag, encoded_picture(picture), step);
+  }
   void flush();  // what was added so far is in the file when it returns; throws Error on a full disk
   const std::filesystem::path& path() const { return path_; }
 

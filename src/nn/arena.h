@@ -36,6 +36,7 @@ class Arena {
   // The smallest free gap that is large enough. The arena must outlive the tensor.
   Tensor empty(Shape shape, DType type = DType::f32);
 
+  size_t needed() const { return needed_; }      // bytes, of the plan that is being made
   size_t capacity() const { return capacity_; }  // bytes of the block: the largest plan so far
   bool in_use() const { return top_ != 0; }      // is a tensor alive?
   uint64_t version() const { return version_; }  // another one whenever the block has moved

@@ -4,6 +4,27 @@
 
 namespace eg4d {
 
+std::vector<std::pair<std::string, NetworkPrecision>> network_precision_names() {
+  return {{"auto", NetworkPrecision::automatic},
+          {"f32", NetworkPrecision::f32},
+          {"bf16", NetworkPrecision::bf16},
+          {"f16", NetworkPrecision::f16}};
+}
+
+DType precision_on(const Backend& backend, NetworkPrecision precision) {
+  switch (precision) {
+    case NetworkPrecision::automatic:
+      return backend.computes_in(DType::f16) ? DType::f16 : DType::f32;
+    case NetworkPrecision::f32:
+      return DType::f32;
+    case NetworkPrecision::bf16:
+      return DType::bf16;
+    case NetworkPrecision::f16:
+      return DType::f16;
+  }
+  return DType::f32;
+}
+
 NetworkType network_type(const Backend& backend, DType precision) {
   if (precision == DType::f32) return {};
   NetworkType type{precision, precision, NetworkType::Products::half};

@@ -29,6 +29,15 @@ class Session {
     body(session);
     arena.use_plan();
   }
+  // What a plan of that body would need of an arena, which is not made.
+  template <class Body>
+  static size_t planned_bytes(Backend& backend, Body&& body, DType type = DType::f32) {
+    Arena arena(backend);
+    const Arena::Plan planning(arena);
+    Session session(arena, nullptr, true, type);
+    body(session);
+    return arena.needed();
+  }
   // The second: as often as wanted after a plan of the same body.
   template <class Body>
   static void walk(Arena& arena, const Observer& observer, Body&& body, DType type = DType::f32) {

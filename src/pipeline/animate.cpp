@@ -8,7 +8,6 @@
 #include "core/log.h"
 #include "io/sha256.h"
 #include "io/video.h"
-#include "nn/network_type.h"
 #include "picture/input_picture.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
@@ -70,7 +69,7 @@ AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progres
   const AnimateOptions& options = job.options;
   check_options(options);
   // Refuses what the device cannot do.
-  network_type(backend, options.sampling.precision, options.sampling.feed_forward);
+  network_type(backend, precision_on(backend, options.sampling.precision), options.sampling.feed_forward);
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;

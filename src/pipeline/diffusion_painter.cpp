@@ -8,7 +8,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
-#include "nn/network_type.h"
+#include "core/threads.h"
 #include "picture/picture_resize.h"
 #include "pipeline/stage_folder.h"
 
@@ -17,11 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kLargestPrompt = 64 << 10;  // bytes; CLIP looks at 77 words
+constexpr int64_t kPixelGrain = int64_t{1} << 15;  // values that a thread takes at a time
+constexpr size_t kLargestPrompt = 64 << 10;        // bytes; CLIP looks at 77 words
 
 ImageCheckpoint open_checkpoint(const DiffusionPainter::Models& models) {
   return models.autoencoder ? ImageCheckpoint(models.network.path, models.autoencoder->path)
                             : ImageCheckpoint(models.network.path);
+}
+
+// Of what is done once, or looks at a picture before or after the networks that paint.
+NetworkType exact_type(const Backend& backend, const DiffusionPainterOptions& options) {
+  return exact_network_type(backend, precision_on(backend, options.precision));
 }
 
 std::unique_ptr<ImageToImage> load_network(Backend& backend, const DiffusionPainter::Models& models,
@@ -32,25 +38,27 @@ std::unique_ptr<ImageToImage> load_network(Backend& backend, const DiffusionPain
     control.emplace(models.control->network.path);
     control->check_fits(checkpoint);
   }
+  const NetworkType type = exact_type(backend, options);
   PromptEmbedding negative = options.negative_prompt.empty()
-                                 ? embed_no_prompt(backend, checkpoint)
-                                 : embed_prompt(backend, checkpoint, options.negative_prompt);
-  PromptEmbedding prompt = embed_prompt(backend, checkpoint, options.prompt);
-  auto network =
-      std::make_unique<ImageToImage>(backend, checkpoint, options.precision, control ? &*control : nullptr);
+                                 ? embed_no_prompt(backend, checkpoint, type)
+                                 : embed_prompt(backend, checkpoint, options.negative_prompt, type);
+  PromptEmbedding prompt = embed_prompt(backend, checkpoint, options.prompt, type);
+  auto network = std::make_unique<ImageToImage>(backend, checkpoint, precision_on(backend, options.precision),
+                                                control ? &*control : nullptr);
   network->set_prompt(std::move(prompt), std::move(negative));
   return network;
 }
 
-std::unique_ptr<DepthEstimator> load_depth(Backend& backend, const DiffusionPainter::Models& models) {
+std::unique_ptr<DepthEstimator> load_depth(Backend& backend, const DiffusionPainter::Models& models,
+                                           const DiffusionPainterOptions& options) {
   if (!models.control) return {};
-  return std::make_unique<DepthEstimator>(backend, models.control->depth.path);
+  return std::make_unique<DepthEstimator>(backend, models.control->depth.path, exact_type(backend, options));
 }
 
 // What does not belong together is said before gigabytes are read.
 const DiffusionPainter::Models& checked(const Backend& backend, const DiffusionPainter::Models& models,
                                         const DiffusionPainterOptions& options) {
-  network_type(backend, options.precision);  // refuses what the device cannot do
+  network_type(backend, precision_on(backend, options.precision));  // refuses what the device cannot do
   const bool wanted = options.sampling.control_scale > 0;
   if (wanted && !models.control) throw UsageError("controlnet.scale is above 0, but no ControlNet was given");
   if (!wanted && models.control)
@@ -72,7 +80,10 @@ Picture at_size(const Picture& picture, int size) {
 
 std::vector<float> unit_values(const Picture& picture) {
   std::vector<float> values(picture.data.size());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(picture.data[i]) / 255;
+  parallel_for(static_cast<int64_t>(values.size()), kPixelGrain, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+      values[i] = static_cast<float>(picture.data[i]) / 255;
+  });
   return values;
 }
 
@@ -95,9 +106,9 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
   s.add("diffusion.seed", seed, {0, 1e15}, "random seed of the noise; every view has its own stream");
   s.add("diffusion.rng", rng,
         "random numbers: philox, or PyTorch's: torch-cpu, torch-cuda:GPU (a100, h100, 108x2048, …)");
-  s.add("diffusion.precision", precision, {{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}},
-        "of UNet and ControlNet; on the processor bf16 is that of their weights and products, and f16 is for "
-        "GPUs");
+  s.add("diffusion.precision", precision, network_precision_names(),
+        "of the networks; auto: f16 on a GPU, f32 on the processor, where bf16 is that of the weights and "
+        "products of UNet and ControlNet, and f16 is refused");
   s.add("diffusion.steps", sampling.steps, {1, 1000}, "denoising steps of the whole way from noise");
   s.add("diffusion.strength", sampling.strength, {0, 1},
         "share of that way: the last ⌊steps · strength⌋ steps are made, at least one");
@@ -148,9 +159,9 @@ DiffusionPainter::DiffusionPainter(Backend& backend, const Models& models,
     : backend_(backend),
       models_(checked(backend, models, options)),
       options_(options),
-      depth_(load_depth(backend, models)),
+      depth_(load_depth(backend, models, options)),
       network_(load_network(backend, models, options)) {
-  if (models.matting) matting_.emplace(backend, models.matting->path);
+  if (models.matting) matting_.emplace(backend, models.matting->path, 0, exact_type(backend, options));
 }
 
 ImageToImage& DiffusionPainter::network() {
@@ -173,7 +184,7 @@ void DiffusionPainter::release() {
 // The depth map in three equal channels; empty without a ControlNet.
 std::vector<float> DiffusionPainter::hint(const Picture& picture) {
   if (!models_.control) return {};
-  if (!depth_) depth_ = load_depth(backend_, models_);
+  if (!depth_) depth_ = load_depth(backend_, models_, options_);
   std::vector<float> colors;
   for (const float value : depth_->depth_map(picture, picture.width, picture.height))
     colors.insert(colors.end(), 3, value);
@@ -186,16 +197,21 @@ Picture DiffusionPainter::paint(const Picture& reference, size_t view, Backgroun
   const std::vector<float> values =
       network().refine(unit_values(input), input.height, input.width, options_.sampling, *noise, hint(input));
   Picture picture(input.width, input.height, 3);
-  for (size_t i = 0; i < values.size(); ++i) picture.data[i] = to_byte(values[i]);
+  parallel_for(static_cast<int64_t>(values.size()), kPixelGrain, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+      picture.data[i] = to_byte(values[i]);
+  });
   if (picture.width != reference.width || picture.height != reference.height)
     picture = resize_picture(picture, reference.width, reference.height, ResizeFilter::bicubic);
   if (!matting_) return picture;
   const Picture matte = matting_->matte(picture);
   const double empty = background == Background::white ? 255 : 0;
-  for (size_t i = 0; i < picture.data.size(); ++i) {
-    const double alpha = matte.data[i / 3] / 255.0;
-    picture.data[i] = to_byte((alpha * picture.data[i] + (1 - alpha) * empty) / 255);
-  }
+  parallel_for(static_cast<int64_t>(picture.data.size()), kPixelGrain, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const double alpha = matte.data[i / 3] / 255.0;
+      picture.data[i] = to_byte((alpha * picture.data[i] + (1 - alpha) * empty) / 255);
+    }
+  });
   return picture;
 }
 

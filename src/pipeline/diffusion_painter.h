@@ -3,9 +3,9 @@
 #include <memory>
 #include <optional>
 
-#include "backend/neural_ops.h"
 #include "diffusion/image_to_image.h"
 #include "models/model_store.h"
+#include "nn/network_type.h"
 #include "pipeline/refine.h"
 #include "vision/depth.h"
 #include "vision/matting.h"
@@ -18,7 +18,7 @@ struct DiffusionPainterOptions {
   std::string negative_prompt;  // used with guidance above 1, also that of score distillation
   uint64_t seed = 0;
   std::string rng = "philox";
-  DType precision = DType::f32;
+  NetworkPrecision precision = NetworkPrecision::automatic;
   int size = 0;  // the pictures' longer side inside; 0: as they are
   ImageToImage::Options sampling;
 

@@ -83,8 +83,8 @@ class Generation {
       : backend_(backend),
         job_(job),
         progress_(progress, stage_shares(job.models.demonstration, job.options.refinement),
-                  [this] {
-                    if (times_) times_->tick();
+                  [this](const std::string& label) {
+                    if (times_) times_->tick(label);
                   }),
         keep_(job.items.size() > 1 ? VideoNetworks::Keep::all : VideoNetworks::Keep::none),
         animator_(backend, job.models.animate.path, keep_),
@@ -93,8 +93,8 @@ class Generation {
   void run_all() {
     // Refuses what the device cannot do before anything is made.
     for (const SamplingOptions& sampling : {job_.options.animate.sampling, job_.options.multiview.sampling})
-      network_type(backend_, sampling.precision, sampling.feed_forward);
-    network_type(backend_, job_.options.painting.precision);
+      network_type(backend_, precision_on(backend_, sampling.precision), sampling.feed_forward);
+    network_type(backend_, precision_on(backend_, job_.options.painting.precision));
     find_notes();
     for (const GenerateJob::Item& item : job_.items) check(item);
     for (const std::string& note : notes_) progress_.message(note);
@@ -210,7 +210,7 @@ void Generation::run(const GenerateJob::Item& item) {
   make_folder(item.run);
   const FileLock lock(FileLock::of_folder(item.run), fmt::format("'{}'", item.run.string()));
   remove_abandoned_temporaries(item.run);
-  times_.emplace(item.run);
+  times_.emplace(item.run, backend_);
   stage(kAnimate, item, [&] {
     AnimateJob job = animation_of(item);
     job.networks = &animator_;
@@ -237,7 +237,10 @@ bool Generation::refine_item(const GenerateJob::Item& item) {
   if (!diffusion_) {
     progress_.begin(1, "reading weights");
     diffusion_ = std::make_unique<DiffusionPainter>(backend_, job_.models.refine, job_.options.painting);
-    if (perceptual_) lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models.folder);
+    if (perceptual_)
+      lpips_ = require_lpips(
+          backend_, Lpips::Network::alex, job_.models.folder,
+          exact_network_type(backend_, precision_on(backend_, job_.options.painting.precision)));
   }
   refine(backend_, job, *diffusion_, lpips_.get(), progress_);
   if (job_.items.size() == 1) {

@@ -8,7 +8,6 @@
 #include "core/log.h"
 #include "io/sha256.h"
 #include "models/matting_model.h"
-#include "nn/network_type.h"
 #include "picture/alpha_matting.h"
 #include "picture/input_picture.h"
 #include "pipeline/dataset_interpolation.h"
@@ -24,7 +23,10 @@ namespace {
 Picture cut_out_frame(const Picture& frame, std::unique_ptr<Matting>& matting, Backend& backend,
                       const MultiviewJob& job) {
   if (frame.channels == 4) return frame;
-  if (!matting) matting = require_matting(backend, job.options.matting, job.models_folder);
+  if (!matting)
+    matting =
+        require_matting(backend, job.options.matting, job.models_folder,
+                        exact_network_type(backend, precision_on(backend, job.options.sampling.precision)));
   const Picture rgb = fitted_for_cutting(compose_on_background(frame, 255));
   return cut_out(rgb, matting->matte(rgb), job.options.alpha_matting);
 }
@@ -135,7 +137,7 @@ MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& p
   const MultiviewOptions& options = job.options;
   check_options(options);
   // Refuses what the device cannot do.
-  network_type(backend, options.sampling.precision, options.sampling.feed_forward);
+  network_type(backend, precision_on(backend, options.sampling.precision), options.sampling.feed_forward);
   std::optional<VideoNetworks> own;
   VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
   const VideoCheckpoint& checkpoint = networks.checkpoint();

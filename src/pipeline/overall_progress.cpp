@@ -19,7 +19,7 @@ std::pair<double, double> place_in_stage(const std::string& label) {
 
 }  // namespace
 
-OverallProgress::OverallProgress(Progress& inner, std::vector<Stage> stages, std::function<void()> on_update)
+OverallProgress::OverallProgress(Progress& inner, std::vector<Stage> stages, OnUpdate on_update)
     : inner_(inner), stages_(std::move(stages)), on_update_(std::move(on_update)) {}
 
 void OverallProgress::begin_stage(size_t index, const std::string& what) {
@@ -29,7 +29,8 @@ void OverallProgress::begin_stage(size_t index, const std::string& what) {
 }
 
 void OverallProgress::begin(int64_t total, const std::string& label, int64_t done) {
-  if (on_update_) on_update_();
+  label_ = label;
+  if (on_update_) on_update_(label_);
   const auto [begin, end] = place_in_stage(label);
   piece_begin_ = begin < 0 ? piece_begin_ + (piece_end_ - piece_begin_) * piece_done_ : begin;
   piece_end_ = begin < 0 ? piece_begin_ : end;
@@ -53,7 +54,7 @@ std::string OverallProgress::full_label(const std::string& label) const {
 }
 
 void OverallProgress::update(int64_t step, std::initializer_list<Figure> figures) {
-  if (on_update_) on_update_();
+  if (on_update_) on_update_(label_);
   piece_done_ = std::min(static_cast<double>(step) / static_cast<double>(piece_total_), 1.0);
   if (const double left = seconds_left(); left >= 0) inner_.left_in_all(left);
   inner_.update(step, figures);

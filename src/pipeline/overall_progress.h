@@ -17,8 +17,10 @@ class OverallProgress : public Progress {
     std::string name;
     double share;  // of the whole time, about; the shares add up to 1
   };
-  // `on_update` is called with every sign of life.
-  OverallProgress(Progress& inner, std::vector<Stage> stages, std::function<void()> on_update = {});
+  // `on_update` is called with every sign of life: with the label of the piece of work that begins or goes
+  // on.
+  using OnUpdate = std::function<void(const std::string& label)>;
+  OverallProgress(Progress& inner, std::vector<Stage> stages, OnUpdate on_update = {});
 
   // `what` is shown with the stage's name where not empty. Stages before this one count as done.
   void begin_stage(size_t index, const std::string& what = {});
@@ -40,9 +42,9 @@ class OverallProgress : public Progress {
 
   Progress& inner_;
   const std::vector<Stage> stages_;
-  const std::function<void()> on_update_;
+  const OnUpdate on_update_;
   size_t stage_ = 0;
-  std::string what_;
+  std::string what_, label_;
   // The current piece's place in its stage.
   double piece_begin_ = 0, piece_end_ = 0, piece_done_ = 0;
   int64_t piece_total_ = 1;

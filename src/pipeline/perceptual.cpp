@@ -59,16 +59,16 @@ bool has_lpips(Lpips::Network network, const fs::path& models_folder) {
 }
 
 std::unique_ptr<Lpips> find_lpips(Backend& backend, Lpips::Network network, const fs::path& models_folder,
-                                  std::string& missing) {
+                                  std::string& missing, const NetworkType& type) {
   const std::vector<fs::path> files = locate_files(network, models_folder, missing);
   if (files.empty()) return nullptr;
-  return std::make_unique<Lpips>(backend, read_weights(files[0]), read_weights(files[1]));
+  return std::make_unique<Lpips>(backend, read_weights(files[0]), read_weights(files[1]), type);
 }
 
-std::unique_ptr<Lpips> require_lpips(Backend& backend, Lpips::Network network,
-                                     const fs::path& models_folder) {
+std::unique_ptr<Lpips> require_lpips(Backend& backend, Lpips::Network network, const fs::path& models_folder,
+                                     const NetworkType& type) {
   std::string missing;
-  auto lpips = find_lpips(backend, network, models_folder, missing);
+  auto lpips = find_lpips(backend, network, models_folder, missing, type);
   if (!lpips) throw Error(missing);
   return lpips;
 }

@@ -13,12 +13,15 @@ namespace eg4d {
 // Whether find_lpips would find its files, which are not opened.
 bool has_lpips(Lpips::Network network, const std::filesystem::path& models_folder);
 // LPIPS with the weights of the catalogue (alexnet and lpips_alex, or vgg16 and lpips_vgg), or nothing when a
-// file of them is not here; `missing` then gets a sentence that says which and how to get it.
+// file of them is not here; `missing` then gets a sentence that says which and how to get it. type: as Lpips
+// takes it.
 std::unique_ptr<Lpips> find_lpips(Backend& backend, Lpips::Network network,
-                                  const std::filesystem::path& models_folder, std::string& missing);
+                                  const std::filesystem::path& models_folder, std::string& missing,
+                                  const NetworkType& type = {});
 // Throws Error with that sentence.
 std::unique_ptr<Lpips> require_lpips(Backend& backend, Lpips::Network network,
-                                     const std::filesystem::path& models_folder);
+                                     const std::filesystem::path& models_folder,
+                                     const NetworkType& type = {});
 
 // Figures of pictures beside their truth that take a network: LPIPS (AlexNet, VGG16) and CLIP-I, each when
 // its weights are here.

@@ -5,11 +5,12 @@
 
 namespace eg4d {
 
-// What a run spends its time on. Files: what is waited for; they are written beside the training.
-enum class Phase { start, loading, training, evaluation, files };
-inline constexpr size_t kPhaseCount = 5;
-inline constexpr std::array<const char*, kPhaseCount> kPhaseNames{"start", "loading", "training",
-                                                                  "evaluation", "files"};
+// What a run spends its time on. Files: what is waited for; they are written beside the training. Targets:
+// Stage III's pictures, with the networks that paint them.
+enum class Phase { start, loading, training, evaluation, files, targets };
+inline constexpr size_t kPhaseCount = 6;
+inline constexpr std::array<const char*, kPhaseCount> kPhaseNames{"start",      "loading", "training",
+                                                                  "evaluation", "files",   "targets"};
 
 // Seconds of each phase: what passes counts for the phase that was entered last.
 class PhaseClock {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/threads.h"
+
 namespace eg4d {
 
 Picture to_picture(const Tensor& image) {
@@ -15,6 +17,11 @@ Picture view_picture(const Tensor& picture) {
   Picture result(static_cast<int>(picture.dim(1)), static_cast<int>(picture.dim(0)), 3);
   result.data = picture.to_host<uint8_t>();
   return result;
+}
+
+BackgroundWriter::Limits picture_writing() {
+  const int threads = std::clamp(thread_count() / 2, 1, 8);
+  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
 }
 
 Picture side_by_side(const Picture& left, const Picture& right) {

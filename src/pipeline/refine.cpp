@@ -8,8 +8,10 @@
 #include "core/error.h"
 #include "io/background_writer.h"
 #include "io/folder.h"
+#include "pipeline/memory_message.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_loop.h"
 #include "pipeline/views.h"
@@ -28,12 +30,12 @@ fs::path start_model_file(const fs::path& run) {
 
 // Between two 8-bit pictures of one size.
 double psnr_between(const Picture& a, const Picture& b) {
-  double sum = 0;
+  int64_t sum = 0;
   for (size_t i = 0; i < a.data.size(); ++i) {
-    const double difference = (static_cast<double>(a.data[i]) - b.data[i]) / 255;
-    sum += difference * difference;
+    const int difference = int{a.data[i]} - int{b.data[i]};
+    sum += int64_t{difference} * difference;
   }
-  return psnr_of(sum / static_cast<double>(a.data.size()));
+  return psnr_of(static_cast<double>(sum) / (255.0 * 255.0) / static_cast<double>(a.data.size()));
 }
 
 // Before anything is written.
@@ -122,12 +124,13 @@ class Refinement : private TrainingTask {
   TrainingViews training_, test_;
   std::optional<RefinementTrainer> trainer_;
   size_t targets_ = 0;  // that training has
-  BackgroundWriter target_files_{{.threads = 1, .jobs = 8}};
+  BackgroundWriter target_files_{picture_writing()};
 };
 
 // Cached as a file: what is on disk is what training sees, in the first process and in those that continue.
 // The file is written beside the training, and there before the next checkpoint is.
 Tensor Refinement::target(size_t view, const Tensor& rendered) {
+  const PhaseClock::During targets(phases_, Phase::targets);
   const fs::path path = folder_.path() / "targets" / fmt::format("{:06}.png", view);
   Picture picture;
   if (fs::exists(path)) {
@@ -141,7 +144,10 @@ Tensor Refinement::target(size_t view, const Tensor& rendered) {
     target_files_.push(picture.data.size(), [path, picture] { write_png(path, picture); });
   }
   // Training asks once per view.
-  if (++targets_ == training_.size() && job_.options.training.loss.sds == 0) painter_.release();
+  if (++targets_ == training_.size()) {
+    tell_of_memory(backend_, progress_);
+    if (job_.options.training.loss.sds == 0) painter_.release();
+  }
   if (picture.channels != 3) throw Error(fmt::format("'{}' is not an RGB picture", path.string()));
   return Tensor::from_host<uint8_t>(backend_, {picture.height, picture.width, 3}, picture.data);
 }
@@ -219,6 +225,7 @@ RefineResult Refinement::run() {
           "{} iterations: the model has {} of the fine stage, and last_iteration = {} ends refinement",
           trainer_->total_iterations(), fine_iterations(model_.info), options.last_iteration));
   }
+  record_dataset(folder_.path(), dataset_.folder());
   loop.run();
   target_files_.finish();
   loop.save_model("model.safetensors");

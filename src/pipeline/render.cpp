@@ -11,7 +11,6 @@
 #include "backend/backend.h"
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "core/threads.h"
 #include "io/background_writer.h"
 #include "io/folder.h"
 #include "io/video.h"
@@ -84,11 +83,10 @@ std::vector<Shot> dataset_shots(const RenderJob& job, const ModelInfo& info) {
   return shots;
 }
 
-// Encoding takes longer than rendering on a GPU: PNGs are written by half of the threads, a video by one, in
-// order.
+// A video's frames are encoded in order.
 BackgroundWriter::Limits frame_writing(bool video) {
-  const int threads = video ? 1 : std::clamp(thread_count() / 2, 1, 8);
-  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
+  return video ? BackgroundWriter::Limits{.threads = 1, .jobs = 2, .bytes = size_t{64} << 20}
+               : picture_writing();
 }
 
 // Where frames go, beside the rendering: a video, or numbered PNGs in a folder.

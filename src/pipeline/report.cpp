@@ -107,17 +107,23 @@ std::string stage_table(const fs::path& run) {
   if (!records.is_object()) return {};
   std::string rows;
   double sum = 0;
-  int64_t peak = 0;
+  int64_t peak = 0, device_peak = 0;
   for (const char* stage : {"animate", "multiview", "reconstruct", "refine", "present"}) {
     const json record = records.value(stage, json());
     if (!record.is_object()) continue;
-    rows += fmt::format("<tr><td>{}</td><td>{:.1f} s</td><td>{} MiB</td></tr>\n", stage,
-                        record.value("seconds", 0.0), record.value("peak_memory_mib", 0));
+    const int64_t host = record.value("peak_memory_mib", int64_t{0}),
+                  device = record.value("device_memory_mib", int64_t{0});
+    rows += fmt::format("<tr><td>{}</td><td>{:.1f} s</td><td>{} MiB</td><td>{} MiB</td></tr>\n", stage,
+                        record.value("seconds", 0.0), host, device);
     sum += record.value("seconds", 0.0);
-    peak = std::max(peak, record.value("peak_memory_mib", int64_t{0}));
+    peak = std::max(peak, host);
+    device_peak = std::max(device_peak, device);
   }
-  rows += fmt::format("<tr><td>all</td><td>{:.1f} s</td><td>{} MiB</td></tr>\n", sum, peak);
-  return "<table><tr><th>stage</th><th>time</th><th>peak memory so far</th></tr>\n" + rows + "</table>\n";
+  rows += fmt::format("<tr><td>all</td><td>{:.1f} s</td><td>{} MiB</td><td>{} MiB</td></tr>\n", sum, peak,
+                      device_peak);
+  return "<table><tr><th>stage</th><th>time</th><th>peak memory so far</th><th>arrays of the "
+         "device</th></tr>\n" +
+         rows + "</table>\n";
 }
 
 std::string result_table(const fs::path& run) {

@@ -39,14 +39,6 @@ int64_t iterations_of(const fs::path& stage) {
   }
 }
 
-bool is_stopped(int process) {
-  std::ifstream file(fmt::format("/proc/{}/stat", process));
-  std::string text;
-  std::getline(file, text);
-  const size_t name_end = text.rfind(')');
-  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] == 'T';
-}
-
 // NaN is no JSON.
 json finite(double value) {
   return std::isfinite(value) ? json(value) : json();
@@ -63,6 +55,14 @@ int lock_holder(const fs::path& file) {
   for (const auto& opened : fs::directory_iterator(fmt::format("/proc/{}/fd", process), error))
     if (fs::read_symlink(opened.path(), error) == place) return process;
   return 0;
+}
+
+bool is_stopped(int process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] == 'T';
 }
 
 void RunWatch::look() {

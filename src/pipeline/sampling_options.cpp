@@ -31,10 +31,9 @@ void SamplingOptions::bind(ConfigSchema& s) {
   s.add("seed", seed, {0, 1e15}, "random seed; the same seed gives the same pictures");
   s.add("rng", rng,
         "random numbers: philox, or PyTorch's: torch-cpu, torch-cuda:GPU (a100, h100, 108x2048, …)");
-  s.add(
-      "precision", precision, {{"f32", DType::f32}, {"bf16", DType::bf16}, {"f16", DType::f16}},
-      "of the UNet; on the processor bf16 is that of its weights and products (half the memory), and f16 is "
-      "for GPUs");
+  s.add("precision", precision, network_precision_names(),
+        "of the networks; auto: f16 on a GPU, f32 on the processor, where bf16 is that of the UNet's weights "
+        "and products (half the memory) and f16 is refused");
   s.add(
       "feed_forward", feed_forward, {{"same", FeedForwardProducts::same}, {"fp8", FeedForwardProducts::fp8}},
       "products of the UNet's feed-forward networks; fp8: 8 bits, for GPUs that have them, with f16 or bf16: "

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <string>
 
-#include "backend/neural_ops.h"
 #include "core/config.h"
 #include "diffusion/attention_injection.h"
 #include "diffusion/conditioning.h"
@@ -19,7 +18,7 @@ namespace eg4d {
 struct SamplingOptions {
   uint64_t seed = 23;
   std::string rng = "philox";
-  DType precision = DType::f32;
+  NetworkPrecision precision = NetworkPrecision::automatic;
   FeedForwardProducts feed_forward = FeedForwardProducts::same;
   EdmSchedule schedule{.steps = 30};
   StepCache cache;

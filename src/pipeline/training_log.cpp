@@ -23,29 +23,46 @@ TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) : ev
   if (!file_) throw Error(fmt::format("cannot write '{}'", path.string()));
 }
 
+void TrainingLog::add_scalar(const std::string& tag, double value, int64_t iteration) {
+  const std::lock_guard lock(events_mutex_);
+  events_.add_scalar(tag, value, iteration);
+}
+
 void TrainingLog::step(int64_t iteration, const char* stage, const std::vector<Figure>& figures) {
   json record{{"total", iteration}, {"stage", stage}};
   for (const Figure& figure : figures) {
     record[figure.name] = figure.value;
-    events_.add_scalar(fmt::format("train/{}", figure.name), figure.value, iteration);
+    add_scalar(fmt::format("train/{}", figure.name), figure.value, iteration);
   }
   file_ << record.dump() << '\n';
 }
 
 void TrainingLog::evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
-                             const Picture& picture) {
+                             Picture picture) {
   file_ << json{{"total", iteration}, {"test", json::parse(record)}}.dump() << '\n';
-  events_.add_scalar("test/psnr", metrics.psnr, iteration);
-  events_.add_scalar("test/ssim", metrics.ssim, iteration);
-  events_.add_scalar("test/l1", metrics.l1, iteration);
-  events_.add_picture("test/rendered beside truth", picture, iteration);
-  flush();
+  add_scalar("test/psnr", metrics.psnr, iteration);
+  add_scalar("test/ssim", metrics.ssim, iteration);
+  add_scalar("test/l1", metrics.l1, iteration);
+  flush_lines();
+  const size_t bytes = picture.data.size();
+  pictures_.push(bytes, [this, iteration, picture = std::move(picture)] {
+    const EncodedPicture encoded = encoded_picture(picture);
+    const std::lock_guard lock(events_mutex_);
+    events_.add_picture("test/rendered beside truth", encoded, iteration);
+    events_.flush();
+  });
+}
+
+void TrainingLog::flush_lines() {
+  file_.flush();
+  if (!file_) throw Error("cannot write log.jsonl; is the disk full?");
+  const std::lock_guard lock(events_mutex_);
+  events_.flush();
 }
 
 void TrainingLog::flush() {
-  file_.flush();
-  if (!file_) throw Error("cannot write log.jsonl; is the disk full?");
-  events_.flush();
+  pictures_.finish();
+  flush_lines();
 }
 
 }  // namespace eg4d

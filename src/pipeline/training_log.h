@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "core/progress.h"
+#include "io/background_writer.h"
 #include "io/tfevents.h"
 #include "splat/evaluation.h"
 
@@ -22,14 +24,20 @@ class TrainingLog {
 
   // The figures become fields of the line, and scalars "train/<name>".
   void step(int64_t iteration, const char* stage, const std::vector<Figure>& figures);
-  // `record`: the evaluation as a JSON object; `picture`: rendered beside truth.
+  // `record`: the evaluation as a JSON object; `picture`: rendered beside truth. The picture is encoded and
+  // added beside the iterations that follow.
   void evaluation(int64_t iteration, const std::string& record, const EvaluationMetrics& metrics,
-                  const Picture& picture);
-  void flush();
+                  Picture picture);
+  void flush();  // with all pictures
 
  private:
+  void add_scalar(const std::string& tag, double value, int64_t iteration);
+  void flush_lines();
+
   std::ofstream file_;
+  std::mutex events_mutex_;
   EventWriter events_;
+  BackgroundWriter pictures_{{}};  // last: it adds to the events
 };
 
 }  // namespace eg4d

@@ -155,7 +155,11 @@ void TrainingLoop::read_extra(const std::string& extra) {
     best_psnr_ = kept.value("best_psnr", -1.0);
     best_iteration_ = kept.value("best_iteration", int64_t{0});
     earlier_seconds_ = kept.value("seconds", 0.0);
-    phases_.add(kept.value("phases", PhaseClock::Seconds{}));
+    // Earlier versions knew fewer.
+    const auto phases = kept.value("phases", std::vector<double>{});
+    PhaseClock::Seconds earlier{};
+    std::copy_n(phases.begin(), std::min(phases.size(), earlier.size()), earlier.begin());
+    phases_.add(earlier);
   } catch (const json::exception&) {
     throw Error(
         fmt::format("the checkpoint '{}' is damaged (what was measured before cannot be read): delete it, "
@@ -223,13 +227,21 @@ void TrainingLoop::log_step() {
                    {{"Gaussians", static_cast<double>(task_.gaussians().count())}, {"PSNR", shown_psnr_}});
 }
 
+// Kept from one evaluation to the next: where memory is taken and given back, a device may have to prepare
+// the iterations anew.
+Renderer& TrainingLoop::evaluation_renderer() {
+  if (!evaluation_renderer_)
+    evaluation_renderer_.emplace(backend_, render_options(task_.model_info().options));
+  return *evaluation_renderer_;
+}
+
 void TrainingLoop::evaluate_now() {
   if (test_.empty()) return;
   const PhaseClock::During evaluation(phases_, Phase::evaluation);
   const size_t shown = test_.size() / 2;  // the picture that the log keeps
   Picture picture;
   const ModelInfo info = task_.model_info();
-  latest_ = evaluate(backend_, task_.gaussians(), task_.field(), info.options, test_,
+  latest_ = evaluate(evaluation_renderer(), task_.gaussians(), task_.field(), info.options, test_,
                      [&](size_t view, const Tensor& image, const Tensor&) {
                        if (view == shown)
                          picture = side_by_side(to_picture(image), view_picture(test_[view].picture));
@@ -237,7 +249,7 @@ void TrainingLoop::evaluate_now() {
   if (!std::isfinite(latest_->psnr)) throw diverged(fmt::format("the test PSNR is {}", latest_->psnr));
   evaluations_.push_back({task_.stage(), task_.iteration(), latest_->psnr, latest_->ssim, latest_->l1,
                           task_.gaussians().count()});
-  log_->evaluation(task_.done(), text_of(evaluations_.back()), *latest_, picture);
+  log_->evaluation(task_.done(), text_of(evaluations_.back()), *latest_, std::move(picture));
   progress_.update(task_.done(), {{"test PSNR", latest_->psnr}});
   if (!settings_.keep_best || !task_.field() || latest_->psnr <= best_psnr_) return;
   best_psnr_ = latest_->psnr;
@@ -295,19 +307,25 @@ void TrainingLoop::save_model(const char* name) {
   const PhaseClock::During files(phases_, Phase::files);
   const PreparedFile model = stopping_at_nonsense(
       [&] { return prepare_model(task_.model_info(), task_.gaussians(), task_.field()); });
-  writer_.push(model.bytes, [model, path = file(name)] { model.write(path); });
+  const BestFiles best = prepare_best();
+  writer_.push(model.bytes + best.bytes(), [this, model, best, path = file(name)] {
+    model.write(path);
+    best.write(folder_.path());
+  });
 }
 
 EvaluationMetrics TrainingLoop::evaluate_test() {
   const PhaseClock::During evaluation(phases_, Phase::evaluation);
   if (!latest_)
-    latest_ = evaluate(backend_, task_.gaussians(), task_.field(), task_.model_info().options, test_);
+    latest_ =
+        evaluate(evaluation_renderer(), task_.gaussians(), task_.field(), task_.model_info().options, test_);
   return *latest_;
 }
 
 void TrainingLoop::complete(const std::string& preset, const std::vector<SplitResult>& splits,
                             const fs::path& dataset) {
   const PhaseClock::During files(phases_, Phase::files);
+  log_->flush();
   json split_figures = json::object(), evaluations = json::array();
   for (const SplitResult& split : splits) {
     split_figures[split.name] = metrics_json(split.metrics);
@@ -328,9 +346,7 @@ void TrainingLoop::complete(const std::string& preset, const std::vector<SplitRe
   metrics["run"]["dataset"] = place.text;
   if (!place.bytes.empty()) metrics["run"]["dataset_bytes"] = place.bytes;
   if (best_iteration_ > 0) metrics["best"] = {{"psnr", best_psnr_}, {"iteration", best_iteration_}};
-  const BestFiles best = prepare_best();
   writer_.finish();
-  best.write(folder_.path());
   settle_best(folder_.path(), best_iteration_);
   const PhaseClock::Seconds phases = phases_.seconds();
   for (size_t i = 0; i < kPhaseCount; ++i) metrics["run"]["phases"][kPhaseNames[i]] = phases[i];

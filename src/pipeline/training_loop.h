@@ -69,13 +69,14 @@ class TrainingLoop {
   // training diverges; then the last good checkpoint and model stay as they were.
   void run();
 
-  // Writes the model (throws the same Error). It is there when complete() returns.
+  // Writes the model as it is now, and the best one (throws the same Error), beside what is done until
+  // complete() returns.
   void save_model(const char* file);
 
   // On the test split; what the last evaluation of the loop found is not computed again.
   EvaluationMetrics evaluate_test();
 
-  // Ends the stage: best.safetensors and metrics.json are written, the checkpoint is removed.
+  // Ends the stage: best.safetensors gets its name, metrics.json is written, the checkpoint is removed.
   struct SplitResult {
     std::string name;
     EvaluationMetrics metrics;
@@ -100,6 +101,7 @@ class TrainingLoop {
 
   std::filesystem::path file(const char* name) const { return folder_.path() / name; }
   void log_step();
+  Renderer& evaluation_renderer();
   void evaluate_now();
   void save_checkpoint();
   struct BestFiles;
@@ -128,6 +130,7 @@ class TrainingLoop {
   std::atomic<int64_t> checkpoint_iteration_ = -1;  // that is complete
   std::optional<Best> unsaved_best_;
   std::optional<EvaluationMetrics> latest_;  // of the model as it is now
+  std::optional<Renderer> evaluation_renderer_;
 
   // Kept in the checkpoint.
   std::vector<Evaluation> evaluations_;

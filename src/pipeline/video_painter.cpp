@@ -8,12 +8,13 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "core/threads.h"
 #include "diffusion/edm_sampler.h"
 #include "diffusion/unet_video_call.h"
 #include "io/background_writer.h"
 #include "picture/input_picture.h"
+#include "pipeline/memory_message.h"
 #include "pipeline/painter_state.h"
+#include "pipeline/pictures.h"
 #include "random/normal_stream.h"
 
 namespace eg4d {
@@ -21,12 +22,6 @@ namespace {
 
 // Latents are written after every step; the next one's wait until they are.
 constexpr BackgroundWriter::Limits kLatentWriting{.threads = 1, .jobs = 1};
-
-// A picture of 576×576 takes a thread 40 ms, a GPU 10.
-BackgroundWriter::Limits picture_writing() {
-  const int threads = std::clamp(thread_count() / 2, 1, 8);
-  return {.threads = threads, .jobs = 2 * threads, .bytes = size_t{64} << 20};
-}
 
 void stop_if_asked(const std::string& done) {
   if (interrupt_requested())
@@ -44,15 +39,22 @@ class Painter {
  public:
   Painter(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
           Progress& progress)
-      : backend_(backend), networks_(networks), job_(job), sink_(sink), progress_(progress) {}
+      : backend_(backend),
+        networks_(networks),
+        job_(job),
+        sink_(sink),
+        progress_(progress),
+        precision_(precision_on(backend, job.sampling.precision)) {}
 
   void run() {
     if (all_written()) return;
     condition();
     networks_.release();
     denoise();
+    tell_of_memory(backend_, progress_);
     networks_.release();
     decode();
+    tell_of_memory(backend_, progress_);
     networks_.release();
     remove_painter_state(job_.state_folder);
   }
@@ -80,6 +82,7 @@ class Painter {
   const PaintJob& job_;
   const PictureSink& sink_;
   Progress& progress_;
+  const DType precision_;
   PictureConditions conditions_;
   int steps_done_ = 0;
   std::vector<Tensor> latents_;  // per video: [frames, height, width, 4]; before the first step: unit noise
@@ -116,8 +119,8 @@ void Painter::condition() {
   if (known) {
     conditions_ = *stored;
   } else {
-    clip = &networks_.image_encoder();
-    encoder = &networks_.condition_encoder();
+    clip = &networks_.image_encoder(precision_);
+    encoder = &networks_.condition_encoder(precision_);
   }
   for (int video = 0; video < videos(); ++video) {
     const Picture& input = job_.inputs[static_cast<size_t>(video)];
@@ -180,7 +183,7 @@ void Painter::denoise() {
     if (steps_done_ >= steps()) return;
   }
   progress_.begin(1, "reading the UNet's weights");
-  VideoUNet& unet = networks_.unet(job_.sampling.precision, job_.sampling.feed_forward);
+  VideoUNet& unet = networks_.unet(precision_, job_.sampling.feed_forward);
   const std::vector<float> scales =
       guidance_scales({job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max}, job_.frames);
   std::vector<VideoCondition> conditions;
@@ -237,7 +240,7 @@ void Painter::decode_piece(PreparedFunction& decoder, BackgroundWriter& files, i
 
 void Painter::decode() {
   progress_.begin(int64_t{videos()} * job_.frames, "decoding");
-  AutoencoderDecoder& decoder = networks_.decoder();
+  AutoencoderDecoder& decoder = networks_.decoder(precision_);
   // By the number of pictures: the last piece of a video is shorter.
   std::map<int, std::unique_ptr<PreparedFunction>> decoders;
   BackgroundWriter files(picture_writing());

@@ -5,6 +5,11 @@
 #include <numeric>
 
 namespace eg4d {
+namespace {
+
+constexpr int64_t kFigures = 4;  // of ImageLoss
+
+}  // namespace
 
 RenderOptions render_options(const ReconstructOptions& options) {
   RenderOptions render;
@@ -25,7 +30,15 @@ double psnr_of(double mean_squared_error) {
 
 EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
                            const ReconstructOptions& options, const TrainingViews& views,
-                           const std::function<void(size_t, const Tensor&, const Tensor&)>& seen) {
+                           const EvaluatedPicture& seen) {
+  Renderer renderer(backend, render_options(options));
+  return evaluate(renderer, gaussians, field, options, views, seen);
+}
+
+EvaluationMetrics evaluate(Renderer& renderer, const Gaussians& gaussians, const DeformationField* field,
+                           const ReconstructOptions& options, const TrainingViews& views,
+                           const EvaluatedPicture& seen) {
+  Backend& backend = gaussians.positions.backend();
   EvaluationMetrics result;
   result.views.resize(views.size());
   if (views.empty()) return result;
@@ -35,7 +48,6 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return views[a].time < views[b].time; });
 
-  Renderer renderer(backend, render_options(options));
   std::vector<IterationInputs> inputs;
   for (const size_t k : order) {
     const TrainingView& view = views[k];
@@ -43,13 +55,17 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
     inputs.back().picture = {view.picture.data<uint8_t>(), view.camera.width, view.camera.height};
   }
   const InputRows rows(backend, inputs);
-  const Tensor values = Tensor::zeros(backend, {4}, DType::f64);
+  // Figures of all pictures stay on the device until the last one is measured, so that nothing waits for
+  // them.
+  const Tensor values = Tensor::zeros(backend, {static_cast<int64_t>(views.size()), kFigures}, DType::f64);
   ResizableTensor target_memory;
   for (size_t k = 0; k < order.size(); ++k) {
     const TrainingView& view = views[order[k]];
-    if (k == 0 || view.time != views[order[k - 1]].time)
+    if (k == 0 || view.time != views[order[k - 1]].time) {
+      if (k > 0 && options.deformation.color_time == ColorTime::reference) renderer.keep_colors();
       renderer.deform(gaussians, field, rows[static_cast<int64_t>(k)],
                       color_time(options, view.time) != view.time, false);
+    }
     const int width = view.camera.width, height = view.camera.height;
     const IterationInputs* row = rows[static_cast<int64_t>(k)];
     const Tensor& image = renderer.render(width, height, row).image;
@@ -68,16 +84,19 @@ EvaluationMetrics evaluate(Backend& backend, const Gaussians& gaussians, const D
     loss.image = image.data();
     loss.target = target.data();
     loss.want_ssim = true;
-    loss.values = values.data<double>();
+    loss.values = values.data<double>() + static_cast<int64_t>(k) * kFigures;
     backend.run(loss);
-    const std::vector<double> figures = values.to_host<double>();
-    ViewMetrics& metrics = result.views[order[k]];
-    metrics.name = view.name;
-    metrics.time = view.time;
-    metrics.l1 = figures[0];
-    metrics.ssim = figures[1];
-    metrics.psnr = -10 * std::log10(std::max(figures[2], 1e-10));
     if (seen) seen(order[k], image, target);
+  }
+  const std::vector<double> figures = values.to_host<double>();
+  for (size_t k = 0; k < order.size(); ++k) {
+    const double* const of_view = figures.data() + k * kFigures;
+    ViewMetrics& metrics = result.views[order[k]];
+    metrics.name = views[order[k]].name;
+    metrics.time = views[order[k]].time;
+    metrics.l1 = of_view[0];
+    metrics.ssim = of_view[1];
+    metrics.psnr = -10 * std::log10(std::max(of_view[2], 1e-10));
   }
   for (const ViewMetrics& metrics : result.views) {
     result.psnr += metrics.psnr / static_cast<double>(views.size());

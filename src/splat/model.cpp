@@ -55,7 +55,7 @@ void save_model(const std::filesystem::path& path, const ModelInfo& info, const 
 PreparedFile prepare_model(const ModelInfo& info, const Gaussians& gaussians, const DeformationField* field) {
   std::vector<HostTensor> tensors;
   auto add = [&](const std::string& name, const Tensor& tensor) {
-    tensors.push_back({name, tensor.shape(), tensor.to_host()});
+    tensors.push_back(on_host(name, tensor));
     require_finite(name, tensors.back().values);
   };
   const auto parameters = gaussians.tensors();

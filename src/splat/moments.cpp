@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "io/safetensors.h"
+#include "splat/training_state.h"
 
 namespace eg4d {
 namespace {
@@ -32,7 +32,7 @@ PreparedFile prepare_moments(const NamedMoments& moments, int64_t iterations) {
   json steps = json::object();
   for (const auto& [name, state] : moments) {
     for (const auto& [part, tensor] : {std::pair{"first", &state.first}, std::pair{"second", &state.second}})
-      tensors.push_back({fmt::format("{}.{}_moment", name, part), tensor->shape(), tensor->to_host()});
+      tensors.push_back(on_host(fmt::format("{}.{}_moment", name, part), *tensor));
     steps[name] = state.steps;
   }
   return prepare_safetensors(

@@ -16,17 +16,21 @@ Playback::Playback(Backend& backend, const Gaussians& gaussians, const Deformati
     : gaussians_(gaussians),
       field_(field),
       options_(options),
-      most_(room / (kBytesPerGaussian * static_cast<size_t>(std::max<int64_t>(gaussians.count(), 1)))),
+      most_(std::min(room, backend.memory_use().available / 2) /
+            (kBytesPerGaussian * static_cast<size_t>(std::max<int64_t>(gaussians.count(), 1)))),
       renderer_(backend, render_options(options)) {}
 
 void Playback::turn_to(float time, bool keep) {
   if (!field_) time = 0;
   if (now_ != time) {
     const auto found = kept_.find(time);
-    if (found != kept_.end())
+    if (found != kept_.end()) {
       renderer_.show(gaussians_, found->second);
-    else
+    } else {
+      if (deformed_ && options_.deformation.color_time == ColorTime::reference) renderer_.keep_colors();
       renderer_.deform(gaussians_, field_, time, color_time(options_, time), false);
+      deformed_ = true;
+    }
     now_ = time;
   }
   if (keep && field_ && kept_.size() < most_ && !kept_.contains(time))

@@ -12,7 +12,7 @@ namespace eg4d {
 class Playback {
  public:
   // A null field shows the canonical Gaussians at all times. `room`: bytes of device memory that kept times
-  // may take. The arguments must outlive this.
+  // may take, where the device has twice as much left. The arguments must outlive this.
   Playback(Backend& backend, const Gaussians& gaussians, const DeformationField* field,
            const ReconstructOptions& options, size_t room = kRoom);
 
@@ -39,6 +39,7 @@ class Playback {
   const size_t most_;  // times to keep
   Renderer renderer_;
   std::optional<float> now_;
+  bool deformed_ = false;  // some time
   std::map<float, Renderer::Deformed> kept_;
 };
 

@@ -205,8 +205,10 @@ void Renderer::deform(const Gaussians& gaussians, const DeformationField* field,
       passes_ = {pass_of(true, false), pass_of(false, true)};
     else
       passes_ = {pass_of(true, true)};
-    for (size_t number = 0; number < passes_.size(); ++number) run(number);
+    run(0);
+    if (two && !colors_kept_) run(1);
   }
+  colors_kept_ = false;
   backend_.run(activation());
   shown_ = {means_.tensor(), scales_.tensor(), rotations_.tensor(), opacities_.tensor(),
             field && options_.use_color_change ? gain_bias_.tensor() : Tensor()};

@@ -54,6 +54,9 @@ class Renderer {
   // The same with a row of the renderer's own.
   void deform(const Gaussians& gaussians, const DeformationField* field, float time, float color_time,
               bool keep_for_backward);
+  // Colours and opacities' changes of the next deform() with an own color_time are those of the one before,
+  // which had the same Gaussians, field and color_time: they are not evaluated again.
+  void keep_colors() { colors_kept_ = true; }
 
   // Activated Gaussians of one time.
   struct Deformed {
@@ -126,7 +129,7 @@ class Renderer {
   const DeformationField* field_ = nullptr;
   const IterationInputs* deform_row_ = nullptr;
   const IterationInputs* render_row_ = nullptr;
-  bool keep_ = false;
+  bool keep_ = false, colors_kept_ = false;
   std::vector<FieldPass> passes_;
   std::optional<RasterizeForward> last_render_;
 

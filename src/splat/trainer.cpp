@@ -77,6 +77,7 @@ void Trainer::begin_stage(Stage stage) {
   gaussians_.second_moments = Gaussians::zeros(backend_, gaussians_.count());
   gaussians_.steps.fill(0);
   gaussians_.reset_statistics();
+  measured_pictures_ = 0;
   const bool fine = stage == Stage::fine;
   auto fresh = [&](const Tensor& parameter) {
     if (!fine) return Moments{};
@@ -133,14 +134,16 @@ void Trainer::replay_gradients(const Plan& plan) {
   std::unique_ptr<Recording>& recording = gradient_recordings_[kind];
   if (!recording) recording = backend_.record([this, plan, kind] { accumulate_gradients(plan, kind); });
   backend_.replay(*recording);
+  if (kind.statistics && kind.importance) measured_pictures_ += static_cast<int64_t>(plan.views.size());
 }
 
 void Trainer::step() {
   const auto too_many = [this] {
+    const bool capped = backend_.memory_use().cap != 0;
     return OutOfMemory(
         fmt::format("there is not enough memory for {} Gaussians; set density.max_gaussians to a number that "
-                    "fits, or use smaller pictures",
-                    gaussians_.count()));
+                    "fits, or use smaller pictures{}",
+                    gaussians_.count(), capped ? ", or give --memory more" : ""));
   };
   try {
     iterate();
@@ -255,13 +258,12 @@ void Trainer::control_density() {
     event.by_size = iteration_ > rule.prune_size_from;
     event.screen_radius = rule.prune_radius;
     event.scale = rule.prune_scale * static_cast<float>(extent_);
-    if (stage_ == Stage::fine) {
-      const auto pictures = static_cast<float>(rule.measured * options_.schedule.views);
-      event.error = rule.error * pictures;
-      event.weight = rule.prune_weight * pictures;
-    }
+    const auto pictures = static_cast<float>(measured_pictures_);
+    event.error = rule.error * pictures;
+    event.weight = rule.prune_weight * pictures;
     if (event.grow || event.prune) {
       eg4d::control_density(gaussians_, event);
+      measured_pictures_ = 0;
       replaced_.fill(true);
     }
   }

@@ -130,6 +130,7 @@ class Trainer {
   Stage stage_ = Stage::coarse;
   int64_t iteration_ = 0;
   TrainedGaussians gaussians_;
+  int64_t measured_pictures_ = 0;  // whose sums are in gaussians_.importance
   DeformationField field_;
   Moments grid_moments_, box_moments_, network_moments_;
   Gradients gradients_;

@@ -20,7 +20,7 @@ constexpr const char* kFormat = "eg4d-training-state-1";
 // The counters of a state, not yet believed.
 struct Counters {
   Stage stage = Stage::coarse;
-  int64_t iteration = 0, averaged = 0;
+  int64_t iteration = 0, averaged = 0, measured_pictures = 0;
   std::array<int64_t, 6> steps{};
   int64_t grid_steps = 0, box_steps = 0, network_steps = 0;
   int active_sh_degree = 0;
@@ -41,6 +41,7 @@ Counters read_counters(const TrainingStateFile& file, const ReconstructOptions& 
     counters.box_steps = stored.at("box_steps");
     counters.network_steps = stored.at("network_steps");
     counters.active_sh_degree = stored.at("active_sh_degree");
+    counters.measured_pictures = stored.value("measured_pictures", int64_t{0});  // not in older ones
   } catch (const json::exception&) {
     throw file.damaged("its counters cannot be read");
   }
@@ -49,7 +50,9 @@ Counters read_counters(const TrainingStateFile& file, const ReconstructOptions& 
   const auto is_count = [&](int64_t value) { return value >= 0 && value <= iterations; };
   bool sound = is_count(counters.iteration) && is_count(counters.averaged) && is_count(counters.grid_steps) &&
                is_count(counters.box_steps) && is_count(counters.network_steps) &&
-               counters.active_sh_degree >= 0 && counters.active_sh_degree <= options.gaussian.sh_degree;
+               counters.active_sh_degree >= 0 && counters.active_sh_degree <= options.gaussian.sh_degree &&
+               counters.measured_pictures >= 0 &&
+               counters.measured_pictures <= iterations * options.schedule.views;
   for (const int64_t steps : counters.steps) sound = sound && is_count(steps);
   if (!sound) throw file.damaged("its counters are out of range");
   return counters;
@@ -111,6 +114,7 @@ PreparedFile Trainer::prepare_state(const std::string& extra) const {
                          {"box_steps", box_moments_.steps},
                          {"network_steps", network_moments_.steps},
                          {"active_sh_degree", gaussians_.values.active_sh_degree},
+                         {"measured_pictures", measured_pictures_},
                          {"averaged", averaged_}};
   return prepare_training_state(kFormat, tensors, {{"counters", counters.dump()}, {"extra", extra}});
 }
@@ -136,6 +140,7 @@ std::string Trainer::load_state(const std::filesystem::path& path) {
   grid_moments_.steps = counters.grid_steps;
   box_moments_.steps = counters.box_steps;
   network_moments_.steps = counters.network_steps;
+  measured_pictures_ = counters.measured_pictures;
   averaged_ = counters.averaged;
   if (averaged_ > 0) {
     mean_gaussians_ = Gaussians::empty(backend_, count);

@@ -3,17 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
+#include <bit>
+#include <cstdint>
 #include <utility>
+
+#include "core/threads.h"
 
 namespace eg4d {
 namespace {
 
+constexpr uint32_t kInfinity = 0x7f800000;  // as bits; those of NaN are larger
+
+// The largest of the values' bits without signs: order and kind of floating-point numbers are those of these.
+uint32_t largest_magnitude(std::span<const float> values) {
+  std::atomic<uint32_t> largest = 0;
+  parallel_for(static_cast<int64_t>(values.size()), 1 << 18, [&](int64_t begin, int64_t end) {
+    uint32_t here = 0;
+    for (int64_t i = begin; i < end; ++i)
+      here = std::max(here, std::bit_cast<uint32_t>(values[static_cast<size_t>(i)]) & 0x7fffffff);
+    uint32_t before = largest;
+    while (before < here && !largest.compare_exchange_weak(before, here)) {
+    }
+  });
+  return largest;
+}
+
 bool all_finite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+  return largest_magnitude(values) < kInfinity;
 }
 bool any_nan(std::span<const float> values) {
-  return std::any_of(values.begin(), values.end(), [](float value) { return std::isnan(value); });
+  return largest_magnitude(values) > kInfinity;
 }
 
 // A moment may have grown to infinity: what it belongs to then stands still.
@@ -43,6 +63,12 @@ SafetensorsFile opened(const std::filesystem::path& path) {
 
 }  // namespace
 
+HostTensor on_host(const std::string& name, const Tensor& tensor) {
+  HostTensor host{name, tensor.shape(), HostArray<float>(static_cast<size_t>(tensor.count()))};
+  if (tensor.count() > 0) tensor.backend().copy_to_host(host.values.data(), tensor.data(), tensor.bytes());
+  return host;
+}
+
 void require_finite(const std::string& name, std::span<const float> values) {
   if (!all_finite(values)) throw NotFinite(unsound(name));
 }
@@ -51,7 +77,7 @@ PreparedFile prepare_training_state(const std::string& format, const std::vector
                                     std::map<std::string, std::string> metadata) {
   std::vector<HostTensor> stored;
   for (const StateTensor& state : tensors) {
-    stored.push_back({state.name, state.tensor->shape(), state.tensor->to_host()});
+    stored.push_back(on_host(state.name, *state.tensor));
     if (!is_sound(stored.back().values, state.parameter)) throw NotFinite(unsound(state.name));
   }
   metadata["format"] = format;

@@ -18,6 +18,9 @@ class NotFinite : public Error {
   using Error::Error;
 };
 
+// What the tensor holds, for a file. Waits for the device.
+HostTensor on_host(const std::string& name, const Tensor& tensor);
+
 // Throws NotFinite, naming the tensor.
 void require_finite(const std::string& name, std::span<const float> values);
 

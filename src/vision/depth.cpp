@@ -48,9 +48,9 @@ WeightMap read_dpt_weights(const fs::path& path) {
   return weights;
 }
 
-DptHybrid::Options read_dpt_options(const fs::path& folder) {
+DptHybrid::Options read_dpt_options(const fs::path& folder, const NetworkType& type) {
   const NetworkConfig file(folder / "config.json");
-  DptHybrid::Options options;
+  DptHybrid::Options options{.type = type};
   if (file.text("model_type", "") != "dpt") return options;
   if (!file.flag("is_hybrid", true))
     throw Error(
@@ -61,9 +61,9 @@ DptHybrid::Options read_dpt_options(const fs::path& folder) {
   return options;
 }
 
-DepthEstimator::DepthEstimator(Backend& backend, const fs::path& path)
+DepthEstimator::DepthEstimator(Backend& backend, const fs::path& path, const NetworkType& type)
     : network_(backend, read_dpt_weights(path),
-               read_dpt_options(fs::is_directory(path) ? path : path.parent_path())) {}
+               read_dpt_options(fs::is_directory(path) ? path : path.parent_path(), type)) {}
 
 std::vector<float> DepthEstimator::depth_map(const Picture& picture, int width, int height) {
   const auto side = static_cast<int>(network_.picture_size());

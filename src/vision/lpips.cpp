@@ -116,10 +116,10 @@ struct Lpips::State {
   Tensor scale, shift;        // [3]
 };
 
-Lpips::Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads) {
+Lpips::Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads, const NetworkType& type) {
   const Network network = network_of(backbone);
   state_ = std::make_unique<State>(backend, network,
-                                   Loader::load(backend, backbone, kBackbone, NetworkType{},
+                                   Loader::load(backend, backbone, kBackbone, type,
                                                 [&](Loader& loader) { return build(loader, network); }));
   state_->heads = Loader::load(backend, heads, kHeads, NetworkType{}, Lpips::build_heads);
   for (size_t i = 0, tap = 0; const Step& step : steps_of(network)) {

@@ -18,8 +18,8 @@ class Lpips {
   // backbone: torchvision's AlexNet or VGG16 ("features.N.weight", "features.N.bias"; its classifier is not
   // used), told apart by the first kernel; smaller ones of the same form are taken too. heads: the published
   // linear layers ("lin0.model.1.weight" … "lin4.model.1.weight"). Throws Error when they do not fit. The
-  // backend must outlive it.
-  Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads);
+  // backend must outlive it. type: of the products; activations and weights are f32.
+  Lpips(Backend& backend, const WeightMap& backbone, const WeightMap& heads, const NetworkType& type = {});
   ~Lpips();
   static void check_backbone(const WeightMap& backbone);
   static void check_heads(const WeightMap& heads);

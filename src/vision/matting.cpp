@@ -46,8 +46,8 @@ std::vector<float> matting_input(const Picture& rgb, U2Net::Kind kind) {
   return values;
 }
 
-Matting::Matting(Backend& backend, const std::filesystem::path& weights, int side)
-    : network_(backend, read_u2net_weights(weights)), side_(side) {
+Matting::Matting(Backend& backend, const std::filesystem::path& weights, int side, const NetworkType& type)
+    : network_(backend, read_u2net_weights(weights), type), side_(side) {
   if (side_ == 0) side_ = network_.kind() == U2Net::Kind::isnet ? kIsnetSide : kU2NetSide;
 }
 

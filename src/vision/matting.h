@@ -13,8 +13,8 @@ namespace eg4d {
 class Matting {
  public:
   // side: the picture is resized to side × side for the network; 0: what it was trained on (320 for U²-Net
-  // and U²-Netp, 1024 for IS-Net).
-  Matting(Backend& backend, const std::filesystem::path& weights, int side = 0);
+  // and U²-Netp, 1024 for IS-Net). type: as U2Net takes it.
+  Matting(Backend& backend, const std::filesystem::path& weights, int side = 0, const NetworkType& type = {});
 
   // The matte, one channel of the picture's size; transparency of the picture is not looked at.
   Picture matte(const Picture& picture);

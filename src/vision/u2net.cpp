@@ -131,9 +131,8 @@ struct U2Net::State {
   Layers layers;
 };
 
-U2Net::U2Net(Backend& backend, const WeightMap& weights)
-    : state_(std::make_unique<State>(backend,
-                                     Loader::load(backend, weights, "", NetworkType{}, U2Net::build))) {}
+U2Net::U2Net(Backend& backend, const WeightMap& weights, const NetworkType& type)
+    : state_(std::make_unique<State>(backend, Loader::load(backend, weights, "", type, U2Net::build))) {}
 
 U2Net::~U2Net() = default;
 

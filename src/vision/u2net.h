@@ -19,8 +19,9 @@ class U2Net {
 
   // Weights under the authors' names ("stage1.rebnconvin.conv_s1.weight"), with their batch norms or with
   // those already folded into the convolutions. Throws Error when tensors are missing, surplus or have
-  // another shape. The backend must outlive it; the weights may go.
-  U2Net(Backend& backend, const WeightMap& weights);
+  // another shape. The backend must outlive it; the weights may go. type: of weights and products;
+  // activations are f32.
+  U2Net(Backend& backend, const WeightMap& weights, const NetworkType& type = {});
   ~U2Net();
   static void check(const WeightMap& weights);
 

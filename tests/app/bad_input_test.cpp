@@ -78,7 +78,8 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"render", ".", "-o", "-"}, "'-' is no file and no folder");
   expect_usage({"export", ".", "-o", "/dev/null"}, "'/dev/null' is no file and no folder");
   expect_usage({"reconstruct", ".", "-o", "-"}, "'-' is no file and no folder");
-  expect_usage({"export", ".", "-o", "folder", "--format", "python", "--up", "y"}, "--up is for PLY files");
+  expect_usage({"export", ".", "-o", "folder", "--format", "python", "--up", "y"},
+               "--up is for files of Gaussians");
   expect_usage({"export", ".", "-o", "a.xyz"}, "ends in .ply");
   expect_usage({"render", ".", "-o", "a.mp4", "--truth"}, "--truth needs --split");
   expect_usage({"render", ".", "-o", "a.mp4", "--split", "test", "--frames", "3"},
@@ -91,6 +92,11 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"render", ".", "-o", "a.mp4", "--device", "cpu", "--precision", "bf16"},
                "--precision bf16 is for GPUs");
   expect_usage({"render", ".", "-o", "a.mp4", "--precision", "f16"}, "one of auto, f32, tf32, bf16");
+  expect_usage({"render", ".", "-o", "a.mp4", "--memory", "much"},
+               "--memory takes a size such as 12G or 8192M, not 'much'");
+  expect_usage({"render", ".", "-o", "a.mp4", "--memory", "12"}, "not '12'");
+  expect_usage({"render", ".", "-o", "a.mp4", "--device", "cpu", "--memory", "8G"},
+               "--memory caps a GPU's memory");
   expect_usage({"export", ".", "-o", "a.html", "--time", "0.5"}, "a page shows all of the object");
   expect_usage({"view", ".", "--port", "70000"}, "0 to 65535");
 }

@@ -100,5 +100,22 @@ TEST_F(GpuErrors, AutomaticallyItIsTheProcessor) {
   EXPECT_TRUE(contains(result.errors, "computing on the processor")) << result.errors;
 }
 
+// A GPU that has the Gaussians' operations alone is not taken where a loss needs a network.
+TEST(GpuWithoutNetworks, ForALossOfNetworksItIsTheProcessorAutomatically) {
+  const TemporaryFolder folder;
+  write_tiny_dataset(folder / "dataset", 2, 2, 16, 16);
+  const fs::path no_models = folder / "no-models";
+  const ProgramResult result =
+      run_program({"reconstruct", folder / "dataset", "-o", folder / "run", "--models-folder", no_models,
+                   "--loss.lpips", "0.5"},
+                  {"EG4D_STUB_CUDA=", "EG4D_LIBRARY_DIR=" + stub_libraries().string(),
+                   "CUDA_VISIBLE_DEVICES=0", "EG4D_MODELS=" + no_models.string()});
+  EXPECT_EQ(result.exit_code, 1) << result.errors;  // there are no weights
+  EXPECT_TRUE(contains(result.errors, "networks on the GPU need cuBLASLt 13, which is not here"))
+      << result.errors;
+  EXPECT_TRUE(contains(result.errors, "computing on the processor")) << result.errors;
+  EXPECT_TRUE(contains(result.errors, "eg4d models fetch")) << result.errors;
+}
+
 }  // namespace
 }  // namespace eg4d::test

@@ -60,6 +60,40 @@ TEST_F(MakeBackend, ThePrecisionIsTheDevicesAffair) {
   EXPECT_EQ(make_backend("auto", FieldPrecision::bf16)->name(), "stub 0 in bf16");
 }
 
+TEST_F(MakeBackend, TheCapOnMemoryIsTheDevices) {
+  const WithEnvironment stub = answering("");
+  EXPECT_EQ(make_backend("cuda", FieldPrecision::automatic, size_t{8} << 30)->name(), "stub 0 with 8192 MiB");
+  EXPECT_EQ(make_backend("auto", FieldPrecision::automatic, size_t{1} << 20)->name(), "stub 0 with 1 MiB");
+}
+
+// Not a reason to compute on the processor.
+TEST_F(MakeBackend, ACapThatLeavesNothingIsTold) {
+  const WithEnvironment stub = answering("cap_too_small:1.00 GiB, and 1.50 GiB is the least");
+  for (const char* device : {"cuda", "auto"}) {
+    EXPECT_ERROR(make_backend(device, FieldPrecision::automatic, size_t{1} << 30),
+                 "--memory leaves nothing to compute with (1.00 GiB, and 1.50 GiB is the least)");
+    EXPECT_EQ(error_of([&] {
+                make_backend(device, FieldPrecision::automatic, size_t{1} << 30);
+              }).find("--device cpu"),
+              std::string::npos);
+  }
+}
+
+TEST_F(MakeBackend, TheProcessorHasNoCap) {
+  EXPECT_ERROR(make_backend("cpu", FieldPrecision::automatic, size_t{8} << 30),
+               "--memory caps a GPU's memory");
+  EXPECT_THROW(make_backend("cpu", FieldPrecision::automatic, 1), UsageError);
+  std::vector<std::string> warnings;
+  set_warning_sink([&](const std::string& sentence) { warnings.push_back(sentence); });
+  {
+    const WithEnvironment hidden("CUDA_VISIBLE_DEVICES", "");
+    EXPECT_EQ(make_backend("auto", FieldPrecision::automatic, size_t{8} << 30)->name().find("cpu"), 0u);
+  }
+  set_warning_sink({});
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0], "--memory caps a GPU's memory; on the processor it has no effect");
+}
+
 TEST_F(MakeBackend, TheProcessorHasOneAlone) {
   for (const FieldPrecision precision : {FieldPrecision::automatic, FieldPrecision::f32})
     EXPECT_EQ(make_backend("cpu", precision)->name().find("cpu"), 0u);
@@ -107,7 +141,8 @@ class AutomaticBackend : public MakeBackend {
   ~AutomaticBackend() override { set_warning_sink({}); }
 
   std::string device(const fs::path& device_files) {
-    const std::string name = detail::make_automatic_backend(FieldPrecision::automatic, device_files)->name();
+    const std::string name =
+        detail::make_automatic_backend(FieldPrecision::automatic, 0, device_files)->name();
     return name.substr(0, name.find(' '));
   }
 
@@ -117,7 +152,7 @@ class AutomaticBackend : public MakeBackend {
 
 TEST_F(AutomaticBackend, IsTheFirstGpu) {
   const WithEnvironment stub = answering("");
-  EXPECT_EQ(detail::make_automatic_backend(FieldPrecision::automatic, no_files_.path())->name(), "stub 0");
+  EXPECT_EQ(detail::make_automatic_backend(FieldPrecision::automatic, 0, no_files_.path())->name(), "stub 0");
   EXPECT_EQ(warnings_, std::vector<std::string>());
 }
 

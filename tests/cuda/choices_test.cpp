@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include "core/error.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d::test {
@@ -31,6 +32,13 @@ TEST(CudaChoices, AreMeasuredOnceAndKept) {
   EXPECT_EQ(again.choose("a product", 3, measure), 2u);
   EXPECT_EQ(measured, 1);
   EXPECT_EQ(again.choose("a product", 2, [] { return size_t{1}; }), 1u);  // there are fewer ways now
+}
+
+TEST(CudaChoices, TheFirstIsTakenAndForgottenWhereMemoryIsShort) {
+  const TemporaryFolder folder;
+  cuda::Choices choices(folder / "choices.txt");
+  EXPECT_EQ(choices.choose("a product", 3, []() -> size_t { throw OutOfMemory("none"); }), 0u);
+  EXPECT_EQ(choices.choose("a product", 3, [] { return size_t{2}; }), 2u);
 }
 
 TEST(CudaChoices, TakeWhatTheyUnderstandOfAFile) {

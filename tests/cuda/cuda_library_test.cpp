@@ -16,7 +16,7 @@ TEST(CudaLibrary, IsOfTheseSources) {
 }
 
 CudaBackend make_backend(int device) {
-  return eg4d_cuda_library()->make_backend(device, FieldPrecision::f32);
+  return eg4d_cuda_library()->make_backend(device, FieldPrecision::f32, 0);
 }
 
 TEST(CudaLibrary, WithoutAGpuSaysWhatIsMissing) {

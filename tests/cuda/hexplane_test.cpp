@@ -133,22 +133,58 @@ TEST(CudaHexPlane, NotANumberIsACornerAndNothingIsWrittenOutside) {
   EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
 }
 
+void expect_gradients_like_cpu(const Fields& fields) {
+  const Result want = on_cpu(fields), got = on_gpu(fields);
+  EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
+  EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
+  EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
+}
+
+// Blocks divide the list of pairs wherever their number says: in the midst of a texel's pairs, between
+// neighbours, behind the last texel of a plane.
+TEST(CudaHexPlane, WhereverBlocksDivideThePairs) {
+  EG4D_NEEDS_GPU();
+  uint64_t seed = 40;
+  for (const HexPlaneLayout& layout :
+       {make_hexplane_layout(32, {{4, 4, 4, 3}}), make_hexplane_layout(16, {{5, 1, 3, 2}, {2, 2, 2, 2}})})
+    for (const int64_t count : {42, 43, 64, 85, 86, 128, 129, 300, 1000})
+      for (const float spread : {0.0f, 0.3f, 1.0f})
+        for (const float middle : {-1.0f, 0.11f, 1.3f}) {
+          SCOPED_TRACE(testing::Message() << layout.channels << " channels, " << count << " points within "
+                                          << spread << " of " << middle);
+          Fields fields(layout, count, ++seed);
+          for (float& position : fields.host.points) position = middle + spread * position;
+          expect_gradients_like_cpu(fields);
+        }
+}
+
+TEST(CudaHexPlane, DerivativesOnSomeLevelsAlone) {
+  EG4D_NEEDS_GPU();
+  Fields fields(make_hexplane_layout(32, 16, 25, 4), 1500, 12);
+  const auto width = static_cast<size_t>(fields.layout.feature_width());
+  for (size_t i = 0; i < fields.host.d_features.size(); ++i)
+    if ((i / width + i % width / 32) % 3 == 0) fields.host.d_features[i] = 0;
+  expect_gradients_like_cpu(fields);
+}
+
+TEST(CudaHexPlane, HugeCoordinatesAreTheBorder) {
+  EG4D_NEEDS_GPU();
+  Fields fields(make_hexplane_layout(32, 16, 25, 2), 500, 13);
+  const float huge[] = {1e30f, -1e30f, 3e20f, 1e6f};
+  for (size_t i = 0; i < 600; ++i) fields.host.points[i] = huge[i % 7 % 4];
+  expect_gradients_like_cpu(fields);
+}
+
 // Long lists of one texel, tiles of one column, and nothing at all.
 TEST(CudaHexPlane, CrowdsLinesAndNobody) {
   EG4D_NEEDS_GPU();
   const Fields scattered(make_hexplane_layout(32, 16, 25, 4), 2500, 11);
-  const auto expect_like_cpu = [](const Fields& fields) {
-    const Result want = on_cpu(fields), got = on_gpu(fields);
-    EXPECT_LE(relative_error(got.gradients.grid, want.gradients.grid), 1e-5);
-    EXPECT_LE(relative_error(got.gradients.box, want.gradients.box), 1e-4);
-    EXPECT_LE(relative_error(got.gradients.points, want.gradients.points), 1e-5);
-  };
   Fields crowd = scattered, line = scattered, nobody = scattered;
   for (float& position : crowd.host.points) position = 0.11f + 1e-4f * position;
   for (size_t i = 0; i < line.host.points.size(); i += 3)
     line.host.points[i] = line.host.points[i + 2] = 0.3f;
-  expect_like_cpu(crowd);
-  expect_like_cpu(line);
+  expect_gradients_like_cpu(crowd);
+  expect_gradients_like_cpu(line);
   std::ranges::fill(nobody.host.d_features, 0.0f);
   const Result got = on_gpu(nobody);
   EXPECT_EQ(got.gradients.grid, nobody.gradients.grid);

@@ -36,6 +36,19 @@ TEST_P(PlaybackTest, KeptTimesLookAsDeformedOnes) {
   EXPECT_EQ(picture(playback, 0.25f, false), first);
 }
 
+// Colours of the reference time are evaluated once, whatever comes between.
+TEST_P(PlaybackTest, ColoursOfTheReferenceTimeStay) {
+  ReconstructOptions options = model_.info.options;
+  options.deformation.color_time = ColorTime::reference;
+  options.deformation.reference_time = 0.5f;
+  options.deformation.opacity = true;
+  Playback playback(backend(), model_.gaussians, &model_.field, options);
+  for (const float time : {0.25f, 0.5f, 0.75f, 0.25f, 1.0f}) {
+    Playback fresh(backend(), model_.gaussians, &model_.field, options);
+    EXPECT_EQ(picture(playback, time, time == 0.25f), picture(fresh, time, false)) << time;
+  }
+}
+
 TEST_P(PlaybackTest, KeepsNoMoreThanThereIsRoomFor) {
   Playback playback(backend(), model_.gaussians, &model_.field, model_.info.options, 60 * 60 + 1);
   const auto first = picture(playback, 0.25f, true), second = picture(playback, 0.75f, true);

@@ -116,6 +116,23 @@ TEST_P(TrainerTest, GaussiansThatAreWorthLittleDoNotGrowOrStay) {
   EXPECT_LT(gaussians(0, 1), all);
 }
 
+// Limits are per picture: of those that were measured, not of those that were asked for.
+TEST_P(TrainerTest, NoMorePicturesAreCountedThanThereAreBetweenTwoEvents) {
+  const auto result = [](int measured) {
+    ReconstructOptions options = test::busy_options();
+    options.density.from =
+        options.density.interval - 1;  // the first event is as far from the start as others
+    options.density.error = 1e-3f;
+    options.density.prune_weight = 0.5f;
+    options.density.measured = measured;
+    TrainingRun run(options);
+    run.steps(1000);
+    return run.result();
+  };
+  const int interval = test::busy_options().density.interval;
+  EXPECT_EQ(result(10 * interval), result(interval));
+}
+
 TEST(Trainer, TheHostReadsOnceInAnIterationWithDensityControlAndNeverElse) {
   auto counting = std::make_unique<test::CountingBackend>();
   test::CountingBackend& counting_backend = *counting;

@@ -11,9 +11,10 @@ using namespace eg4d;
 
 class StubBackend final : public ForwardingBackend {
  public:
-  StubBackend(int device, FieldPrecision precision)
+  StubBackend(int device, FieldPrecision precision, size_t memory_cap)
       : ForwardingBackend(nullptr), name_("stub " + std::to_string(device)) {
     if (precision != FieldPrecision::automatic) name_ += std::string(" in ") + name_of(precision);
+    if (memory_cap) name_ += " with " + std::to_string(memory_cap >> 20) + " MiB";
   }
   std::string name() const override { return name_; }
   bool computes_in(DType) const override { return false; }
@@ -34,16 +35,17 @@ constexpr std::pair<const char*, CudaProblem> kProblems[] = {
     {"no_such_device", CudaProblem::no_such_device},
     {"device_too_old", CudaProblem::device_too_old},
     {"out_of_memory", CudaProblem::out_of_memory},
+    {"cap_too_small", CudaProblem::cap_too_small},
     {"other", CudaProblem::other},
 };
 
-[[maybe_unused]] CudaBackend make_backend(int device, FieldPrecision precision) {
+[[maybe_unused]] CudaBackend make_backend(int device, FieldPrecision precision, size_t memory_cap) {
   const std::string text = wanted();
   CudaBackend answer;
   for (const auto& [name, problem] : kProblems)
     if (text.starts_with(std::string(name) + ":")) answer.problem = problem;
   if (answer.problem == CudaProblem::none)
-    answer.backend = std::make_unique<StubBackend>(device, precision);
+    answer.backend = std::make_unique<StubBackend>(device, precision, memory_cap);
   else
     answer.details = text.substr(text.find(':') + 1);
   return answer;

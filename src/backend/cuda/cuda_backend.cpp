@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/read_back.h"
 #include "backend/cuda/recording.h"
 
 namespace eg4d::cuda {
@@ -39,10 +40,10 @@ int used(int device) {
 
 class GpuBackend final : public Backend {
  public:
-  GpuBackend(int device, FieldPrecision precision)
+  GpuBackend(int device, FieldPrecision precision, size_t memory_cap, size_t context)
       : device_(used(device)),
         precision_(precision == FieldPrecision::automatic ? kAutomaticPrecision : precision),
-        memory_(device, stream_.get()),
+        memory_(device, stream_.get(), memory_cap, context),
         runner_(memory_, stream_.get()) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device), "starting");
@@ -67,6 +68,12 @@ class GpuBackend final : public Backend {
     memory_.release(memory);
   }
   size_t allocated_bytes() const override { return memory_.allocated(); }
+  MemoryUse memory_use() const override {
+    cudaSetDevice(device_);
+    MemoryUse use = memory_.use();
+    use.streamed = runner_.networks().weights().streamed_bytes();
+    return use;
+  }
   bool computes_in(DType type) const override {
     return (type == DType::f32 || type == DType::f16 || type == DType::bf16) &&
            NetworkRunner::libraries_are_there();
@@ -91,9 +98,7 @@ class GpuBackend final : public Backend {
   void copy_to_host(void* host, const void* device, size_t bytes) override {
     refuse_while_recording("copy to the host");
     used(device_);
-    if (bytes > 0)
-      check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_.get()), "copying from it");
-    check(cudaStreamSynchronize(stream_.get()), "working");
+    read_back_.copy(host, device, bytes);
   }
 
   std::shared_ptr<const PackedWeight> pack_linear(const LinearWeight& weight) override {
@@ -161,6 +166,7 @@ class GpuBackend final : public Backend {
   std::string name_;
   const FieldPrecision precision_;
   Stream stream_;
+  ReadBack read_back_{stream_.get()};
   Memory memory_;
   OperationRunner runner_;
   CudaRecording* recording_ = nullptr;  // of record(), while it runs
@@ -168,8 +174,9 @@ class GpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device, FieldPrecision precision) {
-  return std::make_unique<GpuBackend>(device, precision);
+std::unique_ptr<Backend> make_cuda_backend(int device, FieldPrecision precision, size_t memory_cap,
+                                           size_t context) {
+  return std::make_unique<GpuBackend>(device, precision, memory_cap, context);
 }
 
 }  // namespace eg4d::cuda

@@ -7,9 +7,11 @@
 
 #include <exception>
 
+#include "backend/cuda/context_memory.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/driver.h"
 #include "backend/cuda/kernel_image.h"
+#include "core/byte_size.h"
 #include "core/error.h"
 
 namespace eg4d::cuda {
@@ -36,13 +38,23 @@ CudaBackend problem(cudaError_t status) {
   }
 }
 
-CudaBackend make_backend(int device, FieldPrecision precision) {
+// Context, libraries' code, and something to compute with.
+constexpr size_t kLeastCap = size_t{3} << 29;
+
+CudaBackend make_backend(int device, FieldPrecision precision, size_t memory_cap) {
   try {
     if (CudaBackend answer = ask_driver(device); answer.problem != CudaProblem::none) return answer;
+    if (memory_cap && memory_cap < kLeastCap)
+      return problem(CudaProblem::cap_too_small,
+                     fmt::format("{}, and {} is the least for anything", byte_size_text(memory_cap),
+                                 byte_size_text(kLeastCap)));
+    const ContextMemory context(device, memory_cap != 0);
     cudaError_t status = cudaSetDevice(device);
     if (status == cudaSuccess) status = load_a_kernel();
     if (status != cudaSuccess) return problem(status);
-    return {.backend = make_cuda_backend(device, precision), .problem = CudaProblem::none, .details = {}};
+    return {.backend = make_cuda_backend(device, precision, memory_cap, context.bytes()),
+            .problem = CudaProblem::none,
+            .details = {}};
   } catch (const OutOfMemory&) {
     return problem(CudaProblem::out_of_memory);
   } catch (const std::exception& error) {

@@ -467,10 +467,11 @@ void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace,
   check_launch("computing the last layers");
 }
 
-void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream) {
+void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream,
+                  const StreamBeside& beside) {
   if (network.count == 0) return;
   if (const int parts = hopper_parts(network, precision))
-    return hopper_backward(network, parts, workspace, stream);
+    return hopper_backward(network, parts, workspace, stream, beside);
   if (precision == MatrixPrecision::bf16 && bf16_fits(network))
     return bf16_backward(network, workspace, stream);
   const Network n(network, true);

@@ -39,6 +39,7 @@ bool hopper_fits(const Mlp& network);
 size_t hopper_activation_bytes(const Mlp& network, int parts);
 size_t hopper_workspace_bytes(const Mlp& network, int parts, bool backward);
 void hopper_forward(const Mlp& network, int parts, void* workspace, cudaStream_t stream);
-void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream);
+void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream,
+                     const StreamBeside& beside);
 
 }  // namespace eg4d::cuda

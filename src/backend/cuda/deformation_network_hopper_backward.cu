@@ -359,7 +359,8 @@ size_t hopper_workspace_bytes(const Mlp& network, int parts, bool backward) {
   return packed_bytes(shape, parts);
 }
 
-void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream) {
+void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_t stream,
+                     const StreamBeside& beside) {
   using namespace hopper;
   const Shape shape(network, true);
   if (shape.rows == 0) return;
@@ -411,13 +412,14 @@ void hopper_backward(const Mlp& network, int parts, void* workspace, cudaStream_
     run.operator()<128>();
   else
     run.operator()<64>();
-  if (!frozen) weight_gradients(w, shape.width, parts, stream);
+  const cudaStream_t of_weights = beside ? beside() : stream;
+  if (!frozen) weight_gradients(w, shape.width, parts, of_weights);
   if (sums.count + last_sums.count <= kMostSums) {
     for (int i = 0; i < last_sums.count; ++i) sums.add(last_sums.sum[i]);
     last_sums.count = 0;
   }
-  add_parts(sums, stream);
-  add_parts(last_sums, stream);
+  add_parts(sums, of_weights);
+  add_parts(last_sums, of_weights);
 }
 
 }  // namespace eg4d::cuda

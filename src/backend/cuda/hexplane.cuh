@@ -100,6 +100,9 @@ __device__ inline Channels<W> load_channels(const float* from) {
   if constexpr (W == 4) {
     const float4 four = *reinterpret_cast<const float4*>(from);
     c.v[0] = four.x, c.v[1] = four.y, c.v[2] = four.z, c.v[3] = four.w;
+  } else if constexpr (W == 2) {
+    const float2 two = *reinterpret_cast<const float2*>(from);
+    c.v[0] = two.x, c.v[1] = two.y;
   } else {
     for (int k = 0; k < W; ++k) c.v[k] = from[k];
   }
@@ -109,6 +112,8 @@ template <int W>
 __device__ inline void store_channels(float* to, const Channels<W>& c) {
   if constexpr (W == 4)
     *reinterpret_cast<float4*>(to) = make_float4(c.v[0], c.v[1], c.v[2], c.v[3]);
+  else if constexpr (W == 2)
+    *reinterpret_cast<float2*>(to) = make_float2(c.v[0], c.v[1]);
   else
     for (int k = 0; k < W; ++k) to[k] = c.v[k];
 }

@@ -1,24 +1,14 @@
-// The hexplane's backward pass: which points have derivatives, and the order in which they are worked on.
+// The hexplane's backward pass: its memory, and the order of its steps (hexplane_backward.cuh).
 
-#include "backend/cuda/hexplane_backward.cuh"
-
-#include <algorithm>
 #include <bit>
 
 #include "backend/backend.h"
 #include "backend/cuda/check.h"
+#include "backend/cuda/hexplane_backward.cuh"
 #include "backend/cuda/splat_kernels.h"
 
 namespace eg4d::cuda {
 namespace {
-
-constexpr int kThreads = kHexPlaneThreads;
-static_assert(kThreads == kRadix);
-constexpr int kMortonBits = 7;  // an axis
-constexpr uint32_t kMortonNumbers = 1u << (3 * kMortonBits);
-constexpr int kBlockPoints = 32;     // whose items a block makes
-constexpr int kClearedCells = 2048;  // whose ranges a block clears
-constexpr int kColumnUnits = 1024;   // channels of columns that a block interpolates
 
 FieldGeometry geometry_of(const HexPlaneLayout& layout) {
   const HexPlaneGeometry from = hexplane_geometry(layout);
@@ -30,10 +20,12 @@ FieldGeometry geometry_of(const HexPlaneLayout& layout) {
     const HexPlaneGeometry::Plane* planes = from.planes + 6 * l;
     for (int k = 0; k < 3; ++k) {
       const HexPlaneGeometry::Plane &space = planes[k == 2 ? 3 : k], &time = planes[k == 0 ? 2 : 3 + k];
+      if (space.offset % g.channels != 0)
+        throw NotOnThisDevice("the GPU takes planes that begin with a whole texel; use --device cpu");
       level.size[k] = time.columns;
       level.space[k] = {space.offset, g.cells};
       level.time[k] = {time.offset, g.columns};
-      g.cells += static_cast<uint32_t>(space.rows) * static_cast<uint32_t>(space.columns);
+      g.cells += static_cast<uint32_t>(space.rows + 1) * static_cast<uint32_t>(space.columns);
       g.columns += time.columns;
     }
     level.size[3] = planes[2].rows;
@@ -43,14 +35,16 @@ FieldGeometry geometry_of(const HexPlaneLayout& layout) {
 
 size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspace& w) {
   const int64_t pairs = int64_t{3} * g.levels * count;
-  if (pairs + count > INT32_MAX) throw Error("there are too many Gaussians for the GPU's field (2^31 pairs)");
+  if (2 * pairs > INT32_MAX) throw Error("there are too many Gaussians for the GPU's field (2^30 pairs)");
+  if (g.channels > 1024)
+    throw NotOnThisDevice("the GPU takes a field of at most 1024 channels; use --device cpu");
   w = {};
+  w.pairs = static_cast<uint32_t>(pairs);
   w.items = static_cast<uint32_t>(pairs + count);
-  const int units = g.channels / (g.channels % 4 == 0 ? 4 : 1);
-  if (units > kHexPlaneThreads)
-    throw NotOnThisDevice("the GPU takes a field of at most 256 channels; use --device cpu");
-  w.points = tile_points(units);
+  w.points = tile_points(g.channels);
   w.tiles = static_cast<int>((count + w.points - 1) / w.points);
+  w.cut_count = (2 * w.pairs + kCutEntries - 1) / kCutEntries;
+  const int64_t room = int64_t{w.tiles} * w.points;
   w.sort.count = w.items;
   w.sort.digits = (std::bit_width(g.cells + kMortonNumbers) + kRadixBits - 1) / kRadixBits;
   char* const begin = static_cast<char*>(memory);
@@ -60,139 +54,38 @@ size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspa
     used += (static_cast<size_t>(items) * sizeof(*piece) + 255) / 256 * 256;
   };
   take(w.d_values, pairs * g.channels);
-  take(w.weights, pairs);
   for (int k = 0; k < 2; ++k) {
     take(w.sort.keys[k], w.items);
     take(w.sort.items[k], w.items);
   }
   w.key = w.sort.keys[w.sort.digits % 2];
   w.item = w.sort.items[w.sort.digits % 2];
-  uint32_t* words = nullptr;
-  take(words, radix_sort_words(w.items, w.sort.digits));
-  if (words) place_radix_sort(w.sort, words);
-  take(w.place, pairs);
-  take(w.range, g.cells);
-  take(w.order, 1);
+  take(w.finished, 1 + radix_sort_words(w.items, w.sort.digits));
+  if (w.finished) place_radix_sort(w.sort, w.finished + 1);
+  take(w.begin, int64_t{g.cells} + 1);
+  take(w.entries, 2 * pairs);
+  take(w.cuts, int64_t{w.cut_count} + 1);
+  take(w.coordinates, 3 * room);
+  take(w.ranks, 3 * room);
   take(w.time_rows, int64_t{g.columns} * g.channels);
   take(w.partial, int64_t{w.tiles} * g.columns * g.channels);
   take(w.span, int64_t{3} * g.levels * w.tiles);
-  take(w.d_coordinates, int64_t{3} * g.levels * w.tiles * w.points);
-  take(w.box, int64_t{6} * g.levels * w.tiles);
+  take(w.active, g.levels * count);
+  take(w.d_coordinates, 3 * g.levels * count);
+  take(w.box, 6 * int64_t{blocks_for(count, kHexPlaneThreads)});
   return used;
 }
 
-// ---------------------------------------------------------------- items
-
-// Every third bit.
-__device__ uint32_t spread(uint32_t bits) {
-  uint32_t spread = 0;
-#pragma unroll
-  for (int k = 0; k < kMortonBits; ++k) spread |= (bits >> k & 1) << (3 * k);
-  return spread;
-}
-__device__ uint32_t morton(const Coordinates& c) {
-  constexpr float kHalf = 1 << (kMortonBits - 1);
-  uint32_t number = 0;
-  for (int a = 0; a < 3; ++a) {
-    const float cell = fminf(fmaxf(fmaf(c.value[a], kHalf, kHalf), 0.0f), 2 * kHalf - 1);  // NaN: 0
-    number |= spread(static_cast<uint32_t>(cell)) << a;
-  }
-  return number;
-}
-
-// Keys of the block's points. A point without derivatives (no pixel saw it) lies behind everything.
-__device__ void make_items(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
-                           int64_t first) {
-  __shared__ bool active[kBlockPoints];
-  __shared__ uint32_t counts[kMostDigits][kRadix];
-  const int thread = static_cast<int>(threadIdx.x), width = g.levels * g.channels;
-  for (int i = thread / 32; i < kBlockPoints && first + i < field.count; i += kThreads / 32) {
-    bool any = false;
-    for (int feature = thread % 32; feature < width; feature += 32)
-      any |= field.d_features[(first + i) * width + feature] != 0;  // NaN is one
-    any = __any_sync(0xffffffffu, any);
-    if (thread % 32 == 0) active[i] = any;
-  }
-  for (int digit = 0; digit < kMostDigits; ++digit) counts[digit][thread] = 0;
-  __syncthreads();
-  const int64_t point = first + thread % kBlockPoints;
-  const bool there = point < field.count, mine = there && active[thread % kBlockPoints];
-  Coordinates c{};
-  if (mine) c = coordinates_of(field, point);
-  for (int i = thread / kBlockPoints; there && i <= 3 * g.levels; i += kThreads / kBlockPoints) {
-    uint32_t key = g.cells + kMortonNumbers;
-    if (mine && i == 3 * g.levels) {
-      key = g.cells + morton(c);
-    } else if (mine) {
-      const FieldGeometry::Level& level = g.level[i / 3];
-      const int across = space_axis(i % 3, 0), down = space_axis(i % 3, 1);
-      const int column = sample_axis(c.value[across], level.size[across]).low,
-                row = sample_axis(c.value[down], level.size[down]).low;
-      key = level.space[i % 3].first_cell + static_cast<uint32_t>(row * level.size[across] + column);
-    }
-    const int64_t item = i * field.count + point;
-    w.sort.keys[0][item] = key;
-    w.sort.items[0][item] = static_cast<uint32_t>(item);
-    for (int digit = 0; digit < w.sort.digits; ++digit)
-      atomicAdd(&counts[digit][key >> (digit * kRadixBits) & (kRadix - 1)], 1u);
-  }
-  __syncthreads();
-  for (int digit = 0; digit < w.sort.digits; ++digit)
-    if (const uint32_t count = counts[digit][thread]; count > 0)
-      atomicAdd(&w.sort.histogram[digit * kRadix + thread], count);
-}
-
-// The planes with time, at this time.
-__device__ void interpolate_columns(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
-                                    int first) {
-  const int end = min(first + kColumnUnits, g.columns * g.channels);
-  for (int i = first + static_cast<int>(threadIdx.x); i < end; i += kThreads) {
-    const int column = i / g.channels, channel = i % g.channels;
-    int plane = 3 * g.levels - 1;
-    while (column < g.level[plane / 3].time[plane % 3].first_column) --plane;
-    const FieldGeometry::Level& level = g.level[plane / 3];
-    const FieldGeometry::Level::Time& time = level.time[plane % 3];
-    const AxisSample row = sample_axis(*field.time, level.size[3]);
-    const int64_t stride = int64_t{level.size[plane % 3]} * g.channels;
-    const float* from = field.grid + time.offset + row.low * stride +
-                        int64_t{column - time.first_column} * g.channels + channel;
-    const float low = from[0], high = from[level.size[3] > 1 ? stride : 0];
-    w.time_rows[i] = fmaf(row.weight, high - low, low);
-  }
-}
-
-struct Shares {
-  unsigned points, cells, columns;  // blocks
-};
-__global__ void __launch_bounds__(kThreads)
-    prepare_kernel(Field field, const __grid_constant__ FieldGeometry g, FieldWorkspace w, Shares shares) {
-  unsigned block = blockIdx.x;
-  if (block < shares.points) return make_items(field, g, w, int64_t{block} * kBlockPoints);
-  block -= shares.points;
-  if (block >= shares.cells)
-    return interpolate_columns(field, g, w, static_cast<int>(block - shares.cells) * kColumnUnits);
-  const uint32_t first = block * kClearedCells, end = min(first + kClearedCells, g.cells);
-  for (uint32_t i = first + threadIdx.x; i < end; i += kThreads) w.range[i] = make_uint2(0, 0);
-}
-
-// Where pairs, cells and the order of points have come to lie.
-__global__ void __launch_bounds__(kThreads)
-    places_kernel(FieldWorkspace w, uint32_t count, uint32_t planes, uint32_t cells) {
-  const uint32_t i = blockIdx.x * kThreads + threadIdx.x, items = w.items;
-  if (i >= items) return;
-  const uint32_t key = w.key[i], before = i == 0 ? 0 : w.key[i - 1];
-  const bool first = i == 0 || before != key;
-  if (key < cells) {
-    const uint32_t item = w.item[i], plane = item / count;
-    w.place[(item - plane * count) * planes + plane] = i;
-    if (first) w.range[key].x = i;
-    if (w.key[i + 1] != key) w.range[key].y = i + 1;  // points' numbers are behind all cells
-    return;
-  }
-  if (i == 0 || before < cells) w.order->begin = i;
-  const uint32_t nowhere = cells + kMortonNumbers;
-  if (key == nowhere && first) w.order->end = i;
-  if (key != nowhere && i + 1 == items) w.order->end = items;
+// Calls step(field, geometry, workspace) if there is anything to do.
+template <class Step>
+void with_workspace(const HexPlaneBackward& backward, void* memory, const Step& step) {
+  const Field field(backward);
+  const HexPlaneLayout& layout = field.context->description.planes;
+  if (field.count == 0 || layout.feature_width() == 0) return;
+  const FieldGeometry g = geometry_of(layout);
+  FieldWorkspace w;
+  lay_out(g, field.count, memory, w);
+  step(field, g, w);
 }
 
 }  // namespace
@@ -202,25 +95,24 @@ size_t hexplane_backward_workspace_bytes(const HexPlaneLayout& layout, int64_t c
   return lay_out(geometry_of(layout), count, nullptr, w);
 }
 
+void hexplane_backward_order(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream) {
+  with_workspace(backward, workspace, [&](const auto& field, const auto& g, const auto& w) {
+    hexplane_order(field, g, w, stream);
+    check_launch("ordering the points of the field");
+  });
+}
+
+void hexplane_backward_gradients(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream) {
+  with_workspace(backward, workspace, [&](const auto& field, const auto& g, const auto& w) {
+    hexplane_values(field, g, w, stream);
+    hexplane_gather(field, g, w, stream);
+    check_launch("computing the gradients of the field");
+  });
+}
+
 void hexplane_backward(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream) {
-  const Field field(backward);
-  const HexPlaneLayout& layout = field.context->description.planes;
-  if (field.count == 0 || layout.feature_width() == 0) return;
-  const FieldGeometry g = geometry_of(layout);
-  FieldWorkspace w;
-  lay_out(g, field.count, workspace, w);
-  const Shares shares{blocks_for(field.count, kBlockPoints), blocks_for(g.cells, kClearedCells),
-                      blocks_for(int64_t{g.columns} * g.channels, kColumnUnits)};
-  const auto words = static_cast<size_t>(radix_sort_words(w.items, w.sort.digits));
-  const FillBytes clear{w.sort.histogram, 0, words * sizeof(uint32_t)};
-  fill_bytes({&clear, 1}, stream);
-  prepare_kernel<<<shares.points + shares.cells + shares.columns, kThreads, 0, stream>>>(field, g, w, shares);
-  radix_sort(w.sort, stream);
-  places_kernel<<<blocks_for(w.items, kThreads), kThreads, 0, stream>>>(
-      w, static_cast<uint32_t>(field.count), static_cast<uint32_t>(3 * g.levels), g.cells);
-  hexplane_values(field, g, w, stream);
-  hexplane_gather(field, g, w, stream);
-  check_launch("computing the gradients of the field");
+  hexplane_backward_order(backward, workspace, stream);
+  hexplane_backward_gradients(backward, workspace, stream);
 }
 
 }  // namespace eg4d::cuda

@@ -2,16 +2,23 @@
 
 // The steps of the hexplane's backward pass, and what they leave for each other.
 //
-// Planes without time: their (plane, point) pairs are sorted by the cell in which the point lies. The
-// derivatives with respect to interpolated values are written in that order, once; then each texel adds up
-// those of the four cells around it, in their order.
+// Its order, which needs no derivatives and so can be made while others are computed: points are sorted
+// along a curve (Morton's), in tiles of neighbours. The (plane, point) pairs of planes without time are
+// sorted by the cell in which the point lies, and each is entered twice, for the row of texels above it and
+// for the one below: a list of entries in which all that one texel gets lies together, in the order of
+// texels.
+//
+// Its gradients: a block takes a tile of points on one level and writes the derivatives with respect to the
+// values of the planes without time, a row of channels per pair. A block then walks through some entries and
+// adds up these rows texel by texel; it has as many entries as any other.
 //
 // Planes with time: all points have one time, so of such a plane only two rows are met, and what is needed
-// of it is one row between them ("column", interpolated in time) with its gradient. A block takes a tile of
-// points that lie near each other (Morton's order), adds up their derivatives column by column in shared
-// memory, and leaves one partial sum per column; these are added up tile by tile.
+// of it is one row between them ("column", interpolated in time) with its gradient. The tile's block adds up
+// its derivatives column by column in shared memory, and leaves one partial sum per column; these are added
+// up tile by tile.
 //
-// No sum is made by atomics, and every order is one of points: the same bits from run to run.
+// Every sum has one order, which only inputs decide: the same bits from run to run. Where something is added
+// to memory by an atomic operation, nobody else adds to it.
 
 #include "backend/cuda/hexplane.cuh"
 #include "backend/cuda/radix_sort.h"
@@ -25,7 +32,7 @@ struct FieldGeometry {
     int size[4];  // texels along x, y, z, t
     struct Space {
       int64_t offset;       // of the first texel, in floats
-      uint32_t first_cell;  // cells (texels) of the planes without time before
+      uint32_t first_cell;  // of the planes without time; a plane has a row of cells behind its last texels
     } space[3];
     struct Time {
       int64_t offset;
@@ -53,33 +60,58 @@ struct Field : HexPlane {
   float *d_grid, *d_box, *d_points;
 };
 
-// Points that a block works on together, on one level; a unit is W channels of one.
-inline constexpr int kTileUnits = 512, kMostTilePoints = 64;
-inline int tile_points(int units) {
-  return kTileUnits / units < kMostTilePoints ? kTileUnits / units : kMostTilePoints;
+// Points that a block works on together, on one level.
+inline constexpr int kMostTilePoints = 64, kTileChannels = 2048;
+constexpr int tile_points(int channels) {
+  return kTileChannels / channels < kMostTilePoints ? kTileChannels / channels : kMostTilePoints;
 }
 
-// Of active points, those with a derivative, in Morton's order: begin and end in the sorted items.
-struct PointOrder {
-  uint32_t begin, end;
+// Of a point along the curve.
+inline constexpr int kMortonBits = 7;  // an axis
+inline constexpr uint32_t kMortonNumbers = 1u << (3 * kMortonBits);
+
+// What a pair adds to two neighbouring texels of a row.
+struct Entry {
+  uint32_t texel;     // the left one: its place in the grid, in texels
+  uint32_t row;       // of the pair's derivatives; kNoRow: it adds nothing
+  float left, right;  // weights
+};
+inline constexpr uint32_t kNoRow = ~0u;
+static_assert(sizeof(Entry) == sizeof(uint4));
+
+// Where one block ends and the next begins, at about every kCutEntries-th entry, but never between two of one
+// cell. A block has texels up to `texel` of the next one's cut; of those entries that it reads before its
+// own, it takes the right texel alone.
+inline constexpr uint32_t kCutEntries = 256;
+struct Cut {
+  uint32_t read, own, texel;
 };
 
 struct FieldWorkspace {
-  float* d_values;  // [3·levels·N, channels] of planes without time, sorted
-  float2* weights;  // [3·levels·N] along columns and rows, likewise
+  float* d_values;  // [3·levels, N, channels] with respect to values of the planes without time
   RadixSort sort;   // [items]
   uint32_t* key;    // [items] sorted: cell, or behind all cells Morton's number
-  uint32_t* item;   // [items] likewise: (3·level + plane)·N + point; behind all levels: point
-  uint32_t* place;  // [N, 3·levels] of a pair in the order of the cells
-  uint2* range;     // [cells] begin and end in the sorted items
-  PointOrder* order;
+  uint32_t* item;   // [items] likewise: (3·level + plane)·N + point; behind all planes: point
+  uint32_t* begin;  // [cells + 1] of a cell's pairs in the sorted items
+  Entry* entries;   // [2·pairs]
+  Cut* cuts;        // [blocks of entries + 1]
+  // In the order of the tiles; `room` is tiles·points.
+  float* coordinates;    // [3, room] NaN is a corner
+  uint8_t* ranks;        // [3, room] among the tile's coordinates along the axis
   float* time_rows;      // [columns, channels] planes with time, interpolated
   float* partial;        // [tiles, columns, channels] their gradients
   int2* span;            // [3·levels, tiles] columns of a plane that a tile has partial sums of
-  float* d_coordinates;  // [3·levels, tiles·points] in the order of points
-  double* box;           // [levels·tiles, 6]
-  uint32_t items;
-  int tiles, points;  // at most so many tiles, of so many points
+  uint8_t* active;       // [levels, N] whether the point has derivatives on the level
+  float* d_coordinates;  // [levels, N, 3] of active points
+  double* box;           // [blocks of points, 6]
+  uint32_t* finished;    // blocks of points; the sort's words follow, and are cleared with it
+  uint32_t pairs, items;
+  int tiles, points;  // so many tiles, of so many points
+  uint32_t cut_count;
+
+  __device__ int64_t room() const { return int64_t{tiles} * points; }
+  // Of the i-th point along the curve.
+  __device__ uint32_t point(int64_t i) const { return item[pairs + i] - pairs; }
 };
 
 // d(normalised coordinate)/d(position).
@@ -87,6 +119,14 @@ __device__ inline double position_factor(const HexPlane& field, int axis) {
   return 2 / (static_cast<double>(field.box[3 + axis]) - field.box[axis]);
 }
 
+// One addition to memory to which nobody else adds meanwhile; what is zero is not.
+__device__ inline void add_alone(float* to, float value) {
+  if (value != 0) atomicAdd(to, value);
+}
+
+// hexplane_backward_order.cu: the order, and the planes with time at this time.
+void hexplane_order(const Field& field, const FieldGeometry& geometry, const FieldWorkspace& workspace,
+                    cudaStream_t stream);
 // hexplane_backward_values.cu: all derivatives of all active points.
 void hexplane_values(const Field& field, const FieldGeometry& geometry, const FieldWorkspace& workspace,
                      cudaStream_t stream);

@@ -1,5 +1,6 @@
-// The sums over derivatives: each texel of the planes without time over its pairs, each column of the planes
-// with time over the tiles' partial sums, points over the levels, the box over all (hexplane_backward.cuh).
+// The sums over derivatives: each texel of the planes without time over its entries, each column of the
+// planes with time over the tiles' partial sums, points over the levels, the box over all
+// (hexplane_backward.cuh).
 
 #include <algorithm>
 
@@ -10,277 +11,326 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = kHexPlaneThreads, kWarps = kThreads / 32;
+constexpr int kBlocks = 5;  // on a multiprocessor
 constexpr unsigned kAllLanes = 0xffffffffu;
-
-__device__ int tiles_in_use(const FieldWorkspace& w) {
-  const PointOrder order = *w.order;
-  return static_cast<int>((order.end - order.begin + w.points - 1) / w.points);
-}
-
-template <int W>
-__device__ void add_scaled(Channels<W>& total, const Channels<W>& sum, float factor) {
-#pragma unroll
-  for (int k = 0; k < W; ++k) total.v[k] = fmaf(sum.v[k], factor, total.v[k]);
-}
 
 // ---------------------------------------------------------------- texels
 
-// The sorted pairs of two neighbouring cells of a row: those of the texel's left cell, then its right one's.
-struct RowList {
-  uint32_t begin, middle, end;
-  __device__ uint32_t size() const { return end - begin; }
-  __device__ RowList of_lane(int lane) const {
-    return {__shfl_sync(kAllLanes, begin, lane), __shfl_sync(kAllLanes, middle, lane),
-            __shfl_sync(kAllLanes, end, lane)};
-  }
-};
-__device__ RowList list_of(const FieldWorkspace& w, uint32_t cell, bool with_left) {
-  const uint2 own = w.range[cell], left = with_left ? w.range[cell - 1] : make_uint2(0, 0);
-  RowList list{own.x, own.x, own.y};
-  if (left.x < left.y) {
-    list.begin = left.x;
-    list.middle = left.y;
-    if (own.x >= own.y) list.end = left.y;
-  }
-  return list;
-}
+// Entries that a block works on at a time, each thread staging some; a lane has one channel, and L lanes (a
+// group) walk through their share of them.
+constexpr int kOwn = 2, kStaged = kOwn * kThreads;
+constexpr int kAhead = 8;  // rows that a group asks for at a time
+template <int L>
+struct Staged {
+  static constexpr int kGroups = kThreads / L;
+  // A texel that a group has in common with others: its first entry's two texels, its last one's two.
+  enum Shared { kFirst, kFirstRight, kLast, kLastRight, kShared };
 
-// Every step-th of a list; lower: of the cells above the texel, whose lower side it is on.
-template <int W>
-__device__ void add_list(const FieldWorkspace& w, int channels, const RowList& list, bool lower,
-                         uint32_t first, uint32_t step, int channel, Channels<W>& sum) {
-#pragma unroll 4
-  for (uint32_t i = list.begin + first; i < list.end; i += step) {
-    const float2 at = w.weights[i];
-    const float weight = (i < list.middle ? at.x : 1 - at.x) * (lower ? at.y : 1 - at.y);
-    const Channels<W> d = load_channels<W>(w.d_values + int64_t{i} * channels + channel);
-    add_scaled(sum, d, weight);
-  }
-}
+  uint4 entries[kStaged];
+  uint32_t counts[kWarps];
+  uint32_t texels[kGroups][kShared];
+  float sums[kGroups][kShared][L];
+};
 
-// A warp looks at some texels of a plane, one a lane; those that points reach are then added up, as many at a
-// time as groups of lanes hold a texel's channels. Where a list is long, all groups share it; where it is
-// very long, the block's.
-constexpr uint32_t kLongList = 24, kVeryLongList = 256;
-struct VeryLong {
-  RowList above, below;
-  int texel;
-};
-template <int W>
-struct SharedLists {
-  VeryLong texels[kWarps][32];
-  int count[kWarps];
-  Channels<W> parts[kWarps][32];
-};
-struct SpacePlanes {
-  struct Plane {
-    int64_t offset;
-    uint32_t first_cell, first_block;
-    int rows, columns, together;  // texels that a warp looks at
-  } of[3 * kMostLevels];
-  int count;
-};
-// Sum over the groups of a warp.
-template <int W>
-__device__ void add_groups(Channels<W>& sum, int group_lanes) {
-  for (int step = group_lanes; step < 32; step *= 2)
+// Stages those of the block's entries from `first` on that add something; returns how many these are.
+template <int L>
+__device__ int stage(const FieldWorkspace& w, const Cut& cut, const Cut& next, uint32_t first, int64_t count,
+                     Staged<L>& s) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  Entry entry[kOwn];
+  bool works[kOwn];
+  unsigned mask[kOwn];
 #pragma unroll
-    for (int k = 0; k < W; ++k) sum.v[k] += __shfl_xor_sync(kAllLanes, sum.v[k], step);
+  for (int k = 0; k < kOwn; ++k) {
+    const uint32_t i = first + static_cast<uint32_t>((warp * kOwn + k) * 32 + lane);
+    entry[k].row = kNoRow;
+    if (i >= next.own) continue;
+    const uint4 read = reinterpret_cast<const uint4*>(w.entries)[i];
+    // What is not the block's: left texels of entries before its own, and the next one's first texel.
+    entry[k] = {read.x, read.y, i < cut.own ? 0 : __uint_as_float(read.z),
+                read.x + 1 == next.texel ? 0 : __uint_as_float(read.w)};
+  }
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) {
+    works[k] = entry[k].row != kNoRow;
+    if (works[k]) {
+      const uint32_t number = entry[k].row / static_cast<uint32_t>(count),
+                     point = entry[k].row - number * static_cast<uint32_t>(count);
+      works[k] = w.active[number / 3 * count + point];
+    }
+  }
+  uint32_t before = 0;
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) {
+    mask[k] = __ballot_sync(kAllLanes, works[k]);
+    before += static_cast<uint32_t>(__popc(mask[k]));
+  }
+  if (lane == 0) s.counts[warp] = before;
+  __syncthreads();
+  before = 0;
+  uint32_t all = 0;
+#pragma unroll
+  for (int other = 0; other < kWarps; ++other) {
+    if (other == warp) before = all;
+    all += s.counts[other];
+  }
+#pragma unroll
+  for (int k = 0; k < kOwn; ++k) {
+    if (works[k])
+      s.entries[before + static_cast<uint32_t>(__popc(mask[k] & ((1u << lane) - 1)))] = make_uint4(
+          entry[k].texel, entry[k].row, __float_as_uint(entry[k].left), __float_as_uint(entry[k].right));
+    before += static_cast<uint32_t>(__popc(mask[k]));
+  }
+  __syncthreads();
+  return static_cast<int>(all);
 }
 
-// All threads of the block call it; units divide a warp.
-template <int W>
-__device__ void add_very_long(float* d_plane, int channels, const FieldWorkspace& w, SharedLists<W>& lists) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int units = channels / W, groups = 32 / units, unit = lane % units;
-  const uint32_t slice = static_cast<uint32_t>(warp * groups + lane / units),
-                 slices = static_cast<uint32_t>(kWarps * groups);
-  for (int of_warp = 0; of_warp < kWarps; ++of_warp) {
-    for (int i = 0; i < lists.count[of_warp]; ++i) {
-      const VeryLong& texel = lists.texels[of_warp][i];
-      Channels<W> sum{};
-      add_list<W>(w, channels, texel.above, true, slice, slices, unit * W, sum);
-      add_list<W>(w, channels, texel.below, false, slice, slices, unit * W, sum);
-      add_groups(sum, units);
-      lists.parts[warp][lane] = sum;
-      __syncthreads();
-      if (warp == 0 && lane < units) {
-        float* const to = d_plane + int64_t{texel.texel} * channels + unit * W;
-        for (int other = 1; other < kWarps; ++other) add_scaled(sum, lists.parts[other][lane], 1);
-        Channels<W> total = load_channels<W>(to);
-        add_scaled(total, sum, 1);
-        store_channels(to, total);
+// A group's walk. Of the texels that it meets only those of its first and of its last entry can be others'
+// too.
+template <int L>
+class Walk {
+ public:
+  __device__ Walk(float* grid, int channels, int channel, Staged<L>& s)
+      : grid_(grid),
+        s_(s),
+        channels_(channels),
+        channel_(channel),
+        lane_(static_cast<int>(threadIdx.x) % L),
+        group_(static_cast<int>(threadIdx.x) / L) {}
+
+  __device__ void run(const float* rows, int begin, int end) {
+    if (lane_ < Staged<L>::kShared) s_.texels[group_][lane_] = kNoRow;
+    __syncwarp();
+    if (begin >= end) return;
+    first_ = texel_ = s_.entries[begin].x;
+    const float* const from = rows + channel_;
+    for (int i = begin; i < end; i += kAhead) {
+      float d[kAhead];
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k)
+        d[k] = channel_ < channels_ ? from[int64_t{s_.entries[min(i + k, end - 1)].y} * channels_] : 0;
+#pragma unroll
+      for (int k = 0; k < kAhead; ++k)
+        if (i + k < end) add(s_.entries[i + k], d[k]);
+    }
+    put_last(texel_, Staged<L>::kLast, left_);
+    put_last(texel_ + 1, Staged<L>::kLastRight, right_);
+  }
+
+ private:
+  __device__ void add(const uint4& entry, float d) {
+    if (entry.x != texel_) {
+      put(texel_, left_);
+      if (entry.x == texel_ + 1) {
+        left_ = right_;
+      } else {
+        put(texel_ + 1, right_);
+        left_ = 0;
       }
+      right_ = 0;
+      texel_ = entry.x;
+    }
+    const float left = __uint_as_float(entry.z), right = __uint_as_float(entry.w);
+    if (left != 0) left_ = fmaf(left, d, left_);
+    if (right != 0) right_ = fmaf(right, d, right_);
+  }
+  __device__ void share(int which, uint32_t texel, float sum) {
+    if (lane_ == 0) s_.texels[group_][which] = texel;
+    s_.sums[group_][which][lane_] = sum;
+  }
+  __device__ void put(uint32_t texel, float sum) {
+    if (texel - first_ <= 1)
+      share(static_cast<int>(texel - first_), texel, sum);
+    else if (channel_ < channels_)
+      add_alone(grid_ + int64_t{texel} * channels_ + channel_, sum);
+  }
+  __device__ void put_last(uint32_t texel, int which, float sum) {
+    share(texel - first_ <= 1 ? static_cast<int>(texel - first_) : which, texel, sum);
+  }
+
+  float* const grid_;
+  Staged<L>& s_;
+  const int channels_, channel_, lane_, group_;
+  uint32_t first_ = 0, texel_ = 0;  // its first left texel; the left texel now
+  float left_ = 0, right_ = 0;      // sums of that and of its right neighbour
+};
+
+// Texels that groups have in common: the first of the groups adds up what they have, in their order.
+template <int L>
+__device__ void add_shared(float* grid, int channels, int channel, const Staged<L>& s) {
+  constexpr int kGroups = Staged<L>::kGroups, kShared = Staged<L>::kShared;
+  const int lane = static_cast<int>(threadIdx.x) % L, group = static_cast<int>(threadIdx.x) / L;
+  const auto find = [&](int of_group, uint32_t texel) {
+    int found = -1;
+#pragma unroll
+    for (int k = 0; k < kShared; ++k)
+      if (s.texels[of_group][k] == texel) found = k;
+    return found;
+  };
+  for (int k = 0; k < kShared; ++k) {
+    const uint32_t texel = s.texels[group][k];
+    if (texel == kNoRow || (group > 0 && find(group - 1, texel) >= 0)) continue;
+    float sum = s.sums[group][k][lane];
+    for (int other = group + 1; other < kGroups; ++other) {
+      const int found = find(other, texel);
+      if (found < 0) break;
+      sum += s.sums[other][found][lane];
+    }
+    if (channel < channels) add_alone(grid + int64_t{texel} * channels + channel, sum);
+  }
+}
+
+template <int L>
+__device__ void add_texels(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
+                           uint32_t block) {
+  __shared__ __align__(16) Staged<L> s;
+  const Cut cut = w.cuts[block], next = w.cuts[block + 1];
+  if (cut.own == next.own && cut.texel == next.texel) return;  // in the midst of one cell
+  const int group = static_cast<int>(threadIdx.x) / L;
+  for (uint32_t first = cut.read; first < next.own; first += kStaged) {
+    const int count = stage(w, cut, next, first, field.count, s);
+    const int share = (count + s.kGroups - 1) / s.kGroups;
+    for (int channel = static_cast<int>(threadIdx.x) % L; channel < (g.channels + L - 1) / L * L && count > 0;
+         channel += L) {
+      Walk<L>(field.d_grid, g.channels, channel, s)
+          .run(w.d_values, min(group * share, count), min((group + 1) * share, count));
+      __syncthreads();
+      add_shared(field.d_grid, g.channels, channel, s);
       __syncthreads();
     }
   }
 }
 
-template <int W>
-__device__ void add_texels(const Field& field, int channels, const SpacePlanes& planes,
-                           const FieldWorkspace& w, uint32_t block) {
-  __shared__ SharedLists<W> lists;
-  int number = planes.count - 1;
-  while (block < planes.of[number].first_block) --number;
-  const SpacePlanes::Plane& p = planes.of[number];
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int units = channels / W, group_lanes = 32 % units == 0 ? units : 32, groups = 32 / group_lanes,
-            group = lane / group_lanes;
-  const int texel = (static_cast<int>(block - p.first_block) * kWarps + warp) * p.together + lane;
-  RowList upper{}, lower{};  // the rows of cells above and below the texel
-  if (lane < p.together && texel < p.rows * p.columns) {
-    const int row = texel / p.columns, column = texel - row * p.columns;
-    const uint32_t own = p.first_cell + static_cast<uint32_t>(texel);
-    lower = list_of(w, own, column > 0);
-    if (row > 0) upper = list_of(w, own - static_cast<uint32_t>(p.columns), column > 0);
-  }
-  const uint32_t pairs = upper.size() + lower.size();
-  const bool very_long = groups > 1 && pairs > kVeryLongList;
-  const unsigned long_ones = __ballot_sync(kAllLanes, pairs > kLongList),
-                 very_long_ones = __ballot_sync(kAllLanes, very_long);
-  if (very_long) lists.texels[warp][__popc(very_long_ones & ((1u << lane) - 1))] = {upper, lower, texel};
-  if (lane == 0) lists.count[warp] = __popc(very_long_ones);
-  for (unsigned left = __ballot_sync(kAllLanes, pairs > 0 && !very_long); left != 0;) {
-    const int first = __ffs(static_cast<int>(left)) - 1;
-    const bool shared = groups > 1 && (long_ones >> first & 1);
-    int from = -1;  // the lane whose texel is the group's
-    for (int k = 0; k < groups && left != 0; ++k) {
-      const int next = __ffs(static_cast<int>(left)) - 1;
-      if (k > 0 && (shared || (groups > 1 && (long_ones >> next & 1)))) break;
-      if (shared || k == group) from = next;
-      left &= left - 1;
-    }
-    const RowList above = upper.of_lane(max(from, 0)), below = lower.of_lane(max(from, 0));
-    const int64_t at = p.offset + int64_t{texel - lane + from} * channels;
-    for (int unit = lane % group_lanes; unit < (units + group_lanes - 1) / group_lanes * group_lanes;
-         unit += group_lanes) {
-      const bool works = from >= 0 && unit < units, writes = works && (!shared || group == 0);
-      float* const to = field.d_grid + at + unit * W;
-      Channels<W> total{}, sum{};
-      if (writes) total = load_channels<W>(to);
-      if (works) {
-        add_list<W>(w, channels, above, true, shared ? group : 0, shared ? groups : 1, unit * W, sum);
-        add_list<W>(w, channels, below, false, shared ? group : 0, shared ? groups : 1, unit * W, sum);
-      }
-      if (shared) add_groups(sum, group_lanes);
-      add_scaled(total, sum, 1);
-      if (writes) store_channels(to, total);
-    }
-  }
-  if (__syncthreads_or(very_long)) add_very_long<W>(field.d_grid + p.offset, channels, w, lists);
-}
+// ---------------------------------------------------------------- columns
 
-// ---------------------------------------------------------------- columns and box
-
-template <int W>
+// A warp looks at 32 tiles at a time; a lane has one channel.
 __device__ void add_column(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, int column) {
-  __shared__ Channels<W> parts[kThreads];
+  __shared__ float sums[kWarps][32];
+  constexpr int kTogether = 4;
   int plane = 3 * g.levels - 1;
   while (column < g.level[plane / 3].time[plane % 3].first_column) --plane;
   const FieldGeometry::Level& level = g.level[plane / 3];
   const FieldGeometry::Level::Time& time = level.time[plane % 3];
-  const int own = column - time.first_column, units = g.channels / W, tiles = tiles_in_use(w);
-  const int2* spans = w.span + int64_t{plane} * w.tiles;
+  const int own = column - time.first_column, lane = static_cast<int>(threadIdx.x) % 32,
+            warp = static_cast<int>(threadIdx.x) / 32;
+  const int2* const spans = w.span + int64_t{plane} * w.tiles;
   const AxisSample row = sample_axis(*field.time, level.size[3]);
   const int64_t stride = int64_t{level.size[plane % 3]} * g.channels;
-  const int slices = kThreads / units, unit = static_cast<int>(threadIdx.x) % units,
-            slice = static_cast<int>(threadIdx.x) / units;
-  Channels<W> sum{};
-  bool any = false;
-  if (slice < slices) {
+  for (int channel = lane; channel < (g.channels + 31) / 32 * 32; channel += 32) {
+    const bool mine = channel < g.channels;
+    const float* const from = w.partial + int64_t{column} * g.channels + channel;
+    float sum = 0;
+    for (int first = warp * 32; first < w.tiles; first += kThreads) {
+      const int2 span = first + lane < w.tiles ? spans[first + lane] : make_int2(0, 0);
+      unsigned left = __ballot_sync(kAllLanes, own >= span.x && own < span.y);
+      while (left != 0) {
+        float part[kTogether];
+#pragma unroll
+        for (int k = 0; k < kTogether; ++k) {
+          const int tile = first + __ffs(static_cast<int>(left)) - 1;
+          part[k] = left != 0 && mine ? from[int64_t{tile} * g.columns * g.channels] : 0;
+          left &= left - 1;
+        }
+#pragma unroll
+        for (int k = 0; k < kTogether; ++k) sum += part[k];
+      }
+    }
+    sums[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0) {
+      for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
+      float* const at = field.d_grid + time.offset + row.low * stride + int64_t{own} * g.channels + channel;
+      if (mine) add_alone(at, sum * (1 - row.weight));
+      if (mine && level.size[3] > 1) add_alone(at + stride, sum * row.weight);
+    }
+    __syncthreads();
+  }
+}
+
+// ---------------------------------------------------------------- points and box
+
+__device__ double sum_of_warp(double value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_down_sync(kAllLanes, value, step);
+  return value;
+}
+
+// One point a thread. The box: with u = (p - box[0])·f - 1, f = 2/(box[1]-box[0]): du/dp = f,
+// du/dbox[0] = -f + (p-box[0])·f²/2, du/dbox[1] = -(p-box[0])·f²/2. The last block adds up what all have.
+__device__ void add_points(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
+                           unsigned block, unsigned blocks) {
+  __shared__ double sums[kWarps][6];
+  __shared__ bool last;
+  const int64_t point = int64_t{block} * kThreads + threadIdx.x;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  float sum[3] = {};
+  if (point < field.count) {
 #pragma unroll 4
-    for (int tile = slice; tile < tiles; tile += slices) {
-      const int2 span = spans[tile];
-      if (own < span.x || own >= span.y) continue;
-      const Channels<W> part =
-          load_channels<W>(w.partial + (int64_t{tile} * g.columns + column) * g.channels + unit * W);
-      add_scaled(sum, part, 1);
-      any = true;
+    for (int level = 0; level < g.levels; ++level) {
+      const int64_t row = level * field.count + point;
+      if (!w.active[row]) continue;
+      for (int a = 0; a < 3; ++a) sum[a] += w.d_coordinates[3 * row + a];
     }
   }
-  parts[threadIdx.x] = sum;
-  if (!__syncthreads_or(any) || slice > 0) return;
-  for (int other = 1; other < slices; ++other) add_scaled(sum, parts[other * units + unit], 1);
-  float* const at = field.d_grid + time.offset + row.low * stride + int64_t{own} * g.channels + unit * W;
-  for (int k = 0; k < (level.size[3] > 1 ? 2 : 1); ++k) {
-    Channels<W> total = load_channels<W>(at + k * stride);
-    add_scaled(total, sum, k == 0 ? 1 - row.weight : row.weight);
-    store_channels(at + k * stride, total);
+  double of_box[6] = {};
+  for (int a = 0; a < 3 && point < field.count; ++a) {
+    if (sum[a] == 0) continue;
+    const double f = position_factor(field, a);
+    if (field.d_points) field.d_points[point * 3 + a] += static_cast<float>(sum[a] * f);
+    const double across = (field.points[point * 3 + a] - static_cast<double>(field.box[a])) * f * f / 2;
+    of_box[a] = sum[a] * (across - f);
+    of_box[3 + a] = sum[a] * -across;
   }
-}
-
-// One point and axis a thread.
-__device__ void add_points(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
-                           int64_t first) {
-  const PointOrder order = *w.order;
-  const int64_t i = first + threadIdx.x, place = i / 3, room = int64_t{w.tiles} * w.points;
-  const int a = static_cast<int>(i % 3);
-  if (place >= order.end - order.begin) return;
-  float sum = 0;
-  for (int level = 0; level < g.levels; ++level) sum += w.d_coordinates[(3 * level + a) * room + place];
-  const int64_t point = w.item[order.begin + place] - 3 * g.levels * field.count;
-  field.d_points[point * 3 + a] += static_cast<float>(sum * position_factor(field, a));
-}
-
-__device__ void add_box(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, unsigned entry) {
-  __shared__ double sums[kThreads];
-  const int tiles = tiles_in_use(w);
-  double own = 0;
-  for (int level = 0; level < g.levels; ++level)
-    for (int tile = static_cast<int>(threadIdx.x); tile < tiles; tile += kThreads)
-      own += w.box[6 * (int64_t{level} * w.tiles + tile) + entry];
-  sums[threadIdx.x] = own;
-  for (unsigned step = kThreads / 2; step > 0; step /= 2) {
-    __syncthreads();
-    if (threadIdx.x < step) sums[threadIdx.x] += sums[threadIdx.x + step];
+  if (!field.d_box) return;
+  for (int entry = 0; entry < 6; ++entry) {
+    const double all = sum_of_warp(of_box[entry]);
+    if (lane == 0) sums[warp][entry] = all;
   }
-  if (threadIdx.x == 0) field.d_box[entry] += static_cast<float>(sums[0]);
+  __syncthreads();
+  if (threadIdx.x < 6) {
+    double all = 0;
+    for (int other = 0; other < kWarps; ++other) all += sums[other][threadIdx.x];
+    w.box[6 * int64_t{block} + threadIdx.x] = all;
+    __threadfence();
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicAdd(w.finished, 1u) + 1 == blocks;
+  __syncthreads();
+  if (!last || warp >= 6) return;
+  __threadfence();
+  double all = 0;
+  for (unsigned other = static_cast<unsigned>(lane); other < blocks; other += 32)
+    all += __ldcg(w.box + 6 * int64_t{other} + warp);
+  all = sum_of_warp(all);
+  if (lane == 0) field.d_box[warp] += static_cast<float>(all);
 }
 
 struct Shares {
-  unsigned box, columns, points, texels;  // blocks
+  unsigned columns, points, texels;  // blocks
 };
-template <int W>
-__global__ void __launch_bounds__(kThreads)
-    gather_kernel(Field field, const __grid_constant__ FieldGeometry g,
-                  const __grid_constant__ SpacePlanes planes, FieldWorkspace w, Shares shares) {
+template <int L>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    gather_kernel(Field field, const __grid_constant__ FieldGeometry g, FieldWorkspace w, Shares shares) {
   unsigned block = blockIdx.x;
-  if (block < shares.box) return add_box(field, g, w, block);
-  block -= shares.box;
-  if (block < shares.columns) return add_column<W>(field, g, w, static_cast<int>(block));
-  block -= shares.columns;
-  if (block < shares.points) return add_points(field, g, w, int64_t{block} * kThreads);
-  add_texels<W>(field, g.channels, planes, w, block - shares.points);
-}
-
-template <int W>
-void launch(const Field& field, const FieldGeometry& g, const FieldWorkspace& w, cudaStream_t stream) {
-  SpacePlanes planes{};
-  Shares shares{field.d_box ? 6u : 0u, 0, 0, 0};
-  if (field.d_points) shares.points = blocks_for(3 * field.count, kThreads);
-  if (field.d_grid) shares.columns = static_cast<unsigned>(g.columns);
-  const int units = g.channels / W, groups = 32 % units == 0 ? 32 / units : 1;
-  for (int i = 0; field.d_grid && i < 3 * g.levels; ++i) {
-    const FieldGeometry::Level& level = g.level[i / 3];
-    SpacePlanes::Plane& p = planes.of[planes.count++];
-    p = {level.space[i % 3].offset,        level.space[i % 3].first_cell,    shares.texels,
-         level.size[space_axis(i % 3, 1)], level.size[space_axis(i % 3, 0)], groups};
-    const int64_t texels = int64_t{p.rows} * p.columns;
-    if (texels > field.count / 2) p.together = 32;  // most are not reached
-    shares.texels += blocks_for(texels, p.together * kWarps);
-  }
-  const unsigned blocks = shares.box + shares.columns + shares.points + shares.texels;
-  if (blocks > 0) gather_kernel<W><<<blocks, kThreads, 0, stream>>>(field, g, planes, w, shares);
+  if (block < shares.points) return add_points(field, g, w, block, shares.points);
+  block -= shares.points;
+  if (block < shares.texels) return add_texels<L>(field, g, w, block);
+  add_column(field, g, w, static_cast<int>(block - shares.texels));
 }
 
 }  // namespace
 
 void hexplane_gather(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
                      cudaStream_t stream) {
-  if (g.channels % 4 == 0)
-    launch<4>(field, g, w, stream);
-  else
-    launch<1>(field, g, w, stream);
+  Shares shares{};
+  if (field.d_box || field.d_points) shares.points = blocks_for(field.count, kThreads);
+  if (field.d_grid) {
+    shares.columns = static_cast<unsigned>(g.columns);
+    shares.texels = w.cut_count;
+  }
+  const unsigned blocks = shares.columns + shares.points + shares.texels;
+  if (blocks == 0) return;
+  (g.channels > 16 ? gather_kernel<32> : gather_kernel<16>)<<<blocks, kThreads, 0, stream>>>(field, g, w,
+                                                                                             shares);
 }
 
 }  // namespace eg4d::cuda

@@ -6,23 +6,26 @@
 #include <utility>
 
 #include "backend/cuda/check.h"
+#include "core/byte_size.h"
 
 namespace eg4d::cuda {
 namespace {
 
 constexpr size_t kAlignment = 256;
+// What kernels and libraries take of the device when they are first used, beyond the context.
+constexpr size_t kToCome = size_t{384} << 20;
+constexpr size_t kMostCappedSpare = size_t{32} << 20;
 
-OutOfMemory out_of_memory(size_t bytes) {
-  const std::string amount =
-      bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes);
-  return OutOfMemory(fmt::format(
-      "out of memory: could not allocate {} on the GPU; use a smaller model or fewer, smaller pictures",
-      amount));
+MemoryBudget make_budget(size_t cap, size_t context) {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "preparing its memory");
+  return {cap, total, free, context, kToCome};
 }
 
 }  // namespace
 
-Memory::Memory(int device, cudaStream_t stream) : stream_(stream) {
+Memory::Memory(int device, cudaStream_t stream, size_t cap, size_t context)
+    : stream_(stream), budget_(make_budget(cap, context)) {
   size_t free = 0;
   check(cudaMemGetInfo(&free, &total_), "preparing its memory");
   cudaMemPoolProps properties = {};
@@ -40,27 +43,101 @@ Memory::~Memory() {
   cudaMemPoolDestroy(pool_);
 }
 
-cudaError_t Memory::try_to_allocate(void** memory, size_t bytes) const {
-  const cudaError_t status = cudaMallocFromPoolAsync(memory, bytes, pool_, stream_);
-  if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // or the next launch would tell it again
-  return status;
+size_t Memory::attribute(cudaMemPoolAttr which) const {
+  uint64_t value = 0;
+  check(cudaMemPoolGetAttribute(pool_, which, &value), "asking for its memory");
+  return value;
+}
+
+size_t Memory::free_on_device() const {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for its memory");
+  return free;
+}
+
+void Memory::trim() {
+  check(cudaStreamSynchronize(stream_), "making room in its memory");
+  check(cudaMemPoolTrimTo(pool_, 0), "making room in its memory");
+}
+
+void* Memory::allocate_from_pool(size_t bytes) const {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMallocFromPoolAsync(&memory, bytes, pool_, stream_);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next launch would tell it again
+    return nullptr;
+  }
+  check(status, "allocating memory");
+  return memory;
+}
+
+// The pool takes memory of the device in pieces of its own size, so that the cap is on what it has reserved.
+void* Memory::try_to_allocate(size_t bytes) {
+  size_t reserved = 0;
+  if (capped()) {
+    reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
+    if (allocated_ + bytes > reserved) budget_.observe(free_on_device(), reserved);
+    if (reserved + bytes > budget_.for_allocations()) {
+      trim();
+      reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
+    }
+    if (allocated_ + bytes > budget_.for_allocations()) return nullptr;
+  }
+  void* memory = allocate_from_pool(bytes);
+  if (!memory) {  // pieces that are too small for it may be in its way
+    trim();
+    memory = allocate_from_pool(bytes);
+  }
+  if (!memory || !capped()) return memory;
+  if (attribute(cudaMemPoolAttrReservedMemCurrent) > std::max(reserved, budget_.for_allocations())) {
+    cudaFreeAsync(memory, stream_);
+    trim();
+    return nullptr;
+  }
+  return memory;
 }
 
 void* Memory::allocate(size_t bytes) {
   const size_t size = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   if (size > total_) throw out_of_memory(bytes);  // the pool has another error for sizes out of all reason
-  void* memory = nullptr;
-  cudaError_t status = try_to_allocate(&memory, size);
-  if (status == cudaErrorMemoryAllocation) {  // pieces that are too small for it may be in its way
-    check(cudaStreamSynchronize(stream_), "making room in its memory");
-    check(cudaMemPoolTrimTo(pool_, 0), "making room in its memory");
-    status = try_to_allocate(&memory, size);
-  }
-  if (status == cudaErrorMemoryAllocation) throw out_of_memory(bytes);
-  check(status, "allocating memory");
+  void* memory = try_to_allocate(size);
+  while (!memory && reclaimer_ && reclaimer_->reclaim(shortage(size)) > 0) memory = try_to_allocate(size);
+  if (!memory) throw out_of_memory(bytes);
   sizes_[memory] = size;
   allocated_ += size;
   return memory;
+}
+
+// Where nothing says how much is missing, in several goes.
+size_t Memory::shortage(size_t bytes) const {
+  const size_t room = budget_.for_allocations();
+  return allocated_ + bytes > room ? allocated_ + bytes - room : bytes / 4;
+}
+
+OutOfMemory Memory::out_of_memory(size_t bytes) const {
+  const std::string wanted =
+      fmt::format("out of memory: could not allocate {} on the GPU",
+                  bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes));
+  if (capped() && bytes < total_)
+    return OutOfMemory(
+        fmt::format("{}: --memory allows {}, and this takes at least {}; give --memory more, or use fewer, "
+                    "smaller pictures",
+                    wanted, byte_size_text(budget_.cap()),
+                    byte_size_text(budget_.cap() - budget_.for_allocations() + allocated_ + bytes)));
+  return OutOfMemory(fmt::format(
+      "{}, where this process holds {} of {}; use a smaller model or fewer, smaller pictures, and end what "
+      "else takes the GPU's memory (--memory SIZE keeps to what is left)",
+      wanted, byte_size_text(budget_.outside() + allocated_), byte_size_text(total_)));
+}
+
+MemoryUse Memory::use() const {
+  const size_t free = free_on_device(), reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
+  budget_.observe(free, reserved);
+  return {.cap = budget_.cap(),
+          .now = budget_.outside() + reserved,
+          .peak = budget_.outside() + attribute(cudaMemPoolAttrReservedMemHigh),
+          .outside = budget_.outside(),
+          .available = budget_.available(allocated_, free, reserved)};
 }
 
 void Memory::release(void* memory) noexcept {
@@ -76,7 +153,8 @@ void Block::reserve(size_t bytes) {
   memory_.release(std::exchange(data_, nullptr));
   bytes_ = 0;
   memory_.count_move();
-  const size_t wanted = bytes + bytes / 4;
+  const size_t spare = memory_.capped() ? std::min(bytes / 4, kMostCappedSpare) : bytes / 4;
+  const size_t wanted = bytes + spare;
   data_ = memory_.allocate(wanted);
   bytes_ = wanted;
 }

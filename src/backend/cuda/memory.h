@@ -8,11 +8,24 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "backend/backend.h"
+#include "backend/memory_plan.h"
+
 namespace eg4d::cuda {
+
+// Who can do with less memory when there is none left.
+class Reclaimer {
+ public:
+  virtual ~Reclaimer() = default;
+  // Releases about so many bytes, or what it can; returns how many.
+  virtual size_t reclaim(size_t bytes) = 0;
+};
 
 class Memory {
  public:
-  Memory(int device, cudaStream_t stream);
+  // cap: on what the process takes of the GPU, 0 for none; context: what that is before anything is
+  // allocated.
+  Memory(int device, cudaStream_t stream, size_t cap = 0, size_t context = 0);
   ~Memory();
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
@@ -20,13 +33,26 @@ class Memory {
   void* allocate(size_t bytes);  // aligned to 256 bytes; throws OutOfMemory
   void release(void* memory) noexcept;
   size_t allocated() const { return allocated_; }  // working memory (Block) included
+  // All but what is streamed, of which Memory knows nothing. Asks the device.
+  MemoryUse use() const;
+
+  // Is asked before there is no memory left; must outlive what is allocated from then on.
+  void set_reclaimer(Reclaimer* reclaimer) { reclaimer_ = reclaimer; }
+  size_t cap() const { return budget_.cap(); }  // 0: none
+  bool capped() const { return cap() != 0; }
 
   // How often working memory has moved: addresses that were noted before may be old.
   int64_t moves() const { return moves_; }
   void count_move() { ++moves_; }
 
  private:
-  cudaError_t try_to_allocate(void** memory, size_t bytes) const;
+  void* try_to_allocate(size_t bytes);  // null when there is no room
+  void* allocate_from_pool(size_t bytes) const;
+  void trim();
+  size_t shortage(size_t bytes) const;
+  size_t attribute(cudaMemPoolAttr which) const;
+  size_t free_on_device() const;
+  OutOfMemory out_of_memory(size_t bytes) const;
 
   cudaStream_t stream_;
   cudaMemPool_t pool_ = nullptr;
@@ -34,6 +60,8 @@ class Memory {
   size_t total_ = 0;  // the GPU's
   size_t allocated_ = 0;
   int64_t moves_ = 0;
+  mutable MemoryBudget budget_;
+  Reclaimer* reclaimer_ = nullptr;
 };
 
 // Working memory that grows, and is kept from one use to the next.
@@ -44,8 +72,8 @@ class Block {
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
-  // At least so many bytes. When it grows its contents are lost; with a quarter to spare, since the number of
-  // Gaussians grows.
+  // At least so many bytes. When it grows its contents are lost; with a quarter to spare, or what a cap
+  // leaves to that, since the number of Gaussians grows.
   void reserve(size_t bytes);
   void* data() const { return data_; }
 

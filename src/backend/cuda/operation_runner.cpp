@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -33,11 +35,6 @@ bool overlap(const CopyBytes& a) {
 
 // Bytes of scratch memory.
 struct ScratchBytes {
-  size_t operator()(const HexPlaneBackward& a) const {
-    const HexPlaneLayout& layout = a.forward.context->description.planes;
-    if (a.forward.count == 0 || layout.feature_width() == 0) return 0;
-    return hexplane_backward_workspace_bytes(layout, a.forward.count);
-  }
   size_t operator()(const DeformationNetwork& a) const {
     NetworkContext& context = context_of(a);
     context.reserve(a);
@@ -68,12 +65,8 @@ struct Enqueue {
   void operator()(const ShColor& a) const { sh_color_forward(a, stream); }
   void operator()(const ShColorBackward& a) const { sh_color_backward(a, stream); }
   void operator()(const HexPlane& a) const { hexplane_forward(a, stream); }
-  void operator()(const HexPlaneBackward& a) const { hexplane_backward(a, scratch, stream); }
   void operator()(const DeformationNetwork& a) const {
     mlp_forward(mlp_of(a, ScratchBytes::kept(a)), context_of(a).precision, scratch, stream);
-  }
-  void operator()(const DeformationNetworkBackward& a) const {
-    mlp_backward(mlp_of(a, ScratchBytes::kept(a.forward)), context_of(a.forward).precision, scratch, stream);
   }
   void operator()(const GaussianActivation& a) const { gaussian_activation_forward(a, stream); }
   void operator()(const GaussianActivationBackward& a) const { gaussian_activation_backward(a, stream); }
@@ -123,6 +116,31 @@ void require_here(const Operation& operation) {
         "the operation '{}' runs on the CPU only in this version; use --device cpu", name_of(operation)));
 }
 
+SideStream::SideStream(cudaStream_t main) : main_(main) {
+  check(cudaStreamCreateWithFlags(&side_, cudaStreamNonBlocking), "starting");
+  for (cudaEvent_t* event : {&left_, &back_})
+    check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "starting");
+}
+
+SideStream::~SideStream() {
+  cudaStreamSynchronize(side_);
+  for (cudaEvent_t event : {left_, back_}) cudaEventDestroy(event);
+  cudaStreamDestroy(side_);
+}
+
+cudaStream_t SideStream::leave() {
+  check(cudaEventRecord(left_, main_), "working beside");
+  check(cudaStreamWaitEvent(side_, left_, 0), "working beside");
+  away_ = true;
+  return side_;
+}
+
+void SideStream::come_back() {
+  if (!std::exchange(away_, false)) return;
+  check(cudaEventRecord(back_, side_), "working beside");
+  check(cudaStreamWaitEvent(main_, back_, 0), "working beside");
+}
+
 void OperationRunner::run(const Operation& operation) {
   require_here(operation);
   prepare(operation);
@@ -140,20 +158,71 @@ void OperationRunner::run(const Operation& operation) {
 
 void OperationRunner::prepare(const Operation& operation) {
   if (const auto* forward = std::get_if<RasterizeForward>(&operation)) context_of(*forward).prepare(*forward);
+  if (const auto* field = std::get_if<HexPlaneBackward>(&operation)) {
+    const HexPlaneLayout& layout = field->forward.context->description.planes;
+    if (field->forward.count > 0 && layout.feature_width() > 0)
+      field_.reserve(hexplane_backward_workspace_bytes(layout, field->forward.count));
+  }
   scratch_.reserve(NetworkRunner::has(operation) ? networks_.prepare(operation)
                                                  : std::visit(ScratchBytes{}, operation));
 }
 
+const HexPlaneBackward* OperationRunner::orderable(std::span<const Operation> operations) {
+  const auto is_field = [](const Operation& a) { return std::holds_alternative<HexPlaneBackward>(a); };
+  const auto found = std::ranges::find_if(operations, is_field);
+  if (found == operations.end()) return nullptr;
+  const auto& field = std::get<HexPlaneBackward>(*found);
+  // Whether the operation leaves alone what the order is made of. All but fills write nothing but gradients,
+  // pictures and statistics.
+  const auto harmless = [&]<class Type>(const Type& operation) {
+    if constexpr (std::same_as<Type, FillBytes>) {
+      const HexPlane& in = field.forward;
+      const std::pair<const float*, int64_t> inputs[] = {{in.points, 3 * in.count},
+                                                         {in.box, 6},
+                                                         {in.grid, in.context->description.planes.size()},
+                                                         {in.time, 1}};
+      return std::ranges::none_of(inputs, [&](const auto& input) {
+        return overlap(operation.to, operation.bytes, input.first,
+                       static_cast<size_t>(input.second) * sizeof(float));
+      });
+    } else {
+      return OneOf<Type, RasterizeBackward, ShColorBackward, DeformationNetworkBackward,
+                   GaussianActivationBackward, ImageLoss, ResizePicture, DensityStatistics, ErrorImage>;
+    }
+  };
+  const bool all = std::all_of(operations.begin(), found,
+                               [&](const Operation& operation) { return std::visit(harmless, operation); });
+  return all ? &field : nullptr;
+}
+
+void OperationRunner::enqueue(std::span<const Operation> operations, const std::function<void()>& drawing) {
+  const HexPlaneBackward* const field = orderable(operations);
+  static const bool apart = std::getenv("EG4D_ORDER_INLINE") == nullptr;  // during development
+  const bool beside =
+      apart && field && (drawing || field != std::get_if<HexPlaneBackward>(&operations.front()));
+  try {
+    if (beside) hexplane_backward_order(*field, field_.data(), order_stream_.leave());
+    if (drawing) drawing();
+    enqueue_each(operations, beside ? field : nullptr);
+  } catch (...) {
+    order_stream_.come_back();
+    weights_stream_.come_back();
+    throw;
+  }
+}
+
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
-void OperationRunner::enqueue(std::span<const Operation> operations) {
+void OperationRunner::enqueue_each(std::span<const Operation> operations, const HexPlaneBackward* ordered) {
   std::vector<Adam> steps;
   std::vector<FillBytes> fills;
   const auto flush = [&] {
+    if (!steps.empty() || !fills.empty()) weights_stream_.come_back();
     if (!steps.empty()) adam(steps, stream_);
     if (!fills.empty()) fill_bytes(fills, stream_);
     steps.clear();
     fills.clear();
   };
+  const WeightStore::Pass weights(networks_.weights(), operations);
   for (const Operation& operation : operations) {
     if (const auto* step = std::get_if<Adam>(&operation)) {
       const auto same = [&](const Adam& other) { return other.parameter == step->parameter; };
@@ -167,12 +236,27 @@ void OperationRunner::enqueue(std::span<const Operation> operations) {
       fills.push_back(*fill);
     } else {
       if (!fills.empty() || !std::holds_alternative<HexPlaneAdam>(operation)) flush();
-      if (NetworkRunner::has(operation))
+      const auto* const field = std::get_if<HexPlaneBackward>(&operation);
+      if (!field) weights_stream_.come_back();
+      if (NetworkRunner::has(operation)) {
         networks_.enqueue(operation, scratch_.data());
-      else
+      } else if (const auto* network = std::get_if<DeformationNetworkBackward>(&operation)) {
+        static const bool apart = std::getenv("EG4D_WEIGHTS_BESIDE") != nullptr;  // during development
+        mlp_backward(mlp_of(*network, ScratchBytes::kept(network->forward)),
+                     context_of(network->forward).precision, scratch_.data(), stream_,
+                     apart ? StreamBeside([this] { return weights_stream_.leave(); }) : nullptr);
+      } else if (field) {
+        if (field == ordered)
+          order_stream_.come_back();
+        else
+          hexplane_backward_order(*field, field_.data(), stream_);
+        hexplane_backward_gradients(*field, field_.data(), stream_);
+      } else {
         std::visit(Enqueue{scratch_.data(), stream_}, operation);
+      }
     }
   }
+  weights_stream_.come_back();
   flush();
 }
 

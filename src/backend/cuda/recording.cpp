@@ -56,8 +56,10 @@ Segment::Places Segment::places(const Memory& memory) const {
 }
 
 void Segment::enqueue(OperationRunner& runner) const {
-  if (drawn) context_of(*drawn).draw(*drawn);
-  runner.enqueue(operations);
+  if (drawn)
+    runner.enqueue(operations, [this] { context_of(*drawn).draw(*drawn); });
+  else
+    runner.enqueue(operations);
   if (counted) context_of(*counted).count(*counted);
 }
 
@@ -118,6 +120,7 @@ void CudaRecording::replay(OperationRunner& runner, const Memory& memory, cudaSt
       for (const Operation& operation : segment.operations) runner.prepare(operation);
       if (segment.counted) runner.prepare(*segment.counted);
     }
+    runner.networks().weights().restore();
     prepared_at_ = memory.moves();
   }
   for (Segment& segment : segments_) segment.replay(runner, memory, stream);

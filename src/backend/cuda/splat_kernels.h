@@ -6,6 +6,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -21,6 +22,9 @@ void hexplane_forward(const HexPlane& field, cudaStream_t stream);
 // Bytes of device memory (aligned to 256) that hexplane_backward works in.
 size_t hexplane_backward_workspace_bytes(const HexPlaneLayout& layout, int64_t count);
 void hexplane_backward(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream);
+// Its two parts, in the same workspace. The first reads points, box, grid and time alone, no derivatives.
+void hexplane_backward_order(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream);
+void hexplane_backward_gradients(const HexPlaneBackward& backward, void* workspace, cudaStream_t stream);
 
 void gaussian_activation_forward(const GaussianActivation& activation, cudaStream_t stream);
 void gaussian_activation_backward(const GaussianActivationBackward& backward, cudaStream_t stream);
@@ -61,7 +65,11 @@ enum class MatrixPrecision { f32, tf32, bf16 };
 size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward);
 size_t mlp_activation_bytes(const Mlp& network);  // for any precision
 void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream);
-void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream);
+// `beside` gives a stream that goes on from where `stream` is; the sums over Gaussians that give the weights'
+// gradients may run there. The workspace belongs to them until they have ended.
+using StreamBeside = std::function<cudaStream_t()>;
+void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream,
+                  const StreamBeside& beside = nullptr);
 
 // Bytes of device memory (aligned to 256) that image_loss works in.
 size_t image_loss_workspace_bytes(int width, int height);

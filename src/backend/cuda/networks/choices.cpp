@@ -62,10 +62,14 @@ void Choices::read() {
 size_t Choices::choose(const std::string& what, size_t ways, const std::function<size_t()>& measure) {
   if (const auto found = known_.find(what); found != known_.end() && found->second < ways)
     return found->second;
-  const size_t way = measure();
-  known_[what] = way;
-  changed_ = true;
-  return way;
+  try {
+    const size_t way = measure();
+    known_[what] = way;
+    changed_ = true;
+    return way;
+  } catch (const OutOfMemory&) {
+    return 0;
+  }
 }
 
 void Choices::save() {

@@ -19,7 +19,8 @@ class Choices {
   explicit Choices(std::filesystem::path file);
 
   bool measures() const { return measures_; }
-  // Less than `ways`: as the file says, or what `measure` returns, which the file says from then on.
+  // Less than `ways`: as the file says, or what `measure` returns, which the file says from then on. Where
+  // there is too little memory to measure, the first, which nobody remembers.
   size_t choose(const std::string& what, size_t ways, const std::function<size_t()>& measure);
   // What was measured since the last time; where it cannot be written it is measured again next time.
   void save();

@@ -34,6 +34,17 @@ bool is_product(const Convolution& a) {
          a.pad_bottom == 0 && a.pad_left == 0 && a.pad_right == 0;
 }
 
+// Its part for `count` output pixels from `begin` on, as a layer of what lies under the kernel there.
+Layer layer_of(const Convolution& a, ConstArray under, int64_t begin, int64_t count) {
+  const int64_t to = begin * a.weight->extents.out;
+  return {.rows = count,
+          .x = under,
+          .weight = weight_of(a.weight),
+          .activation = a.activation,
+          .residual = a.residual ? a.residual.at(to) : ConstArray(),
+          .y = a.y.at(to)};
+}
+
 // [n,height,width,channels] in memory; cuDNN names the channels second.
 CudnnTensor pictures(int64_t id, int64_t n, int64_t channels, int64_t height, int64_t width, DType type) {
   return {.id = id,
@@ -117,15 +128,11 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, 
   const auto count_out = static_cast<size_t>(s.batch * (s.height + s.pad_top + s.pad_bottom) *
                                              (s.width + s.pad_left + s.pad_right) * s.out);
   const auto count_w = static_cast<size_t>(s.out * s.in * s.kernel_height * s.kernel_width + s.out);
-  const auto zeros = [&](size_t bytes) {
-    void* const memory = memory_.allocate(bytes);
-    check(cudaMemsetAsync(memory, 0, bytes, stream_), "measuring");
-    return memory;
-  };
-  size_t most = 0;
+  MeasuringMemory memory(memory_, stream_);
+  size_t most = 1;
   for (const CudnnPlan& plan : plans) most = std::max(most, plan.workspace_bytes());
-  void *const x = zeros(count_in * size_of(s.type)), *const w = zeros(count_w * size_of(s.type)),
-              *const y = zeros(count_out * size_of(s.type)), *const workspace = memory_.allocate(most);
+  void *const x = memory.take(count_in * size_of(s.type)), *const w = memory.take(count_w * size_of(s.type)),
+              *const y = memory.take(count_out * size_of(s.type)), *const workspace = memory.take(most);
   size_t best = 0;
   float best_time = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
@@ -145,7 +152,6 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, 
     best = i;
     best_time = time;
   }
-  for (void* memory : {x, w, y, workspace}) memory_.release(memory);
   return best;
 }
 
@@ -244,15 +250,7 @@ void Convolutions::run_planned(const Convolution& a, const CudnnPlan& plan, bool
       plan,
       {x.data, w.data(), fused ? w.bias_of_operands() : nullptr, fused ? a.residual.data : nullptr, y.data},
       workspace);
-  if (!direct)
-    finish({.rows = pixels,
-            .width = w.extents.out,
-            .x = y,
-            .bias = w.bias(),
-            .activation = a.activation,
-            .residual = a.residual,
-            .y = a.y},
-           stream_);
+  if (!direct) finish(layer_of(a, {}, 0, pixels), y, stream_);
 }
 
 void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
@@ -265,16 +263,10 @@ void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
   const Pieces before = pieces;
   Pieces all = pieces;
   for (int64_t begin = 0; begin < pixels; begin += piece) {
-    const int64_t count = std::min(piece, pixels - begin), to = begin * w.extents.out;
+    const int64_t count = std::min(piece, pixels - begin);
     pieces = before;
     if (!pieces.counting()) columns({.convolution = a, .begin = begin, .count = count, .to = under}, stream_);
-    layers_.run(Layer{.rows = count,
-                      .x = under,
-                      .weight = w,
-                      .activation = a.activation,
-                      .residual = a.residual ? a.residual.at(to) : ConstArray(),
-                      .y = a.y.at(to)},
-                pieces);
+    layers_.run(layer_of(a, under, begin, count), pieces);
     if (pieces.used() > all.used()) all = pieces;
   }
   pieces = all;
@@ -282,14 +274,7 @@ void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
 
 void Convolutions::run(const Convolution& a, Pieces& pieces) {
   if (pixels_out(a) == 0) return;
-  if (is_product(a))
-    return layers_.run(Layer{.rows = pixels_out(a),
-                             .x = a.x,
-                             .weight = weight_of(a.weight),
-                             .activation = a.activation,
-                             .residual = a.residual,
-                             .y = a.y},
-                       pieces);
+  if (is_product(a)) return layers_.run(layer_of(a, a.x, 0, pixels_out(a)), pieces);
   if (const Found& found = plan_for(a); found.plan) return run_planned(a, *found.plan, found.fused, pieces);
   run_columns(a, pieces);
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backend/cuda/check.h"
 #include "core/error.h"
 
 namespace eg4d::cuda {
@@ -13,6 +14,8 @@ void require(cudnnStatus_t status, const char* doing) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   std::array<char, 512> details{};
   cudnn().cudnnGetLastErrorString(details.data(), details.size());
+  if (status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)
+    throw out_of_memory_of_library("cuDNN", doing);
   throw CudnnRefusal(fmt::format("{}: {} ({})", doing, cudnn().cudnnGetErrorString(status), details.data()));
 }
 

@@ -1,6 +1,7 @@
 #include "backend/cuda/networks/group_norm.cuh"
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/networks/group_norm_resident.h"
 #include "backend/cuda/networks/network_kernels.h"
 
 namespace eg4d::cuda {
@@ -165,13 +166,15 @@ void group_norm_terms(const GroupNorm& a, const GroupNormGrid& grid, float* sums
 }
 
 size_t group_norm_workspace_bytes(const GroupNorm& a) {
+  if (const auto resident = resident_norm(a)) return resident_norm_workspace_bytes(*resident);
   const GroupNormGrid grid = group_norm_grid(a);
   return static_cast<size_t>(a.batch * a.channels) * sizeof(float2) + grid.sums_bytes(a);
 }
 
 void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
-  const GroupNormGrid grid = group_norm_grid(a);
   if (a.batch * a.positions * a.channels == 0) return;
+  if (const auto resident = resident_norm(a)) return resident_norm(a, *resident, workspace, stream);
+  const GroupNormGrid grid = group_norm_grid(a);
   auto* const terms = static_cast<float2*>(workspace);
   group_norm_terms(a, grid, reinterpret_cast<float*>(terms + a.batch * a.channels), terms, stream);
   const auto apply = grid.vector == 1          ? apply_kernel<1, DType::f32>

@@ -11,6 +11,8 @@ namespace {
 
 // What lies between the two layers of a feed-forward network, at most: whole, that of a video is 532 MiB.
 constexpr size_t kFeedForwardBytes = size_t{576} << 20;
+// Where a cap is small enough that this counts.
+constexpr size_t kSmallCap = size_t{6} << 30, kSmallFeedForwardBytes = size_t{192} << 20;
 // Of longer sums the gate is a small part, and the library's product is faster.
 constexpr int64_t kLongestGated = 1024;
 
@@ -23,8 +25,22 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
   return copy;
 }
 
+void finish(const Layer& a, ConstArray product, cudaStream_t stream) {
+  finish({.rows = a.rows,
+          .width = a.weight.extents.out,
+          .x = product,
+          .bias = a.weight.bias(),
+          .activation = a.activation,
+          .residual = a.residual,
+          .y = a.y},
+         stream);
+}
+
 Layers::Layers(Memory& memory, cudaStream_t stream, Choices& choices)
-    : stream_(stream), products_(memory, stream, choices), feed_forward_bytes_(kFeedForwardBytes) {}
+    : stream_(stream),
+      products_(memory, stream, choices),
+      feed_forward_bytes_(memory.capped() && memory.cap() <= kSmallCap ? kSmallFeedForwardBytes
+                                                                       : kFeedForwardBytes) {}
 
 void Layers::multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces) {
   Products::Plan& plan = products_.plan(shape);
@@ -62,15 +78,7 @@ void Layers::run(const Layer& a, Pieces& pieces) {
             .residual = a.residual.data,
             .y = y.data},
            pieces);
-  if (!direct && !pieces.counting())
-    finish({.rows = a.rows,
-            .width = outputs,
-            .x = y,
-            .bias = w.bias(),
-            .activation = a.activation,
-            .residual = a.residual,
-            .y = a.y},
-           stream_);
+  if (!direct && !pieces.counting()) finish(a, y, stream_);
 }
 
 void Layers::run(const Linear& a, Pieces& pieces) {

@@ -21,6 +21,9 @@ struct Layer {
   Array y = {};
 };
 
+// What is left to do where a product wrote no more than x·Wᵀ: y = activation(product + b) + residual.
+void finish(const Layer& a, ConstArray product, cudaStream_t stream);
+
 class Layers {
  public:
   Layers(Memory& memory, cudaStream_t stream, Choices& choices);

@@ -3,10 +3,34 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/memory.h"
 
 namespace eg4d::cuda {
+
+// Cleared memory for something to be measured on, until it goes.
+class MeasuringMemory {
+ public:
+  MeasuringMemory(Memory& memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
+  ~MeasuringMemory() {
+    for (void* taken : taken_) memory_.release(taken);
+  }
+  MeasuringMemory(const MeasuringMemory&) = delete;
+  MeasuringMemory& operator=(const MeasuringMemory&) = delete;
+
+  void* take(size_t bytes) {
+    taken_.push_back(memory_.allocate(bytes));
+    check(cudaMemsetAsync(taken_.back(), 0, bytes, stream_), "measuring");
+    return taken_.back();
+  }
+
+ private:
+  Memory& memory_;
+  cudaStream_t stream_;
+  std::vector<void*> taken_;
+};
 
 // What `enqueue` enqueues takes, at best of some times. Waits for the GPU.
 template <class Enqueue>

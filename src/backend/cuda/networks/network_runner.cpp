@@ -25,12 +25,14 @@ struct NetworkRunner::Parts {
   Parts(Memory& m, cudaStream_t s)
       : memory(m),
         stream(s),
+        weights(m, s),
         layers(m, s, choices),
         convolutions(m, s, layers, choices),
         attentions(s, layers) {}
 
   Memory& memory;
   cudaStream_t stream;
+  WeightStore weights;
   Choices choices;
   Layers layers;
   Convolutions convolutions;
@@ -124,20 +126,29 @@ void NetworkRunner::enqueue(const Operation& operation, void* scratch) {
   parts_->choices.save();  // before anything is done by what was measured
   Pieces pieces(scratch ? scratch : nothing);
   const Perform perform{parts_->layers, parts_->convolutions, parts_->attentions, pieces, parts_->stream};
+  parts_->weights.before(operation);
   std::visit(
       [&]<class Type>(const Type& a) {
         if constexpr (std::invocable<const Perform&, const Type&>) perform(a);
       },
       operation);
+  parts_->weights.after(operation);
 }
 
 std::shared_ptr<const PackedWeight> NetworkRunner::pack(const LinearWeight& weight) {
   cublaslt();  // throws where it is missing
-  return std::make_shared<NetworkWeight>(parts_->memory, parts_->stream, weight);
+  return std::make_shared<NetworkWeight>(parts_->memory, parts_->weights, parts_->stream, weight);
 }
 std::shared_ptr<const PackedWeight> NetworkRunner::pack(const ConvolutionWeight& weight) {
   cublaslt();
-  return std::make_shared<NetworkWeight>(parts_->memory, parts_->stream, weight);
+  return std::make_shared<NetworkWeight>(parts_->memory, parts_->weights, parts_->stream, weight);
+}
+
+WeightStore& NetworkRunner::weights() {
+  return parts_->weights;
+}
+const WeightStore& NetworkRunner::weights() const {
+  return parts_->weights;
 }
 
 bool NetworkRunner::libraries_are_there() {

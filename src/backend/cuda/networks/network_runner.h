@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "backend/cuda/memory.h"
+#include "backend/cuda/networks/weight_store.h"
 #include "backend/operations.h"
 
 namespace eg4d::cuda {
@@ -23,11 +24,14 @@ class NetworkRunner {
 
   // Finds how to do it and returns how much scratch memory that takes. Only here is anything allocated.
   size_t prepare(const Operation& operation);
-  // After it was prepared: nothing but launches.
+  // After it was prepared: nothing but launches. In a WeightStore::Pass where weights are streamed.
   void enqueue(const Operation& operation, void* scratch);
 
   std::shared_ptr<const PackedWeight> pack(const LinearWeight& weight);
   std::shared_ptr<const PackedWeight> pack(const ConvolutionWeight& weight);
+
+  WeightStore& weights();  // that were packed
+  const WeightStore& weights() const;
 
   // Are the libraries there that every network needs?
   static bool libraries_are_there();

@@ -10,6 +10,9 @@
 namespace eg4d::cuda {
 namespace {
 
+// Smaller weights stay where they are: they are next to nothing in bytes.
+constexpr size_t kLeastMoved = size_t{64} << 10;
+
 // Products of 32 bits take weights of 32 bits, rounded or not.
 DType operands_of(const NetworkType& type) {
   const bool sixteen_bits =
@@ -19,25 +22,29 @@ DType operands_of(const NetworkType& type) {
 
 }  // namespace
 
-NetworkWeight::NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type)
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, const Extents& extents,
+                             const NetworkType& type)
     : PackedWeight(extents),
       operands(operands_of(type)),
       tf32(type.products == NetworkType::Products::tf32),
       fp8(type.products == NetworkType::Products::fp8),
-      memory_(memory) {}
+      memory_(memory),
+      store_(store) {}
 
-NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const LinearWeight& from)
-    : NetworkWeight(memory, {.in = from.in, .out = from.out}, from.type) {
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream,
+                             const LinearWeight& from)
+    : NetworkWeight(memory, store, {.in = from.in, .out = from.out}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 
-NetworkWeight::NetworkWeight(Memory& memory, cudaStream_t stream, const ConvolutionWeight& from)
-    : NetworkWeight(memory, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
+NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream,
+                             const ConvolutionWeight& from)
+    : NetworkWeight(memory, store, {from.in, from.out, from.kernel_height, from.kernel_width}, from.type) {
   take(stream, from.weight, from.bias, from.type);
 }
 
 NetworkWeight::~NetworkWeight() {
-  memory_.release(data_);
+  memory_.release(small_);
   if (bias_of_operands_ != bias_) memory_.release(bias_of_operands_);
   memory_.release(bias_);
   memory_.release(scales_);
@@ -49,15 +56,23 @@ void* NetworkWeight::allocate(size_t bytes) {
   return memory;
 }
 
+void* NetworkWeight::allocate_data(size_t bytes) {
+  if (bytes < kLeastMoved) return small_ = allocate(bytes);
+  piece_ = store_.take(bytes);
+  bytes_ += bytes;
+  return piece_.data();
+}
+
 void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
                          const NetworkType& type) {
   if (fp8) {
     take_in_eight_bits(stream, weight, type);
   } else {
     const auto count = static_cast<size_t>(extents.out * inputs());
-    data_ = allocate(count * size_of(operands));
-    upload(stream, weight, type.weights, inputs(), taps(), {data_, operands});
+    void* const data = allocate_data(count * size_of(operands));
+    upload(stream, weight, type.weights, inputs(), taps(), {data, operands});
   }
+  piece_.filled();
   if (!bias) return;
   const auto outputs = static_cast<size_t>(extents.out);
   bias_ = static_cast<float*>(allocate(outputs * sizeof(float)));
@@ -74,15 +89,12 @@ void NetworkWeight::take_in_eight_bits(cudaStream_t stream, const StoredWeight& 
     throw Error(fmt::format("products of 8 bits take widths that are multiples of {}, not {} and {}",
                             kQuantizedMultiple, extents.in, extents.out));
   const auto count = static_cast<size_t>(extents.out * extents.in);
-  data_ = allocate(count);
+  auto* const numbers = static_cast<uint8_t*>(allocate_data(count));
   scales_ = static_cast<float*>(allocate(static_cast<size_t>(extents.out) * sizeof(float)));
   void* const wide = memory_.allocate(count * size_of(operands));
   try {
     upload(stream, weight, type.weights, extents.in, 1, {wide, operands});
-    quantize_rows({.rows = extents.out,
-                   .width = extents.in,
-                   .x = {wide, operands},
-                   .y = {static_cast<uint8_t*>(data_), scales_}},
+    quantize_rows({.rows = extents.out, .width = extents.in, .x = {wide, operands}, .y = {numbers, scales_}},
                   stream);
   } catch (...) {
     memory_.release(wide);

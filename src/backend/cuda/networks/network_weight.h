@@ -2,7 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "backend/cuda/memory.h"
+#include "backend/cuda/networks/weight_store.h"
 #include "backend/neural_ops.h"
 
 namespace eg4d::cuda {
@@ -11,8 +11,8 @@ namespace eg4d::cuda {
 // and a scale for each output (fp8.h).
 class NetworkWeight final : public PackedWeight {
  public:
-  NetworkWeight(Memory& memory, cudaStream_t stream, const LinearWeight& from);
-  NetworkWeight(Memory& memory, cudaStream_t stream, const ConvolutionWeight& from);
+  NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream, const LinearWeight& from);
+  NetworkWeight(Memory& memory, WeightStore& store, cudaStream_t stream, const ConvolutionWeight& from);
   ~NetworkWeight() override;
   NetworkWeight(const NetworkWeight&) = delete;
   NetworkWeight& operator=(const NetworkWeight&) = delete;
@@ -23,7 +23,8 @@ class NetworkWeight final : public PackedWeight {
 
   const DType operands;  // fp8: of what is made of them
   const bool tf32, fp8;
-  const void* data() const { return data_; }
+  const void* data() const { return small_ ? small_ : piece_.data(); }
+  const WeightStore::Piece& piece() const { return piece_; }  // of a weight that is large enough to move
   // [out], or null: as f32, and in the operands' type.
   const float* bias() const { return bias_; }
   const void* bias_of_operands() const { return bias_of_operands_; }
@@ -31,8 +32,9 @@ class NetworkWeight final : public PackedWeight {
 
  private:
   // With nothing in it yet: what fails after this gives its memory back.
-  NetworkWeight(Memory& memory, const Extents& extents, const NetworkType& type);
+  NetworkWeight(Memory& memory, WeightStore& store, const Extents& extents, const NetworkType& type);
   void* allocate(size_t bytes);
+  void* allocate_data(size_t bytes);
   void upload(cudaStream_t stream, const StoredWeight& from, DType rounded_to, int64_t columns, int64_t taps,
               Array to);
   void take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
@@ -40,8 +42,10 @@ class NetworkWeight final : public PackedWeight {
   void take_in_eight_bits(cudaStream_t stream, const StoredWeight& weight, const NetworkType& type);
 
   Memory& memory_;
+  WeightStore& store_;
   size_t bytes_ = 0;
-  void *data_ = nullptr, *bias_of_operands_ = nullptr;
+  WeightStore::Piece piece_;
+  void *small_ = nullptr, *bias_of_operands_ = nullptr;
   float *bias_ = nullptr, *scales_ = nullptr;
 };
 

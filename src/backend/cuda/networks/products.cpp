@@ -17,6 +17,7 @@ namespace {
 constexpr size_t kMostWorkspace = size_t{64} << 20;
 
 void check(cublasStatus_t status, const char* doing) {
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) throw out_of_memory_of_library("cuBLASLt", doing);
   if (status != CUBLAS_STATUS_SUCCESS)
     throw Error(fmt::format("the GPU failed while {}: cuBLASLt's error {}", doing, static_cast<int>(status)));
 }
@@ -88,6 +89,7 @@ class Products::Plan {
         cublaslt().cublasLtMatmul(handle, description_.get(), &factor, arrays.w, a_.get(), arrays.x, b_.get(),
                                   &beta, residual, y_.get(), arrays.y, y_.get(), &way.algo,
                                   way.workspaceSize > 0 ? workspace : nullptr, way.workspaceSize, stream);
+    if (status == CUBLAS_STATUS_ALLOC_FAILED) throw out_of_memory_of_library("cuBLASLt", "multiplying");
     if (status != CUBLAS_STATUS_SUCCESS)
       throw Error(fmt::format("the GPU failed while multiplying {}: cuBLASLt's error {}", text(shape_),
                               static_cast<int>(status)));
@@ -104,20 +106,15 @@ class Products::Plan {
     const int64_t longest = std::max(shape_.in, shape_.out);
     size_t workspace_bytes = 256;
     for (const auto& way : found_) workspace_bytes = std::max(workspace_bytes, way.workspaceSize);
-    std::vector<void*> memories;
-    const auto zeros = [&](size_t count) {
-      memories.push_back(memory.allocate(count));
-      cuda::check(cudaMemsetAsync(memories.back(), 0, count, stream), "measuring");
-      return memories.back();
-    };
-    void* const y = zeros(bytes(shape_.rows, longest, shape_.y_stride, shape_.result));
+    MeasuringMemory own(memory, stream);
+    void* const y = own.take(bytes(shape_.rows, longest, shape_.y_stride, shape_.result));
     const ProductArrays arrays{
-        .x = zeros(bytes(std::max(shape_.rows, shape_.out), longest, shape_.x_stride, shape_.operands)),
-        .w = zeros(bytes(shape_.out, shape_.in, shape_.w_stride, shape_.operands)),
-        .bias = zeros(static_cast<size_t>(longest) * sizeof(float)),
+        .x = own.take(bytes(std::max(shape_.rows, shape_.out), longest, shape_.x_stride, shape_.operands)),
+        .w = own.take(bytes(shape_.out, shape_.in, shape_.w_stride, shape_.operands)),
+        .bias = own.take(static_cast<size_t>(longest) * sizeof(float)),
         .residual = y,
         .y = y};
-    void* const workspace = zeros(workspace_bytes);
+    void* const workspace = own.take(workspace_bytes);
     size_t best = 0;
     float best_time = 0;
     for (chosen_ = 0; chosen_ < found_.size(); ++chosen_) {
@@ -126,7 +123,6 @@ class Products::Plan {
       best = chosen_;
       best_time = time;
     }
-    for (void* taken : memories) memory.release(taken);
     return best;
   }
 
