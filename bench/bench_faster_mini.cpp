@@ -153,7 +153,7 @@ void run(const std::string& device, size_t creatures, const std::string& folder)
           return all;
         });
   }
-  for (const int steps : {0, 25}) {
+  for (const int steps : {0, 50}) {
     MultiviewOptions options;
     apply_preset(options, multiview_presets());
     options.sampling.precision = NetworkPrecision::f32;
