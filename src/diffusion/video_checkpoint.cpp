@@ -85,6 +85,11 @@ void VideoCheckpoint::take_unet(const std::filesystem::path& path) {
     throw Error(fmt::format("'{}' has attention heads of {} channels, '{}' of {}", path.string(), heads(unet),
                             weights_.path().string(), heads(weights_)));
   const WeightMap own = weights_.below(kUNet);
+  const std::string vector = kUNet + "label_emb.0.0.weight";
+  if (own.contains(vector) && own.items().at(vector).shape != unet.items().at(vector).shape)
+    throw Error(fmt::format("'{}' is the UNet of another model: '{}' has shape {}, in '{}' it has {}",
+                            path.string(), vector, to_string(unet.items().at(vector).shape),
+                            weights_.path().string(), to_string(own.items().at(vector).shape)));
   for (const auto& [name, item] : own.items()) weights_.remove(name);
   weights_.add(unet);
 }
