@@ -53,6 +53,7 @@ void Layers::run(const Layer& a, Pieces& pieces) {
   const NetworkWeight& w = a.weight;
   const int64_t outputs = w.extents.out;
   if (a.rows == 0 || outputs == 0) return;
+  if (w.fp8) throw NotOnThisDevice("products of 8 bits are for feed-forward networks alone");
   const ConstArray x = in_type(w.operands, a.x, a.rows * w.inputs(), pieces, stream_);
   const bool direct = a.activation == Activation::none &&
                       (a.y.type == w.operands || a.y.type == DType::f32) &&
@@ -115,6 +116,7 @@ void Layers::run(const LinearBackward& a, Pieces& pieces) {
 void Layers::run(const FeedForward& a, Pieces& pieces) {
   if (a.rows == 0) return;
   const NetworkWeight &widen = weight_of(a.widen), &narrow = weight_of(a.narrow);
+  if (widen.fp8 && narrow.fp8) return run_fp8(a, pieces);
   const DType type = narrow.operands;
   GatedProduct gate{.rows = a.rows,
                     .in = widen.extents.in,
