@@ -83,9 +83,10 @@ std::string extension_of(std::string_view bytes) {
 
 // What a person called a picture, as the name of a folder: "My cat (2).JPG" is My-cat-2.
 std::string folder_name(const std::string& name) {
-  const size_t dot = name.rfind('.');
+  const size_t dot = name.rfind('.'), slash = name.find_last_of("/\\");
+  const bool extension = dot != std::string::npos && dot > 0 && (slash == std::string::npos || dot > slash);
   std::string plain;
-  for (const char c : name.substr(0, dot == 0 ? std::string::npos : dot)) {
+  for (const char c : name.substr(0, extension ? dot : std::string::npos)) {
     const bool letter =
         (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
     if (letter && plain.size() < kLongestName) plain += c;
