@@ -11,31 +11,30 @@ namespace eg4d::cuda {
 namespace {
 
 constexpr int kThreads = kHexPlaneThreads, kWarps = kThreads / 32;
-constexpr int kBlocks = 5;  // on a multiprocessor
+constexpr int kBlocks = 4;  // on a multiprocessor
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 // ---------------------------------------------------------------- texels
 
-// Entries that a block works on at a time, each thread staging some; a lane has one channel, and L lanes (a
+// Entries that a block works on at a time, each thread staging some; a lane has W channels, and L lanes (a
 // group) walk through their share of them.
 constexpr int kOwn = 2, kStaged = kOwn * kThreads;
-constexpr int kAhead = 8;  // rows that a group asks for at a time
-template <int L>
+template <int W, int L>
 struct Staged {
-  static constexpr int kGroups = kThreads / L;
+  static constexpr int kGroups = kThreads / L, kChannels = W * L;
   // A texel that a group has in common with others: its first entry's two texels, its last one's two.
   enum Shared { kFirst, kFirstRight, kLast, kLastRight, kShared };
 
   uint4 entries[kStaged];
   uint32_t counts[kWarps];
   uint32_t texels[kGroups][kShared];
-  float sums[kGroups][kShared][L];
+  __align__(16) float sums[kGroups][kShared][kChannels];
 };
 
 // Stages those of the block's entries from `first` on that add something; returns how many these are.
-template <int L>
+template <int W, int L>
 __device__ int stage(const FieldWorkspace& w, const Cut& cut, const Cut& next, uint32_t first, int64_t count,
-                     Staged<L>& s) {
+                     Staged<W, L>& s) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   Entry entry[kOwn];
   bool works[kOwn];
@@ -85,12 +84,30 @@ __device__ int stage(const FieldWorkspace& w, const Cut& cut, const Cut& next, u
   return static_cast<int>(all);
 }
 
+// One addition to memory to which nobody else adds meanwhile.
+template <int W>
+__device__ void add_alone(float* to, const Channels<W>& c) {
+#if __CUDA_ARCH__ >= 900
+  constexpr bool kTogether = W == 4;
+#else
+  constexpr bool kTogether = false;
+#endif
+  if constexpr (kTogether) {
+    if (c.v[0] != 0 || c.v[1] != 0 || c.v[2] != 0 || c.v[3] != 0)
+      atomicAdd(reinterpret_cast<float4*>(to), make_float4(c.v[0], c.v[1], c.v[2], c.v[3]));
+  } else {
+#pragma unroll
+    for (int k = 0; k < W; ++k) cuda::add_alone(to + k, c.v[k]);
+  }
+}
+
 // A group's walk. Of the texels that it meets only those of its first and of its last entry can be others'
 // too.
-template <int L>
+template <int W, int L>
 class Walk {
  public:
-  __device__ Walk(float* grid, int channels, int channel, Staged<L>& s)
+  using Shared = Staged<W, L>;
+  __device__ Walk(float* grid, int channels, int channel, Shared& s)
       : grid_(grid),
         s_(s),
         channels_(channels),
@@ -99,66 +116,72 @@ class Walk {
         group_(static_cast<int>(threadIdx.x) / L) {}
 
   __device__ void run(const float* rows, int begin, int end) {
-    if (lane_ < Staged<L>::kShared) s_.texels[group_][lane_] = kNoRow;
+    if (lane_ < Shared::kShared) s_.texels[group_][lane_] = kNoRow;
     __syncwarp();
     if (begin >= end) return;
     first_ = texel_ = s_.entries[begin].x;
     const float* const from = rows + channel_;
     for (int i = begin; i < end; i += kAhead) {
-      float d[kAhead];
+      Channels<W> d[kAhead] = {};
 #pragma unroll
       for (int k = 0; k < kAhead; ++k)
-        d[k] = channel_ < channels_ ? from[int64_t{s_.entries[min(i + k, end - 1)].y} * channels_] : 0;
+        if (channel_ < channels_)
+          d[k] = load_channels<W>(from + int64_t{s_.entries[min(i + k, end - 1)].y} * channels_);
 #pragma unroll
       for (int k = 0; k < kAhead; ++k)
         if (i + k < end) add(s_.entries[i + k], d[k]);
     }
-    put_last(texel_, Staged<L>::kLast, left_);
-    put_last(texel_ + 1, Staged<L>::kLastRight, right_);
+    put_last(texel_, Shared::kLast, left_);
+    put_last(texel_ + 1, Shared::kLastRight, right_);
   }
 
  private:
-  __device__ void add(const uint4& entry, float d) {
+  static constexpr int kAhead = W == 4 ? 4 : 8;  // rows that a group asks for at a time
+
+  __device__ void add(const uint4& entry, const Channels<W>& d) {
     if (entry.x != texel_) {
       put(texel_, left_);
       if (entry.x == texel_ + 1) {
         left_ = right_;
       } else {
         put(texel_ + 1, right_);
-        left_ = 0;
+        left_ = {};
       }
-      right_ = 0;
+      right_ = {};
       texel_ = entry.x;
     }
     const float left = __uint_as_float(entry.z), right = __uint_as_float(entry.w);
-    if (left != 0) left_ = fmaf(left, d, left_);
-    if (right != 0) right_ = fmaf(right, d, right_);
+#pragma unroll
+    for (int c = 0; c < W; ++c) {
+      if (left != 0) left_.v[c] = fmaf(left, d.v[c], left_.v[c]);
+      if (right != 0) right_.v[c] = fmaf(right, d.v[c], right_.v[c]);
+    }
   }
-  __device__ void share(int which, uint32_t texel, float sum) {
+  __device__ void share(int which, uint32_t texel, const Channels<W>& sum) {
     if (lane_ == 0) s_.texels[group_][which] = texel;
-    s_.sums[group_][which][lane_] = sum;
+    store_channels(&s_.sums[group_][which][lane_ * W], sum);
   }
-  __device__ void put(uint32_t texel, float sum) {
+  __device__ void put(uint32_t texel, const Channels<W>& sum) {
     if (texel - first_ <= 1)
       share(static_cast<int>(texel - first_), texel, sum);
     else if (channel_ < channels_)
       add_alone(grid_ + int64_t{texel} * channels_ + channel_, sum);
   }
-  __device__ void put_last(uint32_t texel, int which, float sum) {
+  __device__ void put_last(uint32_t texel, int which, const Channels<W>& sum) {
     share(texel - first_ <= 1 ? static_cast<int>(texel - first_) : which, texel, sum);
   }
 
   float* const grid_;
-  Staged<L>& s_;
+  Shared& s_;
   const int channels_, channel_, lane_, group_;
   uint32_t first_ = 0, texel_ = 0;  // its first left texel; the left texel now
-  float left_ = 0, right_ = 0;      // sums of that and of its right neighbour
+  Channels<W> left_{}, right_{};    // sums of that and of its right neighbour
 };
 
 // Texels that groups have in common: the first of the groups adds up what they have, in their order.
-template <int L>
-__device__ void add_shared(float* grid, int channels, int channel, const Staged<L>& s) {
-  constexpr int kGroups = Staged<L>::kGroups, kShared = Staged<L>::kShared;
+template <int W, int L>
+__device__ void add_shared(float* grid, int channels, int channel, const Staged<W, L>& s) {
+  constexpr int kGroups = s.kGroups, kShared = s.kShared;
   const int lane = static_cast<int>(threadIdx.x) % L, group = static_cast<int>(threadIdx.x) / L;
   const auto find = [&](int of_group, uint32_t texel) {
     int found = -1;
@@ -170,29 +193,32 @@ __device__ void add_shared(float* grid, int channels, int channel, const Staged<
   for (int k = 0; k < kShared; ++k) {
     const uint32_t texel = s.texels[group][k];
     if (texel == kNoRow || (group > 0 && find(group - 1, texel) >= 0)) continue;
-    float sum = s.sums[group][k][lane];
+    Channels<W> sum = load_channels<W>(&s.sums[group][k][lane * W]);
     for (int other = group + 1; other < kGroups; ++other) {
       const int found = find(other, texel);
       if (found < 0) break;
-      sum += s.sums[other][found][lane];
+      const Channels<W> more = load_channels<W>(&s.sums[other][found][lane * W]);
+#pragma unroll
+      for (int c = 0; c < W; ++c) sum.v[c] += more.v[c];
     }
     if (channel < channels) add_alone(grid + int64_t{texel} * channels + channel, sum);
   }
 }
 
-template <int L>
+template <int W, int L>
 __device__ void add_texels(const Field& field, const FieldGeometry& g, const FieldWorkspace& w,
                            uint32_t block) {
-  __shared__ __align__(16) Staged<L> s;
+  __shared__ __align__(16) Staged<W, L> s;
   const Cut cut = w.cuts[block], next = w.cuts[block + 1];
   if (cut.own == next.own && cut.texel == next.texel) return;  // in the midst of one cell
   const int group = static_cast<int>(threadIdx.x) / L;
   for (uint32_t first = cut.read; first < next.own; first += kStaged) {
     const int count = stage(w, cut, next, first, field.count, s);
     const int share = (count + s.kGroups - 1) / s.kGroups;
-    for (int channel = static_cast<int>(threadIdx.x) % L; channel < (g.channels + L - 1) / L * L && count > 0;
-         channel += L) {
-      Walk<L>(field.d_grid, g.channels, channel, s)
+    const int channels = (g.channels + s.kChannels - 1) / s.kChannels * s.kChannels;
+    for (int channel = static_cast<int>(threadIdx.x) % L * W; channel < channels && count > 0;
+         channel += s.kChannels) {
+      Walk<W, L>(field.d_grid, g.channels, channel, s)
           .run(w.d_values, min(group * share, count), min((group + 1) * share, count));
       __syncthreads();
       add_shared(field.d_grid, g.channels, channel, s);
@@ -307,13 +333,13 @@ __device__ void add_points(const Field& field, const FieldGeometry& g, const Fie
 struct Shares {
   unsigned columns, points, texels;  // blocks
 };
-template <int L>
+template <int W, int L>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     gather_kernel(Field field, const __grid_constant__ FieldGeometry g, FieldWorkspace w, Shares shares) {
   unsigned block = blockIdx.x;
   if (block < shares.points) return add_points(field, g, w, block, shares.points);
   block -= shares.points;
-  if (block < shares.texels) return add_texels<L>(field, g, w, block);
+  if (block < shares.texels) return add_texels<W, L>(field, g, w, block);
   add_column(field, g, w, static_cast<int>(block - shares.texels));
 }
 
@@ -329,8 +355,10 @@ void hexplane_gather(const Field& field, const FieldGeometry& g, const FieldWork
   }
   const unsigned blocks = shares.columns + shares.points + shares.texels;
   if (blocks == 0) return;
-  (g.channels > 16 ? gather_kernel<32> : gather_kernel<16>)<<<blocks, kThreads, 0, stream>>>(field, g, w,
-                                                                                             shares);
+  const auto kernel = g.channels % 4 != 0 ? gather_kernel<1, 32>
+                      : g.channels > 16   ? gather_kernel<4, 8>
+                                          : gather_kernel<4, 4>;
+  kernel<<<blocks, kThreads, 0, stream>>>(field, g, w, shares);
 }
 
 }  // namespace eg4d::cuda
