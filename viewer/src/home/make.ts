@@ -8,8 +8,7 @@ export class MakePart {
   private readonly preset = h("select", { "aria-label": "Preset" });
   private readonly about = h("p.note");
   private readonly progress = h("progress", { max: 1, hidden: true, "aria-label": "Sending the picture" });
-  private readonly buttons: HTMLButtonElement[] = [];
-  private sending = false;
+  private sending = Promise.resolve();
 
   // `onJob` is called for each new job, `tell` with sentences.
   constructor(private readonly server: Server, private readonly home: Home, private readonly onJob: (id: string) => void, private readonly tell: (sentence: string) => void) {
@@ -54,10 +53,10 @@ export class MakePart {
   private chooser(name: "photo" | "camera", text: string, capture?: string): HTMLElement[] {
     const input = h("input", { type: "file", accept: "image/*", multiple: !capture, capture, hidden: true, "aria-label": text });
     input.addEventListener("change", () => {
-      void this.send([...(input.files ?? [])]).then(() => (input.value = ""));
+      void this.send([...(input.files ?? [])]);
+      input.value = "";
     });
     const button = h(`button.action.${name}` as "button", { type: "button", onclick: () => input.click() }, icon(name), h("span", {}, text));
-    this.buttons.push(button);
     return [button, input];
   }
 
@@ -72,25 +71,24 @@ export class MakePart {
     return h("details.note", {}, h("summary", {}, "Presets that are not here"), ...others.map((preset) => h("p", {}, `${preset.name}: ${preset.missing}.`)));
   }
 
-  private async send(files: File[]): Promise<void> {
+  // One after the other; those that come meanwhile, behind.
+  private send(files: File[]): Promise<void> {
+    for (const file of files) this.sending = this.sending.then(() => this.sendOne(file));
+    return this.sending;
+  }
+  private async sendOne(file: File): Promise<void> {
     const { make } = this.home;
-    if (!make || !this.server.token || this.sending || files.length === 0) return;
-    this.sending = true;
-    for (const button of this.buttons) button.disabled = true;
-    for (const file of files) {
-      try {
-        const picture = await pictureOf(file, { bytes: make.most_bytes, pixels: make.most_pixels });
-        this.progress.hidden = false;
-        this.progress.value = 0;
-        // The name is one part of an address.
-        const name = file.name.replace(/[/\\\u0000-\u001f\u007f]/g, "-") || "picture";
-        this.onJob(await this.server.upload(this.preset.value, name === "." || name === ".." ? "picture" : name, picture, (share) => (this.progress.value = share)));
-      } catch (error) {
-        this.tell((error as Error).message);
-      }
+    if (!make || !this.server.token) return;
+    try {
+      const picture = await pictureOf(file, { bytes: make.most_bytes, pixels: make.most_pixels });
+      this.progress.value = 0;
+      this.progress.hidden = false;
+      // The name is one part of an address.
+      const name = file.name.replace(/[/\\\u0000-\u001f\u007f]/g, "-");
+      this.onJob(await this.server.upload(this.preset.value, /^\.{0,2}$/.test(name) ? "picture" : name, picture, (share) => (this.progress.value = share)));
+    } catch (error) {
+      this.tell((error as Error).message);
     }
     this.progress.hidden = true;
-    this.sending = false;
-    for (const button of this.buttons) button.disabled = false;
   }
 }

@@ -1,5 +1,5 @@
 import { duration } from "../live";
-import type { RunDetails, Server } from "../server";
+import { asSentence, type RunDetails, type Server } from "../server";
 import type { Source } from "../source";
 import { h, icon } from "../ui/elements";
 import { backLink } from "../ui/page";
@@ -31,6 +31,14 @@ class Strip {
       });
     }
   }
+}
+
+function wordsOf(run: RunDetails): string {
+  const progress = run.job?.progress;
+  if (progress?.label) return progressWords(progress.label) + (progress.seconds_left >= 0 ? ` · ${duration(progress.seconds_left)} left` : "");
+  if (run.state === "unfinished" && run.stage !== "") return "Nothing works on it now; the command that began it continues it.";
+  if (run.state === "waiting" || run.state === "failed") return asSentence(runWords(run));
+  return run.state === "running" || run.state === "unfinished" ? "Waiting for the first model." : "";
 }
 
 // A run that has no model yet: its stages, what was painted, how long it will take.
@@ -89,8 +97,7 @@ export class RunPage {
     this.state.dataset["state"] = run.state;
     this.showStages(run);
     const progress = run.job?.progress;
-    const left = progress && progress.seconds_left >= 0 ? ` · ${duration(progress.seconds_left)} left` : "";
-    this.words.textContent = failure || (progress?.label ? progressWords(progress.label) + left : run.state === "running" || run.stage === "" && !run.job ? "Waiting for the first model" : runWords(run));
+    this.words.textContent = failure ? asSentence(failure) : wordsOf(run);
     const share = shareDone(run);
     this.progress.hidden = run.state !== "running" || share === null;
     if (share !== null) this.progress.value = share;
