@@ -4,7 +4,6 @@
 // channels of some positions, and fetches the next piece into the places of what it has normed.
 
 #include <algorithm>
-#include <cstdlib>
 #include <numeric>
 
 #include "backend/cuda/check.h"
@@ -243,12 +242,9 @@ int blocks_at_once(const GroupNorm& a, const Layout& l) {
   return blocks * multiprocessors;
 }
 
-// Lays it out for chunks of so many channels.
-Layout laid_out(const GroupNorm& a, int span) {
+// Lays it out for chunks of so many channels, and so much shared memory of a block.
+Layout laid_out(const GroupNorm& a, int span, int64_t most) {
   Layout l;
-  const int64_t most = std::getenv("EG4D_GN_BLOCKS")
-                           ? 228 * 1024 / std::atoi(std::getenv("EG4D_GN_BLOCKS")) - 1024
-                           : Layout::kMostBytes;
   l.span = span;
   l.width = static_cast<int>(a.channels / a.groups);
   l.groups = span / l.width;
@@ -278,7 +274,6 @@ Layout laid_out(const GroupNorm& a, int span) {
 std::optional<ResidentNorm> resident_norm(const GroupNorm& a) {
   constexpr int64_t kMost = int64_t{1} << 31;
   const DType type = a.x.type;
-  if (std::getenv("EG4D_GN_BLOCKS") && std::atoi(std::getenv("EG4D_GN_BLOCKS")) == 0) return {};
   if (a.batch * a.positions * a.channels == 0) return {};
   if (type == DType::f32 || a.y.type != type || (a.add && a.add.type != type)) return {};
   if (a.activation != Activation::none && a.activation != Activation::silu) return {};
@@ -295,7 +290,11 @@ std::optional<ResidentNorm> resident_norm(const GroupNorm& a) {
   if (span == 0) return {};
   for (int64_t channels = span; channels >= std::min(span, Layout::kLeastSpan); channels -= step) {
     if (a.channels % channels != 0) continue;
-    const Layout l = laid_out(a, static_cast<int>(channels));
+    Layout l = laid_out(a, static_cast<int>(channels), Layout::kMostBytes);
+    if (l.pieces > Layout::kManyPieces) {
+      const Layout large = laid_out(a, static_cast<int>(channels), Layout::kLargeBytes);
+      if (large.pieces <= blocks_at_once(a, large)) l = large;
+    }
     if (l.pieces > Layout::kMostPieces) continue;
     if (l.pieces > blocks_at_once(a, l)) return {};
     return l;
@@ -321,7 +320,7 @@ void resident_norm(const GroupNorm& a, const ResidentNorm& l, void* workspace, c
   together.id = cudaLaunchAttributeCooperative;
   together.val.cooperative = 1;
   launch.attrs = &together;
-  launch.numAttrs = std::getenv("EG4D_GN_ALONE") ? 0 : 1;
+  launch.numAttrs = 1;
   check(cudaLaunchKernelEx(&launch, kernel_for(a), a, l, partials, arrived), "computing a group norm");
 }
 

@@ -21,9 +21,10 @@ struct ResidentNorm {
   int items = 0;                          // pieces of all chunks
   size_t shared_bytes = 0;
 
-  // Four blocks on a multiprocessor, and so many on a large GPU, of which those of a chunk are a part.
-  static constexpr int kMostThreads = 256, kBlocks = 528, kMostPieces = 400;
-  static constexpr int64_t kMostBytes = 56 * 1024;
+  // Four blocks on a multiprocessor, and so many on a large GPU, of which those of a chunk are a part; fewer
+  // and larger ones where a chunk would have many pieces.
+  static constexpr int kMostThreads = 256, kBlocks = 528, kMostPieces = 400, kManyPieces = 100;
+  static constexpr int64_t kMostBytes = 56 * 1024, kLargeBytes = 113 * 1024;
   static constexpr int64_t kFewRounds = 4;
   // Channels of a chunk: about so many, at most, and where a chunk would be too large.
   static constexpr int kSpan = 160, kMostSpan = 512, kLeastSpan = 64;

@@ -6,7 +6,6 @@
 #include "backend/cuda/sm90/gated_product.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/sm90/matrix_map.h"
@@ -176,7 +175,7 @@ bool gated_product_takes(const GatedProduct& a) {
 void gated_product(const GatedProduct& a, cudaStream_t stream) {
   if (a.rows == 0 || a.width == 0) return;
   static const Card here = card();
-  if (!std::getenv("EG4D_GATED_LONG") && gated_product_short(a, here.multiprocessors, stream)) return;
+  if (gated_product_short(a, here.multiprocessors, stream)) return;
   const auto kernel = a.x.type == DType::f16 ? gated_product_kernel<false> : gated_product_kernel<true>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(kSharedBytes)),

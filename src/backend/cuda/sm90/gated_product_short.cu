@@ -1,7 +1,6 @@
 // For short sums a block keeps all weights of some values and of their gates in shared memory and goes
 // through rows, 64 at a time. Its two warpgroups take turns: while the tensor cores multiply for one, the
-// other computes its gates and puts them out. One warp fetches the rows; two blocks side by side (a cluster)
-// may share them, of which each fetches half for both.
+// other computes its gates and puts them out. One warp fetches the rows.
 
 #include <algorithm>
 
@@ -18,46 +17,36 @@ constexpr int kRows = 64, kStages = 8;
 constexpr int kRowBytes = kDepth * 2, kStageBytes = kRows * kRowBytes;
 constexpr int kWarps = kGroup / 32;
 
-// kSteps of kDepth numbers in a sum; kWidth values of a block; kBlocks of a cluster.
-template <int kSteps_, int kWidth_, int kBlocks_, bool kBfloat16_>
-struct Shape {
-  static constexpr int kSteps = kSteps_, kWidth = kWidth_, kBlocks = kBlocks_;
-  static constexpr bool kBfloat16 = kBfloat16_;
-  static constexpr int kStepBytes = 2 * kWidth * kRowBytes;
-};
+// Numbers of a sum, in kDepth, and values of a block.
+constexpr int kSteps = 5, kWidth = 128, kStepBytes = 2 * kWidth * kRowBytes;
 
-template <class S>
 struct Shared {
-  uint8_t weights[S::kSteps][S::kStepBytes];  // values', then gates'
+  uint8_t weights[kSteps][kStepBytes];  // values', then gates'
   uint8_t rows[kStages][kStageBytes];
   uint64_t weights_there, weights_free, full[kStages], empty[kStages];
 };
-template <class S>
-constexpr int shared_bytes() {
-  return static_cast<int>(sizeof(Shared<S>)) + 1024;  // to be aligned
-}
+constexpr int kSharedBytes = static_cast<int>(sizeof(Shared)) + 1024;  // to be aligned
 
-// Tiles are kRows rows of a cluster's columns. Teams of as many clusters as there are columns have `share`
-// tiles of each column, one cluster a column, so that they need the same rows at the same time; the rest of
-// the clusters have the rest of the tiles, column by column.
+// Tiles are kRows rows of a column of kWidth values. Teams of as many blocks as there are columns have
+// `share` tiles of each column, one block a column, so that they need the same rows at the same time; the
+// rest of the blocks have the rest of the tiles, column by column.
 struct Sizes {
   int64_t rows;
   int width, columns, down, teams, share;
 };
-// Tiles of a cluster: numbers begin … end of those that are `first` and `span` tiles below it in every
-// column.
+// Tiles of a block: numbers begin … end of those that are `first` and `span` tiles below it in every column.
 struct Tiles {
   int first, span, begin, end;
-  __device__ Tiles(const Sizes& s, int cluster, int clusters) {
-    const int team = cluster / s.columns;
+  __device__ Tiles(const Sizes& s, int block, int blocks) {
+    const int team = block / s.columns;
     const bool whole = team < s.teams;
     first = min((whole ? team : s.teams) * s.share, s.down);
     span = whole ? min(s.share, s.down - first) : s.down - first;
-    const int part = cluster - s.teams * s.columns, parts = clusters - s.teams * s.columns;
+    const int part = block - s.teams * s.columns, parts = blocks - s.teams * s.columns;
     const auto at = [&](int i) {
       return static_cast<int>(static_cast<int64_t>(span) * s.columns * i / max(parts, 1));
     };
-    begin = whole ? cluster % s.columns * span : at(part);
+    begin = whole ? block % s.columns * span : at(part);
     end = whole ? begin + span : at(part + 1);
   }
   __device__ int count() const { return end - begin; }
@@ -65,38 +54,12 @@ struct Tiles {
   __device__ int row(int i) const { return (first + (begin + i) % span) * kRows; }
 };
 
-// What is counted by the barriers of all blocks of the cluster.
-template <class S>
-__device__ void release(uint64_t* barrier) {
-  if constexpr (S::kBlocks > 1) {
-    if (threadIdx.x % 32 < S::kBlocks) arrive_at(barrier, threadIdx.x % 32);
-  } else if (threadIdx.x % 32 == 0) {
-    arrive(barrier);
-  }
-}
-template <class S>
-__device__ void wait_for(uint64_t* barrier, int parity) {
-  if constexpr (S::kBlocks > 1)
-    wait_at(barrier, static_cast<uint32_t>(parity));
-  else
-    wait_for_phase(barrier, parity);
+__device__ inline void release(uint64_t* barrier) {
+  if (threadIdx.x % 32 == 0) arrive(barrier);
 }
 
-template <class S>
-__device__ int block_of_cluster() {
-  return S::kBlocks > 1 ? static_cast<int>(cluster_rank()) : 0;
-}
-// The block's first value of the cluster's column.
-template <class S>
-__device__ int first_value(int column) {
-  return (column * S::kBlocks + block_of_cluster<S>()) * S::kWidth;
-}
-
-template <class S>
-__device__ void fetch_all(Shared<S>& shared, const CUtensorMap& x, const CUtensorMap& w, const Sizes& sizes,
+__device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMap& w, const Sizes& sizes,
                           const Tiles& tiles) {
-  constexpr int kPart = kRows / S::kBlocks;
-  const int rank = block_of_cluster<S>();
   Ring ring(kStages);
   int column = -1, loads = 0;
   for (int i = 0; i < tiles.count(); ++i) {
@@ -104,21 +67,17 @@ __device__ void fetch_all(Shared<S>& shared, const CUtensorMap& x, const CUtenso
       column = tiles.column(i);
       if (loads > 0) wait_for_phase(&shared.weights_free, (loads - 1) % 2);
       ++loads;
-      arrive_expecting(&shared.weights_there, S::kSteps * S::kStepBytes);
-      for (int step = 0; step < S::kSteps; ++step)
+      arrive_expecting(&shared.weights_there, kSteps * kStepBytes);
+      for (int step = 0; step < kSteps; ++step)
         for (int part = 0; part < 2; ++part)
-          fetch_tile(shared.weights[step] + part * (S::kStepBytes / 2), w, step * kDepth,
-                     part * sizes.width + first_value<S>(column), &shared.weights_there);
+          fetch_tile(shared.weights[step] + part * (kStepBytes / 2), w, step * kDepth,
+                     part * sizes.width + column * kWidth, &shared.weights_there);
     }
-    for (int step = 0; step < S::kSteps; ++step, ring.next()) {
-      wait_for<S>(&shared.empty[ring.stage], static_cast<int>(ring.parity ^ 1));
+    for (int step = 0; step < kSteps; ++step, ring.next()) {
+      wait_for_phase(&shared.empty[ring.stage], static_cast<int>(ring.parity ^ 1));
       uint64_t* const full = &shared.full[ring.stage];
       arrive_expecting(full, kStageBytes);
-      uint8_t* const to = shared.rows[ring.stage] + rank * kPart * kRowBytes;
-      if constexpr (S::kBlocks > 1)
-        fetch_tile_for((1 << S::kBlocks) - 1, to, x, step * kDepth, tiles.row(i) + rank * kPart, full);
-      else
-        fetch_tile(to, x, step * kDepth, tiles.row(i), full);
+      fetch_tile(shared.rows[ring.stage], x, step * kDepth, tiles.row(i), full);
     }
   }
 }
@@ -133,14 +92,14 @@ __device__ inline void pass_on(int group) {
 }
 
 // A lane writes 16 bytes of a row, four side by side 64.
-template <class S>
-__device__ void put_out(const float (&c)[S::kWidth], const float* bias, Array y, const Sizes& sizes,
-                        int64_t row, int column) {
-  using T = std::conditional_t<S::kBfloat16, __nv_bfloat16, __half>;
+template <bool kBfloat16>
+__device__ void put_out(const float (&c)[kWidth], const float* bias, Array y, const Sizes& sizes, int64_t row,
+                        int column) {
+  using T = std::conditional_t<kBfloat16, __nv_bfloat16, __half>;
   const int lane = threadIdx.x % 32;
   row += static_cast<int>(threadIdx.x) % kGroup / 32 * 16 + lane / 4;
 #pragma unroll
-  for (int n = 0; n < S::kWidth / 8; n += 4) {
+  for (int n = 0; n < kWidth / 8; n += 4) {
     uint32_t pairs[2][4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -151,7 +110,7 @@ __device__ void put_out(const float (&c)[S::kWidth], const float* bias, Array y,
         gate_bias = __ldg(reinterpret_cast<const float2*>(at + sizes.width));
       }
       const float* const values = c + 4 * (n + i);
-      const float* const gates = values + S::kWidth / 2;
+      const float* const gates = values + kWidth / 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         pairs[half][i] = packed_as<T>(
@@ -168,69 +127,65 @@ __device__ void put_out(const float (&c)[S::kWidth], const float* bias, Array y,
   }
 }
 
-template <class S>
-__device__ void multiply_all(Shared<S>& shared, const Tiles& tiles, const float* bias, Array y,
+template <bool kBfloat16>
+__device__ void multiply_all(Shared& shared, const Tiles& tiles, const float* bias, Array y,
                              const Sizes& sizes) {
   const int group = static_cast<int>(threadIdx.x) / kGroup - 1, count = tiles.count();
   if (group == 1) pass_on(1);
   // Weights come and go alike for both groups, whether they have tiles of the column or not.
   int loaded = 0;
   const auto loads_before = [&](int i) { return tiles.column(min(i, count - 1)) - tiles.column(0); };
-  const auto give_back_weights = [&] {
-    if (threadIdx.x % 32 == 0) arrive(&shared.weights_free);
-  };
   const auto follow_weights = [&](int i) {
     for (const int needed = loads_before(i); loaded < needed;) {
       wait_for_phase(&shared.weights_there, ++loaded % 2);
-      if (loaded < needed) give_back_weights();
+      if (loaded < needed) release(&shared.weights_free);
     }
   };
   if (count > 0) {
     wait_for_phase(&shared.weights_there, 0);
-    if (loads_before(group) > 0) give_back_weights();
+    if (loads_before(group) > 0) release(&shared.weights_free);
     follow_weights(group);
   }
-  float c[S::kWidth];
+  float c[kWidth];
   for (int i = group; i < count; i += 2) {
     wait_for_turn(group);
     int before = -1;
 #pragma unroll
-    for (int step = 0; step < S::kSteps; ++step) {
-      const int fetched = i * S::kSteps + step, stage = fetched % kStages;
-      wait_for<S>(&shared.full[stage], fetched / kStages % 2);
+    for (int step = 0; step < kSteps; ++step) {
+      const int fetched = i * kSteps + step, stage = fetched % kStages;
+      wait_for_phase(&shared.full[stage], fetched / kStages % 2);
       hold(c);
       begin_products();
 #pragma unroll
       for (int k = 0; k < kDepth / 16; ++k)
-        multiply_add<2 * S::kWidth, false, !S::kBfloat16>(c, operand_at(shared.rows[stage] + 32 * k),
-                                                          operand_at(shared.weights[step] + 32 * k),
-                                                          step > 0 || k > 0);
+        multiply_add<2 * kWidth, false, !kBfloat16>(c, operand_at(shared.rows[stage] + 32 * k),
+                                                    operand_at(shared.weights[step] + 32 * k),
+                                                    step > 0 || k > 0);
       commit_products();
       if (step > 0) {
         wait_for_products<1>();
-        release<S>(&shared.empty[before]);
+        release(&shared.empty[before]);
       }
       before = stage;
     }
     pass_on(group);
     wait_for_products<0>();
     hold(c);
-    release<S>(&shared.empty[before]);
-    if (loads_before(i + 2) > loaded) give_back_weights();
-    put_out<S>(c, bias, y, sizes, tiles.row(i), first_value<S>(tiles.column(i)));
+    release(&shared.empty[before]);
+    if (loads_before(i + 2) > loaded) release(&shared.weights_free);
+    put_out<kBfloat16>(c, bias, y, sizes, tiles.row(i), tiles.column(i) * kWidth);
     follow_weights(i + 2);
   }
   if (group == count % 2) wait_for_turn(group);  // which the other has passed on
 }
 
-template <class S>
-__global__ void __cluster_dims__(S::kBlocks, 1, 1) __launch_bounds__(3 * kGroup, 1)
+template <bool kBfloat16>
+__global__ void __launch_bounds__(3 * kGroup, 1)
     gated_short_kernel(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap w,
                        const float* bias, Array y, Sizes sizes) {
   extern __shared__ uint8_t memory[];
-  auto& shared = *reinterpret_cast<Shared<S>*>((reinterpret_cast<uintptr_t>(memory) + 1023) / 1024 * 1024);
-  const Tiles tiles(sizes, static_cast<int>(blockIdx.x) / S::kBlocks,
-                    static_cast<int>(gridDim.x) / S::kBlocks);
+  auto& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(memory) + 1023) / 1024 * 1024);
+  const Tiles tiles(sizes, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
   if (threadIdx.x == 0) {
     prefetch_map(x);
     prefetch_map(w);
@@ -238,64 +193,52 @@ __global__ void __cluster_dims__(S::kBlocks, 1, 1) __launch_bounds__(3 * kGroup,
     prepare_barrier(&shared.weights_free, 2 * kWarps);
     for (int i = 0; i < kStages; ++i) {
       prepare_barrier(&shared.full[i], 1);
-      prepare_barrier(&shared.empty[i], kWarps * S::kBlocks);
+      prepare_barrier(&shared.empty[i], kWarps);
     }
     publish_barriers();
   }
-  cluster_sync();
+  __syncthreads();
   if (threadIdx.x < kGroup) {
     give_registers<24>();
-    if (threadIdx.x == 0) fetch_all<S>(shared, x, w, sizes, tiles);
+    if (threadIdx.x == 0) fetch_all(shared, x, w, sizes, tiles);
     __syncwarp();
   } else {
     take_registers<240>();
-    multiply_all<S>(shared, tiles, bias, y, sizes);
+    multiply_all<kBfloat16>(shared, tiles, bias, y, sizes);
   }
-  cluster_sync();  // the other block may still write here
 }
 
 // ---------------------------------------------------------------- host
 
-template <class S>
-bool launch(const GatedProduct& a, int multiprocessors, cudaStream_t stream) {
-  const auto kernel = gated_short_kernel<S>;
+template <bool kBfloat16>
+void launch(const GatedProduct& a, int multiprocessors, cudaStream_t stream) {
+  const auto kernel = gated_short_kernel<kBfloat16>;
   Sizes sizes{};
   sizes.rows = a.rows;
   sizes.width = static_cast<int>(a.width);
-  sizes.columns = sizes.width / (S::kWidth * S::kBlocks);
+  sizes.columns = sizes.width / kWidth;
   sizes.down = static_cast<int>((a.rows + kRows - 1) / kRows);
-  if (sizes.columns * S::kWidth * S::kBlocks != a.width) return false;
-  const int clusters = multiprocessors / S::kBlocks;
-  sizes.teams = clusters / sizes.columns;
-  if (sizes.teams == 0) return false;
+  sizes.teams = multiprocessors / sizes.columns;
   // Where all are in teams, this is what each team has, too.
-  sizes.share = static_cast<int>((int64_t{sizes.down} * sizes.columns + clusters - 1) / clusters);
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<S>()),
+  sizes.share =
+      static_cast<int>((int64_t{sizes.down} * sizes.columns + multiprocessors - 1) / multiprocessors);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "preparing a product");
-  kernel<<<static_cast<unsigned>(clusters * S::kBlocks), 3 * kGroup, shared_bytes<S>(), stream>>>(
-      describe_matrix(a.x.data, a.x.type, a.rows, a.in, kRows / S::kBlocks),
-      describe_matrix(a.w, a.x.type, 2 * a.width, a.in, S::kWidth), a.bias, a.y, sizes);
+  kernel<<<static_cast<unsigned>(multiprocessors), 3 * kGroup, kSharedBytes, stream>>>(
+      describe_matrix(a.x.data, a.x.type, a.rows, a.in, kRows),
+      describe_matrix(a.w, a.x.type, 2 * a.width, a.in, kWidth), a.bias, a.y, sizes);
   check_launch("computing a product with gates");
-  return true;
-}
-
-template <bool kBfloat16>
-bool launch(const GatedProduct& a, int multiprocessors, cudaStream_t stream) {
-  switch (a.in) {
-    case 5 * kDepth:
-      return launch<Shape<5, 128, 1, kBfloat16>>(a, multiprocessors, stream);
-    case 10 * kDepth:
-      return launch<Shape<10, 64, 2, kBfloat16>>(a, multiprocessors, stream);
-    default:
-      return false;
-  }
 }
 
 }  // namespace
 
 bool gated_product_short(const GatedProduct& a, int multiprocessors, cudaStream_t stream) {
-  return a.x.type == DType::f16 ? launch<false>(a, multiprocessors, stream)
-                                : launch<true>(a, multiprocessors, stream);
+  if (a.in != kSteps * kDepth || a.width % kWidth != 0 || a.width / kWidth > multiprocessors) return false;
+  if (a.x.type == DType::f16)
+    launch<false>(a, multiprocessors, stream);
+  else
+    launch<true>(a, multiprocessors, stream);
+  return true;
 }
 
 }  // namespace eg4d::cuda
