@@ -44,7 +44,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
   const RasterScene<float> scene = load(which);
   CudaRaster kernels(scene);
   kernels.forward();
-  kernels.use_long_lists(kernels.totals().longest > cuda::long_list(kernels.totals().pairs));  // as the backend does
+  kernels.use_long_lists(kernels.totals().longest > cuda::kLongList);  // as the backend does
   Philox random(3);
   kernels.prepare_backward(
       test::uniform_values<float>(random, 3 * int64_t{which.width} * which.height, -0.5f, 0.5f));

@@ -148,7 +148,7 @@ void OperationRunner::run(const Operation& operation) {
     context.count(*forward);
     context.mark_counted();
     const RasterizerTotals totals = context.totals(*forward);
-    context.use(*forward, static_cast<int64_t>(totals.pairs), totals.longest > long_list(totals.pairs));
+    context.use(*forward, static_cast<int64_t>(totals.pairs), totals.longest > kLongList);
     context.draw(*forward);
   } else {
     enqueue({&operation, 1});

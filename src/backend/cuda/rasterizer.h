@@ -36,12 +36,10 @@ struct RasterizerSize {
   bool operator==(const RasterizerSize&) const = default;
 };
 
-// Where a list is longer than this, all are quicker made in the other way; both ways take lists of any
-// length. Of very many pairs the other way sorts faster: a million Gaussians at 1920×1080 are 14.5 million,
-// the longest list 2516, and take 1.7 ms that way, 2.9 ms list by list (H200).
-constexpr uint32_t long_list(unsigned long long pairs) {
-  return pairs > 8'000'000 ? 1024 : 4096;
-}
+// Lists above this length are quicker made in the other way; both ways take lists of any length. On trained
+// models, whose longest lists have 1100 to 2900, the other way takes 0.31 ms a picture instead of 0.39, and a
+// million Gaussians at 1920×1080 1.7 ms instead of 2.9 (H200).
+inline constexpr uint32_t kLongList = 1024;
 
 // What the first part of a forward pass finds.
 struct RasterizerTotals {
