@@ -67,24 +67,30 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(int count, int columns, 
     w.key[at] = uint64_t{of_depth} << 32 | gaussian;
     w.slot_scratch[at] = own_slot;
   };
-  const auto one = [&](uint32_t gaussian, uint32_t own_slot, uint32_t cell) {
-    write(atomicAdd(&w.cell_size[cell], 1u), gaussian, w.depth[gaussian], own_slot);
-  };
   // Several at a time: each has to wait for its place.
-  const auto row = [&](uint32_t gaussian, uint32_t first, uint32_t cell, int size) {
-    constexpr int kTogether = 4;
-    for (int k = 0; k < size; k += kTogether) {
-      uint32_t at[kTogether];
+  const auto some = [&](uint32_t gaussian, uint32_t own_slot, const uint32_t(&cells)[kCellsTogether]) {
+    const uint32_t of_depth = w.depth[gaussian];
+    uint32_t at[kCellsTogether];
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j)
+    for (int j = 0; j < kCellsTogether; ++j)
+      if (cells[j] != kNoCell) at[j] = atomicAdd(&w.cell_size[cells[j]], 1u);
+#pragma unroll
+    for (int j = 0; j < kCellsTogether; ++j)
+      if (cells[j] != kNoCell) write(at[j], gaussian, of_depth, own_slot + j * kWarp);
+  };
+  const auto row = [&](uint32_t gaussian, uint32_t first, uint32_t cell, int size) {
+    for (int k = 0; k < size; k += kCellsTogether) {
+      uint32_t at[kCellsTogether];
+#pragma unroll
+      for (int j = 0; j < kCellsTogether; ++j)
         if (k + j < size) at[j] = atomicAdd(&w.cell_size[cell + k + j], 1u);
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j)
+      for (int j = 0; j < kCellsTogether; ++j)
         if (k + j < size) write(at[j], gaussian, depth, first + k + j);
     }
   };
   for_each_cell(w, columns, static_cast<uint32_t>(i), slot, pairs, static_cast<int>(threadIdx.x) % kWarp, row,
-                one);
+                some);
 }
 
 // How many of `size` keys, at most `most`, a power of two, are below `own`; they are in order.
