@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "backend/cuda/networks/convolutions.h"
+#include "backend/cuda/networks/group_norm_resident.h"
 #include "backend/cuda/networks/layers.h"
 #include "backend/cuda/networks/network_kernels.h"
 #include "core/half.h"
@@ -265,11 +266,19 @@ void norms(Bench& bench) {
                         .add_positions = pixels,
                         .activation = Activation::silu,
                         .y = y};
-      bench.row(fmt::format("norm of groups of {}×{}×{}", kPictures, pixels, c),
-                together == 1 ? "pictures" : "videos, add", 0, bytes(3), [&](Pieces& pieces) {
-                  void* const workspace = pieces.take(group_norm_workspace_bytes(a));
-                  if (!pieces.counting()) group_norm(a, workspace, bench.stream());
-                });
+      const auto group_row = [&, c = c](const char* way, size_t workspace_bytes, const auto& norm) {
+        bench.row(fmt::format("norm of groups of {}×{}×{}", kPictures, pixels, c),
+                  fmt::format("{}{}", together == 1 ? "pictures" : "videos, add", way), 0, bytes(2),
+                  [&](Pieces& pieces) {
+                    void* const workspace = pieces.take(workspace_bytes);
+                    if (!pieces.counting()) norm(workspace);
+                  });
+      };
+      group_row(", in passes", group_norm_passes_workspace_bytes(a),
+                [&](void* workspace) { group_norm_passes(a, workspace, bench.stream()); });
+      if (const auto resident = resident_norm(a))
+        group_row(", read once", resident_norm_workspace_bytes(*resident),
+                  [&](void* workspace) { resident_norm(a, *resident, workspace, bench.stream()); });
     }
     LayerNorm norm{.rows = rows, .width = c, .x = x, .scale = scale, .shift = shift, .y = y};
     const auto name = fmt::format("norm of layers of {}×{}", rows, c);

@@ -1,10 +1,14 @@
-// What caps on a GPU's memory cost, with networks of full size and random weights: SV3D's UNet with attention
-// injection, and the decoders for all frames of a video at once.
+// What caps on a GPU's memory cost, with networks of full size and random weights: the video UNet for SV3D's
+// 21 frames and SVD-XT's 25, alone and with attention injection, and the decoders for all frames of a video
+// at once, in the precision and as the program runs them (exact_network_type: activations f32).
 //
-//   bench_device_memory [caps = 8G,12G,24G,none] [f16 | bf16 | f32] [device = cuda] [repeats = 5] [folder]
-//   [all | call]
+//   bench_device_memory [cap:work,... = 12G:all,none:all] [f16 | bf16 | f32] [device = cuda] [repeats = 5]
+//   [folder]
 //
-// In the folder weights are kept from one run to the next. "bits" tells results apart.
+// work: all, or letters of i (injection, 21 frames), I (25), c (the call alone, 21), C (25), p (pictures,
+// exact), v (video, exact), P and V (in the precision). In the folder weights are kept from one run to the
+// next. "bits" tells results apart; "peak" is of everything that the process took; "streamed" is what of the
+// weights waited on the host. The first time of a shape is not part of the time.
 
 #include <fmt/format.h>
 
@@ -43,75 +47,95 @@ uint32_t bits_of(const std::vector<float>& values) {
   return hash;
 }
 
+struct Result {
+  double ms = 0;
+  uint32_t bits = 0;
+  MemoryUse use;
+};
+
 // Prints the row of one cap and one kind of work; a cap that is too small is told in its place.
 class Rows {
  public:
-  Rows(const std::string& cap, const std::string& device, DType precision, int repeats)
-      : cap_(cap), device_(device), precision_(precision), repeats_(repeats) {}
+  Rows(const std::string& cap, const std::string& device, DType precision, int repeats, const Files& files)
+      : cap_(cap), device_(device), precision_(precision), repeats_(repeats), files_(files) {}
 
-  template <class Work>
-  void row(const std::string& what, const Work& work) {
+  void row(char work) const {
     const size_t cap = cap_ == "none" ? 0 : parse_byte_size(cap_, "the cap");
+    const bool of_xt = work == 'I' || work == 'C';
+    const char* const precision = work == 'p' || work == 'v' ? "exact" : name_of(precision_);
+    std::string what = fmt::format("call, {} frames of 576²", of_xt ? 25 : 21);
+    if (work == 'i' || work == 'I') what += ", injection";
+    if (work == 'p' || work == 'P') what = fmt::format("decoding 21 pictures, {}", precision);
+    if (work == 'v' || work == 'V') what = fmt::format("decoding a video of 25 frames, {}", precision);
     try {
       Profile backend(make_backend(device_, FieldPrecision::automatic, cap));
-      const auto [ms, bits] = work(backend);
-      const MemoryUse use = backend.memory_use();
-      fmt::print("| {:>5} | {:<44} | {:8.1f} | {:08x} | {:6.2f} | {:6.2f} | {:6.2f} |\n", cap_, what, ms,
-                 bits, gib(use.peak), gib(use.outside), gib(use.streamed));
+      const Result result = run(backend, work, of_xt ? 25 : 21);
+      fmt::print("| {:>5} | {:<38} | {:8.1f} | {:08x} | {:6.2f} | {:6.2f} | {:6.2f} |\n", cap_, what,
+                 result.ms, result.bits, gib(result.use.peak), gib(result.use.outside),
+                 gib(result.use.streamed));
     } catch (const Error& error) {
-      fmt::print("| {:>5} | {:<44} | {} |\n", cap_, what, error.what());
+      fmt::print("| {:>5} | {:<38} | {} |\n", cap_, what, error.what());
     }
     std::fflush(stdout);
   }
 
-  std::pair<double, uint32_t> call(Profile& backend, const fs::path& file) const {
-    constexpr int64_t kFrames = 21, kSide = 72, kRows = 2 * kFrames;
-    VideoUNet network(backend, WeightMap(file), "model.diffusion_model.",
+ private:
+  Result run(Profile& backend, char work, int64_t frames) const {
+    switch (work) {
+      case 'i':
+      case 'I':
+        return call(backend, frames, true);
+      case 'c':
+      case 'C':
+        return call(backend, frames, false);
+      case 'p':
+        return decode(backend, files_.decoder, 21, exact_network_type(backend, precision_));
+      case 'P':
+        return decode(backend, files_.decoder, 21, network_type(backend, precision_));
+      case 'v':
+        return decode(backend, files_.temporal, 25, exact_network_type(backend, precision_));
+      case 'V':
+        return decode(backend, files_.temporal, 25, network_type(backend, precision_));
+      default:
+        throw Error(fmt::format("there is no work '{}'", work));
+    }
+  }
+
+  Result call(Profile& backend, int64_t frames, bool injection) const {
+    constexpr int64_t kSide = 72;
+    const int64_t rows = 2 * frames;
+    VideoUNet network(backend, WeightMap(files_.unet), "model.diffusion_model.",
                       VideoUNet::Options{.type = network_type(backend, precision_)});
-    const auto conditioning = network.condition(wave(backend, {kRows, 1, network.context_width()}),
-                                                wave(backend, {kRows, network.vector_width()}), kFrames);
-    VideoUNet::Call call(network, {kRows, kFrames, kSide, kSide}, AttentionInjection::Options{});
-    const Tensor x = wave(backend, {kRows, kSide, kSide, network.in_channels()});
+    const auto conditioning = network.condition(wave(backend, {rows, 1, network.context_width()}),
+                                                wave(backend, {rows, network.vector_width()}), frames);
+    VideoUNet::Call call(network, {rows, frames, kSide, kSide},
+                         injection ? std::optional(AttentionInjection::Options{}) : std::nullopt);
+    const Tensor x = wave(backend, {rows, kSide, kSide, network.in_channels()});
     backend.run(Convert{.count = x.count(), .x = x.array(), .y = call.input().array()});
     call.set_timestep(0.3f);
     call.run(*conditioning, 0, true);
     const uint32_t bits = bits_of(call.prediction().to_host());
-    return {milliseconds_of(backend, repeats_, [&] { call.run(*conditioning, 0, false); }), bits};
+    const double ms = milliseconds_of(backend, repeats_, [&] { call.run(*conditioning, 0, !injection); });
+    return {ms, bits, backend.memory_use()};
   }
 
-  std::pair<double, uint32_t> decode(Profile& backend, const fs::path& file, int64_t frames,
-                                     const NetworkType& type) const {
+  Result decode(Profile& backend, const fs::path& file, int64_t frames, const NetworkType& type) const {
     AutoencoderDecoder decoder(backend, WeightMap(file), "first_stage_model.", {.type = type});
     const auto prepared = decoder.prepare({frames, 72, 72, 4});
     const Tensor x = wave(backend, prepared->input().shape());
     backend.run(CopyBytes{prepared->input().raw(), x.raw(), x.bytes()});
     const double ms = milliseconds_of(backend, std::min(repeats_, 3), [&] { prepared->run(); });
-    return {ms, bits_of(prepared->output().to_host())};
+    return {ms, bits_of(prepared->output().to_host()), backend.memory_use()};
   }
 
-  void all(const Files& files, bool decoders) {
-    row("SV3D's call with injection", [&](Profile& backend) { return call(backend, files.unet); });
-    if (!decoders) return;
-    for (const bool exact : {false, true}) {
-      const auto type_on = [&](const Profile& backend) {
-        return exact ? exact_network_type(backend, precision_) : network_type(backend, precision_);
-      };
-      const char* const name = exact ? "f32" : name_of(precision_);
-      row(fmt::format("decoding 21 pictures of 576², {}", name),
-          [&](Profile& backend) { return decode(backend, files.decoder, 21, type_on(backend)); });
-      row(fmt::format("decoding a video of 25 frames of 576², {}", name),
-          [&](Profile& backend) { return decode(backend, files.temporal, 25, type_on(backend)); });
-    }
-  }
-
- private:
-  std::string cap_, device_;
-  DType precision_;
-  int repeats_;
+  const std::string cap_, device_;
+  const DType precision_;
+  const int repeats_;
+  const Files& files_;
 };
 
 void run(const std::string& caps, DType precision, const std::string& device, int repeats,
-         const std::string& folder, bool decoders) {
+         const std::string& folder) {
   const test::TemporaryFolder temporary;
   const fs::path place = folder.empty() ? temporary.path() : fs::path(folder);
   fs::create_directories(place);
@@ -120,11 +144,15 @@ void run(const std::string& caps, DType precision, const std::string& device, in
                     random_weights(place / "temporal.safetensors", "svd_xt", "first_stage_model.")};
   fmt::print("{}\n", make_backend(device)->name());
   fmt::print(
-      "|   cap | what                                         |       ms |     bits | peak, GiB | outside | "
+      "|   cap | what                                   |       ms |     bits | peak, GiB | outside | "
       "streamed |\n");
   std::istringstream list(caps);
-  for (std::string cap; std::getline(list, cap, ',');)
-    Rows(cap, device, precision, repeats).all(files, decoders);
+  for (std::string item; std::getline(list, item, ',');) {
+    const size_t colon = std::min(item.find(':'), item.size());
+    const std::string works = colon < item.size() ? item.substr(colon + 1) : "all";
+    const Rows rows(item.substr(0, colon), device, precision, repeats, files);
+    for (const char work : works == "all" ? std::string("iIpv") : works) rows.row(work);
+  }
 }
 
 }  // namespace
@@ -135,6 +163,6 @@ int main(int argc, char** argv) {
   const auto argument = [&](int i, const char* otherwise) {
     return std::string(argc > i ? argv[i] : otherwise);
   };
-  bench::run(argument(1, "8G,12G,24G,none"), bench::type_of(argument(2, "f16")), argument(3, "cuda"),
-             std::stoi(argument(4, "5")), argument(5, ""), argument(6, "all") == "all");
+  bench::run(argument(1, "12G:all,none:all"), bench::type_of(argument(2, "f16")), argument(3, "cuda"),
+             std::stoi(argument(4, "5")), argument(5, ""));
 }

@@ -3,7 +3,7 @@
 //
 //   bench_device_networks FOLDER [device = cuda] [f16 | bf16 | f32] [repeats = 7] [part,…] [shapes]
 //
-// FOLDER: of write_random_models. Parts, in this order: sv3d, svd, wide
+// FOLDER: of write_random_models. Parts, done in the order given: sv3d, svd, wide
 // (SVD's call of 2×25×72×128), decoder, temporal, clip, sdxl, target, texts, vision, distillation, load.
 // "shapes": also each operation by its shape.
 
@@ -41,6 +41,7 @@ class Networks {
   Networks(const fs::path& folder, const std::string& device, DType precision, int repeats,
            const std::string& parts, bool shapes)
       : folder_(folder),
+        on_processor_(device == "cpu"),
         backend_(make_backend(device)),
         precision_(precision),
         repeats_(repeats),
@@ -60,7 +61,6 @@ class Networks {
     std::map<std::string, Profile::Total> groups;
   };
 
-  bool wanted(const char* part) const { return std::ranges::find(parts_, part) != parts_.end(); }
   fs::path file(const char* model) const {
     const ModelEntry& entry = find_model_entry(model);
     fs::path path = folder_ / entry.file;
@@ -86,6 +86,7 @@ class Networks {
   void table() const;
 
   const fs::path folder_;
+  const bool on_processor_;
   Profile backend_;
   const DType precision_;
   const int repeats_;
@@ -120,15 +121,15 @@ void Networks::measure(const std::string& work, double goal, const std::function
   rows_.push_back(std::move(row));
 }
 
-// A product that is large enough for any device, and a copy.
+// A product that is large enough for the device, and a copy.
 void Networks::measure_ceiling() {
-  constexpr int64_t kExtent = 8192, kBytes = int64_t{1} << 30;
-  const std::vector<float> values = wave(backend_, {kExtent, kExtent}).to_host();
-  const auto weight = backend_.pack_linear({.in = kExtent, .out = kExtent, .weight = values, .type = half()});
-  const Tensor x = Tensor::zeros(backend_, {kExtent, kExtent}, half().activations),
-               y = Tensor::zeros(backend_, {kExtent, kExtent}, half().activations),
-               from = Tensor::zeros(backend_, {kBytes}, DType::u8),
-               to = Tensor::zeros(backend_, {kBytes}, DType::u8), source = numbers({kExtent, kExtent});
+  const int64_t extent = on_processor_ ? 512 : 8192, bytes = int64_t{1} << (on_processor_ ? 26 : 30);
+  const std::vector<float> values = wave(backend_, {extent, extent}).to_host();
+  const auto weight = backend_.pack_linear({.in = extent, .out = extent, .weight = values, .type = half()});
+  const Tensor x = Tensor::zeros(backend_, {extent, extent}, half().activations),
+               y = Tensor::zeros(backend_, {extent, extent}, half().activations),
+               from = Tensor::zeros(backend_, {bytes}, DType::u8),
+               to = Tensor::zeros(backend_, {bytes}, DType::u8), source = numbers({extent, extent});
   backend_.run(Convert{.count = x.count(), .x = source.array(), .y = x.array()});
   constexpr int kCalls = 20;
   const auto seconds = [&](const Operation& operation) {
@@ -136,11 +137,13 @@ void Networks::measure_ceiling() {
              for (int i = 0; i < kCalls; ++i) backend_.run(operation);
            });
   };
-  ceiling_ = 2.0 * kExtent * kExtent * kExtent /
-             seconds(Linear{.rows = kExtent, .x = x.array(), .weight = weight.get(), .y = y.array()});
-  copies_ = 2.0 * kBytes / seconds(CopyBytes{to.raw(), from.raw(), static_cast<size_t>(kBytes)});
+  const auto wide = static_cast<double>(extent);
+  ceiling_ = 2 * wide * wide * wide /
+             seconds(Linear{.rows = extent, .x = x.array(), .weight = weight.get(), .y = y.array()});
+  copies_ =
+      2.0 * static_cast<double>(bytes) / seconds(CopyBytes{to.raw(), from.raw(), static_cast<size_t>(bytes)});
   fmt::print("{}, {}: products of {}³ {:.0f} TFLOP/s, copies {:.2f} TB/s\n", backend_.name(),
-             name_of(precision_), kExtent, ceiling_ * 1e-12, copies_ * 1e-12);
+             name_of(precision_), extent, ceiling_ * 1e-12, copies_ * 1e-12);
   std::fflush(stdout);
 }
 
@@ -229,13 +232,15 @@ void Networks::sdxl() {
 // What a picture that Stage III is to show takes, with what is done on the host for it.
 void Networks::target() {
   const ImageCheckpoint checkpoint(file("sdxl_turbo"));
-  ImageToImage network(backend_, checkpoint, precision_);
-  network.set_prompt(embed_prompt(backend_, checkpoint, "a toy", exact()),
-                     embed_no_prompt(backend_, checkpoint));
+  const PromptEmbedding prompt = embed_prompt(backend_, checkpoint, "a toy", exact());
   const auto noise = make_normal_stream("philox", 0);
   const std::vector<float> picture(kPixels * kPixels * 3, 0.5f);
-  measure("SDXL-Turbo, a picture of 576² refined", 60,
-          [&]() -> Work { return [&] { network.refine(picture, kPixels, kPixels, {}, *noise); }; });
+  measure("SDXL-Turbo, a picture of 576² refined", 60, [&]() -> Work {
+    // Anew, for it keeps what it has recorded.
+    const auto network = std::make_shared<ImageToImage>(backend_, checkpoint, precision_);
+    network->set_prompt(prompt, {});
+    return [&, network] { network->refine(picture, kPixels, kPixels, {}, *noise); };
+  });
 }
 
 void Networks::texts() {
@@ -339,19 +344,33 @@ void Networks::table() const {
 }
 
 void Networks::run() {
+  const std::pair<const char*, std::function<void()>> all[] = {
+      {"sv3d", [this] { video_calls("sv3d_p", "SV3D", 21, kSide, 150, true); }},
+      {"svd", [this] { video_calls("svd_xt_1_1", "SVD-XT", 25, kSide, 180, false); }},
+      {"wide", [this] { video_calls("svd_xt_1_1", "SVD-XT", 25, 128, 350, false); }},
+      {"decoder",
+       [this] {
+         decoder("sv3d_p", "decoder", 21, {1, 7, 21}, 300);
+       }},
+      {"temporal",
+       [this] {
+         decoder("svd_xt_1_1", "temporal decoder", 25, {1, 5, 25}, 450);
+       }},
+      {"clip", [this] { clip(); }},
+      {"sdxl", [this] { sdxl(); }},
+      {"target", [this] { target(); }},
+      {"texts", [this] { texts(); }},
+      {"vision", [this] { vision(); }},
+      {"distillation", [this] { distillation(); }},
+      {"load", [this] { load(); }},
+  };
+  for (const std::string& part : parts_)
+    if (std::ranges::none_of(all, [&](const auto& known) { return part == known.first; }))
+      throw UsageError(fmt::format("there is no part '{}'", part));
   measure_ceiling();
-  if (wanted("sv3d")) video_calls("sv3d_p", "SV3D", 21, kSide, 150, true);
-  if (wanted("svd")) video_calls("svd_xt_1_1", "SVD-XT", 25, kSide, 180, false);
-  if (wanted("wide")) video_calls("svd_xt_1_1", "SVD-XT", 25, 128, 350, false);
-  if (wanted("decoder")) decoder("sv3d_p", "decoder", 21, {1, 7, 21}, 300);
-  if (wanted("temporal")) decoder("svd_xt_1_1", "temporal decoder", 25, {1, 5, 25}, 450);
-  if (wanted("clip")) clip();
-  if (wanted("sdxl")) sdxl();
-  if (wanted("target")) target();
-  if (wanted("texts")) texts();
-  if (wanted("vision")) vision();
-  if (wanted("distillation")) distillation();
-  if (wanted("load")) load();
+  for (const std::string& part : parts_)
+    for (const auto& [name, work] : all)
+      if (part == name) work();
   table();
 }
 

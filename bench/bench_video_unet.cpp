@@ -55,16 +55,18 @@ void run(int64_t frames, int64_t size, const NetworkType& type, const std::files
   const double seconds = wall_seconds() - start;
   double sum = 0;
   for (const float value : y) sum += std::abs(value);
-  const double prepared = seconds_of_prepared(*network, {rows, frames, size, size}, x, *conditioning);
 
   print_operations(backend);
   fmt::print(
-      "2×{}×{}×{}: {:.1f} s, {:.1f} % outside products, convolutions and attention; mean |output| {:.3f}\n"
+      "2×{}×{}×{}: {:.1f} s, {:.1f} % outside products, convolutions and attention; mean |output| {:.3f}\n",
+      frames, size, size, seconds, 100 * (seconds - seconds_of_products(backend)) / seconds,
+      sum / static_cast<double>(y.size()));
+  fmt::print(
       "prepared and replayed: {:.1f} s\n"
       "memory: weights {:.2f} GiB, activations {:.2f} GiB, device peak {:.2f} GiB, process peak {:.2f} GiB\n",
-      frames, size, size, seconds, 100 * (seconds - seconds_of_products(backend)) / seconds,
-      sum / static_cast<double>(y.size()), prepared, gib(network->weight_bytes()),
-      gib(network->activation_bytes()), gib(backend.peak_allocated_bytes()), peak_resident_gib());
+      seconds_of_prepared(*network, {rows, frames, size, size}, x, *conditioning),
+      gib(network->weight_bytes()), gib(network->activation_bytes()), gib(backend.peak_allocated_bytes()),
+      peak_resident_gib());
 }
 
 }  // namespace

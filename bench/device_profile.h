@@ -17,7 +17,8 @@
 
 namespace eg4d::bench {
 
-// Times operations one by one when asked to; otherwise what is recorded is the device's own recording.
+// Times operations one by one when asked to; otherwise what is recorded is the device's own recording. A
+// recording is replayed as it was made: with `timing` or without.
 class Profile final : public ObservingBackend {
  public:
   using ObservingBackend::ObservingBackend;

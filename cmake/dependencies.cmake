@@ -8,6 +8,7 @@ find_package(CURL REQUIRED)
 pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(LIBZIP REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
 pkg_check_modules(FMT REQUIRED IMPORTED_TARGET fmt)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
@@ -19,5 +20,5 @@ find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
-set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP
+set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP PkgConfig::ZSTD
     PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})

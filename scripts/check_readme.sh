@@ -12,6 +12,7 @@ declare -A skipped=(
   ["scripts/test.sh"]="passes all tests: to be run by itself"
   ["eg4d models fetch svd_xt_1_1 sv3d_p sdxl_turbo"]="21 GB, and an account that has accepted two licences"
   ["eg4d view run-robot"]="stays until Ctrl-C"
+  ["eg4d view"]="stays until Ctrl-C"
   ["eg4d generate photo.png -o run-photo"]="needs those weights and takes hours"
 )
 

@@ -11,6 +11,7 @@ eg4d=${1:-$here/build/release}/eg4d models=$here/models
 : "${EG4D_GOLDEN_DIR=$here/tests/data/golden}" "${EG4D_BENCH_DIR=$here/../shared/bench}" "${OUT=/tmp}"
 export EG4D_GOLDEN_DIR EG4D_BENCH_DIR OMP_WAIT_POLICY=passive
 failed=0
+export PATH=$PATH:/usr/local/cuda/bin  # where compute-sanitizer and ncu often are
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 
 # Suite by suite, so that one that dies does not take the others with it; the log names every test.

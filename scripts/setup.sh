@@ -10,7 +10,7 @@ packages=(
   # building
   g++ cmake ninja-build ccache pkg-config
   # pictures, video, archives
-  libpng-dev libjpeg-dev libwebp-dev zlib1g-dev libzip-dev
+  libpng-dev libjpeg-dev libwebp-dev zlib1g-dev libzip-dev libzstd-dev
   libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
   # downloads
   libcurl4-openssl-dev

@@ -21,6 +21,9 @@ class AnimateCommand : public Command {
            "continues\n"
            "  eg4d animate photo.png -o run --model svd          14 frames, with that model's settings\n"
            "  eg4d animate photo.png -o run --preset mini        with the small model that comes with eg4d\n"
+           "  eg4d animate photo.png -o run --unet AnimateLCM-SVD-xt.safetensors --preset lcm     in 4 "
+           "steps\n"
+           "  eg4d animate photo.png -o run --cache 3 --precision f16           faster, not quite the same\n"
            "  eg4d animate photo.png -o run --side 0 --decode-frames 5 --seed 7\n"
            "Then: eg4d multiview run";
   }
@@ -35,6 +38,11 @@ class AnimateCommand : public Command {
     arguments.options.add("model", model_,
                           "a name (`eg4d models list`), a .safetensors file, or a diffusers folder; default: "
                           "svd_xt_1_1, or the preset's");
+    arguments.options.add(
+        "unet", unet_,
+        "a UNet in the place of the model's own, such as one that was distilled to few steps: "
+        "a .safetensors file, or a folder in the diffusers layout");
+    arguments.value_name("unet", "FILE");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another video");
     job_.options.bind(schema_);
@@ -50,6 +58,8 @@ class AnimateCommand : public Command {
     require_existing(job_.picture, "a picture (PNG, JPEG or WebP)");
     require_output(output_);
     check_options(job_.options);
+    if (!unet_.empty()) require_existing(unet_, "a UNet's .safetensors file, or its folder");
+    job_.unet = unet_;
     if (!chosen_preset_.empty() && chosen_preset_ != "paper")
       progress.message(
           fmt::format("preset {}, which {} is for; --preset takes another", chosen_preset_, model_));
@@ -65,7 +75,7 @@ class AnimateCommand : public Command {
   }
 
  private:
-  std::string picture_, output_, model_, models_folder_, chosen_preset_;
+  std::string picture_, output_, model_, unet_, models_folder_, chosen_preset_;
   bool overwrite_ = false;
   AnimateJob job_;
   ConfigSchema schema_;

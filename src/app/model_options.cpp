@@ -12,11 +12,16 @@ void ModelOptions::declare(Arguments& arguments) {
   arguments.options.add(
       "color_time", color_time_,
       "when colours are read: reference, own (each frame's time), or 0 to 1; default: what the model says");
+  arguments.options.add(
+      "model_up", up_,
+      {{"auto", UpAxis::automatic}, {"-y", UpAxis::minus_y}, {"y", UpAxis::y}, {"z", UpAxis::z}},
+      "where up is in a file of Gaussians (.ply, .splat, .spz, .sog); auto: as its format means");
 }
 
 ModelChoice ModelOptions::choice() const {
   ModelChoice choice;
   choice.which = which_;
+  choice.up = up_;
   set_color_time(choice, color_time_);
   return choice;
 }

@@ -7,7 +7,8 @@
 
 namespace eg4d {
 
-// The options of every command that shows a model: which of a run's models, and when its colours are read.
+// The options of every command that shows a model: which of a run's models, when its colours are read, and
+// where up is in a file that does not tell.
 class ModelOptions {
  public:
   void declare(Arguments& arguments);
@@ -16,6 +17,7 @@ class ModelOptions {
  private:
   WhichModel which_ = WhichModel::automatic;
   std::string color_time_;
+  UpAxis up_ = UpAxis::automatic;
 };
 
 }  // namespace eg4d

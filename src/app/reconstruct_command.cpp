@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/open_backend.h"
+#include "app/view_beside.h"
 #include "pipeline/phase_clock.h"
 #include "pipeline/presets.h"
 #include "pipeline/reconstruct.h"
@@ -35,6 +36,7 @@ class ReconstructCommand : public Command {
     arguments.options.add("overwrite", overwrite_, "start anew although the folder holds another run");
     arguments.options.add("models_folder", models_folder_,
                           "where to look for LPIPS' weights first, if loss.lpips asks for them");
+    view_.declare(arguments);
     job_.options.bind(schema_);
     arguments.settings(schema_, reconstruct_presets(), "paper");
   }
@@ -48,6 +50,7 @@ class ReconstructCommand : public Command {
     require_existing(job_.dataset, "a dataset folder (one with transforms_train.json)");
     if (output_.empty() && dataset_folder(job_.dataset) != job_.dataset) job_.output = job_.dataset;
     require_output(job_.output);
+    view_.start(job_.output, dataset_folder(job_.dataset), common, progress);
     const std::unique_ptr<Backend> backend =
         open_backend(common, job_.options.loss.lpips != 0 ? Needs::networks : Needs::gaussians);
     job_.start_seconds = seconds_since_process_start();
@@ -61,6 +64,7 @@ class ReconstructCommand : public Command {
   std::string dataset_, output_, models_folder_;
   bool overwrite_ = false;
   ReconstructJob job_;
+  ViewBeside view_;
   ConfigSchema schema_;
 };
 

@@ -3,6 +3,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/open_backend.h"
+#include "app/view_beside.h"
 #include "core/error.h"
 #include "models/preset_models.h"
 #include "pipeline/diffusion_painter.h"
@@ -61,6 +62,7 @@ class RefineCommand : public Command {
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("no_diffusion", no_diffusion_, "refine towards the dataset's pictures themselves");
     arguments.options.add("overwrite", overwrite_, "start anew although the run holds another refinement");
+    view_.declare(arguments);
     job_.options.bind(schema_);
     painting_.bind(schema_);
     arguments.settings(schema_, refine_presets(), "paper, or the one that --model or --controlnet is for");
@@ -86,6 +88,7 @@ class RefineCommand : public Command {
     if (const auto finished = finished_refinement(job_, identity, perceptual)) {
       result = *finished;
     } else {
+      view_.start(job_.run, job_.dataset, common, progress);
       const std::unique_ptr<Backend> backend =
           open_backend(common, no_diffusion_ && !perceptual ? Needs::gaussians : Needs::networks);
       const std::unique_ptr<TargetPainter> painter = make_painter(*backend, progress);
@@ -151,6 +154,7 @@ class RefineCommand : public Command {
   RefineJob job_;
   DiffusionPainterOptions painting_;
   DiffusionPainter::Models models_;
+  ViewBeside view_;
   ConfigSchema schema_;
 };
 

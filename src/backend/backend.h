@@ -60,6 +60,8 @@ class Backend {
   virtual bool computes_in(DType) const { return true; }
   // Does it have the operations of networks (neural_ops.h)? Whoever has them takes activations in f32.
   bool has_networks() const { return computes_in(DType::f32); }
+  // Does it have products of 8 bits (NetworkType::Products::fp8)?
+  virtual bool has_fp8() const { return false; }
 
   // The host memory of copy_to_device may be reused on return; that of copy_to_host is filled on return.
   virtual void copy_to_device(void* device, const void* host, size_t bytes) = 0;

@@ -16,6 +16,7 @@ class ForwardingBackend : public Backend {
   size_t allocated_bytes() const override { return inner_->allocated_bytes(); }
   MemoryUse memory_use() const override { return inner_->memory_use(); }
   bool computes_in(DType type) const override { return inner_->computes_in(type); }
+  bool has_fp8() const override { return inner_->has_fp8(); }
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     inner_->copy_to_device(device, host, bytes);
   }

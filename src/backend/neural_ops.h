@@ -18,12 +18,14 @@ namespace eg4d {
 // What a network computes in. Norms' scale and shift, statistics, softmax and accumulation are f32 whatever
 // it is.
 struct NetworkType {
-  // What operands of matrix products and convolutions are rounded to first: nothing, the 10 bits of TF32, or
-  // the 16 bits that the weights are stored in.
-  enum class Products : uint8_t { f32, tf32, half };
+  // What operands of matrix products and convolutions are rounded to first: nothing, the 10 bits of TF32, the
+  // 16 bits that the weights are stored in, or 8 bits (e4m3: 3 of mantissa) with a scale for every row of x
+  // and of the weight, which is for feed-forward networks alone (Backend::has_fp8).
+  enum class Products : uint8_t { f32, tf32, half, fp8 };
   DType activations = DType::f32;  // of the tensors between layers
   DType weights = DType::f32;      // as they are kept for products and convolutions
   Products products = Products::f32;
+  bool fp8_feed_forward = false;  // feed-forward networks' products are of fp8 instead
   bool operator==(const NetworkType&) const = default;
 };
 

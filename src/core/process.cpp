@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
@@ -49,7 +50,7 @@ std::string read_tail(int pipe) {
 // The program starts with the signals as this one found them.
 class SpawnAttributes {
  public:
-  SpawnAttributes() {
+  explicit SpawnAttributes(bool own_group) {
     posix_spawnattr_init(&attributes_);
     const sigset_t mask = signal_mask_of_children();
     posix_spawnattr_setsigmask(&attributes_, &mask);
@@ -57,7 +58,9 @@ class SpawnAttributes {
     sigemptyset(&standard);
     sigaddset(&standard, SIGXFSZ);
     posix_spawnattr_setsigdefault(&attributes_, &standard);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    const int group = own_group ? POSIX_SPAWN_SETPGROUP : 0;  // that of the program's own number
+    posix_spawnattr_setflags(&attributes_,
+                             static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | group));
   }
   ~SpawnAttributes() { posix_spawnattr_destroy(&attributes_); }
   SpawnAttributes(const SpawnAttributes&) = delete;
@@ -71,7 +74,7 @@ class SpawnAttributes {
 
 // Without standard input, with `output` for what it writes. Returns 0, or errno.
 int spawn(const std::filesystem::path& program, const std::vector<std::string>& arguments, int output,
-          pid_t& child) {
+          pid_t& child, bool own_group = false) {
   std::string name = program.string();
   std::vector<std::string> copies = arguments;
   std::vector<char*> argv = {name.data()};
@@ -83,7 +86,7 @@ int spawn(const std::filesystem::path& program, const std::vector<std::string>& 
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, output, 1);
   posix_spawn_file_actions_adddup2(&actions, output, 2);
-  const SpawnAttributes attributes;
+  const SpawnAttributes attributes(own_group);
   const int failure = posix_spawn(&child, name.c_str(), &actions, attributes.get(), argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   return failure;
@@ -94,7 +97,23 @@ void wait_for(pid_t child, int& status) {
   }
 }
 
+void tidy_up_later(pid_t child) {
+  std::thread([child] {
+    int status = 0;
+    wait_for(child, status);
+  }).detach();
+}
+
+int exit_code_of(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 }  // namespace
+
+std::filesystem::path own_program() {
+  std::error_code error;
+  return std::filesystem::read_symlink("/proc/self/exe", error);
+}
 
 ProcessResult run_process(const std::filesystem::path& program, const std::vector<std::string>& arguments) {
   int ends[2];
@@ -109,7 +128,7 @@ ProcessResult run_process(const std::filesystem::path& program, const std::vecto
 
   int status = 0;
   wait_for(child, status);
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.exit_code = exit_code_of(status);
   return result;
 }
 
@@ -119,11 +138,34 @@ void start_process(const std::filesystem::path& program, const std::vector<std::
   pid_t child = 0;
   const int failure = spawn(program, arguments, nowhere, child);
   close(nowhere);
-  if (failure) return;
-  std::thread([child] {
-    int status = 0;
-    wait_for(child, status);
-  }).detach();
+  if (!failure) tidy_up_later(child);
+}
+
+ChildProcess::ChildProcess(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                           int output) {
+  const int failure = spawn(program, arguments, output, process_, true);
+  if (failure) throw Error(fmt::format("cannot start {}: {}", program.string(), std::strerror(failure)));
+}
+
+ChildProcess::~ChildProcess() {
+  if (!exit_code()) tidy_up_later(process_);
+}
+
+std::optional<int> ChildProcess::exit_code() {
+  int status = 0;
+  if (!exit_code_ && waitpid(process_, &status, WNOHANG) == process_) exit_code_ = exit_code_of(status);
+  return exit_code_;
+}
+
+void ChildProcess::signal(int number) {
+  if (!exit_code()) kill(process_, number);
+}
+
+void ChildProcess::end(int patience) {
+  signal(SIGINT);
+  for (int waited = 0; waited < patience && !exit_code(); waited += 20)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  signal(SIGKILL);
 }
 
 }  // namespace eg4d

@@ -15,7 +15,8 @@ void AttentionInjection::begin(int step, bool first_video) {
 
 size_t AttentionInjection::bytes() const {
   size_t total = 0;
-  for (const Tensor& layer : references_) total += layer.bytes();
+  for (const Tensor& layer : references_)
+    if (layer.defined()) total += layer.bytes();
   return total;
 }
 

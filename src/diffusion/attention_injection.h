@@ -25,7 +25,8 @@ class AttentionInjection {
   // unless the references are those of the step, or will be.
   void begin(int step, bool first_video);
 
-  // [rows of the network's input · tokens, channels] per layer in the order of execution.
+  // [rows of the network's input · tokens, channels] per layer in the order of execution; not defined for
+  // layers that its calls leave out (step_cache.h).
   const std::vector<Tensor>& references() const { return references_; }
   size_t bytes() const;
 

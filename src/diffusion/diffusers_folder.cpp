@@ -165,6 +165,24 @@ WeightMap read_autoencoder(const fs::path& path) {
   return weights;
 }
 
+WeightMap read_video_unet(const fs::path& path) {
+  const std::string single = "model.diffusion_model.";
+  const std::vector<fs::path> files = network_files(path, "unet", "a UNet");
+  const WeightMap stored(files[0]);
+  if (stored.contains_prefix(single)) return stored.below(single);
+  WeightMap weights;
+  weights.set_path(path);
+  FolderTensors tensors;
+  add_tensors(weights, files, "unet", tensors);
+  if (!tensors.count("unet/conv_in.weight"))
+    throw Error(
+        fmt::format("'{}' holds no UNet: neither 'conv_in.weight', as the diffusers library names it, nor "
+                    "'{}input_blocks.0.0.weight'",
+                    path.string(), single));
+  add_under_single_names(weights, DiffusersFamily::video, tensors);
+  return weights;
+}
+
 WeightMap read_control_net(const fs::path& path) {
   const std::string single = "model.diffusion_model.", folder = "unet/", own = folder + "controlnet_";
   WeightMap weights;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -12,11 +13,19 @@ namespace eg4d {
 std::vector<float> edm_sigmas(const EdmSchedule& schedule) {
   if (schedule.steps < 1)
     throw UsageError(fmt::format("{} sampling steps: at least 1 is needed", schedule.steps));
+  const bool distilled = schedule.method == SamplingMethod::lcm;
+  if (distilled && schedule.steps > kDistilledLevels)
+    throw UsageError(fmt::format("sampler.method lcm makes at most {} steps, of which few are enough, not {}",
+                                 kDistilledLevels, schedule.steps));
   const double high = std::pow(schedule.sigma_max, 1 / schedule.rho);
   const float first = static_cast<float>(high);
   const float span = static_cast<float>(std::pow(schedule.sigma_min, 1 / schedule.rho) - high);
-  std::vector<float> sigmas = linear_ramp(0, 1, schedule.steps);
-  for (float& sigma : sigmas) sigma = std::pow(first + sigma * span, static_cast<float>(schedule.rho));
+  const int levels = distilled ? kDistilledLevels : schedule.steps, stride = levels / schedule.steps;
+  const std::vector<float> ramp = linear_ramp(0, 1, levels);
+  std::vector<float> sigmas;
+  for (int step = 0; step < schedule.steps; ++step)
+    sigmas.push_back(
+        std::pow(first + ramp[static_cast<size_t>(step * stride)] * span, static_cast<float>(schedule.rho)));
   sigmas.push_back(0);
   return sigmas;
 }
@@ -27,12 +36,12 @@ EdmScaling v_prediction_scaling(float sigma) {
   return {1 / variance, -sigma / deviation, 1 / deviation, 0.25f * std::log(sigma)};
 }
 
-std::vector<EulerCoefficients> euler_coefficients(std::span<const float> sigmas) {
+std::vector<EulerCoefficients> euler_coefficients(std::span<const float> sigmas, SamplingMethod method) {
   std::vector<EulerCoefficients> rows;
   for (size_t step = 0; step + 1 < sigmas.size(); ++step) {
     const EdmScaling scaling = v_prediction_scaling(sigmas[step]);
-    rows.push_back(
-        {scaling.c_in, scaling.c_out, scaling.c_skip, scaling.c_noise, sigmas[step], sigmas[step + 1]});
+    const float next = method == SamplingMethod::lcm ? 0 : sigmas[step + 1];
+    rows.push_back({scaling.c_in, scaling.c_out, scaling.c_skip, scaling.c_noise, sigmas[step], next});
   }
   return rows;
 }
@@ -52,9 +61,10 @@ EulerSampler::EulerSampler(Backend& backend, const EdmSchedule& schedule, const 
                            VideoCall& network)
     : backend_(backend),
       network_(network),
+      method_(schedule.method),
       sigmas_(edm_sigmas(schedule)),
       frames_(static_cast<int64_t>(scales.size())),
-      table_(upload(backend, euler_coefficients(sigmas_))),
+      table_(upload(backend, euler_coefficients(sigmas_, method_))),
       now_(Tensor::zeros(backend, {kCoefficients})) {
   const bool guided = needs_unconditional(scales);
   const int64_t rows = network.input().dim(0);
@@ -114,15 +124,40 @@ void EulerSampler::advance(int step, int video, const Tensor& concat, const Tens
   run(step, video, concat, latent);
 }
 
+bool EulerSampler::wants_noise(int step) const {
+  return method_ == SamplingMethod::lcm && step + 1 < steps();
+}
+
+void EulerSampler::add_noise(int step, const Tensor& noise, const Tensor& latent) const {
+  if (noise.shape() != latent.shape())
+    throw Error(fmt::format("noise of {} does not fit latents of {}", to_string(noise.shape()),
+                            to_string(latent.shape())));
+  backend_.run(ScaledSum{.count = latent.count(),
+                         .a = latent.array(),
+                         .b = noise.array(),
+                         .a_scale = 1,
+                         .b_scale = sigmas_.at(static_cast<size_t>(step) + 1),
+                         .y = latent.array()});
+}
+
 void EulerSampler::advance_step_major(int first_step, const std::vector<Tensor>& concats,
                                       const std::vector<Tensor>& latents, const Observer& observer) {
-  for (int step = first_step; step < steps(); ++step) {
-    select(step);
-    for (size_t video = 0; video < latents.size(); ++video) {
-      if (observer.before_video) observer.before_video(step, static_cast<int>(video));
-      run(step, static_cast<int>(video), concats.at(video), latents[video]);
+  const int together = network_.steps_together();
+  if (first_step % together != 0 && first_step < steps())
+    throw Error(
+        fmt::format("sampling cannot begin at step {}: {} steps each belong together", first_step, together));
+  for (int begin = first_step; begin < steps(); begin += together) {
+    const int end = std::min(begin + together, steps());
+    for (size_t index = 0; index < latents.size(); ++index) {
+      const int video = static_cast<int>(index);
+      for (int step = begin; step < end; ++step) {
+        if (observer.before_video) observer.before_video(step, video);
+        select(step);
+        run(step, video, concats.at(index), latents[index]);
+        if (wants_noise(step)) add_noise(step, observer.noise(step, video), latents[index]);
+      }
     }
-    if (observer.after_step) observer.after_step(step);
+    if (observer.after_step) observer.after_step(end - 1);
   }
 }
 

@@ -80,7 +80,8 @@ Attention over_pixels(int64_t pictures, int64_t pixels, int64_t channels, int64_
 FeedForwardLayer load_feed_forward(const Loader& loader, int64_t channels) {
   const int64_t inner =
       loader.extent({{"net.2.weight", 1, 1}, {"net.0.proj.bias", 0, 2}, {"net.0.proj.weight", 0, 2}});
-  return {loader.linear("net.0.proj", channels, 2 * inner), loader.linear("net.2", inner, channels)};
+  return {loader.linear("net.0.proj", channels, 2 * inner, {.feed_forward = true}),
+          loader.linear("net.2", inner, channels, {.feed_forward = true})};
 }
 
 }  // namespace eg4d

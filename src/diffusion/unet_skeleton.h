@@ -241,6 +241,12 @@ struct UNetEncoded {
   Tensor middle;
 };
 
+// What goes into the last `depth` output blocks, kept for passes that compute no others (step_cache.h).
+struct DeepFeatures {
+  Tensor* kept;
+  size_t depth;  // at least 1, less than there are output blocks
+};
+
 // Numbers that a ControlNet adds to those.
 struct UNetResiduals {
   UNetEncoded values;
@@ -249,23 +255,34 @@ struct UNetResiduals {
 
 // residual(block, x) and transformer(block, x) apply a block; the transformers are called in the order of
 // each_transformer. `add`, where it is defined, is added to what the first convolution puts out.
+
+// What the first convolution and the first `blocks` input blocks put out.
 template <class Layers, class ApplyResidual, class ApplyTransformer>
-UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tensor& latents, const Tensor& add,
-                             const ApplyResidual& residual, const ApplyTransformer& transformer) {
+std::vector<Tensor> run_unet_inputs(Session& session, const Layers& layers, const Tensor& latents,
+                                    const Tensor& add, size_t blocks, const ApplyResidual& residual,
+                                    const ApplyTransformer& transformer) {
   const Tensor x = in_session_type(session, latents);
-  UNetEncoded encoded;
-  encoded.skips.push_back(add.defined() ? session.empty(add.shape()) : layers.in_convolution(session, x));
-  if (add.defined()) layers.in_convolution.add(session, x, add, encoded.skips.back());
-  session.observe("input_blocks.0", encoded.skips.back());
-  for (const auto& stage : layers.input) {
-    const Tensor& before = encoded.skips.back();
+  std::vector<Tensor> skips;
+  skips.push_back(add.defined() ? session.empty(add.shape()) : layers.in_convolution(session, x));
+  if (add.defined()) layers.in_convolution.add(session, x, add, skips.back());
+  session.observe("input_blocks.0", skips.back());
+  for (size_t block = 0; block < blocks; ++block) {
+    const auto& stage = layers.input.at(block);
+    const Tensor& before = skips.back();
     Tensor h = stage.resample ? stage.resample->halve(session, before, ConvolutionLayer::Padding::all_sides)
                               : residual(*stage.residual, before);
     if (stage.transformer) h = transformer(*stage.transformer, h);
     session.observe(stage.name, h);
-    encoded.skips.push_back(std::move(h));
+    skips.push_back(std::move(h));
   }
+  return skips;
+}
 
+template <class Layers, class ApplyResidual, class ApplyTransformer>
+UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tensor& latents, const Tensor& add,
+                             const ApplyResidual& residual, const ApplyTransformer& transformer) {
+  UNetEncoded encoded;
+  encoded.skips = run_unet_inputs(session, layers, latents, add, layers.input.size(), residual, transformer);
   Tensor h = residual(*layers.middle_first, encoded.skips.back());
   if (layers.middle_transformer) h = transformer(*layers.middle_transformer, h);
   if (layers.middle_last) h = residual(*layers.middle_last, h);
@@ -277,16 +294,19 @@ UNetEncoded run_unet_encoder(Session& session, const Layers& layers, const Tenso
 // Adds what a ControlNet computed.
 void add_residuals(Session& session, const UNetResiduals& residuals, const UNetEncoded& encoded);
 
-// One pass. `residuals` may be null. x of any type; result: like x, with `out` channels, of any type.
+// The output blocks from `first` on and what follows, of h and what the input blocks put out.
 template <class Layers, class ApplyResidual, class ApplyTransformer>
-void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNetResiduals* residuals,
-              const ApplyResidual& residual, const ApplyTransformer& transformer, const Tensor& result) {
-  UNetEncoded encoded = run_unet_encoder(session, layers, x, {}, residual, transformer);
-  if (residuals) add_residuals(session, *residuals, encoded);
-  Tensor h = std::move(encoded.middle);
-  for (const auto& stage : layers.output) {
-    h = concatenate_channels(session, h, encoded.skips.back());
-    encoded.skips.pop_back();
+void run_unet_outputs(Session& session, const Layers& layers, Tensor h, std::vector<Tensor> skips,
+                      size_t first, const ApplyResidual& residual, const ApplyTransformer& transformer,
+                      const Tensor& result, const DeepFeatures* deep = nullptr) {
+  for (size_t block = first; block < layers.output.size(); ++block) {
+    const auto& stage = layers.output[block];
+    if (deep && block + deep->depth == layers.output.size()) {
+      session.keep(*deep->kept, h.shape());
+      copy(session, h, *deep->kept);
+    }
+    h = concatenate_channels(session, h, skips.back());
+    skips.pop_back();
     h = residual(*stage.residual, h);
     if (stage.transformer) h = transformer(*stage.transformer, h);
     if (stage.resample) {
@@ -298,6 +318,28 @@ void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNe
   group_norm(session, layers.out_norm, h, h, {.activation = Activation::silu});
   h = layers.out_convolution(session, h);
   copy(session, h, result);
+}
+
+// One pass. `residuals` and `deep` may be null. x of any type; result: like x, with `out` channels, of any
+// type.
+template <class Layers, class ApplyResidual, class ApplyTransformer>
+void run_unet(Session& session, const Layers& layers, const Tensor& x, const UNetResiduals* residuals,
+              const ApplyResidual& residual, const ApplyTransformer& transformer, const Tensor& result,
+              const DeepFeatures* deep = nullptr) {
+  UNetEncoded encoded = run_unet_encoder(session, layers, x, {}, residual, transformer);
+  if (residuals) add_residuals(session, *residuals, encoded);
+  run_unet_outputs(session, layers, std::move(encoded.middle), std::move(encoded.skips), 0, residual,
+                   transformer, result, deep);
+}
+
+// One that takes what an earlier one kept in the place of all that lies deeper.
+template <class Layers, class ApplyResidual, class ApplyTransformer>
+void run_shallow_unet(Session& session, const Layers& layers, const Tensor& x, const DeepFeatures& deep,
+                      const ApplyResidual& residual, const ApplyTransformer& transformer,
+                      const Tensor& result) {
+  run_unet_outputs(session, layers, *deep.kept,
+                   run_unet_inputs(session, layers, x, {}, deep.depth - 1, residual, transformer),
+                   layers.output.size() - deep.depth, residual, transformer, result);
 }
 
 // Throws Error unless latents of that size can be halved as often as the network does.

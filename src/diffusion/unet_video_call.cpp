@@ -19,8 +19,9 @@ std::vector<std::shared_ptr<const VideoUNet::Conditioning>> conditionings(
 
 UNetVideoCall::UNetVideoCall(VideoUNet& network, int64_t frames,
                              const std::vector<VideoCondition>& conditions,
-                             const std::optional<AttentionInjection::Options>& injection)
+                             const std::optional<AttentionInjection::Options>& injection,
+                             const StepCache& cache)
     : UNetVideoCall(network, size_of(conditions.at(0), frames), injection,
-                    conditionings(network, frames, conditions)) {}
+                    conditionings(network, frames, conditions), cache) {}
 
 }  // namespace eg4d

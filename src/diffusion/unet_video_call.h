@@ -16,12 +16,14 @@ class UNetVideoCall final : public VideoCall {
   // videos: what condition() made of each. The network must outlive it.
   UNetVideoCall(VideoUNet& network, const VideoUNet::Call::Size& size,
                 const std::optional<AttentionInjection::Options>& injection,
-                std::vector<std::shared_ptr<const VideoUNet::Conditioning>> videos)
-      : call_(network, size, injection), videos_(std::move(videos)) {}
+                std::vector<std::shared_ptr<const VideoUNet::Conditioning>> videos,
+                const StepCache& cache = {})
+      : call_(network, size, injection, cache), videos_(std::move(videos)) {}
 
   // For videos of `frames` frames; their conditions must be alike in rows and size.
   UNetVideoCall(VideoUNet& network, int64_t frames, const std::vector<VideoCondition>& conditions,
-                const std::optional<AttentionInjection::Options>& injection = {});
+                const std::optional<AttentionInjection::Options>& injection = {},
+                const StepCache& cache = {});
 
   const Tensor& input() override { return call_.input(); }
   const Tensor& sinusoids() override { return call_.sinusoids(); }
@@ -29,6 +31,7 @@ class UNetVideoCall final : public VideoCall {
   void run(int step, int video) override {
     call_.run(*videos_.at(static_cast<size_t>(video)), step, video == 0);
   }
+  int steps_together() const override { return call_.cache().interval; }
   const AttentionInjection* injection() const { return call_.injection(); }
 
  private:

@@ -27,7 +27,7 @@ AutoencoderBlock::AutoencoderBlock(const Loader& loader, int64_t in, int64_t out
 
 Tensor AutoencoderBlock::operator()(Session& session, const Tensor& x, int64_t frames, Passed* passed) const {
   Tensor y = over_pixels(session, x, {}, passed);
-  over_frames(session, y, frames, 1);
+  over_frames(session, y, frames);
   return y;
 }
 
@@ -78,17 +78,19 @@ void put_strip(Session& session, const Tensor& taken, const Tensor& pictures, in
 
 }  // namespace
 
-void AutoencoderBlock::over_frames(Session& session, const Tensor& y, int64_t frames, int64_t strips) const {
+void AutoencoderBlock::over_frames(Session& session, const Tensor& y, int64_t frames,
+                                   const FrameStrips& strips) const {
   if (!temporal_) return;
   const GroupNormUse all_frames{.pictures = frames, .activation = Activation::silu};
-  Tensor hidden = group_norm(session, temporal_->norm1, y, all_frames);
-  if (strips == 1) {
+  Tensor hidden = strips.spare.defined() ? strips.spare : session.empty(y.shape());
+  group_norm(session, temporal_->norm1, y, hidden, all_frames);
+  if (strips.count == 1) {
     hidden = temporal_->first.over_frames(session, hidden, frames);
     group_norm(session, temporal_->norm2, hidden, hidden, all_frames);
     temporal_->second.add_over_frames(session, hidden, y, frames);
     return;
   }
-  const int64_t pixels = y.dim(1) * y.dim(2), each = (pixels + strips - 1) / strips;
+  const int64_t pixels = y.dim(1) * y.dim(2), each = (pixels + strips.count - 1) / strips.count;
   for (int64_t begin = 0; begin < pixels; begin += each) {
     const Tensor x = take_strip(session, hidden, begin, std::min(each, pixels - begin));
     put_strip(session, temporal_->first.over_frames(session, x, frames), hidden, begin);

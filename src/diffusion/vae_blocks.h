@@ -8,6 +8,13 @@
 
 namespace eg4d {
 
+// How a block over the frames keeps to little memory: what it works in, an array like its own, is given, and
+// the pixels are in so many strips, of each of which it sees all frames.
+struct FrameStrips {
+  Tensor spare = {};
+  int64_t count = 1;
+};
+
 // A residual block; in the temporal decoder followed by one over the frames on its result y, blended as
 // (1-a)·y + a·(y + h) = y + a·h: the other way round than in the UNet. a is folded into the last layer's
 // weights.
@@ -25,9 +32,8 @@ class AutoencoderBlock {
   // The two parts of it, for those that have little memory. The first, which sees each picture by itself:
   // into `into`, which may be x where the channels stay, or where that is not defined, a new tensor.
   Tensor over_pixels(Session& session, const Tensor& x, const Tensor& into, Passed* passed = nullptr) const;
-  // The second, in place: the pixels in so many strips, of each of which it sees all frames. Nothing where
-  // the block is not temporal.
-  void over_frames(Session& session, const Tensor& y, int64_t frames, int64_t strips) const;
+  // The second, in place. Nothing where the block is not temporal.
+  void over_frames(Session& session, const Tensor& y, int64_t frames, const FrameStrips& strips = {}) const;
   int64_t out_channels() const { return second_.out; }
   bool keeps_channels() const { return !shortcut_; }
   // The gradient with respect to x, which may take d_y's place. Not of a temporal block.

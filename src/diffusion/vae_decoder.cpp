@@ -139,29 +139,44 @@ void in_pieces(int64_t frames, int64_t piece, const Work& work) {
 
 }  // namespace
 
-// What is between layers that go over the frames is never whole, nor is what an enlargement makes.
+// All frames are whole in two arrays alone, of the largest level's size: what a block of pixels and a block
+// of frames make of one lies in the other, or in its place. The rest is made of some frames, or a strip, at a
+// time: more of them where they are smaller.
 Tensor AutoencoderDecoder::Network::temporal_in_pieces(Session& session, const Tensor& latents,
                                                        float latent_scale, const Pieces& pieces) const {
   const int64_t frames = latents.dim(0);
-  Tensor h = enter(session, latents, latent_scale);
-  h = (*layers.middle)(session, h, frames);
+  Tensor h = session.empty({frames, latents.dim(1), latents.dim(2), layers.in.out});
+  copy(session, (*layers.middle)(session, enter(session, latents, latent_scale), frames), h);
+  int64_t largest = 0, pixels = frames * latents.dim(1) * latents.dim(2);
+  for (const AutoencoderLevel& level : layers.levels) {
+    for (const AutoencoderBlock& block : level.blocks)
+      largest = std::max(largest, pixels * block.out_channels());
+    if (level.resample) pixels *= 4;
+  }
+  const Tensor both[] = {session.empty({largest}), session.empty({largest})};
+  size_t there = 1;                            // which of them h is in, or may be taken to be in
+  bool in_place = false;                       // is it?
   const ConvolutionLayer* resample = nullptr;  // still to be done to h
   for (const AutoencoderLevel& level : layers.levels) {
     for (const AutoencoderBlock& block : level.blocks) {
       const int64_t factor = resample ? 2 : 1;
+      const bool stays = in_place && !resample && block.keeps_channels();
+      if (!stays) there = 1 - there;
       const Tensor y =
-          !resample && block.keeps_channels()
-              ? h
-              : session.empty({frames, factor * h.dim(1), factor * h.dim(2), block.out_channels()});
-      in_pieces(frames, pieces.frames, [&](int64_t begin, int64_t count) {
+          stays ? h
+                : both[there].part(0, {frames, factor * h.dim(1), factor * h.dim(2), block.out_channels()});
+      const int64_t share = std::max<int64_t>(largest / y.count(), 1);
+      in_pieces(frames, std::min(share * pieces.frames, frames), [&](int64_t begin, int64_t count) {
         Tensor x = h.rows(begin, count);
         if (resample) x = upsample(session, x);
         if (resample) x = (*resample)(session, x);
         block.over_pixels(session, x, y.rows(begin, count));
       });
       h = y;
+      in_place = true;
       resample = nullptr;
-      block.over_frames(session, h, frames, pieces.strips);
+      block.over_frames(session, h, frames,
+                        {both[1 - there].part(0, h.shape()), std::max<int64_t>(pieces.strips / share, 1)});
     }
     if (level.resample) resample = &*level.resample;
   }
@@ -169,7 +184,6 @@ Tensor AutoencoderDecoder::Network::temporal_in_pieces(Session& session, const T
   in_pieces(frames, pieces.frames, [&](int64_t begin, int64_t count) {
     copy(session, leave(session, h.rows(begin, count)), colors.rows(begin, count));
   });
-  h = {};
   return layers.out_over_frames.over_frames(session, colors, frames);
 }
 
@@ -186,31 +200,30 @@ Tensor AutoencoderDecoder::Network::body(Session& session, const Tensor& latents
   return colors;
 }
 
-// The largest that fit into the device's memory; the smallest where none does.
+// Pictures by themselves: always so many, since more are no faster, and other numbers would give other bits.
+// A video: as large as fits into the device's memory. The smallest where none fits.
 AutoencoderDecoder::Network::Pieces AutoencoderDecoder::Network::pieces_for(const Shape& latents,
                                                                             float latent_scale) const {
-  constexpr size_t kScratch = size_t{640} << 20;  // of operations, at most
-  constexpr int64_t kStrips = 8;
-  Pieces pieces{.frames = latents.at(0)};
+  // Of operations, at most: beside the result of the last layers, what libraries work in.
+  constexpr size_t kScratch = size_t{320} << 20, kLeastScratch = 2 * kScratch;
+  const int64_t frames = latents.at(0);
+  const std::vector<Pieces> ways = layers.temporal
+                                       ? std::vector<Pieces>{{frames, 1}, {4, 8}, {2, 16}, {1, 32}}
+                                       : std::vector<Pieces>{{3, 1}, {2, 1}, {1, 1}};
   const size_t available = arena->backend().memory_use().available;
-  if (available == SIZE_MAX) return pieces;
-  const size_t pixels = static_cast<size_t>(element_count(latents) / latents.back())
-                        << 2 * (layers.levels.size() - 1);
-  const size_t outside = kScratch + pixels * kColors * sizeof(float);
-  const size_t room = available + arena->capacity() > outside ? available + arena->capacity() - outside : 0;
-  const auto fit = [&] {
+  if (available == SIZE_MAX) return ways.front();
+  const size_t pixels = static_cast<size_t>(latents.at(1) * latents.at(2)) << 2 * (layers.levels.size() - 1);
+  const size_t result = static_cast<size_t>(frames) * pixels * kColors * sizeof(float);
+  const size_t last_layer = pixels * static_cast<size_t>(layers.out.in) * size_of(type.activations);
+  for (const Pieces& pieces : ways) {
     const auto walk = [&](Session& session) { body(session, session.empty(latents), latent_scale, pieces); };
-    return Session::planned_bytes(arena->backend(), walk, type.activations) <= room;
-  };
-  while (!fit()) {
-    if (layers.temporal && pieces.frames < latents[0] && pieces.strips == 1) {
-      pieces.strips = kStrips;
-    } else {
-      if (pieces.frames == 1) break;
-      pieces = {.frames = (pieces.frames + 1) / 2};
-    }
+    const size_t scratch =
+        std::max(kLeastScratch, kScratch + static_cast<size_t>(pieces.frames) * last_layer);
+    if (Session::planned_bytes(arena->backend(), walk, type.activations) + scratch + result <=
+        available + arena->capacity())
+      return pieces;
   }
-  return pieces;
+  return ways.back();
 }
 
 Tensor AutoencoderDecoder::decode(const Tensor& latents, int64_t frames, float latent_scale,

@@ -16,6 +16,9 @@ class VideoCall {
   // With the context and vector of that video (multi-view runs paint one per frame). With attention injection
   // video 0 leaves the references of the step that the later ones use.
   virtual void run(int step, int video) = 0;
+  // How many consecutive steps of a video it takes before those of the next video, from a multiple of as many
+  // on: more than one where it keeps something from step to step (step_cache.h).
+  virtual int steps_together() const { return 1; }
 };
 
 }  // namespace eg4d

@@ -67,10 +67,31 @@ const char* name_of(VideoCheckpoint::Kind kind) {
   return "?";
 }
 
-VideoCheckpoint::VideoCheckpoint(const std::filesystem::path& path)
+VideoCheckpoint::VideoCheckpoint(const std::filesystem::path& path, const std::filesystem::path& unet)
     : weights_(std::filesystem::is_directory(path) ? read_diffusers_folder(path) : WeightMap(path)) {
+  if (!weights_.contains_prefix(kUNet) && weights_.contains("conv_in.weight"))
+    throw Error(fmt::format("'{}' holds a UNet alone: give it as --unet, beside a --model that has the rest",
+                            path.string()));
+  if (!unet.empty()) take_unet(unet);
   find_kind();
   check();
+}
+
+void VideoCheckpoint::take_unet(const std::filesystem::path& path) {
+  const WeightMap unet = read_video_unet(path);
+  VideoUNet::check(unet, kUNet);
+  const auto heads = [](const WeightMap& weights) { return weights.metadata_number("num_head_channels", 0); };
+  if (heads(unet) != 0 && heads(weights_) != 0 && heads(unet) != heads(weights_))
+    throw Error(fmt::format("'{}' has attention heads of {} channels, '{}' of {}", path.string(), heads(unet),
+                            weights_.path().string(), heads(weights_)));
+  const WeightMap own = weights_.below(kUNet);
+  const std::string vector = kUNet + "label_emb.0.0.weight";
+  if (own.contains(vector) && own.items().at(vector).shape != unet.items().at(vector).shape)
+    throw Error(fmt::format("'{}' is the UNet of another model: '{}' has shape {}, in '{}' it has {}",
+                            path.string(), vector, to_string(unet.items().at(vector).shape),
+                            weights_.path().string(), to_string(own.items().at(vector).shape)));
+  for (const auto& [name, item] : own.items()) weights_.remove(name);
+  weights_.add(unet);
 }
 
 void VideoCheckpoint::find_kind() {

@@ -17,7 +17,9 @@ class VideoCheckpoint {
  public:
   enum class Kind { svd, sv3d_u, sv3d_p };
 
-  explicit VideoCheckpoint(const std::filesystem::path& file_or_folder);
+  // unet: of another file or folder (read_video_unet) in the place of its own, when given.
+  explicit VideoCheckpoint(const std::filesystem::path& file_or_folder,
+                           const std::filesystem::path& unet = {});
 
   Kind kind() const { return kind_; }
   const WeightMap& weights() const { return weights_; }
@@ -36,6 +38,7 @@ class VideoCheckpoint {
                                               const SharedArena& arena = {}) const;
 
  private:
+  void take_unet(const std::filesystem::path& path);
   void find_kind();
   void check() const;
   std::string condition_prefix() const;

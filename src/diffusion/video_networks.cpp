@@ -1,7 +1,5 @@
 #include "diffusion/video_networks.h"
 
-#include "nn/network_type.h"
-
 namespace eg4d {
 
 // make(type, arena)
@@ -29,8 +27,8 @@ AutoencoderEncoder& VideoNetworks::condition_encoder(DType precision) {
              });
 }
 
-VideoUNet& VideoNetworks::unet(DType precision) {
-  return get(unet_, network_type(backend_, precision),
+VideoUNet& VideoNetworks::unet(DType precision, FeedForwardProducts feed_forward) {
+  return get(unet_, network_type(backend_, precision, feed_forward),
              [&](const auto& type, const auto& arena) { return checkpoint_.unet(backend_, type, arena); });
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "diffusion/video_checkpoint.h"
+#include "nn/network_type.h"
 
 namespace eg4d {
 
@@ -14,15 +15,16 @@ class VideoNetworks {
   enum class Keep { none, all };
 
   // Throws as VideoCheckpoint does. The backend must outlive it.
-  VideoNetworks(Backend& backend, const std::filesystem::path& file_or_folder, Keep keep = Keep::none)
-      : backend_(backend), checkpoint_(file_or_folder), keep_(keep) {}
+  VideoNetworks(Backend& backend, const std::filesystem::path& file_or_folder, Keep keep = Keep::none,
+                const std::filesystem::path& unet = {})
+      : backend_(backend), checkpoint_(file_or_folder, unet), keep_(keep) {}
 
   const VideoCheckpoint& checkpoint() const { return checkpoint_; }
   // precision: as network_type and, for all but the UNet, exact_network_type understand it. A network that is
   // in memory in another one is read again.
   ClipImageEncoder& image_encoder(DType precision = DType::f32);
   AutoencoderEncoder& condition_encoder(DType precision = DType::f32);
-  VideoUNet& unet(DType precision = DType::f32);
+  VideoUNet& unet(DType precision = DType::f32, FeedForwardProducts feed_forward = FeedForwardProducts::same);
   AutoencoderDecoder& decoder(DType precision = DType::f32);
 
   // The networks in memory have done their part.

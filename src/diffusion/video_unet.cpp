@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include "core/error.h"
 #include "diffusion/conditioning.h"
@@ -82,6 +84,9 @@ struct VideoUNet::Network {
     Tensor input, sinusoids, prediction;
     AttentionInjection* injection = nullptr;
     AttentionInjection::Role role = AttentionInjection::Role::first_video;
+    // Deep features: left for other calls, or what an earlier one left.
+    std::optional<DeepFeatures> deep = {};
+    bool shallow = false;
   };
   Operands operands(const Call::Size& size, DType input_type) const;
   void walk(Session& session, const Operands& operands, const Conditioning& conditioning) const;
@@ -203,25 +208,48 @@ VideoUNet::Network::Operands VideoUNet::Network::operands(const Call::Size& size
           .prediction = Tensor::empty(backend, {size.rows, size.height, size.width, layers.out})};
 }
 
+namespace {
+
+// Where a transformer stands in the order of execution.
+struct Place {
+  size_t index = 0, injection_layer = 0;
+};
+Place place_of(const Layers& layers, const VideoTransformer& transformer) {
+  Place place;
+  bool found = false;
+  layers.each_transformer([&](const VideoTransformer& other) {
+    found = found || &other == &transformer;
+    if (found) return;
+    ++place.index;
+    place.injection_layer += other.depth();
+  });
+  return place;
+}
+
+}  // namespace
+
 void VideoUNet::Network::walk(Session& session, const Operands& operands,
                               const Conditioning& conditioning) const {
   const Tensor emb = unet_embedding(session, layers, operands.sinusoids, conditioning.label);
   const int64_t frames = conditioning.frames;
-  size_t transformer_index = 0, injection_layer = 0;
   const auto residual = [&](const VideoResidualBlock& block, const Tensor& h) {
     return block(session, h, emb, frames);
   };
   const auto transform = [&](const VideoTransformer& transformer, const Tensor& h) {
-    Tensor y = transformer(session, h,
-                           {.frames = frames,
-                            .constants = &conditioning.transformers[transformer_index++],
-                            .injection = operands.injection,
-                            .role = operands.role,
-                            .first_injection_layer = injection_layer});
-    injection_layer += transformer.depth();
-    return y;
+    const Place place = place_of(layers, transformer);
+    return transformer(session, h,
+                       {.frames = frames,
+                        .constants = &conditioning.transformers[place.index],
+                        .injection = operands.injection,
+                        .role = operands.role,
+                        .first_injection_layer = place.injection_layer});
   };
-  run_unet(session, layers, operands.input, nullptr, residual, transform, operands.prediction);
+  if (operands.shallow)
+    run_shallow_unet(session, layers, operands.input, *operands.deep, residual, transform,
+                     operands.prediction);
+  else
+    run_unet(session, layers, operands.input, nullptr, residual, transform, operands.prediction,
+             operands.deep ? &*operands.deep : nullptr);
 }
 
 Tensor VideoUNet::forward(const Tensor& x, std::span<const float> timesteps, const Conditioning& conditioning,
@@ -241,31 +269,48 @@ Tensor VideoUNet::forward(const Tensor& x, std::span<const float> timesteps, con
 
 // ---------------------------------------------------------------- a prepared call
 
+// A call for every place of a step between two whole ones: the whole one itself, and those that only compute
+// the outermost blocks. Those are all alike, except that with injection each has references of its own.
 struct VideoUNet::Call::State {
-  State(const Network& n, const Size& s, const std::optional<AttentionInjection::Options>& options)
+  struct Step {
+    std::optional<AttentionInjection> injection;
+    std::unique_ptr<PreparedCall> first, later;  // without injection: the first alone
+  };
+
+  State(const Network& n, const Size& s, const std::optional<AttentionInjection::Options>& options,
+        const StepCache& c)
       : network(n),
         size(s),
+        cache(c),
         conditioning(n.backend, n.layers, s.rows, s.frames, n.type.activations),
-        operands(n.operands(s, n.type.activations)) {
-    if (options) injection.emplace(*options);
-    operands.injection = injection ? &*injection : nullptr;
-    first = prepare(AttentionInjection::Role::first_video);
-    if (injection) later = prepare(AttentionInjection::Role::later_video);
+        operands(n.operands(s, n.type.activations)),
+        steps(static_cast<size_t>(options ? c.interval : std::min(c.interval, 2))) {
+    for (Step& step : steps) {
+      if (options) step.injection.emplace(*options);
+      step.first = prepare(step, AttentionInjection::Role::first_video);
+      if (options) step.later = prepare(step, AttentionInjection::Role::later_video);
+    }
   }
-  std::unique_ptr<PreparedCall> prepare(AttentionInjection::Role role) {
+  std::unique_ptr<PreparedCall> prepare(Step& step, AttentionInjection::Role role) {
     Network::Operands own = operands;
+    own.injection = step.injection ? &*step.injection : nullptr;
     own.role = role;
+    if (cache.interval > 1) own.deep = DeepFeatures{&deep, static_cast<size_t>(cache.depth)};
+    own.shallow = &step != &steps.front();
     return std::make_unique<PreparedCall>(
         *network.arena, network.type.activations,
         [this, own](Session& session) { network.walk(session, own, conditioning); });
   }
+  Step& at(int step) { return steps[std::min(static_cast<size_t>(step % cache.interval), steps.size() - 1)]; }
 
   const Network& network;
   const Size size;
+  const StepCache cache;
   const Conditioning conditioning;  // the running video's
   Network::Operands operands;
-  std::optional<AttentionInjection> injection;
-  std::unique_ptr<PreparedCall> first, later;  // without injection: the first alone
+  Tensor deep;                                 // of the video that made the last whole step
+  std::pair<const Conditioning*, int> before;  // the last call's video and step
+  std::vector<Step> steps;
 };
 
 namespace {
@@ -276,12 +321,23 @@ void check_call_size(const VideoUNet::Call::Size& size) {
                             size.rows, size.frames));
 }
 
+void check_cache(const StepCache& cache, size_t output_blocks) {
+  if (cache.interval < 1 || cache.depth < 1)
+    throw Error("a step cache has an interval and a depth of at least 1");
+  if (cache.interval > 1 && static_cast<size_t>(cache.depth) >= output_blocks)
+    throw Error(
+        fmt::format("a step cache that computes {} of the network's {} output blocks in every step saves "
+                    "nothing: its depth must be smaller",
+                    cache.depth, output_blocks));
+}
+
 }  // namespace
 
 VideoUNet::Call::Call(VideoUNet& network, const Size& size,
-                      const std::optional<AttentionInjection::Options>& injection) {
+                      const std::optional<AttentionInjection::Options>& injection, const StepCache& cache) {
   check_call_size(size);
-  state_ = std::make_unique<State>(*network.network_, size, injection);
+  check_cache(cache, network.network_->layers.output.size());
+  state_ = std::make_unique<State>(*network.network_, size, injection, cache);
 }
 
 VideoUNet::Call::~Call() = default;
@@ -299,7 +355,11 @@ const VideoUNet::Call::Size& VideoUNet::Call::size() const {
   return state_->size;
 }
 const AttentionInjection* VideoUNet::Call::injection() const {
-  return state_->operands.injection;
+  const std::optional<AttentionInjection>& injection = state_->steps.front().injection;
+  return injection ? &*injection : nullptr;
+}
+const StepCache& VideoUNet::Call::cache() const {
+  return state_->cache;
 }
 
 void VideoUNet::Call::set_timestep(float timestep) {
@@ -311,9 +371,13 @@ void VideoUNet::Call::run(const Conditioning& conditioning, int step, bool first
   if (conditioning.rows != own.rows || conditioning.frames != own.frames)
     throw Error(fmt::format("a call for {} rows of {} frames each was given the conditions of {} of {}",
                             own.rows, own.frames, conditioning.rows, conditioning.frames));
-  if (state_->injection) state_->injection->begin(step, first_video);
+  if (!state_->cache.is_whole(step) && state_->before != std::pair(&conditioning, step - 1))
+    throw Error(fmt::format("step cache: step {} of a video comes before its step {}", step, step - 1));
+  State::Step& prepared = state_->at(step);
+  if (prepared.injection) prepared.injection->begin(step, first_video);
   own.all.backend().run(CopyBytes{own.all.raw(), conditioning.all.raw(), own.all.bytes()});
-  (state_->injection && !first_video ? state_->later : state_->first)->run();
+  (prepared.injection && !first_video ? prepared.later : prepared.first)->run();
+  state_->before = {&conditioning, step};
 }
 
 }  // namespace eg4d

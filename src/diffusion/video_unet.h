@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "diffusion/attention_injection.h"
+#include "diffusion/step_cache.h"
 #include "nn/session.h"
 #include "nn/weights.h"
 
@@ -77,9 +78,11 @@ class VideoUNet::Call {
     bool operator==(const Size&) const = default;
   };
   // Plans it and takes its memory: the tensors below, room for one video's conditioning and, with injection,
-  // the references. The network must outlive it.
-  Call(VideoUNet& network, const Size& size,
-       const std::optional<AttentionInjection::Options>& injection = {});
+  // the references; with a cache also one video's deep features, and references of the steps from one whole
+  // step to the next, of the layers that these compute. The network must outlive it. Throws Error for a cache
+  // that is deeper than the network.
+  Call(VideoUNet& network, const Size& size, const std::optional<AttentionInjection::Options>& injection = {},
+       const StepCache& cache = {});
   ~Call();
 
   // To be written before run(): [rows,H,W,in_channels] in the network's type, and [rows,sinusoid_width], f32
@@ -90,11 +93,13 @@ class VideoUNet::Call {
   const Tensor& prediction() const;   // [rows,H,W,out_channels], f32
 
   // Allocates nothing and copies nothing to or from the host. The conditioning is that of the call's size;
-  // step and first_video matter with injection alone (AttentionInjection::begin).
+  // step and first_video matter with injection (AttentionInjection::begin) and a cache: there, a step that is
+  // no whole one must follow the one before it of the same video. Throws Error otherwise.
   void run(const Conditioning& conditioning, int step = 0, bool first_video = true);
 
   const Size& size() const;
-  const AttentionInjection* injection() const;  // or null
+  const AttentionInjection* injection() const;  // that of whole steps, or null
+  const StepCache& cache() const;
 
  private:
   struct State;

@@ -19,6 +19,14 @@ void make_folder(const std::filesystem::path& folder) {
                           error ? error.message() : "a file of that name is in the way"));
 }
 
+bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder) {
+  std::error_code error, missing;
+  const std::filesystem::path inside = std::filesystem::canonical(folder, missing);
+  const std::filesystem::path place = std::filesystem::canonical(path, error);
+  return !missing && !error &&
+         std::mismatch(inside.begin(), inside.end(), place.begin(), place.end()).first == inside.end();
+}
+
 bool has_extension(const std::filesystem::path& path, std::string_view extension) {
   std::string own = path.extension().string();
   std::transform(own.begin(), own.end(), own.begin(),

@@ -9,6 +9,9 @@ namespace eg4d {
 // there).
 void make_folder(const std::filesystem::path& folder);
 
+// Whether what is there lies in the folder, links followed. False for what is not there.
+bool lies_in(const std::filesystem::path& path, const std::filesystem::path& folder);
+
 // Whether the name ends so, in small or capital letters; `extension` in small ones, with its dot.
 bool has_extension(const std::filesystem::path& path, std::string_view extension);
 

@@ -76,6 +76,7 @@ std::string_view HttpRequest::header(std::string_view name) const {
 HttpRequestParser::State HttpRequestParser::refuse(int status) {
   status_ = status;
   buffer_.clear();
+  body_bytes_ = 0;
   return state_ = State::refused;
 }
 
@@ -87,6 +88,7 @@ HttpRequestParser::State HttpRequestParser::add(std::string_view bytes) {
 
 HttpRequestParser::State HttpRequestParser::next() {
   buffer_.erase(0, head_end_ + body_bytes_);
+  if (is_large()) buffer_.shrink_to_fit();
   head_end_ = body_bytes_ = 0;
   request_ = {};
   state_ = State::incomplete;
@@ -101,6 +103,7 @@ HttpRequestParser::State HttpRequestParser::look() {
     status_ = 400;
     if (!parse_head(std::string_view(buffer_).substr(0, end))) return refuse(status_);
     head_end_ = end + kHeadEnd.size();
+    buffer_.reserve(head_end_ + body_bytes_);
   }
   if (buffer_.size() - head_end_ < body_bytes_) return state_;
   request_.body = buffer_.substr(head_end_, body_bytes_);
@@ -171,7 +174,9 @@ bool HttpRequestParser::take_framing() {
     const char* const end = length.data() + length.size();
     const auto read = std::from_chars(length.data(), end, body_bytes_);
     if (length.empty() || length.front() == '-' || read.ptr != end) return false;
-    if (read.ec != std::errc() || body_bytes_ > limits_.body_bytes) {
+    const bool fits =
+        read.ec == std::errc() && (!is_large() || (body_limit_ && body_bytes_ <= body_limit_(request_)));
+    if (!fits) {
       status_ = 413;
       return false;
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,12 +30,17 @@ struct HttpLimits {
   size_t body_bytes = 65536;
 };
 
+// How long the body of a request may be whose head has come and that tells more than HttpLimits::body_bytes.
+using BodyLimit = std::function<size_t(const HttpRequest& head)>;
+
 // What a connection sent so far. Lines end in CR LF. The path begins with '/' and has no segment "." or "..",
 // no NUL, control character, slash or backslash that was encoded; the body's size is told by one
 // Content-Length; HTTP/1.1 needs one Host. Everything else is refused.
 class HttpRequestParser {
  public:
-  explicit HttpRequestParser(const HttpLimits& limits = {}) : limits_(limits) {}
+  // Without `body_limit` no body is longer than limits.body_bytes.
+  explicit HttpRequestParser(const HttpLimits& limits = {}, BodyLimit body_limit = {})
+      : limits_(limits), body_limit_(std::move(body_limit)) {}
 
   enum class State {
     incomplete,  // more bytes are needed
@@ -46,6 +52,8 @@ class HttpRequestParser {
   const HttpRequest& request() const { return request_; }
   int status() const { return status_; }  // of a refused one: 400, 411, 413, 414, 431, 501 or 505
   bool has_begun() const { return !buffer_.empty(); }
+  // Whether a body is coming, or there, that is longer than usual.
+  bool is_large() const { return body_bytes_ > limits_.body_bytes; }
   // Forgets the complete request and looks at what came behind it.
   State next();
 
@@ -58,6 +66,7 @@ class HttpRequestParser {
   bool take_framing();
 
   const HttpLimits limits_;
+  const BodyLimit body_limit_;
   std::string buffer_;
   size_t head_end_ = 0;  // behind the empty line; 0 while it has not come
   size_t body_bytes_ = 0;

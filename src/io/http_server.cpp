@@ -45,8 +45,12 @@ const char* reason_of(int status) {
       return "Content Too Large";
     case 414:
       return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
     case 421:
       return "Misdirected Request";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
@@ -57,6 +61,8 @@ const char* reason_of(int status) {
       return "Service Unavailable";
     case 505:
       return "HTTP Version Not Supported";
+    case 507:
+      return "Insufficient Storage";
     default:
       return "";
   }
@@ -113,14 +119,19 @@ std::string http_head(const HttpResponse& response, int64_t length, bool chunked
 
 class HttpServer::Connection {
  public:
-  Connection(int socket, const HttpHandler& handler, const HttpServerLimits& limits)
-      : socket_(socket), handler_(handler), limits_(limits), parser_(limits.request), since_(Clock::now()) {}
+  Connection(int socket, const HttpHandler& handler, const HttpServerLimits& limits, BodyLimit body_limit)
+      : socket_(socket),
+        handler_(handler),
+        limits_(limits),
+        parser_(limits.request, std::move(body_limit)),
+        since_(Clock::now()) {}
   ~Connection() { close(socket_); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   int socket() const { return socket_; }
-  bool waits_for_request() const { return !answering_; }
+  bool waits_for_request() const { return !answering_ && !is_large(); }
+  bool is_large() const { return parser_.is_large(); }
   bool waits_for_growth() const { return answering_ && out_.size() == sent_; }
   Clock::time_point since() const { return since_; }
   short events() const { return !answering_ ? POLLIN : waits_for_growth() ? short{0} : POLLOUT; }
@@ -230,7 +241,9 @@ class HttpServer::Connection {
   bool in_time(Clock::time_point now) {
     if (!answering_) {
       const bool between = answered_once() && !parser_.has_begun();
-      return now - since_ < (between ? limits_.idle_time : limits_.request_time);
+      return now - since_ < (between      ? limits_.idle_time
+                             : is_large() ? limits_.large_time
+                                          : limits_.request_time);
     }
     if (now - window_ < limits_.slow_time) return true;
     if (window_bytes_ < limits_.slow_bytes) return false;
@@ -258,9 +271,18 @@ class HttpServer::Connection {
 // ---------------------------------------------------------------- all of them
 
 HttpServer::HttpServer(const std::string& address, int port, HttpHandler handler,
-                       const HttpServerLimits& limits)
-    : handler_(std::move(handler)), limits_(limits) {
+                       const HttpServerLimits& limits, BodyLimit body_limit)
+    : handler_(std::move(handler)), limits_(limits), body_limit_(std::move(body_limit)) {
   listen_at(address, port);
+}
+
+size_t HttpServer::body_limit_of(const HttpRequest& head) const {
+  // While connections are served and ended, places in the list are empty.
+  const auto large = std::count_if(connections_.begin(), connections_.end(), [](const auto& connection) {
+    return connection && connection->is_large();
+  });
+  // The one that asks counts: its parser has read the length.
+  return body_limit_ && static_cast<size_t>(large) <= limits_.large_bodies ? body_limit_(head) : 0;
 }
 
 HttpServer::~HttpServer() {
@@ -315,7 +337,8 @@ void HttpServer::accept_all() {
     const int yes = 1;
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (connections_.size() >= limits_.connections) make_room();
-    connections_.push_back(std::make_unique<Connection>(socket, handler_, limits_));
+    connections_.push_back(std::make_unique<Connection>(
+        socket, handler_, limits_, [this](const HttpRequest& head) { return body_limit_of(head); }));
   }
 }
 

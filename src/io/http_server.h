@@ -35,6 +35,8 @@ struct HttpServerLimits {
   std::chrono::milliseconds idle_time{30000};  // between two requests
   std::chrono::milliseconds slow_time{20000};  // in which a reader must take slow_bytes of what is there
   size_t slow_bytes = 65536;
+  size_t large_bodies = 2;                       // that may be on their way at once
+  std::chrono::milliseconds large_time{300000};  // for a request with such a body
 };
 
 // A server of one thread: connections are bounded in number, and each in memory and time, so that slow
@@ -42,8 +44,10 @@ struct HttpServerLimits {
 // and should not take long.
 class HttpServer {
  public:
-  // Listens at a numeric address of this machine, at `port` or the next one that is free. Throws Error.
-  HttpServer(const std::string& address, int port, HttpHandler handler, const HttpServerLimits& limits = {});
+  // Listens at a numeric address of this machine, at `port` or the next one that is free. `body_limit`: which
+  // requests may have large bodies, and how large. Throws Error.
+  HttpServer(const std::string& address, int port, HttpHandler handler, const HttpServerLimits& limits = {},
+             BodyLimit body_limit = {});
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -58,9 +62,11 @@ class HttpServer {
   int wait() const;
   void accept_all();
   void make_room();
+  size_t body_limit_of(const HttpRequest& head) const;
 
   const HttpHandler handler_;
   const HttpServerLimits limits_;
+  const BodyLimit body_limit_;
   int socket_ = -1, port_ = 0;
   std::vector<std::unique_ptr<Connection>> connections_;
 };

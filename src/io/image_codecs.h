@@ -10,6 +10,8 @@ void check_picture_size(int64_t width, int64_t height, const PictureLimits& limi
 
 PictureSize png_size(Bytes file, const std::string& name, const PictureLimits& limits);
 Picture decode_png(Bytes file, const std::string& name, const PictureLimits& limits);
+// Of at least one pixel, on all threads; the same bytes with any number of them.
+std::vector<uint8_t> encode_png_in_strips(const Picture& picture);
 
 PictureSize jpeg_size(Bytes file, const std::string& name, const PictureLimits& limits);
 Picture decode_jpeg(Bytes file, const std::string& name, const PictureLimits& limits);

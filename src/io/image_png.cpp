@@ -128,6 +128,8 @@ class Reader {
   uint64_t stored_bits_per_pixel_ = 0;
 };
 
+constexpr size_t kLargePicture = size_t{4} << 20;  // bytes: frames are encoded beside each other instead
+
 struct Sink {
   std::vector<uint8_t> bytes;
   char message[sizeof(Source::message)] = "";
@@ -163,6 +165,7 @@ Picture codecs::decode_png(Bytes file, const std::string& name, const PictureLim
 }
 
 std::vector<uint8_t> encode_png(const Picture& picture) {
+  if (picture.data.size() >= kLargePicture) return codecs::encode_png_in_strips(picture);
   Sink sink;
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, sink.message, on_error, on_warning);
   png_infop info = png ? png_create_info_struct(png) : nullptr;

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "io/atomic_file.h"
 #include "io/ply_table.h"
+#include "io/ply_writer.h"
 
 namespace eg4d {
 namespace {
@@ -100,13 +101,31 @@ GaussianCloud read_gaussian_ply(const std::filesystem::path& path) {
   return decode_gaussian_ply(MappedFile(path).bytes(), path.string());
 }
 
-void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& cloud) {
+int sh_degree_of(const GaussianCloud& cloud) {
+  int highest = 0;  // coefficient of degree 1 and above, plus one
+  for (size_t row = 0; row < cloud.sh_rest.size(); row += kRest * 3)
+    for (int k = kRest * 3; k > highest * 3; --k)
+      if (cloud.sh_rest[row + static_cast<size_t>(k) - 1] != 0) highest = (k + 2) / 3;
+  return highest == 0 ? 0 : highest <= 3 ? 1 : highest <= 8 ? 2 : 3;
+}
+
+void check_shapes(const GaussianCloud& cloud, const std::filesystem::path& path) {
   const size_t count = cloud.opacity_logits.size();
   check_shape(path, "positions", cloud.positions.size(), count * 3);
   check_shape(path, "constant colours", cloud.sh_dc.size(), count * 3);
   check_shape(path, "spherical harmonics", cloud.sh_rest.size(), count * kRest * 3);
   check_shape(path, "scales", cloud.log_scales.size(), count * 3);
   check_shape(path, "rotations", cloud.quaternions.size(), count * 4);
+}
+
+void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& cloud) {
+  write_gaussian_ply(path, cloud, 3);
+}
+
+void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& cloud, int sh_degree) {
+  check_shapes(cloud, path);
+  const size_t count = cloud.opacity_logits.size();
+  const int rest = (sh_degree + 1) * (sh_degree + 1) - 1;
 
   std::string header = fmt::format("ply\nformat binary_little_endian 1.0\nelement vertex {}\n", count);
   auto property = [&](const std::string& name) { header += "property float " + name + "\n"; };
@@ -115,7 +134,7 @@ void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& 
   };
   for (const char* name : {"x", "y", "z", "nx", "ny", "nz"}) property(name);
   numbered("f_dc_", 3);
-  numbered("f_rest_", kRest * 3);
+  numbered("f_rest_", rest * 3);
   property("opacity");
   numbered("scale_", 3);
   numbered("rot_", 4);
@@ -131,7 +150,8 @@ void write_gaussian_ply(const std::filesystem::path& path, const GaussianCloud& 
     append(row, normal, 3);
     append(row, &cloud.sh_dc[i * 3], 3);
     for (size_t channel = 0; channel < 3; ++channel)
-      for (size_t k = 0; k < kRest; ++k) append(row, &cloud.sh_rest[(i * kRest + k) * 3 + channel], 1);
+      for (size_t k = 0; k < static_cast<size_t>(rest); ++k)
+        append(row, &cloud.sh_rest[(i * kRest + k) * 3 + channel], 1);
     append(row, &cloud.opacity_logits[i], 1);
     append(row, &cloud.log_scales[i * 3], 3);
     append(row, &cloud.quaternions[i * 4], 4);

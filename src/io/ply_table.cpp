@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -117,8 +118,15 @@ struct AsciiCursor {
 
 }  // namespace
 
-PlyTable::PlyTable(Bytes file, std::string name) : file_(file), name_(std::move(name)) {
-  parse_header();
+PlyTable::PlyTable(Bytes file, std::string name, std::string_view element)
+    : file_(file), name_(std::move(name)) {
+  parse_header(element);
+}
+
+bool PlyTable::has_element(Bytes file, std::string_view element) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), std::min(file.size(), kMaxHeader));
+  const std::string_view header = text.substr(0, text.find("\nend_header"));
+  return header.starts_with("ply") && header.find(fmt::format("\nelement {} ", element)) != header.npos;
 }
 
 void PlyTable::fail(const std::string& what) const {
@@ -141,7 +149,7 @@ PlyTable::Property PlyTable::parse_property(std::string_view words) const {
   return property;
 }
 
-void PlyTable::parse_header() {
+void PlyTable::parse_header(std::string_view wanted) {
   const std::string_view text(reinterpret_cast<const char*>(file_.data()),
                               std::min(file_.size(), kMaxHeader));
   size_t position = 0;
@@ -182,17 +190,17 @@ void PlyTable::parse_header() {
   body_ = position;
   for (Element& element : elements) {
     check_room(element);
-    if (element.name == "vertex") {
-      vertices_ = std::move(element);
-      for (size_t i = 0; i < vertices_.properties.size(); ++i)
+    if (element.name == wanted) {
+      element_ = std::move(element);
+      for (size_t i = 0; i < element_.properties.size(); ++i)
         for (size_t j = 0; j < i; ++j)
-          if (vertices_.properties[i].name == vertices_.properties[j].name)
-            fail(fmt::format("its PLY header lists property '{}' twice", vertices_.properties[i].name));
+          if (element_.properties[i].name == element_.properties[j].name)
+            fail(fmt::format("its PLY header lists property '{}' twice", element_.properties[i].name));
       return;
     }
     skip(element);
   }
-  fail("it has no element 'vertex'");
+  fail(fmt::format("it has no element '{}'", wanted));
 }
 
 void PlyTable::check_room(const Element& element) const {
@@ -236,6 +244,13 @@ void PlyTable::walk(Cursor& cursor, const Element& element, const std::vector<Co
 }
 
 void PlyTable::skip(const Element& element) {
+  const bool fixed = std::none_of(element.properties.begin(), element.properties.end(),
+                                  [](const Property& property) { return property.list_count.has_value(); });
+  if (!ascii_ && fixed) {  // check_room() has seen that they are there
+    for (const Property& property : element.properties)
+      body_ += static_cast<size_t>(element.count) * size_of(property.type);
+    return;
+  }
   auto skip_with = [&](auto cursor) {
     walk(cursor, element, {});
     body_ = cursor.position;
@@ -250,14 +265,24 @@ void PlyTable::read(const std::vector<Column>& columns) const {
   AsciiCursor ascii{file_, body_};
   BinaryCursor binary{file_, body_};
   if (ascii_)
-    walk(ascii, vertices_, columns);
+    walk(ascii, element_, columns);
   else
-    walk(binary, vertices_, columns);
+    walk(binary, element_, columns);
+}
+
+std::optional<Bytes> PlyTable::binary_rows() const {
+  size_t row = 0;
+  for (const Property& property : element_.properties) {
+    if (property.list_count) return std::nullopt;
+    row += size_of(property.type);
+  }
+  if (ascii_) return std::nullopt;
+  return file_.subspan(body_, static_cast<size_t>(element_.count) * row);
 }
 
 std::optional<size_t> PlyTable::find(std::string_view property) const {
-  for (size_t i = 0; i < vertices_.properties.size(); ++i)
-    if (vertices_.properties[i].name == property && !vertices_.properties[i].list_count) return i;
+  for (size_t i = 0; i < element_.properties.size(); ++i)
+    if (element_.properties[i].name == property && !element_.properties[i].list_count) return i;
   return std::nullopt;
 }
 

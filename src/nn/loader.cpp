@@ -119,6 +119,7 @@ LinearLayer Loader::stacked_linear(std::initializer_list<const char*> names, int
                                    const Options& options) const {
   LinearWeight weight{.in = in, .out = out_each * static_cast<int64_t>(names.size()), .type = type_};
   weight.weight.scale = weight.bias.scale = options.scale;
+  if (options.feed_forward && type_.fp8_feed_forward) weight.type.products = NetworkType::Products::fp8;
   for (const std::string name : names) {
     // A 1×1 convolution is the same layer.
     expect(name + ".weight", {{out_each, in}, {out_each, in, 1, 1}});

@@ -51,10 +51,11 @@ class Loader {
   };
   int64_t extent(std::initializer_list<Axis> axes) const;
 
-  // scale: factor on weight and bias.
+  // scale: factor on weight and bias. feed_forward: a layer of such a network, whose products may be fp8.
   struct Options {
     bool bias = true;
     float scale = 1;
+    bool feed_forward = false;
   };
   LinearLayer linear(const std::string& name, int64_t in, int64_t out) const {
     return linear(name, in, out, {});

@@ -37,6 +37,19 @@ NetworkType network_type(const Backend& backend, DType precision) {
   return type;
 }
 
+NetworkType network_type(const Backend& backend, DType precision, FeedForwardProducts feed_forward) {
+  NetworkType type = network_type(backend, precision);
+  if (feed_forward == FeedForwardProducts::same) return type;
+  if (!backend.has_fp8())
+    throw UsageError(
+        "--feed-forward fp8 is for NVIDIA GPUs of compute capability 8.9 and later (Ada, Hopper), which this "
+        "device is not: leave it out");
+  if (type.activations == DType::f32)
+    throw UsageError("--feed-forward fp8 goes with --precision f16 or bf16, not f32");
+  type.fp8_feed_forward = true;
+  return type;
+}
+
 NetworkType exact_network_type(const Backend& backend, DType precision) {
   if (precision == DType::f32 || !backend.computes_in(precision)) return {};
   return {DType::f32, DType::f32, NetworkType::Products::tf32};

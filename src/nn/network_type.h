@@ -19,6 +19,11 @@ DType precision_on(const Backend& backend, NetworkPrecision precision);
 // f32, and f16 is refused: throws UsageError that says so.
 NetworkType network_type(const Backend& backend, DType precision);
 
+// What --feed-forward asks for: products of the same type as all others, or of fp8.
+enum class FeedForwardProducts { same, fp8 };
+// Throws UsageError also for fp8 where the device has none, or activations are not of 16 bits.
+NetworkType network_type(const Backend& backend, DType precision, FeedForwardProducts feed_forward);
+
 // The same for networks that need f32's range or resolution whatever the others are computed in: the
 // autoencoders (SDXL's overflows in f16, and pictures in bf16 show steps), and those that look at pictures
 // once in a while. Products may be TF32's.

@@ -28,8 +28,10 @@ fs::path frames_folder(const AnimateJob& job) {
 StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
   Sha256 hash;
   hash.update(input.data.data(), input.data.size());
+  std::string weights = model_identity(job.model.path);
+  if (!job.unet.empty()) weights += ", " + model_identity(job.unet);
   return {"animate", settings_of(job.options), fmt::format("{}x{} {}", input.width, input.height, hash.hex()),
-          model_identity(job.model.path)};
+          weights};
 }
 
 bool is_complete(const AnimateResult& result, int frames) {
@@ -66,12 +68,14 @@ void check_animation(const AnimateJob& job) {
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
   const AnimateOptions& options = job.options;
   check_options(options);
-  network_type(backend,
-               precision_on(backend, options.sampling.precision));  // refuses what the device cannot do
+  // Refuses what the device cannot do.
+  network_type(backend, precision_on(backend, options.sampling.precision), options.sampling.feed_forward);
   InputPicture input = animation_input(read_picture(job.picture), options.side);
   if (input.warning) warn(*input.warning);
   std::optional<VideoNetworks> own;
-  VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
+  VideoNetworks& networks = job.networks
+                                ? *job.networks
+                                : own.emplace(backend, job.model.path, VideoNetworks::Keep::none, job.unet);
   const VideoCheckpoint& checkpoint = networks.checkpoint();
   if (checkpoint.kind() != VideoCheckpoint::Kind::svd)
     throw Error(fmt::format("{} holds {}, which paints views of one moment: animate needs an SVD model",

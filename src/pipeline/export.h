@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "core/progress.h"
@@ -10,37 +11,47 @@ namespace eg4d {
 
 class Backend;
 
+// What a folder receives: the number of a format in splat::splat_formats(), one file per moment, or
 enum class ExportFormat {
-  ply,     // 3D Gaussians as every viewer reads them, one file per moment
-  python,  // the model folder of the Python EG4D
+  python = -1,  // the model folder of the Python EG4D
+  ply = 0,
 };
 
-// The axis that points up in what is written. The model itself has z up, as its dataset. PLY files of 3D
-// Gaussian splatting mostly come from photogrammetry, where y points down: SuperSplat, PlayCanvas, Babylon.js
-// and others expect that and turn what they read by half a turn.
-enum class UpAxis { minus_y, y, z };
-
 struct ExportJob {
-  std::filesystem::path model;   // what open_model takes
-  std::filesystem::path output;  // *.ply: the object at `time`; *.html: a page that shows it; a folder:
-                                 // frame_0000.ply, …, or the Python layout
+  std::filesystem::path model;  // what open_model takes
+  // The object at `time`, or all of its time, in the format that the name's end means (formats/splat_file.h);
+  // *.html: a page that shows it; a folder: frame_0000.ply, …, or the Python layout.
+  std::filesystem::path output;
   ExportFormat format = ExportFormat::ply;
-  UpAxis up = UpAxis::minus_y;  // of PLY files
-  double time = 0;              // in [0,1], for one file
+  UpAxis up = UpAxis::automatic;  // the axis that points up in files of Gaussians; automatic: what the
+                                  // programs that read them expect
+  double time = 0;                // in [0,1], for one moment
   int frames = 0;  // of a sequence or page, times evenly in [0,1]; 0: as many as the training video has
   ModelChoice choice = {};
+
+  // What becomes of the Gaussians, in files of them.
+  int sh_degree = 3;                 // harmonics above it are left out
+  double scale = 1;                  // about the origin
+  double min_opacity = 0;            // Gaussians that are below it at every moment are left out
+  double fps = 20;                   // of a file that moves
+  splat::SplatWriting writing = {};  // `up` is set from the above
+  bool check = true;                 // read the file again and compare pictures
 };
 
 struct ExportResult {
   std::vector<std::filesystem::path> files;
   int removed = 0;  // older numbered files in the folder that would have stood behind the new ones
+  int64_t gaussians = 0, pruned = 0;  // that were written; that were left out for their opacity
+  // Pictures of what was written, read again, beside the model's, from six sides: in dB, where the format can
+  // be read (of a sequence, its middle frame).
+  std::optional<double> psnr = {};
+  double fit_error = 0;  // root mean square of positions, where the format fits motion
 };
 
-// Writes a model in another form. A PLY has the attribute names and order of 3D Gaussian splatting with SH
-// degree 3; the deformation of that moment is applied and the colour affine (gain and bias) is baked into the
-// SH coefficients. Viewers then show the same picture, except that they look up the SH from the deformed
-// instead of the canonical position. A page is the viewer (docs/viewer.md) with the object inside. Throws
-// Error, Interrupted.
+// Writes a model in another form. The deformation of a moment is applied and the colour affine (gain and
+// bias) is baked into the SH coefficients. Viewers then show the same picture, except that they look up the
+// SH from the deformed instead of the canonical position. A page is the viewer (docs/viewer.md) with the
+// object inside. Throws Error, Interrupted.
 ExportResult export_model(Backend& backend, const ExportJob& job, Progress& progress);
 
 }  // namespace eg4d

@@ -92,10 +92,9 @@ class Generation {
 
   void run_all() {
     // Refuses what the device cannot do before anything is made.
-    for (const NetworkPrecision precision :
-         {job_.options.animate.sampling.precision, job_.options.multiview.sampling.precision,
-          job_.options.painting.precision})
-      network_type(backend_, precision_on(backend_, precision));
+    for (const SamplingOptions& sampling : {job_.options.animate.sampling, job_.options.multiview.sampling})
+      network_type(backend_, precision_on(backend_, sampling.precision), sampling.feed_forward);
+    network_type(backend_, precision_on(backend_, job_.options.painting.precision));
     find_notes();
     for (const GenerateJob::Item& item : job_.items) check(item);
     for (const std::string& note : notes_) progress_.message(note);

@@ -8,10 +8,14 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "formats/compressed_ply.h"
+#include "formats/splat_file.h"
+#include "formats/spz.h"
 #include "io/image.h"
 #include "io/json_file.h"
 #include "io/mapped_file.h"
 #include "io/ply_table.h"
+#include "io/ply_writer.h"
 #include "io/safetensors.h"
 #include "io/torch_checkpoint.h"
 #include "io/video.h"
@@ -64,8 +68,21 @@ json describe_safetensors(const fs::path& path) {
   return description;
 }
 
+// What a file of Gaussians holds.
+json describe_splats(const fs::path& path, const splat::SplatFormat& format) {
+  const GaussianCloud cloud = splat::read_splat_file(path);
+  json description = {{"kind", fmt::format("Gaussians ({})", format.title)},
+                      {"gaussians", cloud.count()},
+                      {"sh_degree", sh_degree_of(cloud)}};
+  if (format.key == std::string_view("spz"))
+    description["version"] = splat::spz_version(MappedFile(path).bytes());
+  return description;
+}
+
 json describe_ply(const fs::path& path) {
   const MappedFile file(path);
+  if (splat::is_compressed_ply(file.bytes()))
+    return describe_splats(path, splat::splat_format("compressed-ply"));
   const PlyTable table(file.bytes(), path.string());
   json names = json::array();
   for (const PlyTable::Property& property : table.properties()) names.push_back(property.name);
@@ -142,12 +159,15 @@ json describe_file(const fs::path& path) {
     return describe_picture(path);
   }
   if (path.extension() == ".safetensors") return describe_safetensors(path);
+  const splat::SplatFormat* format = splat::splat_format_of(path);
+  if (format && format->decode) return describe_splats(path, *format);
   if (starts_with(path, "PK")) return describe_torch(path);
   for (const char* extension : {".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"}) {
     if (path.extension() == extension) return describe_video(path);
   }
   throw Error(
-      fmt::format("'{}' is nothing that eg4d knows: no model, checkpoint, PLY, safetensors, picture or video",
+      fmt::format("'{}' is nothing that eg4d knows: no model, checkpoint, file of Gaussians, "
+                  "safetensors, picture or video",
                   path.string()));
 }
 

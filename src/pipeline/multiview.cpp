@@ -136,8 +136,8 @@ void check_views(const MultiviewJob& job) {
 MultiviewResult multiview(Backend& backend, const MultiviewJob& job, Progress& progress) {
   const MultiviewOptions& options = job.options;
   check_options(options);
-  network_type(backend,
-               precision_on(backend, options.sampling.precision));  // refuses what the device cannot do
+  // Refuses what the device cannot do.
+  network_type(backend, precision_on(backend, options.sampling.precision), options.sampling.feed_forward);
   std::optional<VideoNetworks> own;
   VideoNetworks& networks = job.networks ? *job.networks : own.emplace(backend, job.model.path);
   const VideoCheckpoint& checkpoint = networks.checkpoint();

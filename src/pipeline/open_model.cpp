@@ -12,6 +12,7 @@
 #include "pipeline/python_model.h"
 #include "pipeline/reconstruct.h"
 #include "pipeline/recorded_path.h"
+#include "pipeline/splat_model.h"
 #include "scene/dataset.h"
 
 namespace eg4d {
@@ -56,13 +57,15 @@ fs::path run_folder_of(const fs::path& model) {
   return {};
 }
 
-// The dataset's place as a stage's metrics tell it.
+// The dataset's place as a stage's metrics tell it; those of an unfinished one are not there yet.
 fs::path recorded_dataset(const fs::path& stage) {
   const nlohmann::json metrics = read_json_if_there(stage / "metrics.json");
-  if (!metrics.is_object() || !metrics.contains("run") || !metrics["run"].is_object()) return {};
+  const bool finished = metrics.is_object() && metrics.contains("run");
+  const nlohmann::json record = finished ? metrics["run"] : read_json_if_there(stage / "dataset.json");
+  if (!record.is_object()) return {};
   const auto text = [&](const char* key) {
-    const auto found = metrics["run"].find(key);
-    return found != metrics["run"].end() && found->is_string() ? found->get<std::string>() : std::string();
+    const auto found = record.find(key);
+    return found != record.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   return path_of({text("dataset"), text("dataset_bytes")});
 }
@@ -140,10 +143,10 @@ fs::path model_place(const fs::path& named, WhichModel which) {
     if (which != WhichModel::automatic)
       throw UsageError(
           fmt::format("--which chooses among the models of a folder, and '{}' is a file", named.string()));
-    if (!is_python_model(named) && !may_be_model_file(named))
+    if (!is_splat_file(named) && !is_python_model(named) && !may_be_model_file(named))
       throw Error(
-          fmt::format("'{}' is no model: give a run folder, a model file (.safetensors), or a model of the "
-                      "Python EG4D",
+          fmt::format("'{}' is no model: give a run folder, a model file (.safetensors), a model of the "
+                      "Python EG4D, or a file of Gaussians (.ply, .splat, .spz, .sog)",
                       named.string()));
     return named;
   }
@@ -170,7 +173,15 @@ fs::path model_place(const fs::path& named, WhichModel which) {
 
 Model open_model(Backend& backend, const fs::path& named, const ModelChoice& choice) {
   const fs::path place = model_place(named, choice.which);
-  Model model = is_python_model(place) ? read_python_model(backend, place) : load_model(backend, place);
+  const bool is_splat = is_splat_file(place);
+  if (choice.up != UpAxis::automatic && !is_splat)
+    throw UsageError(
+        fmt::format("--model-up is for files of plain Gaussians (.ply, .splat, .spz, .sog), and '{}' is "
+                    "none; its axes are known",
+                    named.string()));
+  Model model = is_splat                 ? read_splat_model(backend, place, choice.up)
+                : is_python_model(place) ? read_python_model(backend, place)
+                                         : load_model(backend, place);
   auto& deformation = model.info.options.deformation;
   deformation.color_time = choice.color_time.value_or(deformation.color_time);
   deformation.reference_time = choice.reference_time.value_or(deformation.reference_time);

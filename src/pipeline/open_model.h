@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "splat/cloud_changes.h"
 #include "splat/model.h"
 
 namespace eg4d {
@@ -21,16 +22,17 @@ struct ModelChoice {
   WhichModel which = WhichModel::automatic;  // for folders
   std::optional<ColorTime> color_time = {};  // empty: as the model says
   std::optional<float> reference_time = {};  // likewise
+  UpAxis up = UpAxis::automatic;             // the axis that points up in a file of plain Gaussians
 };
 
 // "" (as the model says), "reference", "own", or a time in [0,1] at which all colours are read. Throws
 // UsageError.
 void set_color_time(ModelChoice& choice, const std::string& text);
 
-// The model that a person names: a run folder or its coarse/ or refined/, a model file, or a model of the
-// Python EG4D (pipeline/python_model.h). `choice` has become a part of its options. Throws Error, one
-// sentence, when nothing of that kind is there or it is damaged; UsageError when `which` asks for what the
-// name cannot hold.
+// The model that a person names: a run folder or its coarse/ or refined/, a model file, a model of the Python
+// EG4D (pipeline/python_model.h), or a file of plain Gaussians (pipeline/splat_model.h). `choice` has become
+// a part of its options. Throws Error, one sentence, when nothing of that kind is there or it is damaged;
+// UsageError when `which` asks for what the name cannot hold.
 Model open_model(Backend& backend, const std::filesystem::path& named, const ModelChoice& choice = {});
 
 // The file or Python model folder that open_model reads. Throws as it does.

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/text_layout.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/start.h"
 #include "pipeline/training_loop.h"
@@ -181,6 +182,7 @@ ReconstructResult Reconstruction::run() {
                      .keep_best = true},
                     progress_, phases_);
   result.resumed = loop.resume();
+  record_dataset(folder_.path(), dataset_.folder());
   loop.run();
   loop.save_model("model.safetensors");
   loop.complete(job_.preset, evaluate_splits(loop), dataset_.folder());

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "io/atomic_file.h"
+
 namespace eg4d {
 namespace {
 
@@ -33,6 +35,13 @@ RecordedPath recorded(const std::filesystem::path& path) {
   RecordedPath result{json::parse(text).get<std::string>()};
   if (result.text != path.string()) result.bytes = hexadecimal(path.string());
   return result;
+}
+
+void record_dataset(const std::filesystem::path& stage, const std::filesystem::path& dataset) {
+  const RecordedPath place = recorded(std::filesystem::absolute(dataset).lexically_normal());
+  nlohmann::json record = {{"dataset", place.text}};
+  if (!place.bytes.empty()) record["dataset_bytes"] = place.bytes;
+  write_file_atomically(stage / "dataset.json", record.dump(2) + "\n", Durable::no);
 }
 
 std::filesystem::path path_of(const RecordedPath& recorded) {

@@ -14,4 +14,8 @@ struct RecordedPath {
 RecordedPath recorded(const std::filesystem::path& path);
 std::filesystem::path path_of(const RecordedPath& recorded);
 
+// Notes in a stage's folder which dataset it is trained on, so that an unfinished run knows it too:
+// dataset.json, {"dataset", "dataset_bytes"}. Throws Error.
+void record_dataset(const std::filesystem::path& stage, const std::filesystem::path& dataset);
+
 }  // namespace eg4d

@@ -11,6 +11,7 @@
 #include "pipeline/memory_message.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_loop.h"
 #include "pipeline/views.h"
@@ -224,6 +225,7 @@ RefineResult Refinement::run() {
           "{} iterations: the model has {} of the fine stage, and last_iteration = {} ends refinement",
           trainer_->total_iterations(), fine_iterations(model_.info), options.last_iteration));
   }
+  record_dataset(folder_.path(), dataset_.folder());
   loop.run();
   target_files_.finish();
   loop.save_model("model.safetensors");

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/threads.h"
 #include "core/version.h"
 #include "io/atomic_file.h"
 #include "io/html.h"
@@ -47,9 +48,10 @@ Picture render_grid(Backend& backend, const Report& report, Progress& progress) 
     job.orbit.time_from = job.orbit.time_to = static_cast<double>(row) / (kGridTimes - 1);
     const RenderResult size = render_model(backend, job, progress);
     if (row == 0) grid = Picture(size.width * kGridViews, size.height * kGridTimes, 3);
-    for (int column = 0; column < kGridViews; ++column)
-      copy_into(read_picture(folder / fmt::format("frame_{:04}.png", column)), grid, column * size.width,
-                row * size.height);
+    parallel_for(kGridViews, 1, [&](int64_t column, int64_t) {
+      copy_into(read_picture(folder / fmt::format("frame_{:04}.png", column)), grid,
+                static_cast<int>(column) * size.width, row * size.height);
+    });
     fs::remove_all(folder);
   }
   return grid;
@@ -67,17 +69,22 @@ Picture painted_grid(const fs::path& run) {
       times = std::max(times, frame.time_index + 1);
       views = std::max(views, frame.view_index + 1);
     }
+  std::vector<Picture> cells(size_t{kGridTimes} * kGridViews);
+  parallel_for(static_cast<int64_t>(cells.size()), 1, [&](int64_t cell, int64_t) {
+    const int row = static_cast<int>(cell) / kGridViews, column = static_cast<int>(cell) % kGridViews;
+    // The dataset's last view is the input's own.
+    const int view = (views - 1 + column * views / kGridViews) % views;
+    const auto found = places.find({row * (times - 1) / (kGridTimes - 1), view});
+    if (found != places.end()) cells[static_cast<size_t>(cell)] = read_picture(found->second->file);
+  });
   Picture grid;
-  for (int row = 0; row < kGridTimes; ++row)
-    for (int column = 0; column < kGridViews; ++column) {
-      // The dataset's last view is the input's own.
-      const int view = (views - 1 + column * views / kGridViews) % views;
-      const auto found = places.find({row * (times - 1) / (kGridTimes - 1), view});
-      if (found == places.end()) continue;
-      const Picture picture = read_picture(found->second->file);
-      if (grid.data.empty()) grid = Picture(picture.width * kGridViews, picture.height * kGridTimes, 3);
-      copy_into(picture, grid, column * picture.width, row * picture.height);
-    }
+  for (size_t cell = 0; cell < cells.size(); ++cell) {
+    const Picture& picture = cells[cell];
+    if (picture.data.empty()) continue;
+    if (grid.data.empty()) grid = Picture(picture.width * kGridViews, picture.height * kGridTimes, 3);
+    copy_into(picture, grid, static_cast<int>(cell % kGridViews) * picture.width,
+              static_cast<int>(cell / kGridViews) * picture.height);
+  }
   return grid;
 }
 

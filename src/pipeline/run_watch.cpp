@@ -39,14 +39,6 @@ int64_t iterations_of(const fs::path& stage) {
   }
 }
 
-bool is_stopped(int process) {
-  std::ifstream file(fmt::format("/proc/{}/stat", process));
-  std::string text;
-  std::getline(file, text);
-  const size_t name_end = text.rfind(')');
-  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] == 'T';
-}
-
 // NaN is no JSON.
 json finite(double value) {
   return std::isfinite(value) ? json(value) : json();
@@ -65,6 +57,14 @@ int lock_holder(const fs::path& file) {
   return 0;
 }
 
+bool is_stopped(int process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');
+  return name_end != std::string::npos && name_end + 2 < text.size() && text[name_end + 2] == 'T';
+}
+
 void RunWatch::look() {
   process_ = 0;
   fs::path stage = run_ / "coarse";
@@ -75,9 +75,10 @@ void RunWatch::look() {
     if (process_ > 0) break;
   }
   if (process_ == 0 && !stage_.empty()) stage = stage_;
-  if (stage == stage_) return;
+  // The manifest may come after the first look.
+  if (stage == stage_ && iterations_ > 0) return;
+  if (stage != stage_) read_ = 0;
   stage_ = stage;
-  read_ = 0;
   iterations_ = iterations_of(stage_);
 }
 

@@ -55,4 +55,7 @@ class RunWatch {
 // The process of this user whose FileLock the file is; 0 when there is none. Only looks.
 int lock_holder(const std::filesystem::path& file);
 
+// Whether the process was paused (SIGSTOP).
+bool is_stopped(int process);
+
 }  // namespace eg4d

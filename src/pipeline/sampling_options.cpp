@@ -19,6 +19,12 @@ void check_side(int side, const std::string& section, const char* or_else) {
       below == 0 ? std::to_string(multiple) : fmt::format("{} or {}", below, below + multiple), or_else));
 }
 
+void check_sampling(const SamplingOptions& sampling, const std::string& section) {
+  if (sampling.schedule.method == SamplingMethod::lcm && sampling.schedule.steps > kDistilledLevels)
+    throw UsageError(fmt::format("{}sampler.method lcm makes at most {} steps (4 to 8 are usual), not {}",
+                                 section, kDistilledLevels, sampling.schedule.steps));
+}
+
 }  // namespace
 
 void SamplingOptions::bind(ConfigSchema& s) {
@@ -28,10 +34,20 @@ void SamplingOptions::bind(ConfigSchema& s) {
   s.add("precision", precision, network_precision_names(),
         "of the networks; auto: f16 on a GPU, f32 on the processor, where bf16 is that of the UNet's weights "
         "and products (half the memory) and f16 is refused");
+  s.add(
+      "feed_forward", feed_forward, {{"same", FeedForwardProducts::same}, {"fp8", FeedForwardProducts::fp8}},
+      "products of the UNet's feed-forward networks; fp8: 8 bits, for GPUs that have them, with f16 or bf16: "
+      "faster, not the same");
   s.add("sampler.steps", schedule.steps, {1, 1000}, "denoising steps");
   s.add("sampler.sigma_min", schedule.sigma_min, {1e-6, 1e6}, "last noise level before 0");
   s.add("sampler.sigma_max", schedule.sigma_max, {1e-6, 1e6}, "first noise level");
   s.add("sampler.rho", schedule.rho, {0.1, 100}, "how the levels crowd towards the last");
+  s.add("sampler.method", schedule.method, {{"euler", SamplingMethod::euler}, {"lcm", SamplingMethod::lcm}},
+        "euler; lcm: for networks that were distilled to few steps (consistency models), at most 40");
+  s.add("cache", cache.interval, {1, 1000},
+        "every so many steps the whole UNet is computed, in between its outermost blocks alone: faster, not "
+        "the same; 1: always the whole");
+  s.add("cache_depth", cache.depth, {1, 100}, "output blocks that are computed in between");
   s.add("guidance.min", guidance_min, {0, 100}, "smallest classifier-free guidance scale over the frames");
   s.add("guidance.max", guidance_max, {0, 100}, "largest classifier-free guidance scale over the frames");
   s.add("decode_frames", decode_frames, {1, 1024},
@@ -53,12 +69,14 @@ void AnimateOptions::bind(ConfigSchema& s) {
 
 void check_options(const AnimateOptions& options, const std::string& section) {
   check_side(options.side, section, "; 0 keeps the picture's size");
+  check_sampling(options.sampling, section);
 }
 
 const PresetTexts& animate_presets() {
   static const PresetTexts presets{
       {"paper", ""},
       {"svd", "frames = 14\nsampler.steps = 25\nguidance.min = 1.0\nguidance.max = 2.5\n"},
+      {"lcm", "sampler.steps = 4\nsampler.method = \"lcm\"\nguidance.min = 1.0\nguidance.max = 1.0\n"},
       {"mini",
        "side = 128\nframes = 8\nsampler.steps = 8\nsampler.sigma_min = 0.01\nsampler.sigma_max = "
        "100.0\nsampler.rho = 5.0\nguidance.min = 1.0\nguidance.max = 1.5\nrounding = \"nearest\"\n"},
@@ -122,6 +140,7 @@ const PresetTexts& multiview_presets() {
 
 void check_options(const MultiviewOptions& options, const std::string& section) {
   check_side(options.side, section, "");
+  check_sampling(options.sampling, section);
   if (std::max(options.interpolate_views, options.interpolate_times) > 1)
     require_interpolation(options.interpolation_model);
 }

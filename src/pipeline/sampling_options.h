@@ -7,6 +7,7 @@
 #include "diffusion/attention_injection.h"
 #include "diffusion/conditioning.h"
 #include "diffusion/edm_sampler.h"
+#include "diffusion/step_cache.h"
 #include "nn/network_type.h"
 #include "picture/input_picture.h"
 #include "scene/frame_interpolation.h"
@@ -18,7 +19,9 @@ struct SamplingOptions {
   uint64_t seed = 23;
   std::string rng = "philox";
   NetworkPrecision precision = NetworkPrecision::automatic;
+  FeedForwardProducts feed_forward = FeedForwardProducts::same;
   EdmSchedule schedule{.steps = 30};
+  StepCache cache;
   float guidance_min = 1.5f, guidance_max = 3;
   int decode_frames = 1;
   ByteRounding rounding = ByteRounding::truncate;  // of what is painted, as published
@@ -36,7 +39,7 @@ struct AnimateOptions {
 
   void bind(ConfigSchema& schema);
 };
-// paper (SVD-XT), svd (the 14-frame model's own settings)
+// paper (SVD-XT), svd (the 14-frame model's own settings), lcm (a UNet that was distilled to few steps), mini
 const PresetTexts& animate_presets();
 
 // Stage I-b, every video frame to an orbit of views (SV3D with attention injection).

@@ -11,6 +11,7 @@
 #include "backend/backend.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "io/atomic_file.h"
 #include "pipeline/pictures.h"
 #include "pipeline/recorded_path.h"
@@ -251,6 +252,7 @@ void TrainingLoop::evaluate_now() {
                           task_.gaussians().count()});
   log_->evaluation(task_.done(), text_of(evaluations_.back()), *latest_, std::move(picture));
   progress_.update(task_.done(), {{"test PSNR", latest_->psnr}});
+  warn_of_collapse();
   if (!settings_.keep_best || !task_.field() || latest_->psnr <= best_psnr_) return;
   best_psnr_ = latest_->psnr;
   best_iteration_ = task_.done();
@@ -258,6 +260,27 @@ void TrainingLoop::evaluate_now() {
   unsaved_best_ = Best{info, task_.gaussians().clone(), task_.field()->clone(), {}};
   for (const auto& [name, moments] : task_.moments())
     unsaved_best_->moments[name] = {moments.first.clone(), moments.second.clone(), moments.steps};
+}
+
+// Rates that are too high need not lead to NaN: density control removes what they spoil, until hardly
+// anything is left. (An opacity reset costs decibels for a while, but not three quarters of the Gaussians.)
+void TrainingLoop::warn_of_collapse() {
+  const Evaluation& now = evaluations_.back();
+  int64_t most = 0;
+  double best = 0;
+  for (const Evaluation& evaluation : evaluations_) {
+    if (evaluation.stage != now.stage) continue;
+    most = std::max(most, evaluation.gaussians);
+    best = std::max(best, evaluation.psnr);
+  }
+  if (collapse_told_ || now.gaussians * 4 >= most || now.psnr > best - 3) return;
+  collapse_told_ = true;
+  warn(fmt::format(
+      "training collapses: at iteration {} {} of {} Gaussians are left, and the test PSNR fell from {:.1f} "
+      "to "
+      "{:.1f} dB; begin anew with smaller learning rates (rate.scale, rate.opacity, rate.grid, rate.network) "
+      "or less pruning (density.prune_*)",
+      task_.done(), now.gaussians, most, best, now.psnr));
 }
 
 template <class Work>

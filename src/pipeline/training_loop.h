@@ -103,6 +103,7 @@ class TrainingLoop {
   void log_step();
   Renderer& evaluation_renderer();
   void evaluate_now();
+  void warn_of_collapse();
   void save_checkpoint();
   struct BestFiles;
   BestFiles prepare_best();
@@ -131,6 +132,7 @@ class TrainingLoop {
   std::optional<Best> unsaved_best_;
   std::optional<EvaluationMetrics> latest_;  // of the model as it is now
   std::optional<Renderer> evaluation_renderer_;
+  bool collapse_told_ = false;
 
   // Kept in the checkpoint.
   std::vector<Evaluation> evaluations_;

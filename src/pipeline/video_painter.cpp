@@ -61,6 +61,7 @@ class Painter {
 
  private:
   int videos() const { return static_cast<int>(job_.inputs.size()); }
+  int steps() const { return job_.sampling.schedule.steps; }
   size_t latent_pixels() const { return static_cast<size_t>(conditions_.height) * conditions_.width; }
   size_t latent_size() const {  // of a video
     return static_cast<size_t>(job_.frames) * latent_pixels() * kLatentChannels;
@@ -69,7 +70,7 @@ class Painter {
   void condition();
   void add_condition(ClipImageEncoder& clip, AutoencoderEncoder& encoder, const Picture& input,
                      const std::vector<float>& noise);
-  void upload(std::span<const float> latents);
+  Tensor upload(std::span<const float> latents) const;
   LatentState download() const;
   VideoCondition video_condition(int video, bool both_halves) const;
   void denoise();
@@ -85,6 +86,8 @@ class Painter {
   PictureConditions conditions_;
   int steps_done_ = 0;
   std::vector<Tensor> latents_;  // per video: [frames, height, width, 4]; before the first step: unit noise
+  // Per video, where the sampler wants it: the unit noise between two steps.
+  std::vector<std::vector<std::vector<float>>> step_noise_;
 };
 
 bool Painter::all_written() const {
@@ -128,17 +131,22 @@ void Painter::condition() {
     if (job_.same_noise && video > 0)
       latents_.push_back(latents_.front().clone());
     else
-      upload(latent);
+      latents_.push_back(upload(latent));
+    auto& step_noise = step_noise_.emplace_back();
+    for (int step = 1; job_.sampling.schedule.method == SamplingMethod::lcm && step < steps(); ++step)
+      step_noise.push_back(
+          draw_channels_last(*stream, static_cast<size_t>(job_.frames), kLatentChannels, latent_pixels()));
+    if (job_.same_noise && video > 0) step_noise.clear();
     progress_.update(video + 1);
     stop_if_asked("nothing was made yet");
   }
   if (!known) save_conditions(job_.state_folder, conditions_);
 }
 
-// Of one video more.
-void Painter::upload(std::span<const float> latents) {
+// Of one video.
+Tensor Painter::upload(std::span<const float> latents) const {
   const Shape shape = {job_.frames, conditions_.height, conditions_.width, kLatentChannels};
-  latents_.push_back(Tensor::from_host(backend_, shape, latents));
+  return Tensor::from_host(backend_, shape, latents);
 }
 
 LatentState Painter::download() const {
@@ -170,11 +178,12 @@ void Painter::denoise() {
     steps_done_ = stored->steps_done;
     latents_.clear();
     for (int video = 0; video < videos(); ++video)
-      upload(std::span(stored->latents).subspan(static_cast<size_t>(video) * latent_size(), latent_size()));
-    if (steps_done_ >= job_.sampling.schedule.steps) return;
+      latents_.push_back(upload(
+          std::span(stored->latents).subspan(static_cast<size_t>(video) * latent_size(), latent_size())));
+    if (steps_done_ >= steps()) return;
   }
   progress_.begin(1, "reading the UNet's weights");
-  VideoUNet& unet = networks_.unet(precision_);
+  VideoUNet& unet = networks_.unet(precision_, job_.sampling.feed_forward);
   const std::vector<float> scales =
       guidance_scales({job_.guidance, job_.sampling.guidance_min, job_.sampling.guidance_max}, job_.frames);
   std::vector<VideoCondition> conditions;
@@ -183,16 +192,17 @@ void Painter::denoise() {
     conditions.push_back(video_condition(video, needs_unconditional(scales)));
     concats.push_back(conditions.back().concat);
   }
-  UNetVideoCall network(unet, job_.frames, conditions, job_.injection);
+  UNetVideoCall network(unet, job_.frames, conditions, job_.injection, job_.sampling.cache);
   EulerSampler sampler(backend_, job_.sampling.schedule, scales, network);
   if (!stored)
     for (const Tensor& latent : latents_) sampler.start(latent);
 
   BackgroundWriter files(kLatentWriting);
   const int64_t per_step = videos();
-  progress_.begin(sampler.steps() * per_step, "denoising", steps_done_ * per_step);
-  const auto before_video = [&](int step, int video) {
-    progress_.update(step * per_step + video, {{"step", step + 1.0}});
+  int64_t done = steps_done_ * per_step;
+  progress_.begin(sampler.steps() * per_step, "denoising", done);
+  const auto before_video = [&](int step, int) {
+    progress_.update(done++, {{"step", step + 1.0}});
     stop_if_asked(files, fmt::format("{} of {} steps are kept", steps_done_, sampler.steps()));
   };
   const auto after_step = [&](int step) {
@@ -203,7 +213,10 @@ void Painter::denoise() {
                [folder = job_.state_folder, state] { save_latents(folder, *state); });
     progress_.update((step + 1) * per_step, {{"step", step + 1.0}});
   };
-  sampler.advance_step_major(steps_done_, concats, latents_, {before_video, after_step});
+  const auto noise = [&](int step, int video) {
+    return upload(step_noise_[job_.same_noise ? 0 : static_cast<size_t>(video)][static_cast<size_t>(step)]);
+  };
+  sampler.advance_step_major(steps_done_, concats, latents_, {before_video, after_step, noise});
   files.finish();
 }
 

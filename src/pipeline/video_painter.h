@@ -40,9 +40,10 @@ struct PictureSink {
 // state folder after each, then decoding; each network is released when it has done its part. Latents and
 // pictures are written beside the work: in host memory wait one state of all latents, and pictures of at most
 // 64 MiB. Noise is drawn
-// up front, video by video: first for the conditioning picture, then for the latents, both in PyTorch's order
-// of axes (channels first). Throws Interrupted when the user asked to stop; a later call with the same job
-// then continues, to the same bits.
+// up front, video by video: first for the conditioning picture, then for the latents, then what the sampler
+// adds between steps (lcm), all in PyTorch's order of axes (channels first). With a step cache the steps from
+// one whole step to the next are made, and kept, together. Throws Interrupted when the user asked to stop; a
+// later call with the same job then continues, to the same bits.
 void paint_videos(Backend& backend, VideoNetworks& networks, const PaintJob& job, const PictureSink& sink,
                   Progress& progress);
 

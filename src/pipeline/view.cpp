@@ -1,21 +1,24 @@
 #include "pipeline/view.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
-#include <map>
-#include <mutex>
 #include <thread>
 
+#include "backend/backend.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/process.h"
-#include "pipeline/run_watch.h"
-#include "pipeline/view_info.h"
-#include "view/scene_file.h"
+#include "pipeline/generate.h"
+#include "pipeline/python_model.h"
+#include "pipeline/run_library.h"
+#include "pipeline/run_summary.h"
 #include "view/viewer_page.h"
 #include "view/viewer_site.h"
 
@@ -23,70 +26,14 @@ namespace eg4d {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
-// A newer model is taken only after a rest of so many times what the last one took: what trains beside is
-// slowed by no more than a fiftieth.
-constexpr int kRest = 50;
-
-// What is shown now; the server's thread reads it while the main thread puts newer models in.
-class ModelContent : public ViewerContent {
- public:
-  ModelContent(std::string info, ViewerDataset dataset, std::optional<RunWatch> watch)
-      : info_(std::move(info)), dataset_(std::move(dataset)), watch_(std::move(watch)) {}
-
-  std::string info() override { return info_; }
-  std::string cameras() override { return dataset_.cameras(); }
-  std::optional<std::string> picture(const std::string& split, size_t index) override {
-    return dataset_.picture(split, index);
-  }
-  std::shared_ptr<const GrowingBytes> scene() override {
-    const std::lock_guard lock(mutex_);
-    return scene_;
-  }
-  std::string status() override {
-    const std::lock_guard lock(mutex_);
-    asked_ = Clock::now();
-    return fmt::format("{{\"version\":{},\"training\":{}}}", version_, watch_ ? watch_->status() : "null");
-  }
-  std::optional<bool> command(const std::string& word) override {
-    const std::map<std::string, RunWatch::Signal> words = {{"pause", RunWatch::Signal::pause},
-                                                           {"continue", RunWatch::Signal::go_on},
-                                                           {"stop", RunWatch::Signal::stop}};
-    const auto found = words.find(word);
-    if (found == words.end()) return {};
-    const std::lock_guard lock(mutex_);
-    return watch_ && watch_->send(found->second);
-  }
-
-  void show(std::shared_ptr<const GrowingBytes> scene) {
-    const std::lock_guard lock(mutex_);
-    scene_ = std::move(scene);
-    ++version_;
-  }
-  // Whether a page has asked lately how things are.
-  bool is_watched() const {
-    const std::lock_guard lock(mutex_);
-    return Clock::now() - asked_ < std::chrono::seconds(10);
-  }
-
- private:
-  const std::string info_;
-  ViewerDataset dataset_;
-  mutable std::mutex mutex_;
-  std::optional<RunWatch> watch_;
-  std::shared_ptr<const GrowingBytes> scene_;
-  int64_t version_ = 0;
-  Clock::time_point asked_ = {};
-};
-
-// A server in a thread of its own, until it goes or Ctrl-C comes.
+// A server in a thread of its own, until it goes or `stop` says so.
 class ServerThread {
  public:
-  explicit ServerThread(HttpServer& server)
-      : thread_([this, &server] {
+  ServerThread(HttpServer& server, const std::function<bool()>& stop)
+      : thread_([this, &server, stop] {
           try {
-            server.run([this] { return ended_ || interrupt_requested(); });
+            server.run([&] { return ended_ || stop(); });
           } catch (...) {
             failure_ = std::current_exception();
           }
@@ -109,48 +56,65 @@ class ServerThread {
   std::thread thread_;
 };
 
-// Makes the file, piece by piece, and tells how far it is.
-void make_scene_file(Backend& backend, const Model& model, int moments, bool own_colors, Progress& progress,
-                     const std::function<void(std::string)>& emit, const std::function<bool()>& stop) {
-  const SceneOptions options{moments, own_colors};
-  progress.begin(moment_count(model.info, options), "moments");
-  int64_t step = 0;
-  const Scene scene = scene_of_model(backend, model, options, [&] {
-    progress.update(step++);
-    return stop();
-  });
-  encode_scene(scene, {}, emit, stop);
-  progress.end();
-}
-
-// By which a newer model is told.
-struct FileState {
-  fs::path place;
-  fs::file_time_type time;
-  std::uintmax_t size = 0;
-  bool operator==(const FileState&) const = default;
-};
-FileState state_of_model(const ViewJob& job) {
-  std::error_code error;
-  FileState state;
-  try {
-    state.place = model_place(job.model, job.choice.which);
-  } catch (const Error&) {
-    return state;
-  }
-  state.time = fs::last_write_time(state.place, error);
-  state.size = fs::is_regular_file(state.place, error) ? fs::file_size(state.place, error) : 0;
-  return state;
-}
-
 void open_browser(const std::string& link) {
   const bool has_screen = std::getenv("DISPLAY") || std::getenv("WAYLAND_DISPLAY");
-  const std::optional<std::filesystem::path> program = find_program("xdg-open");
+  const std::optional<fs::path> program = find_program("xdg-open");
   if (has_screen && program) start_process(*program, {link});
 }
 
 std::string host_of(const std::string& address) {
   return address.find(':') == std::string::npos ? address : "[" + address + "]";
+}
+
+std::string about_preset(const std::string& name) {
+  if (name == "mini") return "small models that come with the program, for drawn creatures";
+  if (name == "paper") return "the published models and settings";
+  return "";
+}
+
+std::vector<OfferedPreset> offered_presets(const fs::path& models_folder) {
+  std::vector<OfferedPreset> presets;
+  for (const auto& [name, text] : generate_presets()) {
+    OfferedPreset preset{name, about_preset(name), ""};
+    try {
+      find_generate_models(name, models_folder);
+    } catch (const Error& error) {
+      preset.missing = error.what();
+    }
+    presets.push_back(std::move(preset));
+  }
+  // First what generate would choose, then what can run.
+  const std::string chosen = choose_generate_preset(models_folder).preset;
+  const auto rank = [&](const OfferedPreset& preset) {
+    return preset.name == chosen ? 0 : preset.missing.empty() ? 1 : 2;
+  };
+  std::stable_sort(presets.begin(), presets.end(),
+                   [&](const OfferedPreset& a, const OfferedPreset& b) { return rank(a) < rank(b); });
+  return presets;
+}
+
+// A folder that is no model, no run and beside nothing: runs may be in it.
+bool is_shelf(const ViewJob& job) {
+  const fs::path& named = job.shown.model;
+  if (job.beside != 0 || !fs::is_directory(named) || is_run(named) || is_python_model(named)) return false;
+  try {
+    model_place(named, job.shown.choice.which);
+    return false;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+std::unique_ptr<RunLibrary> shelf(const ViewJob& job, bool token_reads) {
+  std::unique_ptr<JobQueue> jobs;
+  std::string no_jobs;
+  try {
+    jobs = std::make_unique<JobQueue>(job.shown.model, job.generate_arguments);
+  } catch (const Error& error) {
+    no_jobs = fmt::format("Nothing can be made here: {}.", error.what());
+  }
+  return std::make_unique<RunLibrary>(job.shown.model, job.shown, token_reads, std::move(jobs), no_jobs,
+                                      offered_presets(job.models_folder));
 }
 
 }  // namespace
@@ -164,61 +128,53 @@ std::string scene_file_of_model(Backend& backend, const Model& model, int moment
   return file;
 }
 
-void view_model(Backend& backend, const ViewJob& job, Progress& progress) {
+void view(const BackendOpener& open_backend, const ViewJob& job, Progress& progress) {
+  // What it is beside goes first. All threads that this one starts inherit it.
+  if (job.beside != 0) setpriority(PRIO_PROCESS, 0, 10);
   const ViewerPage page = ViewerPage::load();
-  FileState state = state_of_model(job);
-  std::optional<Model> model = open_model(backend, job.model, job.choice);
   ViewerAccess access;
   access.loopback = is_loopback(job.address);
   access.token = random_token();
-  const bool is_run = fs::is_directory(job.model) && !run_model_file(job.model).empty();
-  ModelContent content(viewer_info(model->info, job.model, state.place, {true, !access.loopback, is_run}),
-                       ViewerDataset(job.model, job.dataset, model->info),
-                       is_run ? std::optional<RunWatch>(job.model) : std::nullopt);
+  const bool is_list = is_shelf(job);
+  ViewedModel alone = job.shown;
+  alone.live = job.beside != 0 || is_run(alone.model) || !run_model_file(alone.model).empty();
+  std::unique_ptr<Backend> backend;
+  const std::unique_ptr<RunLibrary> library =
+      is_list ? shelf(job, !access.loopback) : std::make_unique<RunLibrary>(alone, !access.loopback);
+  // What is wrong with the one model that was named is told before anything is served.
+  if (!is_list && !(alone.live && run_model_file(alone.model, alone.choice.which).empty())) {
+    backend = open_backend();
+    library->opened().front()->open(*backend);
+  }
+
   // The site knows its port only when the server has found one; nothing is answered before.
   std::unique_ptr<ViewerSite> site;
-  HttpServer server(job.address, job.port, [&](const HttpRequest& request) { return site->answer(request); });
+  HttpServer server(
+      job.address, job.port, [&](const HttpRequest& request) { return site->answer(request); }, {},
+      [&](const HttpRequest& head) { return site->body_limit(head); });
   access.port = server.port();
-  site = std::make_unique<ViewerSite>(page.html(), page.policy(), access, content);
+  site = std::make_unique<ViewerSite>(page.html(), page.policy(), access, *library);
   const std::string link =
       fmt::format("http://{}:{}/#token={}", host_of(job.address), server.port(), access.token);
-
-  const auto first = std::make_shared<GrowingBytes>();
-  content.show(first);
-  ServerThread thread(server);
+  ServerThread thread(server, [&] {
+    library->tick();
+    return interrupt_requested() || (job.beside != 0 && getppid() != job.beside);
+  });
   progress.message(fmt::format("the viewer is at {} (Ctrl-C ends it)", link));
   if (job.open) open_browser(link);
-  const auto stop = [&] { return thread.ended() || interrupt_requested(); };
-  Clock::time_point begin = Clock::now();
-  const auto make = [&](GrowingBytes& scene, Progress& shown) {
-    begin = Clock::now();
-    try {
-      make_scene_file(
-          backend, *model, job.moments, true, shown, [&](const std::string& piece) { scene.append(piece); },
-          stop);
-      scene.finish();
-    } catch (const Interrupted&) {
-      scene.finish("stopped");
-    }
-    model.reset();  // its memory is not needed while nothing changes
-  };
-  make(*first, progress);
 
   Progress silent;
-  Clock::time_point next = Clock::now() + kRest * (Clock::now() - begin);
-  while (!stop()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    if (!is_run || Clock::now() < next || !content.is_watched() || state_of_model(job) == state) continue;
-    try {
-      state = state_of_model(job);
-      model = open_model(backend, job.model, job.choice);
-    } catch (const Error&) {
-      continue;  // being replaced; the next look finds it
+  bool first = true;
+  while (!thread.ended()) {
+    for (const std::shared_ptr<ViewedObject>& object : library->opened()) {
+      if (thread.ended() || !object->is_due()) continue;
+      if (!backend) backend = open_backend();
+      const std::string failure =
+          object->make(*backend, first && !is_list ? progress : silent, [&] { return thread.ended(); });
+      first = false;
+      if (!failure.empty() && !is_list && !alone.live && !thread.ended()) throw Error(failure);
     }
-    const auto newer = std::make_shared<GrowingBytes>();
-    make(*newer, silent);
-    if (!stop()) content.show(newer);
-    next = Clock::now() + kRest * (Clock::now() - begin);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   thread.wait();
 }

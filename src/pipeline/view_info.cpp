@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/version.h"
+#include "io/folder.h"
 #include "io/image.h"
 #include "pipeline/open_model.h"
 
@@ -42,12 +43,6 @@ json describe_frame(const Dataset& dataset, const DatasetFrame& frame, const Mod
   auto& pose = description["pose"] = json::array();
   for (int i = 0; i < 12; ++i) pose.push_back(rounded(frame.camera_to_world(i / 4, i % 4)));
   return description;
-}
-
-// Whether a file that is there lies in the folder, links followed.
-bool lies_in(const fs::path& file, const fs::path& folder) {
-  const fs::path inside = fs::canonical(folder), path = fs::canonical(file);
-  return std::mismatch(inside.begin(), inside.end(), path.begin(), path.end()).first == inside.end();
 }
 
 }  // namespace

@@ -10,11 +10,6 @@ namespace {
 
 constexpr float kSmallestScale = 1e-10f;
 
-std::vector<float> logarithms(std::vector<float> values) {
-  for (float& value : values) value = std::log(std::max(value, kSmallestScale));
-  return values;
-}
-
 std::vector<float> logits(std::vector<float> probabilities) {
   for (float& p : probabilities) {
     const float inside = std::clamp(p, 1e-7f, 1 - 1e-6f);
@@ -43,6 +38,11 @@ void bake_color(GaussianCloud& cloud, const std::vector<float>& gain_bias) {
 }
 
 }  // namespace
+
+std::vector<float> logarithms_of_scales(std::vector<float> scales) {
+  for (float& scale : scales) scale = std::log(std::max(scale, kSmallestScale));
+  return scales;
+}
 
 GaussianCloud to_cloud(const Gaussians& gaussians) {
   GaussianCloud cloud;
@@ -75,7 +75,7 @@ GaussianCloud cloud_at(Backend& backend, const Model& model, float time) {
   GaussianCloud cloud = to_cloud(model.gaussians);
   clear_inactive(cloud, model.gaussians.active_sh_degree);
   cloud.positions = renderer.deformed().means.to_host();
-  cloud.log_scales = logarithms(renderer.deformed().scales.to_host());
+  cloud.log_scales = logarithms_of_scales(renderer.deformed().scales.to_host());
   cloud.quaternions = renderer.deformed().rotations.to_host();
   cloud.opacity_logits = logits(renderer.deformed().opacities.to_host());
   if (model.active_field() && options.deformation.color)

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "io/ply.h"
 #include "splat/model.h"
 #include "splat/renderer.h"
@@ -15,5 +17,8 @@ Gaussians from_cloud(Backend& backend, const GaussianCloud& cloud);
 // (1+gain)·dc + bias/Y00 and rest' = (1+gain)·rest are exact for any direction. Coefficients above the active
 // degree are zero.
 GaussianCloud cloud_at(Backend& backend, const Model& model, float time);
+
+// Finite also for surfels, whose third scale is 0.
+std::vector<float> logarithms_of_scales(std::vector<float> scales);
 
 }  // namespace eg4d

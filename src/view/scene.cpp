@@ -9,18 +9,13 @@
 
 #include "core/error.h"
 #include "splat/evaluation.h"
+#include "splat/gaussian_cloud.h"
 #include "splat/renderer.h"
 
 namespace eg4d {
 namespace {
 
-constexpr float kSmallestScale = 1e-10f;    // of surfels, whose third scale is 0
 constexpr float kLeastOpacity = 1 / 255.f;  // below it the rasteriser draws nothing
-
-std::vector<float> logarithms(std::vector<float> values) {
-  for (float& value : values) value = std::log(std::max(value, kSmallestScale));
-  return values;
-}
 
 // q and -q turn alike; in between, only neighbours in one half of the sphere can be interpolated.
 void turn_to_half_of(std::vector<float>& quaternions, const std::vector<float>& canonical) {
@@ -36,7 +31,8 @@ void turn_to_half_of(std::vector<float>& quaternions, const std::vector<float>& 
 uint32_t morton_code(const float* position, const float* low, float scale) {
   uint32_t code = 0;
   for (uint32_t axis = 0; axis < 3; ++axis) {
-    const float cell = std::clamp((position[axis] - low[axis]) * scale, 0.0f, 1023.0f);
+    const float place = (position[axis] - low[axis]) * scale;
+    const float cell = place > 0 ? std::min(place, 1023.0f) : 0;  // NaN too
     for (uint32_t bit = 0; bit < 10; ++bit)
       code |= (static_cast<uint32_t>(cell) >> bit & 1) << (3 * bit + axis);
   }
@@ -143,7 +139,7 @@ class SceneMaker {
   template <class Pose>
   void take_pose(Pose& pose) const {
     pose.positions = renderer_.deformed().means.to_host();
-    pose.log_scales = logarithms(renderer_.deformed().scales.to_host());
+    pose.log_scales = logarithms_of_scales(renderer_.deformed().scales.to_host());
     pose.quaternions = renderer_.deformed().rotations.to_host();
   }
   std::vector<float> gain_bias() const {

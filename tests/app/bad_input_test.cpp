@@ -78,7 +78,8 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"render", ".", "-o", "-"}, "'-' is no file and no folder");
   expect_usage({"export", ".", "-o", "/dev/null"}, "'/dev/null' is no file and no folder");
   expect_usage({"reconstruct", ".", "-o", "-"}, "'-' is no file and no folder");
-  expect_usage({"export", ".", "-o", "folder", "--format", "python", "--up", "y"}, "--up is for PLY files");
+  expect_usage({"export", ".", "-o", "folder", "--format", "python", "--up", "y"},
+               "--up is for files of Gaussians");
   expect_usage({"export", ".", "-o", "a.xyz"}, "ends in .ply");
   expect_usage({"render", ".", "-o", "a.mp4", "--truth"}, "--truth needs --split");
   expect_usage({"render", ".", "-o", "a.mp4", "--split", "test", "--frames", "3"},

@@ -2,6 +2,8 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "backend/backend.h"
@@ -38,6 +40,15 @@ int port_in(const std::string& said) {
   return std::atoi(said.c_str() + place + before.size());
 }
 
+// When it has told its link.
+int port_of(const RunningProgram& program) {
+  for (int i = 0; i < 1000; ++i) {
+    if (const int port = port_in(program.errors_so_far()); port > 0) return port;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return 0;
+}
+
 std::string body_of(const std::string& answer) {
   return answer.substr(std::min(answer.find("\r\n\r\n") + 4, answer.size()));
 }
@@ -57,18 +68,66 @@ std::string without_chunks(const std::string& body) {
 TEST_F(ViewCommand, ServesUntilCtrlC) {
   RunningProgram program({"view", model_, "--no-open", "--port", "0", "--device", "cpu", "--frames", "3"},
                          environment_);
-  int port = 0;
-  for (int i = 0; i < 1000 && port == 0; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    port = port_in(program.errors_so_far());
-  }
+  const int port = port_of(program);
   ASSERT_GT(port, 0) << program.errors_so_far();
   EXPECT_TRUE(contains(body_of(HttpClient(port).get("/")), "the page"));
-  EXPECT_TRUE(contains(body_of(HttpClient(port).get("/api/info")), "\"title\":\"model.safetensors\""));
-  EXPECT_TRUE(contains(body_of(HttpClient(port).get("/api/cameras")), "it is not known which dataset"));
-  const auto scene = take_apart(without_chunks(body_of(HttpClient(port).get("/api/scene"))));
+  EXPECT_TRUE(
+      contains(body_of(HttpClient(port).get("/api/runs/object/info")), "\"title\":\"model.safetensors\""));
+  EXPECT_TRUE(
+      contains(body_of(HttpClient(port).get("/api/runs/object/cameras")), "it is not known which dataset"));
+  const auto scene = take_apart(without_chunks(body_of(HttpClient(port).get("/api/runs/object/scene"))));
   EXPECT_EQ(scene.head["times"].size(), 3u);
   program.signal(SIGINT);
+  EXPECT_EQ(program.wait().exit_code, 0);
+}
+
+TEST_F(ViewCommand, AFolderOfRunsIsAList) {
+  std::filesystem::create_directories(folder_ / "runs/robot/coarse");
+  std::filesystem::copy_file(model_, folder_ / "runs/robot/coarse/best.safetensors");
+  write_text(folder_ / "runs/robot/coarse/manifest.json", "{}");
+  RunningProgram program(
+      {"view", folder_ / "runs", "--no-open", "--port", "0", "--device", "cpu", "--frames", "2"},
+      environment_);
+  const int port = port_of(program);
+  ASSERT_GT(port, 0) << program.errors_so_far();
+  EXPECT_TRUE(contains(body_of(HttpClient(port).get("/api/home")), "\"title\":\"runs\""));
+  const auto runs = nlohmann::json::parse(body_of(HttpClient(port).get("/api/runs")))["runs"];
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0]["name"], "robot");
+  EXPECT_EQ(runs[0]["state"], "unfinished");
+  const std::string object = "/api/runs/" + runs[0]["id"].get<std::string>();
+  for (int i = 0; i < 1000 && contains(body_of(HttpClient(port).get(object + "/status")), "\"version\":0");
+       ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto scene = take_apart(without_chunks(body_of(HttpClient(port).get(object + "/scene"))));
+  EXPECT_EQ(scene.head["times"].size(), 2u);
+  program.signal(SIGINT);
+  EXPECT_EQ(program.wait().exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "runs/.lock"));
+}
+
+TEST_F(ViewCommand, ARunBeforeItsFirstModelIsWaitedFor) {
+  std::filesystem::create_directories(folder_ / "run/coarse");
+  write_text(folder_ / "run/coarse/manifest.json", "{}");
+  RunningProgram program({"view", folder_ / "run", "--no-open", "--port", "0", "--device", "cpu"},
+                         environment_);
+  const int port = port_of(program);
+  ASSERT_GT(port, 0) << program.errors_so_far();
+  const auto status = [&] { return body_of(HttpClient(port).get("/api/runs/object/status")); };
+  EXPECT_TRUE(contains(status(), "\"version\":0,"));
+  EXPECT_TRUE(HttpClient(port).get("/api/runs/object/scene").starts_with("HTTP/1.1 404 "));
+  std::filesystem::copy_file(model_, folder_ / "run/coarse/best.safetensors");
+  int asked = 0;
+  while (contains(status(), "\"version\":0,") && ++asked < 1000)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(contains(status(), "\"version\":0,"));
+}
+
+// What --view of a command that trains starts.
+TEST_F(ViewCommand, EndsWithTheProcessThatStartedIt) {
+  RunningProgram program({"view", folder_ / "to-come", "--no-open", "--port", "0", "--device", "cpu",
+                          "--beside", "1"},  // which is not what started it
+                         environment_);
   EXPECT_EQ(program.wait().exit_code, 0);
 }
 

@@ -92,6 +92,14 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
   EXPECT_EQ(info["coarse"]["iterations"], 50);
   EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.ply", "--json"}).output)["vertices"],
             info["coarse"]["gaussians"]);
+
+  // A file of Gaussians is a model like any other.
+  const ProgramResult small = run({"export", folder_ / "object.ply", "-o", folder_ / "object.spz"});
+  EXPECT_TRUE(contains(small.output, " dB from the model")) << small.output;
+  EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.spz", "--json"}).output)["gaussians"],
+            info["coarse"]["gaussians"]);
+  run({"render", folder_ / "object.spz", "-o", folder_ / "still", "--frames", "1"});
+  EXPECT_EQ(run_program({"render", run_, "-o", folder_ / "still", "--model-up", "y"}).exit_code, 2);
 }
 
 TEST_F(WholeProgram, CtrlCStopsWithACheckpointAndTheSameCommandContinues) {

@@ -133,7 +133,7 @@ TEST_P(HalfNetworks, Convolution) {
 }
 
 TEST_P(HalfNetworks, FeedForward) {
-  for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{70, 48}, {700, 320}})
+  for (const auto& [rows, width] : {std::pair<int64_t, int64_t>{70, 48}, {700, 320}, {2500, 320}, {300, 640}})
     expect_the_same("feed forward " + std::to_string(width), [&, rows = rows, width = width](Work& w) {
       const Tensor x = w(rows * width, 1), y = w(rows * width, 2);
       const auto widen = w.linear(width, 8 * width, 3), narrow = w.linear(4 * width, width, 5);

@@ -124,6 +124,65 @@ TEST(DiffusersLayout, FullSizeFolderFits) {
   EXPECT_ERROR(VideoCheckpoint checkpoint(folder.path()), "norm3.weight' is surplus");
 }
 
+// As AnimateLCM publishes its: the file of a folder's unet/ alone, or that folder; the rest is another
+// model's.
+TEST(DiffusersLayout, AUNetAloneTakesThePlaceOfAModelsOwn) {
+  const Manifest manifest = read_manifest("svd_xt");
+  auto files = as_folder(manifest, names_of(manifest));
+  const TemporaryFolder folder;
+  write_sparse_safetensors(folder / "svd_xt.safetensors", manifest);
+  write_sparse_safetensors(folder / "unet.safetensors", files["unet"]);
+  write_folder(folder / "whole", files);
+  const auto with = [&](const char* unet) {
+    return VideoCheckpoint(folder / "svd_xt.safetensors", folder / unet);
+  };
+  for (const char* unet : {"unet.safetensors", "whole", "whole/unet", "svd_xt.safetensors"}) {
+    const VideoCheckpoint checkpoint = with(unet);
+    EXPECT_EQ(checkpoint.kind(), VideoCheckpoint::Kind::svd);
+    EXPECT_EQ(checkpoint.weights().items().size(), manifest.size());
+  }
+  EXPECT_EQ(VideoCheckpoint(folder / "whole", folder / "unet.safetensors").kind(),
+            VideoCheckpoint::Kind::svd);
+  EXPECT_ERROR(VideoCheckpoint checkpoint(folder / "unet.safetensors"), "give it as --unet");
+
+  Manifest changed = files["unet"];
+  changed.erase("up_blocks.3.attentions.2.temporal_transformer_blocks.0.ff.net.2.bias");
+  write_sparse_safetensors(folder / "short.safetensors", changed);
+  EXPECT_ERROR(with("short.safetensors"), "short.safetensors' does not fit the network");
+  EXPECT_ERROR(with("short.safetensors"), "time_stack.0.ff.net.2.bias' is missing");
+  changed = files["unet"];
+  changed["mid_block.lora.weight"] = {4, 4};
+  write_sparse_safetensors(folder / "surplus.safetensors", changed);
+  EXPECT_ERROR(with("surplus.safetensors"), "mid_block.lora.weight' is surplus");
+  write_sparse_safetensors(folder / "other.safetensors", files["image_encoder"]);
+  EXPECT_ERROR(with("other.safetensors"), "holds no UNet");
+}
+
+// Its numbers are those that are used.
+TEST(DiffusersLayout, TheOtherUNetsNumbersAreUsed) {
+  if (!golden_has("svd_unet")) GTEST_SKIP() << "no fixture svd_unet";
+  const WeightMap weights = golden_weights("svd_unet");
+  const DiffusersNames names(DiffusersNames::structure_of(weights));
+  std::vector<SafetensorsTensor> tensors;
+  std::map<std::string, std::vector<float>> values;
+  for (const auto& [name, item] : weights.items()) {
+    const std::vector<std::string> places = names.to_folder(name);
+    ASSERT_EQ(places.size(), 1u) << name;
+    std::vector<float>& own = values[places[0]] = weights.floats(name);
+    for (float& value : own) value *= 2;
+    tensors.push_back({places[0].substr(std::string("unet/").size()), DType::f32, item.shape, own.data()});
+  }
+  const TemporaryFolder folder;
+  write_safetensors(folder / "unet.safetensors", tensors);
+  const WeightMap read = read_video_unet(folder / "unet.safetensors");
+  EXPECT_EQ(read.items().size(), weights.items().size());
+  for (const auto& [name, item] : weights.items()) {
+    std::vector<float> twice = weights.floats(name);
+    for (float& value : twice) value *= 2;
+    EXPECT_EQ(read.floats(name), twice) << name;
+  }
+}
+
 // The fixtures' weights, written as a folder and read again, are the same numbers under the same names.
 TEST(DiffusersLayout, NumbersStayTheSame) {
   WeightMap weights;

@@ -161,6 +161,93 @@ TEST_F(EulerSamplerTest, StepMajorVisitsVideosInOrderAndContinues) {
   for (size_t video = 0; video < 2; ++video) EXPECT_EQ(parts[video].to_host(), whole[video].to_host());
 }
 
+// With a network that keeps something from step to step.
+TEST_F(EulerSamplerTest, StepsThatBelongTogetherAreMadeTogether) {
+  class Together : public FakeVideoCall {
+   public:
+    using FakeVideoCall::FakeVideoCall;
+    int steps_together() const override { return 3; }
+  };
+  std::vector<std::pair<int, int>> runs;
+  std::vector<int> kept;
+  Together fake(*backend_, kFrames, kHeight, kWidth, [&](int step, int video, const Values& input) {
+    runs.push_back({step, video});
+    return mixture(step, video, input);
+  });
+  EulerSampler sampler(*backend_, {.steps = 5}, {1, 1, 1}, fake);
+  const std::vector<Tensor> concats(2, concat(1));
+  const std::vector<Tensor> whole = {latent(1), latent(2)}, parts = {latent(1), latent(2)};
+  sampler.advance_step_major(0, concats, whole, {{}, [&](int step) { kept.push_back(step); }});
+  using Runs = std::vector<std::pair<int, int>>;
+  EXPECT_EQ(runs, (Runs{{0, 0}, {1, 0}, {2, 0}, {0, 1}, {1, 1}, {2, 1}, {3, 0}, {4, 0}, {3, 1}, {4, 1}}));
+  EXPECT_EQ(kept, (std::vector<int>{2, 4}));
+  for (size_t video = 0; video < 2; ++video) {
+    for (int step = 0; step < 3; ++step)
+      sampler.advance(step, static_cast<int>(video), concats[0], parts[video]);
+  }
+  EXPECT_ERROR(sampler.advance_step_major(2, concats, parts, {}), "3 steps each belong together");
+  sampler.advance_step_major(3, concats, parts, {});
+  for (size_t video = 0; video < 2; ++video) EXPECT_EQ(parts[video].to_host(), whole[video].to_host());
+}
+
+// ---------------------------------------------------------------- few steps
+
+// AnimateLCM takes every tenth of the 40 levels for four steps.
+TEST(ConsistencySampling, StandsOnTheLevelsOfTheDistillation) {
+  const EdmSchedule schedule{.steps = 4, .method = SamplingMethod::lcm};
+  const Values sigmas = edm_sigmas(schedule);
+  ASSERT_EQ(sigmas.size(), 5u);
+  for (int step = 0; step < 4; ++step) {
+    const double low = std::pow(0.002, 1 / 7.0), high = std::pow(700.0, 1 / 7.0);
+    const double wanted = std::pow(high + 10 * step / 39.0 * (low - high), 7);
+    EXPECT_NEAR(sigmas[static_cast<size_t>(step)] / wanted, 1, 1e-5);
+  }
+  EXPECT_EQ(sigmas[4], 0);
+  EXPECT_EQ(edm_sigmas({.steps = kDistilledLevels, .method = SamplingMethod::lcm}),
+            edm_sigmas({.steps = kDistilledLevels}));
+  EXPECT_THROW(edm_sigmas({.steps = kDistilledLevels + 1, .method = SamplingMethod::lcm}), UsageError);
+}
+
+// x0 = c_skip·x + c_out·network(c_in·x), guided; x = x0 + next level·noise: in double precision.
+TEST_F(EulerSamplerTest, ConsistencyStepsAreThoseOfTheirDefinition) {
+  const EdmSchedule schedule{.steps = 3, .method = SamplingMethod::lcm};
+  const Values sigmas = edm_sigmas(schedule), scales = {1, 1.5f, 1.25f};
+  FakeVideoCall fake = network(2, mixture);
+  EulerSampler sampler(*backend_, schedule, scales, fake);
+  const Tensor x = latent(1), other = concat(2);
+  const Values unit = x.to_host(), condition = other.to_host();
+  std::vector<double> wanted(unit.begin(), unit.end());
+  for (double& value : wanted) value *= std::sqrt(1.0 + double{sigmas[0]} * sigmas[0]);
+  const auto noise_of = [](int step) {
+    return test::hash_tensor(200 + static_cast<uint32_t>(step), kSize, 2);
+  };
+  for (int step = 0; step < 3; ++step) {
+    const double sigma = sigmas[static_cast<size_t>(step)], next = sigmas[static_cast<size_t>(step) + 1];
+    const double skip = 1 / (sigma * sigma + 1), out = -sigma / std::sqrt(sigma * sigma + 1),
+                 in = 1 / std::sqrt(sigma * sigma + 1);
+    const Values noise = noise_of(step);
+    std::vector<double> after(kSize);
+    for (size_t i = 0; i < kSize; ++i) {
+      const auto denoised = [&](size_t half) {
+        const double network = std::sin(in * wanted[i] + double{0.3f} * condition[half * kSize + i]);
+        return skip * wanted[i] + out * network;
+      };
+      const double scale = scales[i / (kSize / kFrames)];
+      after[i] = denoised(0) + scale * (denoised(1) - denoised(0)) + next * noise[i];
+    }
+    wanted = after;
+  }
+  sampler.start(x);
+  std::vector<int> asked;
+  sampler.advance_step_major(0, {other}, {x}, {{}, {}, [&](int step, int) {
+                                                 asked.push_back(step);
+                                                 return latent(noise_of(step));
+                                               }});
+  EXPECT_EQ(asked, (std::vector<int>{0, 1}));  // none after the last step
+  EXPECT_LE(test::relative_error(x.to_host(), Values(wanted.begin(), wanted.end())), 1e-5);
+  EXPECT_THROW(sampler.add_noise(0, Tensor::zeros(*backend_, {2}), x), Error);
+}
+
 // A network of one operation: it passes the noisy latents on.
 class PassingCall : public FakeVideoCall {
  public:

@@ -49,6 +49,7 @@ const bool registered = [] {
 // The exit code of these golden tests with another set.
 int run_with_set(const fs::path& folder, const std::string& filter) {
   const WithEnvironment set("EG4D_GOLDEN_DIR", folder.string());
+  const WithEnvironment devices("EG4D_TEST_DEVICES", "cpu");  // filters name its tests
   const WithEnvironment unsharded("GTEST_TOTAL_SHARDS", std::nullopt);
   const WithEnvironment whole("GTEST_SHARD_INDEX", std::nullopt);  // one without the other is an error
   return run_process(fs::read_symlink("/proc/self/exe"), {"--gtest_filter=" + filter}).exit_code;

@@ -105,5 +105,28 @@ TEST(HttpRequest, SizesAreLimited) {
   EXPECT_EQ(parser.add("more"), State::refused);
 }
 
+// How much a request may carry can depend on its head; nothing of a body that is refused is kept.
+TEST(HttpRequest, LargeBodiesAreTakenWhereTheyAreWanted) {
+  const auto limit = [](const HttpRequest& head) {
+    return head.path == std::vector<std::string>{"up"} ? 100 : 0;
+  };
+  const auto text = [](const std::string& path, size_t length) {
+    return "POST /" + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
+  };
+  const HttpLimits limits{.body_bytes = 10};
+  HttpRequestParser taken(limits, limit), other(limits, limit), longer(limits, limit), small(limits, limit);
+  EXPECT_EQ(taken.add(text("up", 100)), State::incomplete);
+  EXPECT_TRUE(taken.is_large());
+  EXPECT_EQ(taken.add(std::string(100, 'x')), State::complete);
+  EXPECT_EQ(taken.request().body, std::string(100, 'x'));
+  taken.next();
+  EXPECT_FALSE(taken.is_large());
+  EXPECT_EQ(other.add(text("down", 11)), State::refused);
+  EXPECT_EQ(other.status(), 413);
+  EXPECT_FALSE(other.is_large());
+  EXPECT_EQ(longer.add(text("up", 101)), State::refused);
+  EXPECT_EQ(small.add(text("down", 10) + std::string(10, 'x')), State::complete);
+}
+
 }  // namespace
 }  // namespace eg4d

@@ -24,8 +24,8 @@ class HttpServerTest : public testing::Test {
     stop_ = true;
     if (thread_.joinable()) thread_.join();
   }
-  void serve(HttpHandler handler, const HttpServerLimits& limits = {}) {
-    server_ = std::make_unique<HttpServer>("127.0.0.1", 0, std::move(handler), limits);
+  void serve(HttpHandler handler, const HttpServerLimits& limits = {}, BodyLimit body_limit = {}) {
+    server_ = std::make_unique<HttpServer>("127.0.0.1", 0, std::move(handler), limits, std::move(body_limit));
     thread_ = std::thread([this] { server_->run([this] { return stop_.load(); }); });
   }
   int port() const { return server_->port(); }
@@ -154,6 +154,31 @@ TEST_F(HttpServerTest, AFloodEndsThoseThatWaitLongest) {
   }
   EXPECT_TRUE(HttpClient(port()).get("/here").ends_with("here"));
   EXPECT_EQ(flood.front()->receive(), "") << "ended";
+}
+
+// Each takes memory: a few at once, and others are refused meanwhile.
+TEST_F(HttpServerTest, LargeBodiesAreFewAtOnce) {
+  serve(
+      [](const HttpRequest& request) {
+        HttpResponse response;
+        response.body = std::to_string(request.body.size());
+        return response;
+      },
+      {.request_time = milliseconds(300), .large_bodies = 1},
+      [](const HttpRequest&) { return size_t{1} << 20; });
+  const std::string head =
+      "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n";
+  const HttpClient first(port());
+  first.send(head);
+  std::this_thread::sleep_for(milliseconds(500));
+  const HttpClient second(port());
+  second.send(head);
+  EXPECT_TRUE(second.receive().starts_with("HTTP/1.1 413 "));
+  first.send(std::string(1000000, 'x'));
+  EXPECT_TRUE(first.receive().ends_with("1000000")) << "it has more time than others";
+  const HttpClient third(port());
+  third.send(head + std::string(1000000, 'x'));
+  EXPECT_TRUE(third.receive().ends_with("1000000"));
 }
 
 TEST_F(HttpServerTest, ThePortThatIsTakenLeadsToTheNext) {

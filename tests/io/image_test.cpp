@@ -186,6 +186,23 @@ TEST(Png, OnePixel) {
   EXPECT_EQ(decode_picture(bytes_of(encode_png(picture)), "a.png").data, picture.data);
 }
 
+// Those are encoded in strips: with every filter, noise and flat parts among them.
+TEST(Png, LargePicturesComeBack) {
+  for (const int channels : {1, 2, 3, 4}) {
+    Picture picture = gradient(1531, 3001, channels);
+    uint32_t state = 1;
+    for (size_t i = picture.data.size() / 3; i < picture.data.size() / 2; ++i)
+      picture.data[i] = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
+    std::fill(picture.data.end() - 100000, picture.data.end(), uint8_t{255});
+    ASSERT_GE(picture.data.size(), size_t{4} << 20);
+    const std::vector<uint8_t> file = encode_png(picture);
+    EXPECT_LT(file.size(), picture.data.size() / 2);
+    const Picture read = decode_picture(bytes_of(file), "a.png");
+    EXPECT_EQ(read.channels, channels);
+    EXPECT_TRUE(read.data == picture.data) << channels;
+  }
+}
+
 TEST(Png, EveryTruncationIsAnError) {
   const std::vector<uint8_t> file = encode_png(gradient(16, 9, 3));
   for (size_t size = 8; size < file.size(); ++size)

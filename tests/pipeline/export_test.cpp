@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "backend/backend.h"
+#include "io/ply_writer.h"
 #include "scene/camera.h"
 #include "splat/cloud_rotation.h"
 #include "splat/evaluation.h"
@@ -97,9 +98,11 @@ TEST_P(Export, ASequenceHasOneFilePerTimeStep) {
   job_.output = folder_ / "sequence";
   EXPECT_EQ(export_model(*backend_, job_, quiet_).files.size(), 5u);
   job_.frames = 2;
-  const auto [files, removed] = export_model(*backend_, job_, quiet_);
+  const ExportResult result = export_model(*backend_, job_, quiet_);
+  const auto& files = result.files;
   ASSERT_EQ(files.size(), 2u);
-  EXPECT_EQ(removed, 3) << "of the longer sequence before";
+  EXPECT_EQ(result.removed, 3) << "of the longer sequence before";
+  EXPECT_GT(*result.psnr, 30) << "what harmonics differ that are looked up from where the Gaussians went";
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(job_.output), {}), 2);
   EXPECT_EQ(read_gaussian_ply(files[1]).positions, cloud_at(*backend_, model, 1).positions);
 }
@@ -112,7 +115,8 @@ TEST_P(Export, UpIsWhereItIsAskedFor) {
   const std::vector<float> picture = render(model, nullptr, 0);
   const Matrix4 y_up{{1, 0, 0, 0, 0, 0, 1, 0, 0, -1, 0, 0, 0, 0, 0, 1}};
   const Matrix4 y_down{{1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1}};
-  EXPECT_EQ(ExportJob().up, UpAxis::minus_y) << "what viewers expect";
+  EXPECT_EQ(splat::splat_format("ply").up, UpAxis::minus_y) << "what viewers expect";
+  EXPECT_EQ(ExportJob().up, UpAxis::automatic);
   for (const auto& [up, turn] : {std::pair(UpAxis::z, Matrix4::identity()), std::pair(UpAxis::y, y_up),
                                  std::pair(UpAxis::minus_y, y_down)}) {
     job_.up = up;
@@ -146,6 +150,84 @@ TEST_P(Export, OddModels) {
   save(flat);
   export_model(*backend_, job_, quiet_);
   for (const float scale : read_gaussian_ply(job_.output).log_scales) EXPECT_TRUE(std::isfinite(scale));
+}
+
+// Every format that is read: what export tells of it, and what open_model makes of it.
+TEST_P(Export, AFileLooksLikeTheModelAndOpensAsIt) {
+  const Model model = test::tiny_model(*backend_, 120, 1);
+  save(model);
+  job_.time = 0.6;
+  job_.up = UpAxis::automatic;
+  // What eight bits of colour cost; viewers of `.splat` have no harmonics.
+  const std::pair<const char*, double> least[] = {
+      {"ply", 45}, {"compressed-ply", 38}, {"splat", 20}, {"spz", 38}, {"sog", 38}};
+  for (const auto& [key, psnr] : least) {
+    job_.output = folder_ / (std::string("object") + splat::splat_format(key).extension);
+    const ExportResult result = export_model(*backend_, job_, quiet_);
+    ASSERT_TRUE(result.psnr) << key;
+    EXPECT_GE(*result.psnr, psnr) << key;
+    EXPECT_EQ(result.gaussians, 120);
+    const Model opened = open_model(*backend_, job_.output);
+    EXPECT_FALSE(opened.info.deforms);
+    EXPECT_EQ(opened.gaussians.active_sh_degree, key == std::string("splat") ? 0 : 1);
+    EXPECT_NEAR(opened.info.camera_radius, 4.4, 0.1) << "from where all of it is seen";
+    const auto error = test::relative_error(render(opened, nullptr, 0), render(model, &model.field, 0.6f));
+    EXPECT_LT(error, key == std::string("splat") ? 0.2 : 0.03) << key;
+  }
+  // Said to lie elsewhere, it lies elsewhere.
+  const Model turned = open_model(*backend_, job_.output, {.up = UpAxis::z});
+  EXPECT_GT(test::relative_error(render(turned, nullptr, 0), render(model, &model.field, 0.6f)), 0.05);
+  EXPECT_ERROR(open_model(*backend_, job_.model, {.up = UpAxis::z}),
+               "--model-up is for files of plain Gaussians");
+}
+
+TEST_P(Export, EveryOtherFormatIsWritten) {
+  save(test::tiny_model(*backend_, 40, 3));
+  for (const splat::SplatFormat& format : splat::splat_formats()) {
+    if (format.decode) continue;
+    job_.output = folder_ / (std::string("object") + format.extension);
+    const ExportResult result = export_model(*backend_, job_, quiet_);
+    EXPECT_FALSE(result.psnr) << format.title;
+    EXPECT_GT(std::filesystem::file_size(job_.output), 1000u) << format.title;
+    EXPECT_EQ(result.fit_error > 0, format.key == std::string("splatv"));
+  }
+  job_.output = folder_ / "spz";
+  job_.format = static_cast<ExportFormat>(&splat::splat_format("spz") - splat::splat_formats().data());
+  job_.frames = 3;
+  const ExportResult result = export_model(*backend_, job_, quiet_);
+  ASSERT_EQ(result.files.size(), 3u);
+  EXPECT_EQ(result.files[2].filename(), "frame_0002.spz");
+  EXPECT_GT(*result.psnr, 30);
+}
+
+TEST_P(Export, WhatIsKeptIsTheUsers) {
+  Model model = test::tiny_model(*backend_, 100, 3);
+  model.info.deforms = false;
+  save(model);
+  const GaussianCloud whole = cloud_at(*backend_, model, 0);
+  job_.scale = 2.5;
+  job_.sh_degree = 1;
+  job_.min_opacity = 0.5;
+  const ExportResult result = export_model(*backend_, job_, quiet_);
+  const GaussianCloud cloud = read_gaussian_ply(job_.output);
+  EXPECT_EQ(sh_degree_of(cloud), 1);
+  EXPECT_EQ(result.gaussians, cloud.count());
+  EXPECT_EQ(result.gaussians + result.pruned, 100);
+  EXPECT_GT(result.pruned, 10);
+  size_t row = 0;
+  for (size_t i = 0; i < 100; ++i) {
+    if (whole.opacity_logits[i] < 0) continue;
+    ASSERT_LT(row, static_cast<size_t>(cloud.count()));
+    EXPECT_FLOAT_EQ(cloud.positions[3 * row], 2.5f * whole.positions[3 * i]);
+    EXPECT_NEAR(cloud.log_scales[3 * row + 1], whole.log_scales[3 * i + 1] + std::log(2.5f), 1e-5);
+    EXPECT_EQ(cloud.sh_rest[45 * row + 8], whole.sh_rest[45 * i + 8]);
+    ++row;
+  }
+  job_.min_opacity = 1;
+  EXPECT_ERROR(export_model(*backend_, job_, quiet_), "nothing is left to write");
+  job_.min_opacity = 0;
+  job_.sh_degree = 3;
+  EXPECT_GT(*export_model(*backend_, job_, quiet_).psnr, 80) << "of another size, and still the same";
 }
 
 EG4D_ON_EACH_DEVICE(Export);

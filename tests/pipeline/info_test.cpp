@@ -48,6 +48,15 @@ TEST_F(Info, PlyAndPicture) {
   export_model(*backend_, {.model = folder_ / "model.safetensors", .output = folder_ / "a.ply"}, quiet);
   EXPECT_EQ(info("a.ply")["kind"], "Gaussians (PLY)");
   EXPECT_EQ(info("a.ply")["vertices"], 30);
+  for (const auto& [name, kind] :
+       {std::pair("a.compressed.ply", "Gaussians (compressed PLY)"),
+        std::pair("a.splat", "Gaussians (.splat)"), std::pair("a.spz", "Gaussians (.spz)"),
+        std::pair("a.sog", "Gaussians (SOG)")}) {
+    export_model(*backend_, {.model = folder_ / "model.safetensors", .output = folder_ / name}, quiet);
+    EXPECT_EQ(info(name)["kind"], kind);
+    EXPECT_EQ(info(name)["gaussians"], 30);
+  }
+  EXPECT_EQ(info("a.spz")["version"], 3);
   write_png(folder_ / "a.png", Picture(7, 5, 4));
   EXPECT_EQ(info("a.png")["width"], 7);
   EXPECT_EQ(info("a.png")["channels"], 4);

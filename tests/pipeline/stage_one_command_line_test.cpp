@@ -75,6 +75,42 @@ TEST_P(StageOne, SidesThatNoNetworkTakesAreRefusedAtOnce) {
   refused({"multiview", frames, "--side", "100"}, "side is 100");
 }
 
+// Another UNet, few steps, a cache: what is typed is what is done, and told in the manifest.
+TEST_P(StageOne, WhatIsFasterThanExactIsAskedFor) {
+  const std::string svd = folder / "svd.safetensors";
+  fs::copy_file(svd, folder / "distilled.safetensors");
+  const auto animated = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {
+        "animate", folder / "photo.png", "-o", folder / "run", "--model", svd, "--side",
+        "64",      "--frames",           "2",  "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    return test::run_program(words);
+  };
+  const auto manifest = [&] {
+    return nlohmann::json::parse(test::read_text(folder / "run/video/manifest.json"));
+  };
+  auto result =
+      animated({"--unet", folder / "distilled.safetensors", "--preset", "lcm", "--guidance.max", "1.2"});
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(manifest()["options"]["sampler"]["method"], "lcm");
+  EXPECT_EQ(manifest()["options"]["sampler"]["steps"], 4);
+  EXPECT_TRUE(test::contains(manifest()["model"], "distilled.safetensors"));
+  result = animated({"--cache", "2", "--sampler.steps", "3"});
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  EXPECT_EQ(manifest()["options"]["cache"], 2);
+
+  const auto refused = [&](const std::vector<std::string>& more, const std::string& part) {
+    const auto refusal = animated(more);
+    EXPECT_NE(refusal.exit_code, 0);
+    EXPECT_TRUE(test::contains(refusal.errors, part)) << refusal.errors;
+  };
+  refused({"--sampler.method", "lcm", "--sampler.steps", "41"}, "at most 40 steps");
+  refused({"--unet", folder / "nowhere.safetensors"}, "nowhere.safetensors");
+  refused({"--unet", folder / "sv3d.safetensors"}, "is the UNet of another model");
+  refused({"--cache", "2", "--cache-depth", "100"}, "its depth must be smaller");
+  refused({"--device", "cpu", "--feed-forward", "fp8"}, "compute capability 8.9");
+}
+
 using StageOneOnCpu = StageOne;
 
 TEST_F(StageOneOnCpu, FromAPictureToAModelOnTheCommandLine) {

@@ -61,6 +61,63 @@ TEST_P(StageOne, MultiviewContinuesToTheSameBits) {
               bytes_of(folder / ("whole/multiviews/" + time)));
 }
 
+// With a step cache whole groups of steps are kept, so that every run begins with a whole step.
+TEST_P(StageOne, WithAStepCacheItContinuesToTheSameBits) {
+  const auto cached_job = [&](const std::string& run) {
+    AnimateJob job = animate_job(run);
+    job.options.sampling.cache = {.interval = 2, .depth = 1};
+    return job;
+  };
+  animate(*backend, animate_job("exact"), silent);
+  animate(*backend, cached_job("whole"), silent);
+  EXPECT_NE(bytes_of(folder / "whole/video"), bytes_of(folder / "exact/video"));
+  for (const int updates :
+       {4, 2}) {  // of four steps: in the last one, then between steps that belong together
+    StoppingProgress stopping("denoising", updates);
+    EXPECT_THROW(animate(*backend, cached_job("parts"), stopping), Interrupted);
+    clear_interrupt();
+  }
+  animate(*backend, cached_job("parts"), silent);
+  EXPECT_EQ(bytes_of(folder / "parts/video"), bytes_of(folder / "whole/video"));
+
+  write_frames(2);
+  const auto cached_views = [&](const std::string& run) {
+    MultiviewJob job = multiview_job(run);
+    job.options.sampling.cache = {.interval = 2, .depth = 1};
+    return job;
+  };
+  multiview(*backend, cached_views("whole"), silent);
+  for (const int updates : {2, 6}) {  // of three steps of two videos
+    StoppingProgress stopping("denoising", updates);
+    EXPECT_THROW(multiview(*backend, cached_views("parts"), stopping), Interrupted);
+    clear_interrupt();
+  }
+  multiview(*backend, cached_views("parts"), silent);
+  for (const std::string time : {"000000", "000001"})
+    EXPECT_EQ(bytes_of(folder / ("parts/multiviews/" + time)),
+              bytes_of(folder / ("whole/multiviews/" + time)));
+}
+
+// The noise between the steps of few-step sampling is the run's own, wherever it continues.
+TEST_P(StageOne, FewStepSamplingContinuesToTheSameBits) {
+  for (const char* rng : {"philox", "torch-cpu"}) {
+    const auto job = [&](const std::string& run) {
+      AnimateJob few = animate_job(run + rng);
+      few.options.sampling.schedule.method = SamplingMethod::lcm;
+      few.options.sampling.guidance_min = few.options.sampling.guidance_max = 1;
+      few.options.sampling.rng = rng;
+      return few;
+    };
+    animate(*backend, job("whole"), silent);
+    StoppingProgress in_third_step("denoising", 5);
+    EXPECT_THROW(animate(*backend, job("parts"), in_third_step), Interrupted);
+    clear_interrupt();
+    animate(*backend, job("parts"), silent);
+    EXPECT_EQ(bytes_of(folder / ("parts" + std::string(rng)) / "video"),
+              bytes_of(folder / ("whole" + std::string(rng)) / "video"));
+  }
+}
+
 TEST_P(StageOne, AMissingPictureIsMadeAgain) {
   AnimateJob job = animate_job("run");
   animate(*backend, job, silent);

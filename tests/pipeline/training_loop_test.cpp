@@ -10,10 +10,12 @@
 
 #include "backend/backend.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "io/atomic_file.h"
 #include "splat/training_state.h"
 #include "support/expect_error.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_scene.h"
 
 namespace eg4d {
 namespace {
@@ -26,7 +28,10 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 class Fake : public TrainingTask {
  public:
   explicit Fake(Backend& backend) : gaussians_(Gaussians::zeros(backend, 2)) {}
-  void step() override { ++done_; }
+  void step() override {
+    ++done_;
+    if (after_step) after_step(done_);
+  }
   int64_t done() const override { return done_; }
   int64_t total() const override { return 100; }
   const char* stage() const override { return "fake"; }
@@ -49,6 +54,7 @@ class Fake : public TrainingTask {
   const DeformationField* field() const override { return nullptr; }
 
   int64_t bad_loss_from = 1000, bad_parameters_from = 1000;
+  std::function<void(int64_t iteration)> after_step;
   std::function<void(int64_t iteration)> before_writing;  // a checkpoint, in the writer's thread
   Gaussians gaussians_;
 
@@ -59,9 +65,9 @@ class Fake : public TrainingTask {
 class Loop : public testing::Test {
  protected:
   void train(Fake& task) {
-    TrainingLoop loop(*backend_, task, folder_, no_pictures_,
+    TrainingLoop loop(*backend_, task, folder_, test_pictures_,
                       {.label = "training",
-                       .evaluate_interval = 50,
+                       .evaluate_interval = evaluate_interval_,
                        .checkpoint_interval = 25,
                        .checkpoint_seconds = 1e9,
                        .keep_best = false},
@@ -76,7 +82,8 @@ class Loop : public testing::Test {
   const test::TemporaryFolder temporary_;
   StageFolder folder_{temporary_ / "stage", {"fake", {}, "input"}, false};
   std::unique_ptr<Backend> backend_ = make_cpu_backend();
-  const TrainingViews no_pictures_;
+  TrainingViews test_pictures_;
+  int evaluate_interval_ = 50;
   Progress quiet_;
   PhaseClock phases_;
 };
@@ -209,6 +216,46 @@ TEST_F(Loop, WithoutAnEvaluationThereIsNoBest) {
   Fake task(*backend_);
   train(task);
   EXPECT_FALSE(test::contains(test::read_text(folder_.path() / "metrics.json"), "best"));
+}
+
+// `count` Gaussians that are out of sight, or that cover everything.
+Gaussians somewhere(Backend& backend, size_t count, bool covering) {
+  PointCloud points;
+  points.positions.assign(count * 3, covering ? 0.f : 1e4f);
+  points.colors.assign(count * 3, 0.f);
+  Gaussians gaussians = gaussians_from_points(backend, points, 0.95f, 1);
+  const std::vector<float> scales(count * 3, 0.f);
+  gaussians.log_scales.copy_from_host(scales.data(), gaussians.log_scales.bytes());
+  return gaussians;
+}
+
+TEST_F(Loop, ACollapseIsToldOnce) {
+  std::vector<std::string> warnings;
+  set_warning_sink([&](const std::string& sentence) { warnings.push_back(sentence); });
+  test_pictures_ = test::tiny_scene(*backend_, 1, 1, 16, 16);
+  const auto train_with = [&](size_t left, bool covering) {
+    warnings.clear();
+    Fake task(*backend_);
+    task.gaussians_ = somewhere(*backend_, 20, false);
+    task.after_step = [&, left, covering](int64_t iteration) {
+      if (iteration == 60) task.gaussians_ = somewhere(*backend_, left, covering);
+    };
+    evaluate_interval_ = 20;
+    train(task);
+    fs::remove(folder_.path() / "metrics.json");
+  };
+  train_with(4, true);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(test::contains(
+      warnings[0],
+      "training collapses: at iteration 60 4 of 20 Gaussians are left, and the test PSNR fell from"))
+      << warnings[0];
+  EXPECT_TRUE(test::contains(warnings[0], "rate.scale")) << warnings[0];
+  train_with(4, false);  // pruned, and as good as before
+  EXPECT_TRUE(warnings.empty());
+  train_with(5, true);  // worse, but they are there
+  EXPECT_TRUE(warnings.empty());
+  set_warning_sink({});
 }
 
 }  // namespace

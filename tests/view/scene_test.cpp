@@ -98,6 +98,18 @@ TEST_P(SceneOfModel, WhatIsNeverSeenIsLeftOut) {
   EXPECT_EQ(scene_of(model).count, 8);
 }
 
+// What is not finite keeps a place in the order, whatever it is.
+TEST_P(SceneOfModel, PositionsThatAreNotFiniteAreNoTrouble) {
+  Model model = test::tiny_model(*backend_, 10, 0);
+  model.info.deforms = false;
+  std::vector<float> positions = model.gaussians.positions.to_host();
+  positions[0] = NAN;
+  positions[4] = INFINITY;
+  positions[8] = -INFINITY;
+  model.gaussians.positions.copy_from_host(positions.data(), positions.size() * sizeof(float));
+  EXPECT_EQ(scene_of(model).count, 10);
+}
+
 TEST_P(SceneOfModel, AStillModelHasOneMoment) {
   Model model = test::tiny_model(*backend_, 10, 1);
   model.info.deforms = false;

@@ -1,5 +1,6 @@
-// How the server of `eg4d view` bears a crowd: `node e2e/load.mjs PROGRAM RUN [SECONDS]`. 64 clients: 24 that ask for
-// everything again and again, 20 that read the object at a kilobyte a second, 20 whose requests drip and never end; besides
+// How the server of `eg4d view` bears a crowd: `node e2e/load.mjs PROGRAM RUN [SECONDS]`; RUN may be a folder of runs, whose
+// list and first object are asked for then. 64 clients: 24 that ask for everything
+// again and again, 20 that read the object at a kilobyte a second, 20 whose requests drip and never end; besides
 // 4 new connections a second that say nothing. Tells the latencies of one more client, and the server's memory and threads.
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -16,8 +17,13 @@ const port = await new Promise((done) => {
   });
 });
 const state = (name) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]);
+const ask = async (path) => (await fetch(`http://127.0.0.1:${port}/api/${path}`)).json();
+const home = await ask("home");
+const id = home.run ?? (await ask("runs")).runs.find((found) => found.model).id;
+const objectPaths = ["info", "scene", "cameras"].map((name) => `/api/runs/${id}/${name}`);
+const paths = ["/", ...objectPaths, ...(home.run ? [] : ["/api/runs", `/api/runs/${id}`, `/api/runs/${id}/thumbnail`])];
 const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-const end = Date.now() + 1000 * Number(seconds);
+let end = 0;
 const counts = { whole: 0, failed: 0, slow: 0, dripped: 0 };
 
 function fetchWhole(path, agent) {
@@ -34,7 +40,7 @@ function fetchWhole(path, agent) {
 async function eager() {
   const agent = new Agent({ keepAlive: true });
   while (Date.now() < end)
-    for (const path of ["/", "/api/info", "/api/scene", "/api/cameras"]) {
+    for (const path of paths) {
       ++counts[(await fetchWhole(path, agent)) >= 0 ? "whole" : "failed"];
       await sleep(500 * Math.random());
     }
@@ -68,7 +74,9 @@ async function flood() {
   }
 }
 
+for (let i = 0; i < 100 && (await ask(`runs/${id}/status`)).version === 0; ++i) await sleep(200);
 await sleep(4000); // until the object is made
+end = Date.now() + 1000 * Number(seconds);
 const before = { memory: state("VmRSS"), threads: state("Threads") };
 let memory = 0;
 let threads = 0;
@@ -76,7 +84,7 @@ const latencies = [];
 async function probe() {
   while (Date.now() < end) {
     const begin = performance.now();
-    if ((await fetchWhole("/api/info", new Agent())) >= 0) latencies.push(performance.now() - begin);
+    if ((await fetchWhole("/api/home", new Agent())) >= 0) latencies.push(performance.now() - begin);
     else ++counts.failed;
     memory = Math.max(memory, state("VmRSS"));
     threads = Math.max(threads, state("Threads"));
@@ -86,7 +94,7 @@ async function probe() {
 const host = `Host: 127.0.0.1:${port}\r\n`;
 const crowd = [probe(), flood()];
 for (let i = 0; i < 24; ++i) crowd.push(eager());
-for (let i = 0; i < 20; ++i) crowd.push(endless(`GET /api/scene HTTP/1.1\r\n${host}\r\n`, 1000, "slow"));
+for (let i = 0; i < 20; ++i) crowd.push(endless(`GET ${objectPaths[1]} HTTP/1.1\r\n${host}\r\n`, 1000, "slow"));
 for (let i = 0; i < 20; ++i) crowd.push(endless(`GET / HTTP/1.1\r\n${host}X-`, 1500, "dripped"));
 await Promise.all(crowd);
 child.kill("SIGINT");

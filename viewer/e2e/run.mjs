@@ -2,68 +2,19 @@
 // (software graphics). `node e2e/run.mjs PROGRAM`; $EG4D_CHROMIUM is the browser. With $EG4D_SCREENSHOTS a folder, pictures
 // of every view are left there. Exits with 0 when all is as it should be.
 import { chromium } from "playwright-core";
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { makesObjects } from "./jobs.mjs";
+import { call, check, dataset, failures, open, PATIENCE, rawStatus, scratch, screens, shoot, startServer, startWithLink } from "./lib.mjs";
 
-const program = resolve(process.argv[2]);
-const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const scratch = mkdtempSync(join(tmpdir(), "eg4d-viewer-"));
 const run = process.env.EG4D_VIEWER_RUN ?? join(scratch, "run-robot"); // a run that is there already
-const dataset = join(root, "examples/robot-192");
-const screens = process.env.EG4D_SCREENSHOTS;
 const LEAST_PSNR = 32;
-const PATIENCE = 120000; // milliseconds
 const VIEWS = [
   { azimuth: 0, elevation: 0, time: 0 },
   { azimuth: 130, elevation: 25, time: 0.5 },
   { azimuth: -75, elevation: -10, time: 0.8125 },
 ];
-
-const failures = [];
-function check(holds, what) {
-  console.log(`${holds ? "ok  " : "FAIL"} ${what}`);
-  if (!holds) failures.push(what);
-}
-
-function call(...words) {
-  return new Promise((done, fail) => {
-    let said = "";
-    const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += text));
-    child.on("close", (code) => (code === 0 ? done(said) : fail(new Error(`eg4d ${words.join(" ")}: ${code}\n${said}`))));
-  });
-}
-
-// `eg4d view`, its link, and how it ends after Ctrl-C.
-async function startServer(folder, ...options) {
-  const child = spawn(program, ["view", folder, "--no-open", "--port", "0", "--dataset", dataset, ...options], { stdio: ["ignore", "pipe", "pipe"] });
-  let said = "";
-  const ended = new Promise((done) => child.on("close", done));
-  const link = await new Promise((done, fail) => {
-    child.stderr.on("data", (text) => {
-      said += text;
-      const found = /http:\/\/127\.0\.0\.1:(\d+)\/#token=[0-9a-f]{32}/.exec(said);
-      if (found) done(found[0]);
-    });
-    void ended.then(() => fail(new Error(said)));
-  });
-  return { link, port: Number(new URL(link).port), stop: () => (child.kill("SIGINT"), ended) };
-}
-
-// The status of a request that a browser would not send.
-function rawStatus(port, text) {
-  return new Promise((done) => {
-    const socket = connect(port, "127.0.0.1", () => socket.write(text));
-    let answer = "";
-    socket.on("data", (bytes) => (answer += bytes.toString("latin1")));
-    socket.on("close", () => done({ status: Number(answer.slice(9, 12)), answer }));
-    socket.on("error", () => done({ status: 0, answer }));
-  });
-}
 
 // ---------------------------------------------------------------- in the page
 
@@ -89,23 +40,6 @@ async function agreement(page, view, png) {
 // How much two pictures of the page differ: the mean of absolute differences, 0 to 255.
 const pixelsNow = (page) => page.evaluate(() => Array.from(window.eg4d.app.renderer.pixels(window.eg4d.app.picture(), 96, 96)));
 const difference = (a, b) => a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0) / a.length;
-
-async function open(context, address, complaints) {
-  const page = await context.newPage();
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && !/GPU stall|GL Driver/.test(message.text()) && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  await page.goto(address);
-  await page.waitForFunction(() => window.eg4d || document.querySelector("[role=alert]"));
-  await page.evaluate(() => window.eg4d?.ready);
-  return page;
-}
-
-async function shoot(page, name) {
-  if (!screens) return;
-  mkdirSync(screens, { recursive: true });
-  await page.waitForTimeout(700);
-  await page.screenshot({ path: join(screens, `${name}.png`) });
-}
 
 // ---------------------------------------------------------------- what must hold
 
@@ -194,12 +128,13 @@ async function linksAndFiles(page, context, link, complaints) {
 
 async function hostileRequests(port) {
   const get = (path, host = `127.0.0.1:${port}`) => rawStatus(port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
-  for (const path of ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/api/picture/..%2f..%2fetc/0", "/api/picture/train/%00", "//etc/passwd", "/api/picture/train/99999", "/etc/passwd"]) {
+  for (const path of ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/api/runs/object/picture/..%2f..%2fetc/0", "/api/runs/object/picture/train/%00", "//etc/passwd", "/api/runs/object/picture/train/99999", "/etc/passwd"]) {
     const { status, answer } = await get(path);
     check((status === 400 || status === 404) && !answer.includes("root:"), `${path} is refused (${status})`);
   }
-  check((await get("/api/info", "evil.example:80")).status === 421, "another host's name is refused");
-  check((await rawStatus(port, `POST /api/info HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)).status === 405, "POST is refused");
+  check((await get("/api/runs/object/info", "evil.example:80")).status === 421, "another host's name is refused");
+  check((await rawStatus(port, `POST /api/runs/object/info HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)).status === 405, "POST is refused");
+  check((await rawStatus(port, `POST /api/jobs/mini/a.png HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 9\r\nConnection: close\r\n\r\nsomething`)).status === 403, "an upload without the token is refused");
   check((await rawStatus(port, "A".repeat(100000))).status !== 200, "a request without end is refused");
 }
 
@@ -214,31 +149,29 @@ async function withoutWebGl(browser, link) {
   await context.close();
 }
 
-// A run that is being trained: newer objects arrive, and the page stops it.
+// A run that is being trained with --view: the page waits for the first object, newer ones arrive, and it stops the run.
 async function showsTraining(context, complaints) {
   const folder = join(scratch, "live");
-  const training = spawn(program, ["reconstruct", dataset, "-o", folder, "--preset", "fast", "--quiet", "--threads", "1", "--checkpoint.interval", "10",
-    "--set", "start.count=300", "--set", "density.max_gaussians=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10"], { stdio: "ignore" });
-  const ended = new Promise((done) => training.on("close", done));
+  const training = await startWithLink("reconstruct", dataset, "-o", folder, "--view", "--no-open", "--preset", "fast", "--threads", "1", "--checkpoint.interval", "10",
+    "--set", "start.count=300", "--set", "density.max_gaussians=300", "--set", "schedule.coarse_iterations=10", "--set", "schedule.fine_iterations=1000000", "--set", "schedule.evaluate_interval=10");
   try {
-    while (!existsSync(join(folder, "coarse/best.safetensors")) && training.exitCode === null) await new Promise((done) => setTimeout(done, 100));
-    const server = await startServer(folder, "--frames", "2");
-    const page = await open(context, server.link, complaints);
+    const page = await open(context, training.link, complaints);
+    check(await page.evaluate(() => window.eg4d.app.scene !== null), "a run that has no model yet is waited for");
     await page.getByRole("heading", { name: "Training", exact: true }).waitFor();
     const first = await page.evaluate(() => window.eg4d.app.version);
     await page.waitForFunction((version) => window.eg4d.app.version > version, first);
     check(true, "a newer object arrives while the run is trained");
+    check((await page.evaluate(() => window.eg4d.app.views.isEmpty)) === false, "an unfinished run knows its dataset");
     await shoot(page, "training");
     await page.getByRole("button", { name: "Pause" }).click();
     await page.getByRole("heading", { name: "Training is paused" }).waitFor();
     await page.getByRole("button", { name: "Continue" }).click();
     await page.getByRole("button", { name: "Stop" }).click();
-    check((await ended) === 130 && existsSync(join(folder, "coarse/checkpoint.safetensors")), "the page pauses and stops it, with a checkpoint");
-    await page.getByRole("heading", { name: "Training has ended" }).waitFor();
+    check((await training.ended) === 130 && existsSync(join(folder, "coarse/checkpoint.safetensors")), "the page pauses and stops it, with a checkpoint");
+    check((await rawStatus(training.port, "GET / HTTP/1.1\r\n\r\n")).status === 0, "the viewer ends with the training");
     await page.close();
-    await server.stop();
   } finally {
-    training.kill("SIGKILL");
+    training.kill();
   }
 }
 
@@ -251,7 +184,7 @@ try {
     await call("reconstruct", dataset, "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
   for (const [i, view] of VIEWS.entries())
     await call("render", run, "-o", join(scratch, `render-${i}`), "--frames", "1", "--azimuth", `${view.azimuth}`, "--elevation", `${view.elevation}`, "--time", `${view.time}`);
-  server = await startServer(run);
+  server = await startServer(run, "--dataset", dataset);
   browser = await chromium.launch({
     executablePath: process.env.EG4D_CHROMIUM ?? "chromium",
     args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
@@ -282,6 +215,7 @@ try {
   const fromDisk = await open(context, pathToFileURL(file).href, complaints);
   await looksLikeRender(fromDisk, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
   await showsTraining(context, complaints);
+  await makesObjects(context, run, complaints);
   await withoutWebGl(browser, server.link);
   check(complaints.length === 0, `no complaints of the browser${complaints.map((text) => "\n       " + text).join("")}`);
   const code = await server.stop();

@@ -46,7 +46,8 @@ export class App implements Controlled {
   private figures: DrawFigures = { drawn: 0, sortTime: 0 };
   private drawnPictures = 0;
 
-  constructor(private readonly source: Source, private readonly link: LinkState, root: HTMLElement) {
+  // `back`: the address of the list that this object is from.
+  constructor(private readonly source: Source, private readonly link: LinkState, root: HTMLElement, back: string | null = null) {
     this.store = new SettingStore({ ...DEFAULTS, ...link.settings, panel: innerWidth > 1000 });
     this.views = new DatasetViews(source);
     this.page = new Page(root, this.store, this.clock, {
@@ -60,7 +61,7 @@ export class App implements Controlled {
       turntable: () => void this.guard(() => this.turntable()),
       copyLink: () => void this.guard(() => this.copyLink()),
       train: (word) => void this.guard(() => this.source.command(word)),
-    });
+    }, back);
     this.renderer = new SplatRenderer(this.page.canvas);
     this.controls = new Controls(this.page.canvas, this);
     this.page.canvas.addEventListener("webglcontextlost", () => this.page.fail("The graphics device was lost. Reload the page."));
@@ -100,7 +101,7 @@ export class App implements Controlled {
   // Training goes on: its figures, and the newer object when there is one, in place of the old one.
   private async heard(status: Status): Promise<void> {
     this.page.panel.training.update(status.training, this.link.token !== null);
-    if (status.version === this.version) return;
+    if (status.version === this.version || status.version === 0) return;
     const newer = await readScene(await this.source.scene(), () => undefined);
     this.version = status.version;
     this.scene = newer;
@@ -407,7 +408,7 @@ export class App implements Controlled {
 
   private linkHash(): string {
     const token = this.info?.token_reads ? this.link.token : null;
-    return writeLink(this.camera, this.clock.shown, this.store.current, token);
+    return writeLink(this.camera, this.clock.shown, this.store.current, token, this.link.run);
   }
   private async copyLink(): Promise<void> {
     const address = location.href.split("#")[0]! + this.linkHash();

@@ -15,7 +15,8 @@ export interface Training {
   tests: [number, number | null][]; // iteration, psnr on the test split
 }
 export interface Status {
-  version: number; // of the object
+  version: number; // of the object; 0: there is none yet
+  failure: string; // why the last one cannot be shown
   training: Training | null;
 }
 

@@ -1,6 +1,7 @@
 // Where the object comes from: the server of `eg4d view`, or the page itself (`eg4d export -o viewer.html`).
 
 import type { Status } from "./live";
+import type { Server } from "./server";
 
 export interface Info {
   title: string;
@@ -42,35 +43,28 @@ export interface Source {
 }
 
 class ServerSource implements Source {
-  constructor(private readonly token: string | null) {}
+  constructor(private readonly server: Server, private readonly run: string) {}
 
-  private async get(path: string, method = "GET"): Promise<Response> {
-    let response: Response;
-    try {
-      response = await fetch("/api/" + path, { method, headers: this.token ? { "X-Eg4d-Token": this.token } : {} });
-    } catch {
-      throw new Error("The viewer's server does not answer. Is eg4d view still running?");
-    }
-    if (!response.ok) throw new Error((await response.text()).trim() || `The server answers ${response.status}.`);
-    return response;
+  private ask(path: string): Promise<Response> {
+    return this.server.ask(`runs/${this.run}/${path}`);
   }
   async info(): Promise<Info> {
-    return (await this.get("info")).json() as Promise<Info>;
+    return (await this.ask("info")).json() as Promise<Info>;
   }
   async scene(): Promise<ReadableStream<Uint8Array>> {
-    return (await this.get("scene")).body!;
+    return (await this.ask("scene")).body!;
   }
   async cameras(): Promise<Cameras> {
-    return (await this.get("cameras")).json() as Promise<Cameras>;
+    return (await this.ask("cameras")).json() as Promise<Cameras>;
   }
   async picture(split: string, index: number): Promise<Blob> {
-    return (await this.get(`picture/${encodeURIComponent(split)}/${index}`)).blob();
+    return (await this.ask(`picture/${encodeURIComponent(split)}/${index}`)).blob();
   }
   async status(): Promise<Status> {
-    return (await this.get("status")).json() as Promise<Status>;
+    return (await this.ask("status")).json() as Promise<Status>;
   }
-  async command(word: "pause" | "continue" | "stop"): Promise<void> {
-    await this.get(`training/${word}`, "POST");
+  command(word: "pause" | "continue" | "stop"): Promise<void> {
+    return this.server.post(`runs/${this.run}/training/${word}`);
   }
 }
 
@@ -104,15 +98,19 @@ class PageSource implements Source {
     return Promise.reject(new Error("A page without its server has no pictures."));
   }
   status(): Promise<Status> {
-    return Promise.resolve({ version: 1, training: null });
+    return Promise.resolve({ version: 1, failure: "", training: null });
   }
   command(): Promise<void> {
     return Promise.reject(new Error("A page without its server trains nothing."));
   }
 }
 
-export function openSource(token: string | null): Source {
+export function sourceOf(server: Server, run: string): Source {
+  return new ServerSource(server, run);
+}
+// The object that stands in the page itself; null where there is none.
+export function sourceInPage(): Source | null {
   const info = document.getElementById("eg4d-info")?.textContent;
   const scene = document.getElementById("eg4d-scene")?.textContent;
-  return info && scene ? new PageSource(info, scene) : new ServerSource(token);
+  return info && scene ? new PageSource(info, scene) : null;
 }

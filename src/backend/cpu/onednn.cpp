@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/cpu/neural_kernels.h"
 #include "backend/cpu/onednn_weight.h"
 #include "backend/cpu/scratch.h"
@@ -126,6 +127,8 @@ OneDnn::OneDnn(Memory& memory, bool emulate_half) : state_(std::make_unique<Stat
 OneDnn::~OneDnn() = default;
 
 std::shared_ptr<const PackedWeight> OneDnn::pack_linear(const LinearWeight& a) {
+  if (a.type.products == NetworkType::Products::fp8)
+    throw NotOnThisDevice("the processor has no products of 8 bits");
   const bool bf16 = state_->multiplies_bf16(a.type);
   const std::lock_guard lock(state_->mutex);
   const WeightShape shape{{a.in, a.out}, bf16, static_cast<bool>(a.bias)};

@@ -79,6 +79,15 @@ class GpuBackend final : public Backend {
            NetworkRunner::libraries_are_there();
   }
 
+  bool has_fp8() const override {
+    int major = 0, minor = 0;
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_),
+          "asking for its properties");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_),
+          "asking for its properties");
+    return (major > 8 || (major == 8 && minor >= 9)) && NetworkRunner::libraries_are_there();
+  }
+
   void copy_to_device(void* device, const void* host, size_t bytes) override {
     refuse_while_recording("copy from the host");
     if (bytes == 0) return;

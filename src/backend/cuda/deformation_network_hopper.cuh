@@ -21,7 +21,7 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network_bf16.cuh"
-#include "backend/cuda/warpgroup.cuh"
+#include "backend/cuda/sm90/warpgroup.cuh"
 
 namespace eg4d::cuda::hopper {
 

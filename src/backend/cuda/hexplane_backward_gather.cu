@@ -266,8 +266,8 @@ __device__ void add_column(const Field& field, const FieldGeometry& g, const Fie
     if (warp == 0) {
       for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
       float* const at = field.d_grid + time.offset + row.low * stride + int64_t{own} * g.channels + channel;
-      if (mine) add_alone(at, sum * (1 - row.weight));
-      if (mine && level.size[3] > 1) add_alone(at + stride, sum * row.weight);
+      if (mine) cuda::add_alone(at, sum * (1 - row.weight));
+      if (mine && level.size[3] > 1) cuda::add_alone(at + stride, sum * row.weight);
     }
     __syncthreads();
   }

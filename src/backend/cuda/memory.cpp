@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 // What kernels and libraries take of the device when they are first used, beyond the context.
-constexpr size_t kToCome = size_t{384} << 20;
+constexpr size_t kToCome = size_t{256} << 20;
 constexpr size_t kMostCappedSpare = size_t{32} << 20;
 
 MemoryBudget make_budget(size_t cap, size_t context) {
@@ -25,9 +25,13 @@ MemoryBudget make_budget(size_t cap, size_t context) {
 }  // namespace
 
 Memory::Memory(int device, cudaStream_t stream, size_t cap, size_t context)
-    : stream_(stream), budget_(make_budget(cap, context)) {
+    : stream_(stream), device_(stream), budget_(make_budget(cap, context)) {
   size_t free = 0;
   check(cudaMemGetInfo(&free, &total_), "preparing its memory");
+  if (capped()) {
+    segments_.emplace(device_);
+    return;
+  }
   cudaMemPoolProps properties = {};
   properties.allocType = cudaMemAllocationTypePinned;
   properties.location.type = cudaMemLocationTypeDevice;
@@ -38,9 +42,33 @@ Memory::Memory(int device, cudaStream_t stream, size_t cap, size_t context)
 }
 
 Memory::~Memory() {
-  for (const auto& [memory, bytes] : sizes_) cudaFreeAsync(memory, stream_);
+  for (const auto& [memory, bytes] : sizes_) free(memory, bytes);
   cudaStreamSynchronize(stream_);
-  cudaMemPoolDestroy(pool_);
+  segments_.reset();
+  if (pool_) cudaMemPoolDestroy(pool_);
+}
+
+void* Memory::Device::take(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next launch would tell it again
+    return nullptr;
+  }
+  check(status, "allocating memory");
+  return memory;
+}
+
+void Memory::Device::give_back(void* segment) noexcept {
+  cudaStreamSynchronize(stream_);
+  cudaFree(segment);
+}
+
+size_t Memory::reserved() const {
+  return capped() ? segments_->reserved() : attribute(cudaMemPoolAttrReservedMemCurrent);
+}
+size_t Memory::in_use() const {
+  return capped() ? segments_->reserved() - segments_->unused() : allocated_;
 }
 
 size_t Memory::attribute(cudaMemPoolAttr which) const {
@@ -71,30 +99,23 @@ void* Memory::allocate_from_pool(size_t bytes) const {
   return memory;
 }
 
-// The pool takes memory of the device in pieces of its own size, so that the cap is on what it has reserved.
 void* Memory::try_to_allocate(size_t bytes) {
-  size_t reserved = 0;
-  if (capped()) {
-    reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
-    if (allocated_ + bytes > reserved) budget_.observe(free_on_device(), reserved);
-    if (reserved + bytes > budget_.for_allocations()) {
-      trim();
-      reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
-    }
-    if (allocated_ + bytes > budget_.for_allocations()) return nullptr;
-  }
-  void* memory = allocate_from_pool(bytes);
-  if (!memory) {  // pieces that are too small for it may be in its way
-    trim();
-    memory = allocate_from_pool(bytes);
-  }
-  if (!memory || !capped()) return memory;
-  if (attribute(cudaMemPoolAttrReservedMemCurrent) > std::max(reserved, budget_.for_allocations())) {
+  if (capped())
+    return segments_->allocate(bytes, [&] {
+      budget_.observe(free_on_device(), segments_->reserved());
+      return budget_.for_allocations();
+    });
+  void* const memory = allocate_from_pool(bytes);
+  if (memory) return memory;
+  trim();  // pieces that are too small for it may be in its way
+  return allocate_from_pool(bytes);
+}
+
+void Memory::free(void* memory, size_t bytes) noexcept {
+  if (capped())
+    segments_->release(memory, bytes);
+  else
     cudaFreeAsync(memory, stream_);
-    trim();
-    return nullptr;
-  }
-  return memory;
 }
 
 void* Memory::allocate(size_t bytes) {
@@ -110,8 +131,8 @@ void* Memory::allocate(size_t bytes) {
 
 // Where nothing says how much is missing, in several goes.
 size_t Memory::shortage(size_t bytes) const {
-  const size_t room = budget_.for_allocations();
-  return allocated_ + bytes > room ? allocated_ + bytes - room : bytes / 4;
+  const size_t room = budget_.for_allocations(), needed = in_use() + MemorySegments::segment_bytes(bytes);
+  return capped() && needed > room ? needed - room : bytes / 4;
 }
 
 OutOfMemory Memory::out_of_memory(size_t bytes) const {
@@ -123,7 +144,8 @@ OutOfMemory Memory::out_of_memory(size_t bytes) const {
         fmt::format("{}: --memory allows {}, and this takes at least {}; give --memory more, or use fewer, "
                     "smaller pictures",
                     wanted, byte_size_text(budget_.cap()),
-                    byte_size_text(budget_.cap() - budget_.for_allocations() + allocated_ + bytes)));
+                    byte_size_text(budget_.cap() - budget_.for_allocations() + in_use() +
+                                   MemorySegments::segment_bytes(bytes))));
   return OutOfMemory(fmt::format(
       "{}, where this process holds {} of {}; use a smaller model or fewer, smaller pictures, and end what "
       "else takes the GPU's memory (--memory SIZE keeps to what is left)",
@@ -131,21 +153,22 @@ OutOfMemory Memory::out_of_memory(size_t bytes) const {
 }
 
 MemoryUse Memory::use() const {
-  const size_t free = free_on_device(), reserved = attribute(cudaMemPoolAttrReservedMemCurrent);
-  budget_.observe(free, reserved);
-  return {.cap = budget_.cap(),
-          .now = budget_.outside() + reserved,
-          .peak = budget_.outside() + attribute(cudaMemPoolAttrReservedMemHigh),
-          .outside = budget_.outside(),
-          .available = budget_.available(allocated_, free, reserved)};
+  const size_t free = free_on_device(), held = reserved();
+  budget_.observe(free, held);
+  return {
+      .cap = budget_.cap(),
+      .now = budget_.outside() + held,
+      .peak = budget_.outside() + (capped() ? segments_->peak() : attribute(cudaMemPoolAttrReservedMemHigh)),
+      .outside = budget_.outside(),
+      .available = budget_.available(in_use(), free, held)};
 }
 
 void Memory::release(void* memory) noexcept {
   const auto found = sizes_.find(memory);
   if (found == sizes_.end()) return;
   allocated_ -= found->second;
+  free(memory, found->second);
   sizes_.erase(found);
-  cudaFreeAsync(memory, stream_);
 }
 
 void Block::reserve(size_t bytes) {

@@ -6,10 +6,12 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include "backend/backend.h"
 #include "backend/memory_plan.h"
+#include "backend/memory_segments.h"
 
 namespace eg4d::cuda {
 
@@ -17,7 +19,7 @@ namespace eg4d::cuda {
 class Reclaimer {
  public:
   virtual ~Reclaimer() = default;
-  // Releases about so many bytes, or what it can; returns how many.
+  // Releases about so many bytes, or nothing where it cannot; returns how many.
   virtual size_t reclaim(size_t bytes) = 0;
 };
 
@@ -46,16 +48,31 @@ class Memory {
   void count_move() { ++moves_; }
 
  private:
+  // Segments under a cap: they are of known sizes. They are given back when nothing reads from them any more.
+  class Device final : public MemorySegments::Source {
+   public:
+    explicit Device(cudaStream_t stream) : stream_(stream) {}
+    void* take(size_t bytes) override;
+    void give_back(void* segment) noexcept override;
+
+   private:
+    cudaStream_t stream_;
+  };
   void* try_to_allocate(size_t bytes);  // null when there is no room
   void* allocate_from_pool(size_t bytes) const;
+  void free(void* memory, size_t bytes) noexcept;
   void trim();
   size_t shortage(size_t bytes) const;
   size_t attribute(cudaMemPoolAttr which) const;
+  size_t reserved() const;  // of the device
+  size_t in_use() const;    // of that: what cannot be given back to it
   size_t free_on_device() const;
   OutOfMemory out_of_memory(size_t bytes) const;
 
   cudaStream_t stream_;
-  cudaMemPool_t pool_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;  // without a cap
+  Device device_;
+  std::optional<MemorySegments> segments_;  // with one
   std::unordered_map<void*, size_t> sizes_;
   size_t total_ = 0;  // the GPU's
   size_t allocated_ = 0;

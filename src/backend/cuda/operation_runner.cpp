@@ -210,7 +210,6 @@ void OperationRunner::enqueue(std::span<const Operation> operations, const std::
 
 // Steps of Adam, between which may be that of the field, are one launch; so are fills behind one another.
 void OperationRunner::enqueue_each(std::span<const Operation> operations, const HexPlaneBackward* ordered) {
-  WeightStore::Pass weights(networks_.weights(), operations);
   std::vector<Adam> steps;
   std::vector<FillBytes> fills;
   const auto flush = [&] {
@@ -220,8 +219,8 @@ void OperationRunner::enqueue_each(std::span<const Operation> operations, const 
     steps.clear();
     fills.clear();
   };
-  for (size_t i = 0; i < operations.size(); ++i) {
-    const Operation& operation = operations[i];
+  const WeightStore::Pass weights(networks_.weights(), operations);
+  for (const Operation& operation : operations) {
     if (const auto* step = std::get_if<Adam>(&operation)) {
       const auto same = [&](const Adam& other) { return other.parameter == step->parameter; };
       if (!fills.empty() || steps.size() == kMostAdamTensors || std::ranges::any_of(steps, same)) flush();
@@ -237,9 +236,7 @@ void OperationRunner::enqueue_each(std::span<const Operation> operations, const 
       const auto* const field = std::get_if<HexPlaneBackward>(&operation);
       if (!field) weights_stream_.come_back();
       if (NetworkRunner::has(operation)) {
-        weights.before(i);
         networks_.enqueue(operation, scratch_.data());
-        weights.after(i);
       } else if (const auto* network = std::get_if<DeformationNetworkBackward>(&operation)) {
         mlp_backward(mlp_of(*network, ScratchBytes::kept(network->forward)),
                      context_of(network->forward).precision, scratch_.data(), stream_,

@@ -8,13 +8,15 @@ export interface LinkState {
   time: number | null;
   settings: Partial<Settings>;
   token: string | null; // of a server on the network
+  run: string | null; // of several that a server shows
 }
 
 const short = (value: number): string => String(Number(value.toFixed(4)));
 const SHOWN: Shown[] = ["color", "points", "depth", "alpha"];
 
-export function writeLink(camera: CameraState, time: number, settings: Settings, token: string | null): string {
+export function writeLink(camera: CameraState, time: number, settings: Settings, token: string | null, run: string | null): string {
   const words = new URLSearchParams();
+  if (run) words.set("run", run);
   words.set("t", short(time));
   words.set("camera", [camera.azimuth, camera.elevation, camera.distance].map(short).join(","));
   if (camera.target.some((value) => Math.abs(value) > 5e-5)) words.set("target", camera.target.map(short).join(","));
@@ -32,10 +34,15 @@ function numbers(text: string | null, count: number): number[] | null {
   return values?.length === count && values.every(Number.isFinite) ? values : null;
 }
 
+// What the server calls a run.
+function runIn(text: string | null): string | null {
+  return text && /^[0-9a-f]{16}$/.test(text) ? text : null;
+}
+
 // Takes what it understands of any text.
 export function readLink(hash: string): LinkState {
   const words = new URLSearchParams(hash.replace(/^#/, ""));
-  const state: LinkState = { camera: null, time: null, settings: {}, token: words.get("token") };
+  const state: LinkState = { camera: null, time: null, settings: {}, token: words.get("token"), run: runIn(words.get("run")) };
   const [time] = numbers(words.get("t"), 1) ?? [];
   if (time !== undefined) state.time = Math.max(0, Math.min(1, time));
   const camera = numbers(words.get("camera"), 3);

@@ -3,7 +3,6 @@
 export type Shown = "color" | "points" | "depth" | "alpha";
 export type Comparing = "off" | "wipe" | "blend" | "beside" | "error";
 export type BackgroundName = "object" | "white" | "grey" | "black" | "checker" | "custom";
-export type Theme = "system" | "light" | "dark";
 
 export interface Settings {
   shown: Shown;
@@ -18,7 +17,6 @@ export interface Settings {
   comparing: Comparing;
   amount: number; // of wipe or blend
   preset: { split: string; index: number } | null; // a camera of the dataset
-  theme: Theme;
 }
 
 export const DEFAULTS: Settings = {
@@ -34,7 +32,6 @@ export const DEFAULTS: Settings = {
   comparing: "off",
   amount: 0.5,
   preset: null,
-  theme: "system",
 };
 
 type Listener = (settings: Settings, changed: (keyof Settings)[]) => void;

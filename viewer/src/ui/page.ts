@@ -1,26 +1,17 @@
 import type { Scene } from "../scene/scene";
 import type { Info } from "../source";
-import type { SettingStore, Theme } from "../state/settings";
+import type { SettingStore } from "../state/settings";
 import type { Clock } from "../time/clock";
-import { h, icon, iconButton, setIcon } from "./elements";
+import { h, icon, iconButton } from "./elements";
 import { Help } from "./help";
 import { Panel, type PanelActions } from "./panel";
+import { themeButton } from "./theme";
 import { Timeline } from "./timeline";
+import { Toast } from "./toast";
 
 export interface PageActions extends PanelActions {
   changed(): void;
   copyLink(): void;
-}
-
-const THEME_KEY = "eg4d-theme";
-
-function storedTheme(): Theme {
-  try {
-    const theme = localStorage.getItem(THEME_KEY);
-    return theme === "light" || theme === "dark" ? theme : "system";
-  } catch {
-    return "system"; // a page from disk may have no storage
-  }
 }
 
 // What stands around the picture.
@@ -32,16 +23,14 @@ export class Page {
   private readonly title = h("h1", {}, "eg4d");
   private readonly subtitle = h("p");
   private readonly loading = h("progress", { max: 1, "aria-label": "Loading the object" });
-  private readonly said = h("div.said", { role: "status", "aria-live": "polite" });
+  private readonly said = new Toast();
   private readonly truth = h("img.truth", { alt: "The training picture of this camera and time" });
   private readonly stage: HTMLElement;
   private readonly panelButton: HTMLButtonElement;
-  private readonly themeButton: HTMLButtonElement;
   private readonly root: HTMLElement;
-  private saidTimer = 0;
   private hasOwnColors = false;
 
-  constructor(root: HTMLElement, private readonly store: SettingStore, private readonly clock: Clock, readonly actions: PageActions) {
+  constructor(root: HTMLElement, private readonly store: SettingStore, private readonly clock: Clock, readonly actions: PageActions, back: string | null) {
     this.root = root;
     this.canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": "The object. Drag to turn it; H tells the keys." });
     this.timeline = new Timeline(clock, actions.changed);
@@ -49,29 +38,26 @@ export class Page {
     this.stage = h("div.stage", {}, this.canvas, this.truth);
     this.panelButton = iconButton("sliders", "Settings", () => store.set({ panel: !store.current.panel }), "S");
     this.panelButton.setAttribute("aria-controls", "panel");
-    this.themeButton = iconButton("sun", "Light or dark", () => this.nextTheme());
     const tools = h("nav.tools", { "aria-label": "Tools" },
       iconButton("reset", "Reset the camera", actions.resetCamera, "R"),
       iconButton("photo", "Screenshot", () => actions.screenshot("1"), "P"),
       iconButton("link", "Copy a link to this view", actions.copyLink, "K"),
-      this.themeButton,
+      themeButton(),
       iconButton("help", "Keyboard and mouse", () => this.help.toggle(), "H"),
       this.panelButton);
     root.replaceChildren(
       this.stage,
-      h("header.top", {}, h("div.name", {}, this.title, this.subtitle, this.loading), tools),
+      h("header.top", {}, h("div.name", {}, back === null ? null : backLink(back), h("div.names", {}, this.title, this.subtitle), this.loading), tools),
       this.panel.element,
       this.timeline.element,
-      this.said,
+      this.said.element,
       this.help.element);
     // A button that was clicked does not keep the focus: Space goes on to play. With keys it does.
     root.addEventListener("click", (event) => {
       const { activeElement } = document;
       if (event.detail > 0 && activeElement instanceof HTMLButtonElement) activeElement.blur();
     });
-    this.setTheme(storedTheme());
     this.truth.hidden = true;
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.showTheme());
   }
 
   setInfo(info: Info): void {
@@ -106,40 +92,20 @@ export class Page {
     this.canvas.classList.toggle("flying", current.flying);
   }
 
-  // A sentence that goes again.
   tell(sentence: string): void {
-    this.said.textContent = sentence;
-    this.said.classList.add("shown");
-    clearTimeout(this.saidTimer);
-    this.saidTimer = window.setTimeout(() => this.said.classList.remove("shown"), Math.max(2500, 70 * sentence.length));
+    this.said.tell(sentence);
   }
   fail(sentence: string): void {
     showFailure(this.root, sentence);
   }
-
-  private nextTheme(): void {
-    this.setTheme(this.isDark ? "light" : "dark");
-  }
-  private get isDark(): boolean {
-    const { theme } = this.store.current;
-    return theme === "dark" || (theme === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
-  }
-  private setTheme(theme: Theme): void {
-    this.store.set({ theme });
-    try {
-      localStorage.setItem(THEME_KEY, theme);
-    } catch {
-      // then it holds for this visit
-    }
-    this.showTheme();
-  }
-  private showTheme(): void {
-    document.documentElement.dataset["theme"] = this.isDark ? "dark" : "light";
-    setIcon(this.themeButton, this.isDark ? "sun" : "moon", this.isDark ? "Light colours" : "Dark colours");
-  }
 }
 
-// Instead of everything.
-export function showFailure(root: HTMLElement, sentence: string): void {
-  root.replaceChildren(h("div.failure", { role: "alert" }, icon("close"), h("p", {}, sentence)));
+// To the list of runs.
+export function backLink(address: string): HTMLAnchorElement {
+  return h("a.icon", { href: address, "aria-label": "All runs", title: "All runs" }, icon("left"));
+}
+
+// Instead of everything. `back`: the address of the list of runs, if there is one.
+export function showFailure(root: HTMLElement, sentence: string, back: string | null = null): void {
+  root.replaceChildren(h("div.failure", { role: "alert" }, icon("close"), h("p", {}, sentence), back === null ? null : h("a", { href: back }, "All runs")));
 }

@@ -12,26 +12,32 @@ function svg(name: string, attributes: Record<string, string | number>): SVGElem
   return element;
 }
 
-// The PSNR of the training pictures as a line, that of the test split as dots.
+type Points = (readonly [number, number])[];
+
+// The PSNR of the training pictures as a line, that of the test split as dots, and their L1 as a fainter line on a scale of its own.
 function plot(training: Training): SVGElement {
-  const points = training.curve.flatMap(([x, , y]) => (y === null ? [] : [[x, y] as const]));
-  const tests = training.tests.flatMap(([x, y]) => (y === null ? [] : [[x, y] as const]));
-  const all = [...points, ...tests];
+  const psnr: Points = training.curve.flatMap(([x, , y]) => (y === null ? [] : [[x, y] as const]));
+  const l1: Points = training.curve.flatMap(([x, y]) => (y === null ? [] : [[x, y] as const]));
+  const tests: Points = training.tests.flatMap(([x, y]) => (y === null ? [] : [[x, y] as const]));
+  const all = [...psnr, ...tests];
   const element = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "curve" });
-  if (all.length < 2) return element;
+  if (psnr.length < 2) return element;
   const [left, right] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
   const [low, high] = [Math.floor(Math.min(...all.map(([, y]) => y))), Math.ceil(Math.max(...all.map(([, y]) => y)))];
   const column = (x: number) => MARGIN + ((WIDTH - 2 * MARGIN) * (x - left)) / Math.max(right - left, 1);
-  const row = (y: number) => HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * (y - low)) / Math.max(high - low, 1);
-  element.setAttribute("aria-label", `PSNR over the iterations, from ${low} to ${high} dB`);
-  const label = (y: number, at: number) => {
-    const text = svg("text", { x: WIDTH - 2, y: at, "text-anchor": "end" });
-    text.textContent = `${y} dB`;
-    return text;
+  const row = (y: number, lowest: number, highest: number) => HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * (y - lowest)) / Math.max(highest - lowest, 1e-9);
+  const line = (points: Points, name: string, lowest: number, highest: number) =>
+    svg("polyline", { class: name, points: points.map(([x, y]) => `${column(x).toFixed(1)},${row(y, lowest, highest).toFixed(1)}`).join(" ") });
+  const most = Math.max(...l1.map(([, y]) => y), 1e-9);
+  element.setAttribute("aria-label", `PSNR over the iterations, from ${low} to ${high} dB, and L1, from 0 to ${most.toPrecision(2)}`);
+  const label = (text: string, x: number, y: number, anchor: string) => {
+    const mark = svg("text", { x, y, "text-anchor": anchor });
+    mark.textContent = text;
+    return mark;
   };
-  element.append(svg("polyline", { points: points.map(([x, y]) => `${column(x).toFixed(1)},${row(y).toFixed(1)}`).join(" ") }));
-  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
-  element.append(label(high, 12), label(low, HEIGHT - 4));
+  element.append(line(l1, "faint", 0, most), line(psnr, "", low, high));
+  for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y, low, high).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
+  element.append(label(`${high} dB`, WIDTH - 2, 12, "end"), label(`${low} dB`, WIDTH - 2, HEIGHT - 4, "end"), label(`L1 ${most.toPrecision(2)}`, 4, HEIGHT - 4, "start"));
   return element;
 }
 
@@ -43,7 +49,7 @@ export class TrainingPart {
   private readonly title = h("h2", {}, "Training");
   private readonly bar = h("progress", { max: 1 });
   private readonly figures = h("dl.figures");
-  private readonly curve = h("div");
+  private readonly curve = h("div.plot");
   private readonly pause: HTMLButtonElement;
   private readonly stop: HTMLButtonElement;
   private state: Training["state"] = "ended";
@@ -73,6 +79,7 @@ export class TrainingPart {
     if (training.state === "running" && training.seconds_left >= 0) rows.push(["Time left", duration(training.seconds_left)]);
     this.figures.replaceChildren(...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     this.curve.replaceChildren(plot(training));
+    this.curve.hidden = this.curve.firstElementChild!.childElementCount === 0;
     this.pause.textContent = training.state === "paused" ? "Continue" : "Pause";
     this.pause.hidden = this.stop.hidden = training.state === "ended" || !mayCommand;
   }

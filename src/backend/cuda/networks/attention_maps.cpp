@@ -1,36 +1,8 @@
 #include "backend/cuda/networks/attention_maps.h"
 
-#include <cuda_runtime_api.h>
-
-#include "backend/cuda/check.h"
+#include "backend/cuda/sm90/matrix_map.h"
 
 namespace eg4d::cuda {
-namespace {
-
-using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                            const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                            CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-// The driver's function; only the program that runs has a driver to ask.
-Encode encode_function() {
-  static const Encode function = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-#if CUDART_VERSION >= 12050
-    check(
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result),
-        "asking the driver for its copy engine");
-#else
-    check(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &result),
-          "asking the driver for its copy engine");
-#endif
-    if (!entry) throw Error("the GPU's driver is older than its copy engine: update it");
-    return reinterpret_cast<Encode>(entry);
-  }();
-  return function;
-}
-
-}  // namespace
 
 CUtensorMap describe_tokens(const Attention& a, const Attention::Operand& x, int64_t tokens, int rows,
                             int (&steps)[2]) {
@@ -47,7 +19,9 @@ CUtensorMap describe_tokens(const Attention& a, const Attention::Operand& x, int
   steps[1] = extents[4] > 1;
   const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(rows), 1, 1, 1}, every[5] = {1, 1, 1, 1, 1};
   CUtensorMap map;
-  const CUresult result = encode_function()(
+  const EncodeTiled encode = encoder();
+  if (!encode) throw Error("the GPU's driver is older than its copy engine: update it");
+  const CUresult result = encode(
       &map, x.data.type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5,
       const_cast<void*>(x.data.data), extents, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);

@@ -10,7 +10,7 @@
 #include "backend/cuda/networks/attention_half.cuh"
 #include "backend/cuda/networks/attention_kernels.h"
 #include "backend/cuda/networks/attention_maps.h"
-#include "backend/cuda/networks/hopper.cuh"
+#include "backend/cuda/networks/attention_products.cuh"
 
 namespace eg4d::cuda {
 namespace {
@@ -36,8 +36,8 @@ struct Memory {
   uint8_t queries[2][S::kQueryBytes];
   uint8_t keys[S::kStages][S::kKeyBytes];
   uint8_t values[S::kStages][S::kKeyBytes];
-  Barrier query_filled[2], query_free[2];
-  Barrier key_filled[S::kStages], key_free[S::kStages], value_filled[S::kStages], value_free[S::kStages];
+  uint64_t query_filled[2], query_free[2];
+  uint64_t key_filled[S::kStages], key_free[S::kStages], value_filled[S::kStages], value_free[S::kStages];
 };
 
 struct Task {
@@ -62,8 +62,8 @@ struct Turn {
 
 template <class S>
 __device__ void copy_rows(uint8_t* to, const CUtensorMap* from, int row, int rows, const SequenceHead& head,
-                          const int (&steps)[2], Barrier* barrier) {
-  arrive_and_expect(barrier, rows * S::kRowBytes);
+                          const int (&steps)[2], uint64_t* barrier) {
+  arrive_expecting(barrier, rows * S::kRowBytes);
 #pragma unroll
   for (int column = 0; column < S::kWidth; column += 64)
     copy_box(to + column * rows * 2, from,
@@ -80,15 +80,15 @@ __device__ void copy_all(const Task& task, Memory<S>& memory) {
   for (unsigned tile = blockIdx.x; tile < task.tiles; tile += gridDim.x) {
     const SequenceHead head(task.a, tile / task.blocks);
     const int first = static_cast<int>(tile % task.blocks) * S::kQueries;
-    wait(&memory.query_free[query.place], query.parity ^ 1);
+    wait_for_phase(&memory.query_free[query.place], query.parity ^ 1);
     copy_rows<S>(memory.queries[query.place], &task.q, first, S::kQueries, head, task.steps[0],
                  &memory.query_filled[query.place]);
     query.next();
     for (int key = 0; key < task.a.keys; key += S::kKeys) {
-      wait(&memory.key_free[stage.place], stage.parity ^ 1);
+      wait_for_phase(&memory.key_free[stage.place], stage.parity ^ 1);
       copy_rows<S>(memory.keys[stage.place], &task.k, key, S::kKeys, head, task.steps[1],
                    &memory.key_filled[stage.place]);
-      wait(&memory.value_free[stage.place], stage.parity ^ 1);
+      wait_for_phase(&memory.value_free[stage.place], stage.parity ^ 1);
       copy_rows<S>(memory.values[stage.place], &task.v, key, S::kKeys, head, task.steps[2],
                    &memory.value_filled[stage.place]);
       stage.next();
@@ -111,16 +111,20 @@ struct Rows {
     rows[0] = rows[1] = RunningRow();
   }
   __device__ void multiply_keys(const uint8_t* queries, const uint8_t* keys) {
-    const uint64_t q = tile_descriptor(queries), k = tile_descriptor(keys);
+    const uint64_t q = operand_at(queries), k = operand_at(keys);
 #pragma unroll
     for (int d = 0; d < S::kWidth; d += 16) {
       const int piece = d / 64, bytes = d % 64 * 2;
-      Wgmma<S::kKeys>::template rows<T>(scores, q + (piece * S::kQueries * 128 + bytes) / 16,
-                                        k + (piece * S::kKeys * 128 + bytes) / 16, d > 0);
+      const uint64_t left = moved(q, piece * S::kQueries * 128 + bytes),
+                     right = moved(k, piece * S::kKeys * 128 + bytes);
+      if constexpr (S::kKeys == 112)
+        Wgmma<112>::template rows<T>(scores, left, right, d > 0);
+      else
+        multiply_add<S::kKeys, false, std::is_same_v<T, __half>>(scores, left, right, d > 0);
     }
   }
   __device__ void multiply_values(const uint8_t* values) {
-    const uint64_t v = tile_descriptor(values, S::kKeys * 128);
+    const uint64_t v = operand_at(values, S::kKeys * 128);
 #pragma unroll
     for (int k = 0; k < S::kKeys / 16; ++k)
       Wgmma<S::kWidth>::template columns<T>(sums, weights[k], v + k * 16 * 128 / 16);
@@ -201,7 +205,7 @@ struct Order {
   }
 };
 
-__device__ inline void free_place(Barrier* barrier) {
+__device__ inline void free_place(uint64_t* barrier) {
   if (threadIdx.x % 32 == 0) arrive(barrier);
 }
 
@@ -244,18 +248,18 @@ __device__ __forceinline__ void compute_all(const Task& task, Memory<S>& memory,
   Turn<S::kStages> stage;
   Rows<S> work;
   const auto multiply_keys = [&] {
-    wait(&memory.key_filled[stage.place], stage.parity);
+    wait_for_phase(&memory.key_filled[stage.place], stage.parity);
     begin_products();
     work.multiply_keys(memory.queries[query.place] + group * 64 * 128, memory.keys[stage.place]);
     commit_products();
   };
   const auto multiply_values = [&](const Turn<S::kStages>& of) {
-    wait(&memory.value_filled[of.place], of.parity);
+    wait_for_phase(&memory.value_filled[of.place], of.parity);
     begin_products();
     work.multiply_values(memory.values[of.place]);
     commit_products();
   };
-  wait(&memory.query_filled[query.place], query.parity);
+  wait_for_phase(&memory.query_filled[query.place], query.parity);
   hold_all(work);
   multiply_keys();
   wait_for_products<0>();
@@ -291,7 +295,7 @@ __device__ __forceinline__ void compute_all(const Task& task, Memory<S>& memory,
     const Turn<S::kStages> last = stage;
     stage.next();
     if (tile + gridDim.x < task.tiles) {
-      wait(&memory.query_filled[query.place], query.parity);
+      wait_for_phase(&memory.query_filled[query.place], query.parity);
       order.wait_for_turn();
       hold_all(work);
       multiply_keys();
@@ -317,16 +321,16 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) wgmma_kernel(const __
   Memory<S>& memory = *reinterpret_cast<Memory<S>*>(unaligned + (-shared_address(unaligned) & 1023));
   if (threadIdx.x == 0) {
     for (int i = 0; i < 2; ++i) {
-      make_barrier(&memory.query_filled[i], 1);
-      make_barrier(&memory.query_free[i], 4 * S::kGroups);
+      prepare_barrier(&memory.query_filled[i], 1);
+      prepare_barrier(&memory.query_free[i], 4 * S::kGroups);
     }
     for (int i = 0; i < S::kStages; ++i) {
-      make_barrier(&memory.key_filled[i], 1);
-      make_barrier(&memory.value_filled[i], 1);
-      make_barrier(&memory.key_free[i], 4 * S::kGroups);
-      make_barrier(&memory.value_free[i], 4 * S::kGroups);
+      prepare_barrier(&memory.key_filled[i], 1);
+      prepare_barrier(&memory.value_filled[i], 1);
+      prepare_barrier(&memory.key_free[i], 4 * S::kGroups);
+      prepare_barrier(&memory.value_free[i], 4 * S::kGroups);
     }
-    show_barriers();
+    publish_barriers();
   }
   __syncthreads();
   const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 128), 0);

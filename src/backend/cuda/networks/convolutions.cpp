@@ -34,6 +34,17 @@ bool is_product(const Convolution& a) {
          a.pad_bottom == 0 && a.pad_left == 0 && a.pad_right == 0;
 }
 
+// Its part for `count` output pixels from `begin` on, as a layer of what lies under the kernel there.
+Layer layer_of(const Convolution& a, ConstArray under, int64_t begin, int64_t count) {
+  const int64_t to = begin * a.weight->extents.out;
+  return {.rows = count,
+          .x = under,
+          .weight = weight_of(a.weight),
+          .activation = a.activation,
+          .residual = a.residual ? a.residual.at(to) : ConstArray(),
+          .y = a.y.at(to)};
+}
+
 // [n,height,width,channels] in memory; cuDNN names the channels second.
 CudnnTensor pictures(int64_t id, int64_t n, int64_t channels, int64_t height, int64_t width, DType type) {
   return {.id = id,
@@ -239,15 +250,7 @@ void Convolutions::run_planned(const Convolution& a, const CudnnPlan& plan, bool
       plan,
       {x.data, w.data(), fused ? w.bias_of_operands() : nullptr, fused ? a.residual.data : nullptr, y.data},
       workspace);
-  if (!direct)
-    finish({.rows = pixels,
-            .width = w.extents.out,
-            .x = y,
-            .bias = w.bias(),
-            .activation = a.activation,
-            .residual = a.residual,
-            .y = a.y},
-           stream_);
+  if (!direct) finish(layer_of(a, {}, 0, pixels), y, stream_);
 }
 
 void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
@@ -260,16 +263,10 @@ void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
   const Pieces before = pieces;
   Pieces all = pieces;
   for (int64_t begin = 0; begin < pixels; begin += piece) {
-    const int64_t count = std::min(piece, pixels - begin), to = begin * w.extents.out;
+    const int64_t count = std::min(piece, pixels - begin);
     pieces = before;
     if (!pieces.counting()) columns({.convolution = a, .begin = begin, .count = count, .to = under}, stream_);
-    layers_.run(Layer{.rows = count,
-                      .x = under,
-                      .weight = w,
-                      .activation = a.activation,
-                      .residual = a.residual ? a.residual.at(to) : ConstArray(),
-                      .y = a.y.at(to)},
-                pieces);
+    layers_.run(layer_of(a, under, begin, count), pieces);
     if (pieces.used() > all.used()) all = pieces;
   }
   pieces = all;
@@ -277,14 +274,7 @@ void Convolutions::run_columns(const Convolution& a, Pieces& pieces) {
 
 void Convolutions::run(const Convolution& a, Pieces& pieces) {
   if (pixels_out(a) == 0) return;
-  if (is_product(a))
-    return layers_.run(Layer{.rows = pixels_out(a),
-                             .x = a.x,
-                             .weight = weight_of(a.weight),
-                             .activation = a.activation,
-                             .residual = a.residual,
-                             .y = a.y},
-                       pieces);
+  if (is_product(a)) return layers_.run(layer_of(a, a.x, 0, pixels_out(a)), pieces);
   if (const Found& found = plan_for(a); found.plan) return run_planned(a, *found.plan, found.fused, pieces);
   run_columns(a, pieces);
 }

@@ -1,46 +1,82 @@
 #include "backend/cuda/networks/group_norm.cuh"
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/networks/group_norm_resident.h"
 #include "backend/cuda/networks/network_kernels.h"
 
 namespace eg4d::cuda {
 namespace {
 
-// With types that are known when it is compiled, loads do not wait for branches, and several are on their
-// way.
-template <DType kType>
-__device__ void fix_types(GroupNorm& a) {
-  a.x.type = a.add.type = a.y.type = kType;
-}
 constexpr int kBatch = 4;  // positions whose loads are on their way together
+
+// What a thread reads, of a type that is known when this is compiled, so that loads do not wait for branches:
+// x + add at its positions in turn. What is added is fetched when it changes, not at every position.
+template <int N, DType kType>
+class Inputs {
+ public:
+  __device__ Inputs(const GroupNorm& a, const GroupNormPlace& place)
+      : a_(a), channel_(place.channel), first_(place.sample * a.positions) {
+    if constexpr (N > 1) a_.x.type = a_.add.type = kType;
+  }
+  __device__ int64_t at(int64_t position) const { return (first_ + position) * a_.channels + channel_; }
+  __device__ Values<N> fetch(int64_t position) const { return load_values<N>(a_.x, at(position)); }
+  // Positions ascend from call to call.
+  __device__ void add_to(Values<N>& x, int64_t position) {
+    if (!a_.add.data) return;
+    if (position >= end_) {
+      const int64_t of = (first_ + position) / a_.add_positions;
+      end_ = (of + 1) * a_.add_positions - first_;
+      added_ = load_values<N>(a_.add, of * a_.channels + channel_);
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) x.v[i] += added_.v[i];
+  }
+  // body(position, x + add) for each of the thread's positions, `down` apart. All loads of a batch are before
+  // its bodies, which may write where x is.
+  template <class Body>
+  __device__ void each(const GroupNormPlace& place, int64_t down, const Body& body) {
+    int64_t p = place.begin;
+    for (; p + (kBatch - 1) * down < place.end; p += kBatch * down) {
+      Values<N> x[kBatch];
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) x[j] = fetch(p + j * down);
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        add_to(x[j], p + j * down);
+        body(p + j * down, x[j]);
+      }
+    }
+    for (; p < place.end; p += down) {
+      Values<N> x = fetch(p);
+      add_to(x, p);
+      body(p, x);
+    }
+  }
+
+ private:
+  GroupNorm a_;
+  Values<N> added_ = {};
+  int64_t channel_, first_, end_ = 0;
+};
 
 // Three blocks on a multiprocessor where 16 bits leave the registers for it.
 template <int N, DType kType>
 __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
     sums_kernel(GroupNorm a, GroupNormGrid grid, float* sums) {
-  if constexpr (N > 1) fix_types<kType>(a);
   const GroupNormPlace place = group_norm_place<N>(a, grid);
   Values<N> sum = {}, squares = {};
   if (!place.idle) {
-    const Values<N> pivot = group_norm_input<N>(a, place.sample, 0, place.channel);
-    const auto add = [&](const Values<N>& x) {
+    Inputs<N, kType> inputs(a, place);
+    Values<N> pivot = inputs.fetch(0);
+    inputs.add_to(pivot, 0);
+    inputs.each(place, grid.down, [&](int64_t, const Values<N>& x) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         const float difference = x.v[i] - pivot.v[i];
         sum.v[i] += difference;
         squares.v[i] = fmaf(difference, difference, squares.v[i]);
       }
-    };
-    int64_t p = place.begin;
-    for (; p + (kBatch - 1) * grid.down < place.end; p += kBatch * grid.down) {
-      Values<N> x[kBatch];
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j)
-        x[j] = group_norm_input<N>(a, place.sample, p + j * grid.down, place.channel);
-#pragma unroll
-      for (int j = 0; j < kBatch; ++j) add(x[j]);
-    }
-    for (; p < place.end; p += grid.down) add(group_norm_input<N>(a, place.sample, p, place.channel));
+    });
   }
   leave_sums<N>(a, grid, place, sum, squares, sums);
 }
@@ -102,11 +138,11 @@ __global__ void __launch_bounds__(kSlices* kChannels)
   }
 }
 
+// Backwards: what was summed last is still in the second-level cache.
 template <int N, DType kType>
 __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f32 ? 2 : 3)
     apply_kernel(GroupNorm a, GroupNormGrid grid, const float2* terms) {
-  if constexpr (N > 1) fix_types<kType>(a);
-  const GroupNormPlace place = group_norm_place<N>(a, grid);
+  const GroupNormPlace place = group_norm_place<N>(a, grid, true);
   if (place.idle) return;
   float gain[N], offset[N];
 #pragma unroll
@@ -115,22 +151,27 @@ __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f
     gain[i] = term.y * a.scale[place.channel + i];
     offset[i] = fmaf(-term.x, gain[i], a.shift[place.channel + i]);
   }
-  const auto put_out = [&](int64_t p, Values<N> x) {
+  Array y = a.y;
+  if constexpr (N > 1) y.type = kType;
+  Inputs<N, kType> inputs(a, place);
+  const auto put_out = [&](const auto& activate) {
+    inputs.each(place, grid.down, [&](int64_t p, Values<N> x) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) x.v[i] = activated(a.activation, fmaf(x.v[i], gain[i], offset[i]), a.y.type);
-    store_values(a.y, (place.sample * a.positions + p) * a.channels + place.channel, x);
+      for (int i = 0; i < N; ++i) x.v[i] = activate(fmaf(x.v[i], gain[i], offset[i]));
+      store_values(y, inputs.at(p), x);
+    });
   };
-  int64_t p = place.begin;
-  // Loads before stores: y may be x.
-  for (; p + (kBatch - 1) * grid.down < place.end; p += kBatch * grid.down) {
-    Values<N> x[kBatch];
-#pragma unroll
-    for (int j = 0; j < kBatch; ++j)
-      x[j] = group_norm_input<N>(a, place.sample, p + j * grid.down, place.channel);
-#pragma unroll
-    for (int j = 0; j < kBatch; ++j) put_out(p + j * grid.down, x[j]);
-  }
-  for (; p < place.end; p += grid.down) put_out(p, group_norm_input<N>(a, place.sample, p, place.channel));
+  if (a.activation == Activation::silu)
+    put_out([&](float v) { return activated(Activation::silu, v, y.type); });
+  else
+    put_out([&](float v) { return activated(a.activation, v, y.type); });
+}
+
+// Passes over large arrays wait for the memory alone; what is read once has its blocks wait for each other.
+std::optional<ResidentNorm> chosen_resident(const GroupNorm& a) {
+  constexpr int64_t kMostResident = int64_t{96} << 20;  // bytes of x
+  if (a.batch * a.positions * a.channels * 2 > kMostResident) return {};
+  return resident_norm(a);
 }
 
 size_t shared_bytes(const GroupNormGrid& grid) {
@@ -164,14 +205,14 @@ void group_norm_terms(const GroupNorm& a, const GroupNormGrid& grid, float* sums
   check_launch("computing the terms of a group norm");
 }
 
-size_t group_norm_workspace_bytes(const GroupNorm& a) {
+size_t group_norm_passes_workspace_bytes(const GroupNorm& a) {
   const GroupNormGrid grid = group_norm_grid(a);
   return static_cast<size_t>(a.batch * a.channels) * sizeof(float2) + grid.sums_bytes(a);
 }
 
-void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
-  const GroupNormGrid grid = group_norm_grid(a);
+void group_norm_passes(const GroupNorm& a, void* workspace, cudaStream_t stream) {
   if (a.batch * a.positions * a.channels == 0) return;
+  const GroupNormGrid grid = group_norm_grid(a);
   auto* const terms = static_cast<float2*>(workspace);
   group_norm_terms(a, grid, reinterpret_cast<float*>(terms + a.batch * a.channels), terms, stream);
   const auto apply = grid.vector == 1          ? apply_kernel<1, DType::f32>
@@ -180,6 +221,16 @@ void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
                                                : apply_kernel<8, DType::f32>;
   apply<<<grid.blocks(a.batch), grid.threads(), 0, stream>>>(a, grid, terms);
   check_launch("computing a group norm");
+}
+
+size_t group_norm_workspace_bytes(const GroupNorm& a) {
+  if (const auto resident = chosen_resident(a)) return resident_norm_workspace_bytes(*resident);
+  return group_norm_passes_workspace_bytes(a);
+}
+
+void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
+  if (const auto resident = chosen_resident(a)) return resident_norm(a, *resident, workspace, stream);
+  group_norm_passes(a, workspace, stream);
 }
 
 }  // namespace eg4d::cuda

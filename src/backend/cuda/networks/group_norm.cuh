@@ -50,10 +50,12 @@ struct GroupNormPlace {
   bool idle;
 };
 template <int N>
-__device__ inline GroupNormPlace group_norm_place(const GroupNorm& a, const GroupNormGrid& grid) {
+__device__ inline GroupNormPlace group_norm_place(const GroupNorm& a, const GroupNormGrid& grid,
+                                                  bool backwards = false) {
   const int64_t column = static_cast<int64_t>(blockIdx.z) * grid.across + threadIdx.x;
-  const int64_t begin = blockIdx.x * grid.piece;
-  return {blockIdx.y, column * N, begin + threadIdx.y, min(begin + grid.piece, a.positions),
+  const int64_t sample = backwards ? gridDim.y - 1 - blockIdx.y : blockIdx.y;
+  const int64_t begin = (backwards ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * grid.piece;
+  return {sample, column * N, begin + threadIdx.y, min(begin + grid.piece, a.positions),
           column >= grid.columns};
 }
 

@@ -25,6 +25,17 @@ ConstArray in_type(DType type, ConstArray x, int64_t count, Pieces& pieces, cuda
   return copy;
 }
 
+void finish(const Layer& a, ConstArray product, cudaStream_t stream) {
+  finish({.rows = a.rows,
+          .width = a.weight.extents.out,
+          .x = product,
+          .bias = a.weight.bias(),
+          .activation = a.activation,
+          .residual = a.residual,
+          .y = a.y},
+         stream);
+}
+
 Layers::Layers(Memory& memory, cudaStream_t stream, Choices& choices)
     : stream_(stream),
       products_(memory, stream, choices),
@@ -42,6 +53,7 @@ void Layers::run(const Layer& a, Pieces& pieces) {
   const NetworkWeight& w = a.weight;
   const int64_t outputs = w.extents.out;
   if (a.rows == 0 || outputs == 0) return;
+  if (w.fp8) throw NotOnThisDevice("products of 8 bits are for feed-forward networks alone");
   const ConstArray x = in_type(w.operands, a.x, a.rows * w.inputs(), pieces, stream_);
   const bool direct = a.activation == Activation::none &&
                       (a.y.type == w.operands || a.y.type == DType::f32) &&
@@ -66,15 +78,7 @@ void Layers::run(const Layer& a, Pieces& pieces) {
             .residual = a.residual.data,
             .y = y.data},
            pieces);
-  if (!direct && !pieces.counting())
-    finish({.rows = a.rows,
-            .width = outputs,
-            .x = y,
-            .bias = w.bias(),
-            .activation = a.activation,
-            .residual = a.residual,
-            .y = a.y},
-           stream_);
+  if (!direct && !pieces.counting()) finish(a, y, stream_);
 }
 
 void Layers::run(const Linear& a, Pieces& pieces) {
@@ -112,6 +116,7 @@ void Layers::run(const LinearBackward& a, Pieces& pieces) {
 void Layers::run(const FeedForward& a, Pieces& pieces) {
   if (a.rows == 0) return;
   const NetworkWeight &widen = weight_of(a.widen), &narrow = weight_of(a.narrow);
+  if (widen.fp8 && narrow.fp8) return run_fp8(a, pieces);
   const DType type = narrow.operands;
   GatedProduct gate{.rows = a.rows,
                     .in = widen.extents.in,

@@ -21,6 +21,9 @@ struct Layer {
   Array y = {};
 };
 
+// What is left to do where a product wrote no more than x·Wᵀ: y = activation(product + b) + residual.
+void finish(const Layer& a, ConstArray product, cudaStream_t stream);
+
 class Layers {
  public:
   Layers(Memory& memory, cudaStream_t stream, Choices& choices);
@@ -33,6 +36,8 @@ class Layers {
   void run_back(int64_t rows, const float* x, const NetworkWeight& weight, const float* residual, float* y,
                 Pieces& pieces);
 
+  // As run() does, with operands of 8 bits.
+  void run_fp8(const FeedForward& a, Pieces& pieces);
   void multiply(const ProductShape& shape, const ProductArrays& arrays, Pieces& pieces);
 
   // What lies between the two layers of a feed-forward network, at most.

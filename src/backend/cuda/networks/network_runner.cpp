@@ -126,11 +126,13 @@ void NetworkRunner::enqueue(const Operation& operation, void* scratch) {
   parts_->choices.save();  // before anything is done by what was measured
   Pieces pieces(scratch ? scratch : nothing);
   const Perform perform{parts_->layers, parts_->convolutions, parts_->attentions, pieces, parts_->stream};
+  parts_->weights.before(operation);
   std::visit(
       [&]<class Type>(const Type& a) {
         if constexpr (std::invocable<const Perform&, const Type&>) perform(a);
       },
       operation);
+  parts_->weights.after(operation);
 }
 
 std::shared_ptr<const PackedWeight> NetworkRunner::pack(const LinearWeight& weight) {

@@ -24,7 +24,7 @@ class NetworkRunner {
 
   // Finds how to do it and returns how much scratch memory that takes. Only here is anything allocated.
   size_t prepare(const Operation& operation);
-  // After it was prepared: nothing but launches.
+  // After it was prepared: nothing but launches. In a WeightStore::Pass where weights are streamed.
   void enqueue(const Operation& operation, void* scratch);
 
   std::shared_ptr<const PackedWeight> pack(const LinearWeight& weight);

@@ -1,7 +1,11 @@
 #include "backend/cuda/networks/network_weight.h"
 
+#include <fmt/format.h>
+
 #include "backend/cuda/check.h"
+#include "backend/cuda/networks/fp8.h"
 #include "backend/cuda/networks/network_kernels.h"
+#include "core/error.h"
 
 namespace eg4d::cuda {
 namespace {
@@ -11,7 +15,9 @@ constexpr size_t kLeastMoved = size_t{64} << 10;
 
 // Products of 32 bits take weights of 32 bits, rounded or not.
 DType operands_of(const NetworkType& type) {
-  return type.products == NetworkType::Products::half ? type.weights : DType::f32;
+  const bool sixteen_bits =
+      type.products == NetworkType::Products::half || type.products == NetworkType::Products::fp8;
+  return sixteen_bits ? type.weights : DType::f32;
 }
 
 }  // namespace
@@ -21,6 +27,7 @@ NetworkWeight::NetworkWeight(Memory& memory, WeightStore& store, const Extents& 
     : PackedWeight(extents),
       operands(operands_of(type)),
       tf32(type.products == NetworkType::Products::tf32),
+      fp8(type.products == NetworkType::Products::fp8),
       memory_(memory),
       store_(store) {}
 
@@ -40,6 +47,7 @@ NetworkWeight::~NetworkWeight() {
   memory_.release(small_);
   if (bias_of_operands_ != bias_) memory_.release(bias_of_operands_);
   memory_.release(bias_);
+  memory_.release(scales_);
 }
 
 void* NetworkWeight::allocate(size_t bytes) {
@@ -57,9 +65,13 @@ void* NetworkWeight::allocate_data(size_t bytes) {
 
 void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const StoredWeight& bias,
                          const NetworkType& type) {
-  const auto count = static_cast<size_t>(extents.out * inputs());
-  void* const data = allocate_data(count * size_of(operands));
-  upload(stream, weight, type.weights, inputs(), taps(), {data, operands});
+  if (fp8) {
+    take_in_eight_bits(stream, weight, type);
+  } else {
+    const auto count = static_cast<size_t>(extents.out * inputs());
+    void* const data = allocate_data(count * size_of(operands));
+    upload(stream, weight, type.weights, inputs(), taps(), {data, operands});
+  }
   piece_.filled();
   if (!bias) return;
   const auto outputs = static_cast<size_t>(extents.out);
@@ -69,6 +81,26 @@ void NetworkWeight::take(cudaStream_t stream, const StoredWeight& weight, const 
   if (operands == DType::f32) return;
   bias_of_operands_ = allocate(outputs * size_of(operands));
   convert({.count = extents.out, .x = bias_, .y = {bias_of_operands_, operands}}, stream);
+}
+
+void NetworkWeight::take_in_eight_bits(cudaStream_t stream, const StoredWeight& weight,
+                                       const NetworkType& type) {
+  if (!quantized_rows_take(extents.in) || !quantized_rows_take(extents.out))
+    throw Error(fmt::format("products of 8 bits take widths that are multiples of {}, not {} and {}",
+                            kQuantizedMultiple, extents.in, extents.out));
+  const auto count = static_cast<size_t>(extents.out * extents.in);
+  auto* const numbers = static_cast<uint8_t*>(allocate_data(count));
+  scales_ = static_cast<float*>(allocate(static_cast<size_t>(extents.out) * sizeof(float)));
+  void* const wide = memory_.allocate(count * size_of(operands));
+  try {
+    upload(stream, weight, type.weights, extents.in, 1, {wide, operands});
+    quantize_rows({.rows = extents.out, .width = extents.in, .x = {wide, operands}, .y = {numbers, scales_}},
+                  stream);
+  } catch (...) {
+    memory_.release(wide);
+    throw;
+  }
+  memory_.release(wide);
 }
 
 // As it is stored, to the device, and there into place. Parts need not say how long their rows are unless

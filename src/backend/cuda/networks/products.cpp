@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/networks/fp8.h"
 #include "backend/cuda/networks/measure.h"
 #include "core/error.h"
 
@@ -35,7 +36,7 @@ bool is_large(const ProductShape& a) {
 // "1000×320 by 320×640, f16, + bias, to f32"
 std::string text(const ProductShape& a) {
   return fmt::format("{}×{} by {}×{}, form {}, {}{}{} to {}, strides {} {} {}, alignments {} {} {} {}",
-                     a.rows, a.in, a.in, a.out, static_cast<int>(a.form), name_of(a.operands),
+                     a.rows, a.in, a.in, a.out, static_cast<int>(a.form), a.fp8 ? "fp8" : name_of(a.operands),
                      a.bias ? ", + bias" : "", a.residual ? ", + residual" : "", name_of(a.result),
                      a.x_stride, a.w_stride, a.y_stride, a.x_alignment, a.w_alignment, a.y_alignment,
                      a.residual_alignment);
@@ -72,19 +73,20 @@ class Products::Plan {
     describe();
     const bool forward = shape.form == Form::forward, across = shape.form == Form::across;
     const int64_t summed = forward ? shape.in : shape.out;
-    lay_out(a_, shape.operands, shape.in, shape.out, shape.w_stride);
-    lay_out(b_, shape.operands, across ? shape.rows : summed, across ? summed : shape.rows, shape.x_stride);
-    lay_out(y_, shape.result, forward ? shape.out : shape.in, shape.rows, shape.y_stride);
+    const cudaDataType_t operands = shape.fp8 ? CUDA_R_8F_E4M3 : type_of(shape.operands);
+    lay_out(a_, operands, shape.in, shape.out, shape.w_stride);
+    lay_out(b_, operands, across ? shape.rows : summed, across ? summed : shape.rows, shape.x_stride);
+    lay_out(y_, type_of(shape.result), forward ? shape.out : shape.in, shape.rows, shape.y_stride);
     choose(handle, ways);
   }
 
   void run(cublasLtHandle_t handle, const ProductArrays& arrays, void* workspace, cudaStream_t stream) {
     if (shape_.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, arrays.bias);
-    const float one = 1, beta = shape_.residual ? 1 : 0;
+    const float factor = shape_.fp8 ? product_factor(shape_.in) : 1, beta = shape_.residual ? 1 : 0;
     const void* const residual = shape_.residual ? arrays.residual : arrays.y;
     const cublasLtMatmulHeuristicResult_t& way = found_[chosen_];
     const cublasStatus_t status =
-        cublaslt().cublasLtMatmul(handle, description_.get(), &one, arrays.w, a_.get(), arrays.x, b_.get(),
+        cublaslt().cublasLtMatmul(handle, description_.get(), &factor, arrays.w, a_.get(), arrays.x, b_.get(),
                                   &beta, residual, y_.get(), arrays.y, y_.get(), &way.algo,
                                   way.workspaceSize > 0 ? workspace : nullptr, way.workspaceSize, stream);
     if (status == CUBLAS_STATUS_ALLOC_FAILED) throw out_of_memory_of_library("cuBLASLt", "multiplying");
@@ -130,8 +132,8 @@ class Products::Plan {
     check(cublaslt().cublasLtMatmulDescSetAttribute(description_.get(), attribute, &value, sizeof value),
           "preparing a product");
   }
-  static void lay_out(Layout& layout, DType type, int64_t width, int64_t rows, int64_t stride) {
-    check(cublaslt().cublasLtMatrixLayoutCreate(&layout, type_of(type), static_cast<uint64_t>(width),
+  static void lay_out(Layout& layout, cudaDataType_t type, int64_t width, int64_t rows, int64_t stride) {
+    check(cublaslt().cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(width),
                                                 static_cast<uint64_t>(rows), stride == 0 ? width : stride),
           "preparing a product");
   }
@@ -142,6 +144,8 @@ class Products::Plan {
     check(cublaslt().cublasLtMatmulDescCreate(&description_, compute, CUDA_R_32F), "preparing a product");
     set(CUBLASLT_MATMUL_DESC_TRANSA, shape_.form == Form::forward ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, shape_.form == Form::across ? CUBLAS_OP_T : CUBLAS_OP_N);
+    // Sums in the tensor cores' own 14 bits or so: the operands have 4.
+    if (shape_.fp8) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
     if (!shape_.bias) return;
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(shape_.result));

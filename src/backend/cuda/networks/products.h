@@ -20,7 +20,8 @@ namespace eg4d::cuda {
 struct ProductShape {
   int64_t rows = 0, in = 0, out = 0;
   DType operands = DType::f32;  // of x and w
-  DType result = DType::f32;    // of y and residual: the operands' or f32
+  bool fp8 = false;  // they are numbers of 8 bits instead, and y is theirs times product_factor(in), f16
+  DType result = DType::f32;  // of y and residual: the operands' or f32
   bool tf32 = false;
   enum class Form : uint8_t { forward, back, across } form = Form::forward;
   bool bias = false;  // of y's type

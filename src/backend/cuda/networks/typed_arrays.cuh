@@ -46,6 +46,18 @@ struct Values {
   float v[N];
 };
 
+// 16 bytes of 16-bit numbers.
+__device__ inline Values<8> widened(const uint4& bits, DType type) {
+  const float2 a = widen_pair(bits.x, type), b = widen_pair(bits.y, type), c = widen_pair(bits.z, type),
+               d = widen_pair(bits.w, type);
+  return {{a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y}};
+}
+__device__ inline uint4 narrowed(const Values<8>& values, DType type) {
+  const float(&v)[8] = values.v;
+  return make_uint4(narrow_pair(v[0], v[1], type), narrow_pair(v[2], v[3], type),
+                    narrow_pair(v[4], v[5], type), narrow_pair(v[6], v[7], type));
+}
+
 template <int N>
 __device__ inline Values<N> load_values(ConstArray array, int64_t at);
 template <>
@@ -59,25 +71,20 @@ __device__ inline Values<8> load_values<8>(ConstArray array, int64_t at) {
     const float4 a = from[0], b = from[1];
     return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
   }
-  const uint4 bits = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(array.data) + at);
-  const float2 a = widen_pair(bits.x, array.type), b = widen_pair(bits.y, array.type),
-               c = widen_pair(bits.z, array.type), d = widen_pair(bits.w, array.type);
-  return {{a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y}};
+  return widened(*reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(array.data) + at), array.type);
 }
 
 __device__ inline void store_values(Array array, int64_t at, const Values<1>& values) {
   store(array, at, values.v[0]);
 }
 __device__ inline void store_values(Array array, int64_t at, const Values<8>& values) {
-  const float(&v)[8] = values.v;
   if (array.type == DType::f32) {
+    const float(&v)[8] = values.v;
     float4* const to = reinterpret_cast<float4*>(static_cast<float*>(array.data) + at);
     to[0] = make_float4(v[0], v[1], v[2], v[3]);
     to[1] = make_float4(v[4], v[5], v[6], v[7]);
   } else {
-    *reinterpret_cast<uint4*>(static_cast<uint16_t*>(array.data) + at) =
-        make_uint4(narrow_pair(v[0], v[1], array.type), narrow_pair(v[2], v[3], array.type),
-                   narrow_pair(v[4], v[5], array.type), narrow_pair(v[6], v[7], array.type));
+    *reinterpret_cast<uint4*>(static_cast<uint16_t*>(array.data) + at) = narrowed(values, array.type);
   }
 }
 

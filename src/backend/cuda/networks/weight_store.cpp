@@ -14,8 +14,12 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr size_t kLeastSlab = size_t{2} << 20, kMostSlab = size_t{64} << 20;
-constexpr size_t kRingOfLargest = 4;  // so that one operation's two weights are at most half of it
+constexpr size_t kRingOfLargest = 3;  // so that one operation's two weights fit, wherever they begin
 constexpr size_t kMuchRoom = size_t{512} << 20;
+
+size_t ring_for(size_t largest) {
+  return MemorySegments::segment_bytes(kRingOfLargest * largest);
+}
 
 size_t aligned(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -163,7 +167,7 @@ WeightStore::Slab& WeightStore::slab_for(size_t bytes) {
   }
   auto slab = std::make_unique<Slab>();
   const size_t most = std::clamp(memory_.use().available / 8, kLeastSlab, kMostSlab);
-  slab->bytes = std::max(bytes, std::clamp(all / kLeastSlab * kLeastSlab, kLeastSlab, most));
+  slab->bytes = MemorySegments::segment_bytes(std::max(bytes, std::clamp(all, kLeastSlab, most)));
   slab->device = static_cast<char*>(memory_.allocate(slab->bytes));
   slabs_.push_back(std::move(slab));
   return *slabs_.back();
@@ -209,12 +213,13 @@ bool WeightStore::move_to_host(Slab& slab) {
 }
 
 void WeightStore::make_ring(size_t largest) {
-  if (kRingOfLargest * largest == ring_bytes_) return;
+  const size_t bytes = ring_for(largest);
+  if (bytes == ring_bytes_) return;
   memory_.release(std::exchange(ring_, nullptr));
   ring_bytes_ = 0;
   memory_.count_move();
-  ring_ = memory_.allocate(kRingOfLargest * largest);
-  ring_bytes_ = kRingOfLargest * largest;
+  ring_ = memory_.allocate(bytes);
+  ring_bytes_ = bytes;
 }
 
 size_t WeightStore::reclaim(size_t bytes) {
@@ -230,8 +235,8 @@ size_t WeightStore::reclaim(size_t bytes) {
       all += slab->bytes;
     }
   // What the ring takes in addition has to come from them, too.
-  const size_t ring = kRingOfLargest * largest - ring_bytes_;
-  if (all <= ring) return 0;
+  const size_t ring = ring_for(largest) - ring_bytes_;
+  if (all < bytes + ring) return 0;  // nothing is won by moving them
   const Moving moving(moving_);
   size_t freed = 0;
   for (const size_t index : blocks_to_stream(sizes, bytes + ring)) {
@@ -279,20 +284,21 @@ WeightStore::Pass::Pass(WeightStore& store, std::span<const Operation> operation
                       kMemoryAdvice);
   StreamRing ring(store.ring_bytes_);
   std::vector<const PackedWeight*> weights;
-  for (size_t i = 0; i < operations.size(); ++i) {
+  for (const Operation& operation : operations) {
     weights.clear();
-    std::visit(WeightsOf{weights}, operations[i]);
+    std::visit(WeightsOf{weights}, operation);
     for (const PackedWeight* weight : weights) {
       const Piece& piece = weight_of(weight).piece();
       if (!piece.streamed()) continue;
       const StreamRing::Place place = ring.add(piece.bytes());
-      loads_.push_back({&piece, i, static_cast<char*>(store.ring_) + place.offset, place.after});
+      loads_.push_back({&piece, &operation, static_cast<char*>(store.ring_) + place.offset, place.after});
     }
   }
   if (loads_.empty()) return;
   // What was enqueued before may still read from the ring.
   check(cudaEventRecord(store.events_->start(), store.stream_), "streaming weights");
   check(cudaStreamWaitEvent(store.copies_, store.events_->start()), "streaming weights");
+  store.pass_ = this;
 }
 
 void WeightStore::Pass::bring(const Load& load, size_t index) {
@@ -306,20 +312,20 @@ void WeightStore::Pass::bring(const Load& load, size_t index) {
   check(cudaEventRecord(store_.events_->brought(index), copies), "streaming weights");
 }
 
-void WeightStore::Pass::before(size_t operation) {
+void WeightStore::Pass::before(const Operation& operation) {
   while (brought_ < loads_.size() && loads_[brought_].after < static_cast<int64_t>(used_)) {
     bring(loads_[brought_], brought_);
     ++brought_;
   }
-  for (size_t i = used_; i < loads_.size() && loads_[i].operation == operation; ++i) {
+  for (size_t i = used_; i < loads_.size() && loads_[i].operation == &operation; ++i) {
     if (i >= brought_) throw std::logic_error("an operation's weights do not fit into the ring");
     check(cudaStreamWaitEvent(store_.stream_, store_.events_->brought(i)), "streaming weights");
     loads_[i].piece->brought_ = loads_[i].to;
   }
 }
 
-void WeightStore::Pass::after(size_t operation) {
-  for (; used_ < loads_.size() && loads_[used_].operation == operation; ++used_)
+void WeightStore::Pass::after(const Operation& operation) {
+  for (; used_ < loads_.size() && loads_[used_].operation == &operation; ++used_)
     check(cudaEventRecord(store_.events_->used(used_), store_.stream_), "streaming weights");
 }
 

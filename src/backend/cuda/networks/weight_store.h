@@ -57,27 +57,38 @@ class WeightStore final : public Reclaimer {
   void restore();
   size_t streamed_bytes() const { return streamed_; }
 
-  // Brings what operations need, in their order, each as early as the ring allows, beside the computation.
-  // For each: before(i), enqueue it, after(i). May be captured in a graph.
+  // While it lives these operations, and no others, are enqueued in their order: what they need is brought,
+  // each weight as early as the ring allows, beside the computation. May be captured in a graph.
   class Pass {
    public:
     Pass(WeightStore& store, std::span<const Operation> operations);
-    void before(size_t operation);
-    void after(size_t operation);
+    ~Pass() { store_.pass_ = nullptr; }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
 
    private:
+    friend class WeightStore;
     struct Load {
       const Piece* piece;
-      size_t operation;
+      const Operation* operation;
       void* to;
       int64_t after;  // the load in whose place it lies
     };
+    void before(const Operation& operation);
+    void after(const Operation& operation);
     void bring(const Load& load, size_t index);
 
     WeightStore& store_;
     std::vector<Load> loads_;
     size_t brought_ = 0, used_ = 0;  // loads that are enqueued, and those whose operations are
   };
+  // Around enqueueing an operation of a pass, which is one of those that it was given.
+  void before(const Operation& operation) {
+    if (pass_) pass_->before(operation);
+  }
+  void after(const Operation& operation) {
+    if (pass_) pass_->after(operation);
+  }
 
  private:
   class Events;
@@ -94,6 +105,7 @@ class WeightStore final : public Reclaimer {
   void* ring_ = nullptr;
   size_t ring_bytes_ = 0, streamed_ = 0, largest_streamed_ = 0;
   bool moving_ = false;
+  Pass* pass_ = nullptr;  // the one that needs something
   std::unique_ptr<Events> events_;
 };
 

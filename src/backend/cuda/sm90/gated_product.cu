@@ -10,7 +10,6 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/sm90/matrix_map.h"
 #include "backend/cuda/sm90/tiles.cuh"
-#include "backend/cuda/sm90/wgmma_64_256.cuh"
 
 namespace eg4d::cuda {
 namespace {
@@ -46,7 +45,7 @@ __device__ void fetch_all(Shared& shared, const CUtensorMap& x, const CUtensorMa
       wait_at(&shared.empty[ring.stage], ring.parity ^ 1);
       Stage& stage = shared.stages[ring.stage];
       uint64_t* const full = &shared.full[ring.stage];
-      expect_bytes(full, 3 * kPartBytes);
+      arrive_expecting(full, 3 * kPartBytes);
       fetch_tile(stage.x, x, step * kDepth, row, full);
       if (rank == 0)
         fetch_tile_for(kBoth, stage.values, w, step * kDepth, column, full);
@@ -87,34 +86,34 @@ __device__ void multiply_all(Shared& shared, const float* bias, const Sizes& siz
     for (int step = 0; step < sizes.steps; ++step, ring.next()) {
       wait_at(&shared.full[ring.stage], ring.parity);
       const Stage& stage = shared.stages[ring.stage];
-      keep(c);
+      hold(c);
       begin_products();
 #pragma unroll
       for (int k = 0; k < kDepth / 16; ++k)
-        multiply_64_256<kBfloat16>(c, describe_rows(stage.x + group * (kPartBytes / 2) + 32 * k),
-                                   describe_rows(stage.values + 32 * k), step > 0 || k > 0);
+        multiply_add<256, false, !kBfloat16>(c, operand_at(stage.x + group * (kPartBytes / 2) + 32 * k),
+                                             operand_at(stage.values + 32 * k), step > 0 || k > 0);
       commit_products();
       wait_for_products<1>();
       if (before >= 0) release(before);
       before = ring.stage;
     }
     wait_for_products<0>();
-    keep(c);
+    hold(c);
     release(before);
     auto& results = shared.results[group];
-    if (thread == 0) wait_for_stores_to_read();  // those of the tile before
+    if (thread == 0) wait_until_read<0>();  // those of the tile before
     sync_threads<kGroup>(1 + group);
     gate<kBfloat16>(c, bias, sizes, tile % sizes.across * kWidth, thread, results);
-    show_to_copies();
+    publish_to_copies();
     sync_threads<kGroup>(1 + group);
     if (thread == 0) {
       const auto row = static_cast<int>((tile / sizes.across * kCluster + rank) * kRows + group * 64);
       const auto column = static_cast<int>(tile % sizes.across * kWidth);
       for (int part = 0; part < kWidth / 64; ++part) store_tile(y, column + 64 * part, row, results[part]);
-      commit_stores();
+      end_copies_out();
     }
   }
-  if (thread == 0) wait_for_stores();
+  if (thread == 0) wait_until_written();
 }
 
 template <bool kBfloat16>
@@ -127,18 +126,18 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(3 * kGroup, 1
     prefetch_map(x);
     prefetch_map(w);
     for (int i = 0; i < kStages; ++i) {
-      init_barrier(&shared.full[i], 1);
-      init_barrier(&shared.empty[i], 2 * kGroup / 32 * kCluster);  // the multiplying warps of both blocks
+      prepare_barrier(&shared.full[i], 1);
+      prepare_barrier(&shared.empty[i], 2 * kGroup / 32 * kCluster);  // the multiplying warps of both blocks
     }
-    fence_barriers();
+    publish_barriers();
   }
   cluster_sync();
   if (threadIdx.x < kGroup) {
-    shrink_to<24>();
+    give_registers<24>();
     if (threadIdx.x == 0) fetch_all(shared, x, w, sizes);
     __syncwarp();
   } else {
-    grow_to<240>();
+    take_registers<240>();
     multiply_all<kBfloat16>(shared, bias, sizes, y);
   }
   cluster_sync();  // the other block may still write here
@@ -176,6 +175,7 @@ bool gated_product_takes(const GatedProduct& a) {
 void gated_product(const GatedProduct& a, cudaStream_t stream) {
   if (a.rows == 0 || a.width == 0) return;
   static const Card here = card();
+  if (gated_product_short(a, here.multiprocessors, stream)) return;
   const auto kernel = a.x.type == DType::f16 ? gated_product_kernel<false> : gated_product_kernel<true>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(kSharedBytes)),

@@ -1,11 +1,77 @@
 #pragma once
 
-// What the kernels of this folder share on the device.
+// What the products of this folder share on the device: tiles that are copied for all blocks of a cluster,
+// and gates.
+
+#include <cuda.h>
 
 #include "backend/cuda/networks/typed_arrays.cuh"
-#include "backend/cuda/sm90/wgmma.cuh"
+#include "backend/cuda/sm90/warpgroup.cuh"
 
 namespace eg4d::cuda {
+
+// ---------------------------------------------------------------- clusters
+
+__device__ inline void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ inline uint32_t cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// On the same barrier of block `rank` of the cluster.
+__device__ inline void arrive_at(uint64_t* barrier, uint32_t rank) {
+  asm volatile(
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(shared_address(barrier)),
+      "r"(rank)
+      : "memory");
+}
+// Until the phase of that parity is over.
+__device__ inline void wait_at(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nagain:\n"
+      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra over;\nbra again;\nover:\n}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+// ---------------------------------------------------------------- tiles
+
+__device__ inline void fetch_tile(void* to, const CUtensorMap& from, int column, int row, uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
+      "[%4];" ::"r"(shared_address(to)),
+      "l"(&from), "r"(column), "r"(row), "r"(shared_address(barrier))
+      : "memory");
+}
+// To the same place of all blocks of the cluster in `mask`, which their barriers count.
+__device__ inline void fetch_tile_for(uint16_t mask, void* to, const CUtensorMap& from, int column, int row,
+                                      uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%2, %3}], [%4], %5;" ::"r"(shared_address(to)),
+      "l"(&from), "r"(column), "r"(row), "r"(shared_address(barrier)), "h"(mask)
+      : "memory");
+}
+// A tile of shared memory to its place; what lies outside of the matrix is left out.
+__device__ inline void store_tile(const CUtensorMap& to, int column, int row, const void* from) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(&to),
+               "r"(column), "r"(row), "r"(shared_address(from))
+               : "memory");
+}
+// kCount threads by a barrier of their own (0 is that of __syncthreads).
+template <int kCount>
+__device__ inline void sync_threads(int barrier) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(kCount) : "memory");
+}
+__device__ inline void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// ---------------------------------------------------------------- what a block computes
 
 constexpr int kGroup = 128;     // threads of a warpgroup
 constexpr int kDepth = 64;      // numbers of a row of a tile in shared memory: 128 bytes

@@ -50,6 +50,19 @@ __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
 }
 
+// Keeps the compiler from moving what is done with registers across the instructions above. (Loops count:
+// with iterators it would put the registers into memory first.)
+template <int kCount>
+__device__ void hold(float (&x)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(x[i])::"memory");
+}
+template <int kCount>
+__device__ void hold(uint32_t (&x)[kCount][4]) {
+#pragma unroll
+  for (int i = 0; i < 4 * kCount; ++i) asm volatile("" : "+r"(x[i / 4][i % 4])::"memory");
+}
+
 // c[64, kColumns] = a[64,16]·b[kColumns,16]ᵀ of bf16 or (kHalf) f16, added to c
 // if `add`. Lane 4g + t of warp w holds of c rows 16w + g and 16w + g + 8:
 // c[4j], c[4j+1] are columns 8j + 2t and the next of the first, c[4j+2],

@@ -1,51 +1,16 @@
 #pragma once
 
-// Instructions of sm_90a alone: products by four warps together (`wgmma`), barriers that count bytes, and
-// copies of tiles by the copy engine.
+// What attention on sm_90a has beside warpgroup.cuh: products whose left operand lies in registers, and
+// copies of boxes of a tensor with five extents.
 
 #include <cuda.h>
 #include <cuda_fp16.h>
 
 #include <type_traits>
 
-#include "backend/cuda/tensor_core.cuh"
+#include "backend/cuda/sm90/warpgroup.cuh"
 
 namespace eg4d::cuda {
-
-// ---------------------------------------------------------------- products
-
-// Orders what was done with registers and shared memory before the products that follow.
-__device__ inline void begin_products() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ inline void commit_products() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kLeft>
-__device__ void wait_for_products() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
-}
-// Keeps the compiler from moving what is done with registers across the instructions above. (Loops count:
-// with iterators it would put the registers into memory first.)
-template <int kCount>
-__device__ void hold(float (&x)[kCount]) {
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(x[i])::"memory");
-}
-template <int kCount>
-__device__ void hold(uint32_t (&x)[kCount][4]) {
-#pragma unroll
-  for (int i = 0; i < 4 * kCount; ++i) asm volatile("" : "+r"(x[i / 4][i % 4])::"memory");
-}
-
-// A tile in shared memory whose rows are 128 bytes, swizzled as the copy engine does; begins at a multiple of
-// 1024. Rows are along the depth of the product or across it; `leading` is from 64 columns to the next in the
-// latter case.
-__device__ inline uint64_t tile_descriptor(const void* tile, unsigned leading = 16) {
-  const uint64_t address = shared_address(tile);
-  return (address & 0x3ffff) >> 4 | uint64_t{leading >> 4} << 16 | uint64_t{1024 >> 4} << 32 |
-         uint64_t{1} << 62;
-}
 
 // d[64,kColumns] += a[64,16]·b[16,kColumns]. Lane 4g + t of warp w holds d of rows 16w + g and 8 + that,
 // columns 8n + 2t and the next, at 4n.
@@ -136,23 +101,6 @@ template <>
 struct Wgmma<128> {
 #define EG4D_PRODUCT(type)                                                           \
   asm volatile(                                                                      \
-      "{.reg .pred p; setp.ne.b32 p, %66, 0; "                                       \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " " EG4D_SUMS_128 \
-      "%64, %65, p, 1, 1, 0, 0;}"                                                    \
-      : EG4D_PLACES_128                                                              \
-      : "l"(a), "l"(b), "r"(add))
-  // Rows of both lie along the depth; without `add`, d is overwritten.
-  template <class T>
-  static __device__ void rows(float (&d)[64], uint64_t a, uint64_t b, int add) {
-    if constexpr (std::is_same_v<T, __half>) {
-      EG4D_PRODUCT("f16");
-    } else {
-      EG4D_PRODUCT("bf16");
-    }
-  }
-#undef EG4D_PRODUCT
-#define EG4D_PRODUCT(type)                                                           \
-  asm volatile(                                                                      \
       "{.reg .pred p; setp.ne.b32 p, 1, 0; "                                         \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " " EG4D_SUMS_128 \
       "{%64,%65,%66,%67}, %68, p, 1, 1, 1;}"                                         \
@@ -170,54 +118,14 @@ struct Wgmma<128> {
 #undef EG4D_PRODUCT
 };
 
-// ---------------------------------------------------------------- barriers and copies
-
-using Barrier = uint64_t;  // in shared memory
-
-__device__ inline void make_barrier(Barrier* barrier, unsigned arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
-               : "memory");
-}
-// After the last one was made, before others use them.
-__device__ inline void show_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-__device__ inline void arrive(Barrier* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-__device__ inline void arrive_and_expect(Barrier* barrier, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
-}
-// Until the phase of this parity has ended; that before the first one counts as odd.
-__device__ inline void wait(Barrier* barrier, unsigned parity) {
-  asm volatile(
-      "{.reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;}" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-}
-
 // A box of the tensor, whose bytes the barrier counts; what lies outside the tensor is zero.
-__device__ inline void copy_box(void* to, const CUtensorMap* from, const int (&at)[5], Barrier* barrier) {
+__device__ inline void copy_box(void* to, const CUtensorMap* from, const int (&at)[5], uint64_t* barrier) {
   asm volatile(
       "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
       "{%2,%3,%4,%5,%6}], "
       "[%7];" ::"r"(shared_address(to)),
       "l"(from), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(at[4]), "r"(shared_address(barrier))
       : "memory");
-}
-
-// What the other branch of a kernel gives back or takes; a multiple of 8.
-template <int kRegisters>
-__device__ void take_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ void give_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 }  // namespace eg4d::cuda

@@ -1,0 +1,165 @@
+// The list of runs, and pictures that become objects: uploads, jobs, restarts, what is refused.
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { check, open, rawStatus, root, scratch, screens, shoot, startServer, whenReady } from "./lib.mjs";
+
+// As small as it may be: what is made of the picture does not matter here.
+const SETTINGS = `
+refinement = true
+[animate]
+side = 64
+frames = 3
+[animate.sampler]
+steps = 2
+[multiview]
+side = 64
+views = 5
+[multiview.sampler]
+steps = 2
+[reconstruct.start]
+points = "random"
+count = 300
+[reconstruct.schedule]
+coarse_iterations = 20
+fine_iterations = 60
+evaluate_interval = 20
+[refine]
+iterations = 4
+[orbit]
+frames = 4
+size = 64
+`;
+const creature = join(root, "examples/creature.png");
+
+const card = (page, name) => page.getByRole("article").filter({ has: page.getByRole("heading", { name, exact: true }) });
+const waitForState = (page, name, state) => card(page, name).locator(".state", { hasText: state }).waitFor();
+
+async function choose(page, name, bytes, type = "image/png") {
+  await page.locator("input[type=file]").first().setInputFiles({ name, mimeType: type, buffer: bytes });
+}
+async function drop(page, name, bytes) {
+  const transfer = await page.evaluateHandle(({ name, bytes }) => {
+    const data = new DataTransfer();
+    data.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name, { type: "image/png" }));
+    return data;
+  }, { name, bytes: bytes.toString("base64") });
+  await page.dispatchEvent("main", "drop", { dataTransfer: transfer });
+}
+async function shootAll(page, name) {
+  if (!screens) return;
+  await shoot(page, `${name}-light`);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shoot(page, `${name}-dark`);
+  await page.setViewportSize({ width: 390, height: 780 });
+  await shoot(page, `${name}-phone`);
+  await page.setViewportSize({ width: 1200, height: 760 });
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+async function listOfRuns(page) {
+  await waitForState(page, "robot", "Finished");
+  check((await card(page, "robot").textContent()).includes("dB"), "the list tells a run's state and PSNR");
+  await card(page, "robot").locator("img").waitFor();
+  await card(page, "robot").getByRole("link").click();
+  await page.waitForFunction(() => window.eg4d?.app);
+  await whenReady(page);
+  check(await page.evaluate(() => window.eg4d.app.scene.isComplete), "a run of the list opens in the viewer");
+  await shoot(page, "from-list");
+  await page.getByRole("link", { name: "All runs" }).click();
+  await waitForState(page, "robot", "Finished");
+  check(true, "and there is a way back");
+}
+
+// A picture becomes an object, although the server is ended and started again meanwhile.
+async function pictureBecomesObject(context, shelf, server, page, options, complaints) {
+  await choose(page, "creature.png", readFileSync(creature));
+  await waitForState(page, "creature", "Running");
+  await card(page, "creature").getByRole("link").click();
+  await page.waitForFunction(() => document.querySelector("img[alt='Frame 1']")?.naturalWidth > 0);
+  check(true, "frames are shown as they are painted");
+  await page.close();
+  const ended = await server.stop();
+  check(ended === 0 && readFileSync(join(shelf, "creature/job/job.json"), "utf8").includes('"running"'), "a server that ends leaves its job to the next");
+  const next = await startServer(shelf, ...options);
+  const again = await open(context, next.link, complaints);
+  await card(again, "creature").getByRole("link").click();
+  if (screens && (await again.getByRole("img", { name: "Moment 1, view 1" }).waitFor({ timeout: 20000 }).then(() => true, () => false))) await shootAll(again, "making");
+  await again.waitForFunction(() => window.eg4d?.app?.scene?.isComplete);
+  check(true, "a picture becomes an object, which opens in the viewer");
+  await again.getByRole("link", { name: "All runs" }).click();
+  await waitForState(again, "creature", "Finished");
+  check(existsSync(join(shelf, "creature/object.ply")), "the job goes on to its end after a restart");
+  return { server: next, page: again };
+}
+
+// What is there of a run without a model is seen, whether it goes on or not.
+async function unfinishedRun(page, shelf) {
+  for (const folder of ["video", "multiviews"]) cpSync(join(shelf, "creature", folder), join(shelf, "half", folder), { recursive: true });
+  await card(page, "half").getByRole("link").click();
+  await page.getByRole("heading", { name: "half" }).waitFor();
+  await page.waitForFunction(() => document.querySelector("img[alt='Moment 3, view 5']")?.naturalWidth > 0);
+  check((await page.getByText("Unfinished").isVisible()) && !(await page.getByRole("button", { name: "Cancel" }).isVisible()), "an unfinished run shows what was painted");
+  await shootAll(page, "unfinished");
+  await page.getByRole("link", { name: "All runs" }).click();
+  await waitForState(page, "creature", "Finished");
+}
+
+async function jobsThatEndOtherwise(page, shelf) {
+  await drop(page, "doomed.png", readFileSync(creature));
+  await waitForState(page, "doomed", "Running");
+  const lock = join(shelf, "doomed/.lock"); // of the process that makes it
+  for (let i = 0; i < 600 && !(existsSync(lock) && readFileSync(lock, "utf8")); ++i) await page.waitForTimeout(100);
+  process.kill(Number(readFileSync(lock, "utf8")), "SIGKILL");
+  await waitForState(page, "doomed", "Failed");
+  check((await card(page, "doomed").textContent()).includes("It was killed"), "a job that fails says why");
+  for (const name of ["first.png", "second.png"]) await choose(page, name, readFileSync(creature));
+  await waitForState(page, "second", "Waiting");
+  await shootAll(page, "list");
+  await page.getByRole("button", { name: "Cancel second" }).click();
+  await waitForState(page, "second", "Cancelled");
+  await page.getByRole("button", { name: "Cancel first" }).click();
+  await waitForState(page, "first", "Cancelled");
+  check(await page.getByRole("button", { name: "Resume first" }).isVisible(), "waiting and running jobs are cancelled, and may go on");
+  await choose(page, "film.mp4", Buffer.from("\0\0\0\x20ftypisom"), "video/mp4");
+  await page.getByText("Videos are not taken yet").waitFor();
+  check(true, "a video is refused with a sentence");
+}
+
+async function hostileUploads(server) {
+  const { port, link } = server;
+  const token = new URL(link).hash.slice("#token=".length);
+  const post = (path, headers = "", body = "", length = body.length) =>
+    rawStatus(port, `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\nContent-Length: ${length}\r\n${headers}\r\n${body}`);
+  const own = `X-Eg4d-Token: ${token}\r\n`;
+  for (const [what, status, answer] of [
+    ["without the token", 403, post("/api/jobs/mini/a.png", "", "x")],
+    ["from another site's page", 403, post("/api/jobs/mini/a.png", own + "Origin: http://evil.example\r\n", "x")],
+    ["with a path in its name", 400, post("/api/jobs/mini/..%2f..%2fa.png", own, "x")],
+    ["for another preset", 404, post("/api/jobs/--help/a.png", own, "x")],
+    ["that is no picture", 415, post("/api/jobs/mini/a.png", own, "plain text")],
+    ["of a video", 415, post("/api/jobs/mini/a.png", own, "\0\0\0\x20ftypisom")],
+    ["that is too large", 413, post("/api/jobs/mini/a.png", own, "", 1 << 30)],
+    ["that is large, without the token", 413, post("/api/jobs/mini/a.png", "", "", 1 << 20)],
+  ]) check((await answer).status === status, `an upload ${what} is refused (${(await answer).status})`);
+  check((await post("/api/runs/0123456789abcdef/job/cancel", own)).status === 404, "a job that is not there is not cancelled");
+}
+
+export async function makesObjects(context, run, complaints) {
+  const shelf = join(scratch, "shelf");
+  mkdirSync(shelf);
+  cpSync(run, join(shelf, "robot"), { recursive: true });
+  writeFileSync(join(scratch, "small.toml"), SETTINGS);
+  const options = ["--job-config", join(scratch, "small.toml"), "--frames", "5"];
+  let server = await startServer(shelf, ...options);
+  try {
+    let page = await open(context, server.link, complaints);
+    await listOfRuns(page);
+    ({ server, page } = await pictureBecomesObject(context, shelf, server, page, options, complaints));
+    await unfinishedRun(page, shelf);
+    await jobsThatEndOtherwise(page, shelf);
+    await hostileUploads(server);
+    await page.close();
+  } finally {
+    await server.stop();
+  }
+}

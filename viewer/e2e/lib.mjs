@@ -1,0 +1,82 @@
+// What the tests in the browser share: checks, the program, pages.
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const program = resolve(process.argv[2]);
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+export const scratch = mkdtempSync(join(tmpdir(), "eg4d-viewer-"));
+export const dataset = join(root, "examples/robot-192");
+export const screens = process.env.EG4D_SCREENSHOTS;
+export const PATIENCE = 120000; // milliseconds
+
+export const failures = [];
+export function check(holds, what) {
+  console.log(`${holds ? "ok  " : "FAIL"} ${what}`);
+  if (!holds) failures.push(what);
+}
+
+export function call(...words) {
+  return new Promise((done, fail) => {
+    let said = "";
+    const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (said += text));
+    child.on("close", (code) => (code === 0 ? done(said) : fail(new Error(`eg4d ${words.join(" ")}: ${code}\n${said}`))));
+  });
+}
+
+// `eg4d view`, its link, and how it ends after Ctrl-C.
+export function startServer(folder, ...options) {
+  return startWithLink("view", folder, "--no-open", "--port", "0", ...options);
+}
+// Any command that prints a link.
+export async function startWithLink(...words) {
+  const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"] });
+  let said = "";
+  const ended = new Promise((done) => child.on("close", done));
+  const link = await new Promise((done, fail) => {
+    child.stderr.on("data", (text) => {
+      said += text;
+      const found = /http:\/\/127\.0\.0\.1:(\d+)\/#token=[0-9a-f]{32}/.exec(said);
+      if (found) done(found[0]);
+    });
+    void ended.then(() => fail(new Error(said)));
+  });
+  return { link, port: Number(new URL(link).port), ended, kill: () => child.kill("SIGKILL"), stop: () => (child.kill("SIGINT"), ended) };
+}
+
+// The status of a request that a browser would not send.
+export function rawStatus(port, text) {
+  return new Promise((done) => {
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    let answer = "";
+    socket.on("data", (bytes) => (answer += bytes.toString("latin1")));
+    socket.on("close", () => done({ status: Number(answer.slice(9, 12)), answer }));
+    socket.on("error", () => done({ status: 0, answer }));
+  });
+}
+
+export async function open(context, address, complaints) {
+  const page = await context.newPage();
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && !/GPU stall|GL Driver|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE/.test(message.text()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(error.message));
+  await page.goto(address);
+  await whenReady(page);
+  return page;
+}
+// The object, the list, or a sentence on what is wrong.
+export async function whenReady(page) {
+  await page.waitForFunction(() => window.eg4d || document.querySelector("[role=alert]"));
+  await page.evaluate(() => window.eg4d?.ready);
+}
+
+export async function shoot(page, name) {
+  if (!screens) return;
+  mkdirSync(screens, { recursive: true });
+  await page.waitForTimeout(700);
+  await page.screenshot({ path: join(screens, `${name}.png`) });
+}
+
