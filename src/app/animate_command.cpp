@@ -21,8 +21,7 @@ class AnimateCommand : public Command {
            "continues\n"
            "  eg4d animate photo.png -o run --model svd          14 frames, with that model's settings\n"
            "  eg4d animate photo.png -o run --preset mini        with the small model that comes with eg4d\n"
-           "  eg4d animate photo.png -o run --unet AnimateLCM-SVD-xt.safetensors --preset lcm     in 4 "
-           "steps\n"
+           "  eg4d animate photo.png -o run --unet AnimateLCM.safetensors --preset lcm   in 4 steps\n"
            "  eg4d animate photo.png -o run --cache 3 --precision f16           faster, not quite the same\n"
            "  eg4d animate photo.png -o run --side 0 --decode-frames 5 --seed 7\n"
            "Then: eg4d multiview run";

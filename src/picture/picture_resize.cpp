@@ -68,7 +68,8 @@ Weights make_weights(int inputs, double extent, int outputs, ResizeFilter filter
 void resample(const uint8_t* in, uint8_t* out, int64_t lines, int inputs, int64_t stride,
               const Weights& weights) {
   const int64_t outputs = static_cast<int64_t>(weights.windows.size());
-  parallel_for(lines * outputs, 256, [&](int64_t begin, int64_t end) {
+  constexpr int64_t kBytes = 2048;  // that a thread makes at a time
+  parallel_for(lines * outputs, kBytes / stride, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const auto& window = weights.windows[item % outputs];
       const uint8_t* source = in + (item / outputs * inputs + window.first) * stride;

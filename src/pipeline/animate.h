@@ -14,8 +14,8 @@ class Backend;
 // Stage I-a as a resumable job: a picture becomes a video.
 struct AnimateJob {
   std::filesystem::path picture;
-  std::filesystem::path output;     // run folder; frames go to <output>/video
-  ModelLocation model;              // svd, svd_xt, svd_xt_1_1 or a sibling
+  std::filesystem::path output;  // run folder; frames go to <output>/video
+  ModelLocation model;           // svd, svd_xt, svd_xt_1_1 or a sibling
   AnimateOptions options;
   VideoNetworks* networks = nullptr;  // the model's, when they are in memory already
   bool overwrite = false;             // start anew although the folder holds results

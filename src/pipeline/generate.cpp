@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "core/config.h"
 #include "core/error.h"
+#include "core/freed_memory.h"
 #include "core/log.h"
 #include "diffusion/video_networks.h"
 #include "io/atomic_file.h"
@@ -162,6 +163,7 @@ void Generation::stage(size_t index, const GenerateJob::Item& item, const Work& 
     times_->end();
     throw;
   }
+  return_freed_memory();
 }
 
 AnimateJob Generation::animation_of(const GenerateJob::Item& item) const {

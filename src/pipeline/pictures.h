@@ -13,8 +13,8 @@ Picture to_picture(const Tensor& image);
 // The 8-bit RGB [H,W,3] of a training view.
 Picture view_picture(const Tensor& picture);
 
-// For PNGs that are written beside the work, in any order: a picture of 576×576 takes a thread 40 ms, a GPU 10
-// or less.
+// For PNGs that are written beside the work, in any order: a picture of 576×576 takes a thread 40 ms, a GPU
+// 10 or less.
 BackgroundWriter::Limits picture_writing();
 
 // Two RGB pictures of one height, left and right.

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/version.h"
 #include "io/folder.h"
 #include "io/sha256.h"
@@ -233,7 +235,13 @@ std::string RunLibrary::upload(const std::string& preset, const std::string& nam
 }
 
 void RunLibrary::tick() {
-  if (jobs_) jobs_->tick();
+  if (!jobs_) return;
+  try {
+    jobs_->tick();
+  } catch (const std::exception& error) {
+    if (!std::exchange(warned_, true))
+      warn(fmt::format("the jobs cannot be looked after: {}", error.what()));  // it tries again
+  }
 }
 
 std::vector<std::shared_ptr<ViewedObject>> RunLibrary::opened() const {

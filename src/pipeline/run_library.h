@@ -64,6 +64,7 @@ class RunLibrary : public ViewerLibrary {
   const bool token_reads_;
   const std::unique_ptr<JobQueue> jobs_;
   const std::string no_jobs_;
+  bool warned_ = false;
   const std::vector<OfferedPreset> presets_;
   std::map<std::string, std::filesystem::path> runs_;  // by what the page calls them
   Clock::time_point scanned_ = {};

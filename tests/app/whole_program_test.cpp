@@ -95,7 +95,7 @@ TEST_F(WholeProgram, FromADatasetToEveryOutput) {
 
   // A file of Gaussians is a model like any other.
   const ProgramResult small = run({"export", folder_ / "object.ply", "-o", folder_ / "object.spz"});
-  EXPECT_TRUE(contains(small.output, " dB from the model")) << small.output;
+  EXPECT_TRUE(contains(small.errors, " dB from the model")) << small.errors;
   EXPECT_EQ(nlohmann::json::parse(run({"info", folder_ / "object.spz", "--json"}).output)["gaussians"],
             info["coarse"]["gaussians"]);
   run({"render", folder_ / "object.spz", "-o", folder_ / "still", "--frames", "1"});

@@ -29,14 +29,10 @@ std::string wanted() {
 }
 
 constexpr std::pair<const char*, CudaProblem> kProblems[] = {
-    {"no_driver", CudaProblem::no_driver},
-    {"driver_too_old", CudaProblem::driver_too_old},
-    {"no_device", CudaProblem::no_device},
-    {"no_such_device", CudaProblem::no_such_device},
-    {"device_too_old", CudaProblem::device_too_old},
-    {"out_of_memory", CudaProblem::out_of_memory},
-    {"cap_too_small", CudaProblem::cap_too_small},
-    {"other", CudaProblem::other},
+    {"no_driver", CudaProblem::no_driver},           {"driver_too_old", CudaProblem::driver_too_old},
+    {"no_device", CudaProblem::no_device},           {"no_such_device", CudaProblem::no_such_device},
+    {"device_too_old", CudaProblem::device_too_old}, {"out_of_memory", CudaProblem::out_of_memory},
+    {"cap_too_small", CudaProblem::cap_too_small},   {"other", CudaProblem::other},
 };
 
 [[maybe_unused]] CudaBackend make_backend(int device, FieldPrecision precision, size_t memory_cap) {

@@ -19,6 +19,7 @@ describe("what the list says", () => {
     expect(runWords({ ...run, state: "failed", job: { preset: "mini", message: "it was killed" } })).toBe("It was killed.");
     expect(runWords({ ...run, state: "waiting", job: { preset: "mini", message: "", before: 2 } })).toBe("2 before it");
     expect(runWords(run)).toBe("Views");
+    expect(runWords({ ...run, state: "finished", job: { preset: "mini", message: "" } })).toBe("Preset mini");
   });
   it("makes sentences", () => {
     expect(asSentence("videos are not taken yet\n")).toBe("Videos are not taken yet.");

@@ -26,8 +26,8 @@ class Card {
     this.button.addEventListener("click", () => onCommand(this.run, this.command));
     this.element = h("article.card", {},
       h("a", { href: `#run=${run.id}${token ? `&token=${token}` : ""}` },
-        h("div.thumbnail", {}, icon("photo"), this.picture, this.state),
-        h("div.about", {}, this.name, this.words, this.more, this.progress)),
+        h("div.thumbnail", {}, icon("photo"), this.picture),
+        h("div.about", {}, this.name, this.state, this.words, this.more, this.progress)),
       this.button);
     this.picture.hidden = true;
     this.update(run);

@@ -37,6 +37,7 @@ export function runWords(run: Run): string {
   const { job } = run;
   if (run.state === "failed") return asSentence(job?.message ?? "");
   if (run.state === "waiting") return job?.before ? `${job.before} before it` : "It is the next";
+  if (run.state === "finished") return job ? `Preset ${job.preset}` : "";
   const progress = job?.progress;
   if (progress?.label) {
     const left = progress.seconds_left >= 0 ? `, ${duration(progress.seconds_left)} left` : "";
