@@ -32,12 +32,53 @@ __device__ inline CellRange cells_of_row(const Ellipse& e, const CellBox& box, i
 // A Gaussian of more pairs than this is the whole warp's work: a single lane would keep the others waiting.
 inline constexpr uint32_t kManyPairs = 48;
 
+// Cells of a Gaussian that a lane gets at a time; kNoCell where there are no more.
+inline constexpr int kCellsTogether = 4;
+inline constexpr uint32_t kNoCell = ~0u;
+
+// The cells of one Gaussian, by the whole warp: neighbouring lanes get neighbouring cells. All lanes call it
+// with the same arguments; `some` is for_each_cell's.
+template <class Some>
+__device__ void for_many_cells(const RasterizerWorkspace& w, int columns, uint32_t gaussian, uint32_t slot,
+                               int lane, const Some& some) {
+  const Ellipse ellipse = w.ellipses[gaussian];
+  const CellBox box = w.boxes[gaussian];
+  for (int first = box.y0; first < box.y1; first += kWarp) {  // a row of cells a lane
+    const int row = first + lane;
+    CellRange range{0, 0};
+    if (row < box.y1) range = cells_of_row(ellipse, box, row);
+    const uint32_t size = static_cast<uint32_t>(range.size());
+    uint32_t end = size;  // of the row's cells among those of all rows
+    for (int step = 1; step < kWarp; step *= 2) {
+      const uint32_t before = __shfl_up_sync(kAllLanes, end, step);
+      if (lane >= step) end += before;
+    }
+    const uint32_t total = __shfl_sync(kAllLanes, end, kWarp - 1);
+    const uint32_t before_first = static_cast<uint32_t>(row * columns + range.begin) - (end - size);
+    for (uint32_t base = 0; base < total; base += kCellsTogether * kWarp) {
+      uint32_t cells[kCellsTogether];
+#pragma unroll
+      for (int j = 0; j < kCellsTogether; ++j) {
+        const uint32_t i = base + static_cast<uint32_t>(j * kWarp + lane);
+        int rows = 0;  // that end before it
+#pragma unroll
+        for (int step = kWarp / 2; step > 0; step /= 2)
+          if (__shfl_sync(kAllLanes, end, rows + step - 1) <= i) rows += step;
+        const uint32_t cell = __shfl_sync(kAllLanes, before_first, rows) + i;
+        cells[j] = i < total ? cell : kNoCell;
+      }
+      some(gaussian, slot + base + static_cast<uint32_t>(lane), cells);
+    }
+    slot += total;
+  }
+}
+
 // The cells of each lane's Gaussian, of which there are `pairs`, in the order of their slots; all lanes call
 // it. Ellipses and boxes are read from the workspace. Calls row(gaussian, first slot, first cell, size) for a
-// row of cells, or one(gaussian, slot, cell).
-template <class Row, class One>
+// row of cells, or some(gaussian, slot, cells) for kCellsTogether cells, whose slots are kWarp apart.
+template <class Row, class Some>
 __device__ void for_each_cell(const RasterizerWorkspace& w, int columns, uint32_t gaussian, uint32_t slot,
-                              uint32_t pairs, int lane, const Row& row_of, const One& one) {
+                              uint32_t pairs, int lane, const Row& row_of, const Some& some) {
   const bool many = pairs > kManyPairs;
   if (pairs > 0 && !many) {
     const Ellipse ellipse = w.ellipses[gaussian];
@@ -51,22 +92,8 @@ __device__ void for_each_cell(const RasterizerWorkspace& w, int columns, uint32_
   }
   for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
     const int from = __ffs(static_cast<int>(left)) - 1;
-    const uint32_t number = __shfl_sync(kAllLanes, gaussian, from);
-    uint32_t next = __shfl_sync(kAllLanes, slot, from);
-    const Ellipse ellipse = w.ellipses[number];
-    const CellBox box = w.boxes[number];
-    for (int first = box.y0; first < box.y1; first += kWarp) {  // one row a lane, then row by row together
-      const int own_row = first + lane;
-      CellRange own{0, 0};
-      if (own_row < box.y1) own = cells_of_row(ellipse, box, own_row);
-      const int rows = min(kWarp, box.y1 - first);
-      for (int k = 0; k < rows; ++k) {
-        const int begin = __shfl_sync(kAllLanes, own.begin, k), size = __shfl_sync(kAllLanes, own.size(), k);
-        const uint32_t cell = static_cast<uint32_t>((first + k) * columns + begin);
-        for (int column = lane; column < size; column += kWarp) one(number, next + column, cell + column);
-        next += size;
-      }
-    }
+    for_many_cells(w, columns, __shfl_sync(kAllLanes, gaussian, from), __shfl_sync(kAllLanes, slot, from),
+                   lane, some);
   }
 }
 

@@ -86,7 +86,7 @@ __device__ int stage(const FieldWorkspace& w, const Cut& cut, const Cut& next, u
 
 // One addition to memory to which nobody else adds meanwhile.
 template <int W>
-__device__ void add_alone(float* to, const Channels<W>& c) {
+__device__ void add_row_alone(float* to, const Channels<W>& c) {
 #if __CUDA_ARCH__ >= 900
   constexpr bool kTogether = W == 4;
 #else
@@ -97,7 +97,7 @@ __device__ void add_alone(float* to, const Channels<W>& c) {
       atomicAdd(reinterpret_cast<float4*>(to), make_float4(c.v[0], c.v[1], c.v[2], c.v[3]));
   } else {
 #pragma unroll
-    for (int k = 0; k < W; ++k) cuda::add_alone(to + k, c.v[k]);
+    for (int k = 0; k < W; ++k) add_alone(to + k, c.v[k]);
   }
 }
 
@@ -165,7 +165,7 @@ class Walk {
     if (texel - first_ <= 1)
       share(static_cast<int>(texel - first_), texel, sum);
     else if (channel_ < channels_)
-      add_alone(grid_ + int64_t{texel} * channels_ + channel_, sum);
+      add_row_alone(grid_ + int64_t{texel} * channels_ + channel_, sum);
   }
   __device__ void put_last(uint32_t texel, int which, const Channels<W>& sum) {
     share(texel - first_ <= 1 ? static_cast<int>(texel - first_) : which, texel, sum);
@@ -201,7 +201,7 @@ __device__ void add_shared(float* grid, int channels, int channel, const Staged<
 #pragma unroll
       for (int c = 0; c < W; ++c) sum.v[c] += more.v[c];
     }
-    if (channel < channels) add_alone(grid + int64_t{texel} * channels + channel, sum);
+    if (channel < channels) add_row_alone(grid + int64_t{texel} * channels + channel, sum);
   }
 }
 
@@ -266,8 +266,8 @@ __device__ void add_column(const Field& field, const FieldGeometry& g, const Fie
     if (warp == 0) {
       for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
       float* const at = field.d_grid + time.offset + row.low * stride + int64_t{own} * g.channels + channel;
-      if (mine) cuda::add_alone(at, sum * (1 - row.weight));
-      if (mine && level.size[3] > 1) cuda::add_alone(at + stride, sum * row.weight);
+      if (mine) add_alone(at, sum * (1 - row.weight));
+      if (mine && level.size[3] > 1) add_alone(at + stride, sum * row.weight);
     }
     __syncthreads();
   }

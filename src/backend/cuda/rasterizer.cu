@@ -51,7 +51,9 @@ RasterizerWorkspace lay_out(const RasterizerSize& size, void* gaussians, void* p
   Pieces first(gaussians);
   first.take(w.counts, 1);
   first.take(w.totals, 1);
+  first.take(w.class_size, kLengthClasses);
   first.take(w.cell_size, cells);
+  first.take(w.by_length, kLengthClasses * cells);
   first.take(w.gaussians, n);
   first.take(w.ellipses, n);
   first.take(w.boxes, n);

@@ -64,7 +64,9 @@ struct RasterizerWorkspace {
   CellBox* boxes;                   // [N] cells that may be reached
   uint32_t* cell_count;             // [N] cells that are reached
   uint32_t* first_slot;             // [N] where the Gaussian's pairs begin in the order Gaussian, cell
+  uint32_t* class_size;             // [classes] cells of the class, by the length of lists
   uint32_t* cell_size;              // [cells] pairs; then where the next one goes
+  int* by_length;                   // [classes, cells] the cells of each class
   uint32_t *depth, *depth_sorted;   // [N] view z, whose order as an integer is that of the (positive) float
   uint32_t *order_scratch, *order;  // [N] Gaussians from front to back
   uint32_t* pair_end;               // [N] of the k-th in that order: the end of its pairs

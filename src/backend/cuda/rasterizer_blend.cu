@@ -90,7 +90,7 @@ __device__ void blend_list(const RasterizerWorkspace& w, const CellPixel& place,
 __global__ void __launch_bounds__(kBlendThreads) blend_kernel(RasterizeForward f, RasterizerWorkspace w) {
   __shared__ Stage stages[kWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  const CellPixel place = cell_pixel(w.size, warp, lane);
+  const CellPixel place = cell_pixel(w, f.count > 0, warp, lane);
   if (place.cell < 0) return;
   Pixel p;
   p.done = !place.inside;
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kBlendThreads) blend_kernel(RasterizeForward f
 }  // namespace
 
 void blend(const RasterizeForward& forward, const RasterizerWorkspace& workspace, cudaStream_t stream) {
-  blend_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(forward, workspace);
+  blend_kernel<<<blend_blocks(workspace.size), kBlendThreads, 0, stream>>>(forward, workspace);
   check_launch("blending");
 }
 

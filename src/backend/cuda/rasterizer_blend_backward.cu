@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kBlendThreads, kBlocks)
   __shared__ Stage stages[kWarps];
   __shared__ Rows all_rows[kWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  const CellPixel place = cell_pixel(w.size, warp, lane);
+  const CellPixel place = cell_pixel(w, true, warp, lane);
   if (place.cell < 0) return;
   Stage& stage = stages[warp];
   Rows& rows = all_rows[warp];
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kBlendThreads, kBlocks)
 
 void blend_backward(const RasterizeBackward& backward, const RasterizerWorkspace& workspace,
                     cudaStream_t stream) {
-  blend_backward_kernel<<<blend_grid(workspace.size), kBlendThreads, 0, stream>>>(backward, workspace);
+  blend_backward_kernel<<<blend_blocks(workspace.size), kBlendThreads, 0, stream>>>(backward, workspace);
   check_launch("blending backwards");
 }
 

@@ -43,6 +43,19 @@ struct alignas(8) CellBox {
 // weight, and d = mean - pixel.
 enum PartialSum { kG, kGx, kGy, kGxx, kGxy, kGyy, kWr, kWg, kWb, kPartialSums };
 
+// Classes of cells by the length of their lists.
+inline constexpr int kLengthClasses = 17;
+// The i-th cell when those with the longest lists come first; -1 behind the last.
+__device__ inline int cell_by_length(const RasterizerWorkspace& w, int cells, int i) {
+#pragma unroll
+  for (int k = 0; k < kLengthClasses; ++k) {
+    const int size = static_cast<int>(w.class_size[k]);
+    if (i < size) return w.by_length[int64_t{k} * cells + i];
+    i -= size;
+  }
+  return -1;
+}
+
 inline __host__ __device__ int cells_along(int pixels, int cell) {
   return (pixels + cell - 1) / cell;
 }

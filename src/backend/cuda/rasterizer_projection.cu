@@ -174,12 +174,16 @@ __global__ void __launch_bounds__(kThreads) project_kernel(RasterizeForward f, R
   }
   const uint32_t slot = take_slots(w.totals, pairs);
   if (i < f.count) w.first_slot[i] = slot;
-  const auto one = [&](uint32_t, uint32_t, uint32_t cell) { atomicAdd(&w.cell_size[cell], 1u); };
+  const auto some = [&](uint32_t, uint32_t, const uint32_t(&cells)[kCellsTogether]) {
+#pragma unroll
+    for (const uint32_t cell : cells)
+      if (cell != kNoCell) atomicAdd(&w.cell_size[cell], 1u);
+  };
   const auto row = [&](uint32_t, uint32_t, uint32_t cell, int size) {
     for (int k = 0; k < size; ++k) atomicAdd(&w.cell_size[cell + k], 1u);
   };
   for_each_cell(w, cells_along(w.size.width, kCellWidth), static_cast<uint32_t>(i), slot, pairs,
-                static_cast<int>(threadIdx.x) % kWarp, row, one);
+                static_cast<int>(threadIdx.x) % kWarp, row, some);
 }
 
 }  // namespace

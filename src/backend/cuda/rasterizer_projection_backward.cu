@@ -16,14 +16,37 @@ struct Sums {
   float value[kPartialSums];
 };
 
-__device__ void add_partial(const RasterizerWorkspace& w, uint32_t slot, Sums& sums) {
-  if (!w.touched[slot]) return;
-  const float4* from = reinterpret_cast<const float4*>(w.partial + int64_t{slot} * kPartial);
-  const float4 a = from[0], b = from[1];
-  const float values[kPartialSums] = {
-      a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w, reinterpret_cast<const float*>(from)[8]};
+// Every `step`-th of the slots from `slot` on and before `end`, in their order. Several are under way at a
+// time.
+__device__ void add_partials(const RasterizerWorkspace& w, uint32_t slot, uint32_t end, uint32_t step,
+                             Sums& sums) {
+  constexpr int kTogether = 4;
+  for (; slot < end; slot += kTogether * step) {
+    bool there[kTogether];
+    float4 a[kTogether], b[kTogether];
+    float c[kTogether];
 #pragma unroll
-  for (int k = 0; k < kPartialSums; ++k) sums.value[k] += values[k];
+    for (int j = 0; j < kTogether; ++j) {
+      const uint32_t own = slot + static_cast<uint32_t>(j) * step;
+      there[j] = own < end && w.touched[own];
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      if (!there[j]) continue;
+      const float* from = w.partial + (slot + static_cast<int64_t>(j) * step) * kPartial;
+      a[j] = reinterpret_cast<const float4*>(from)[0];
+      b[j] = reinterpret_cast<const float4*>(from)[1];
+      c[j] = from[8];
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      if (!there[j]) continue;
+      const float values[kPartialSums] = {a[j].x, a[j].y, a[j].z, a[j].w, b[j].x,
+                                          b[j].y, b[j].z, b[j].w, c[j]};
+#pragma unroll
+      for (int k = 0; k < kPartialSums; ++k) sums.value[k] += values[k];
+    }
+  }
 }
 
 // Of each lane's Gaussian, in the order of its cells; of large ones every 32nd pair, then over the lanes. All
@@ -31,13 +54,12 @@ __device__ void add_partial(const RasterizerWorkspace& w, uint32_t slot, Sums& s
 __device__ Sums sum_partials(const RasterizerWorkspace& w, uint32_t first, uint32_t pairs, int lane) {
   Sums sums{};
   const bool many = pairs > kManyPairs;
-  if (!many)
-    for (uint32_t k = 0; k < pairs; ++k) add_partial(w, first + k, sums);
+  if (!many) add_partials(w, first, first + pairs, 1, sums);
   for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
     const int from = __ffs(static_cast<int>(left)) - 1;
     const uint32_t begin = __shfl_sync(kAllLanes, first, from), count = __shfl_sync(kAllLanes, pairs, from);
     Sums part{};
-    for (uint32_t k = static_cast<uint32_t>(lane); k < count; k += kWarp) add_partial(w, begin + k, part);
+    add_partials(w, begin + static_cast<uint32_t>(lane), begin + count, kWarp, part);
 #pragma unroll
     for (int k = 0; k < kPartialSums; ++k) {
       for (int step = kWarp / 2; step > 0; step /= 2)

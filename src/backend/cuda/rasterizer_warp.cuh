@@ -7,14 +7,13 @@
 
 namespace eg4d::cuda {
 
-// Four warps of a block take a square of 2×2 cells: neighbours share most of their Gaussians.
-inline constexpr int kWarpsAcross = 2, kWarpsDown = 2, kWarps = kWarpsAcross * kWarpsDown;
-inline constexpr int kBlendThreads = kWarps * kWarp;
+// A warp takes a cell. Those with the longest lists begin first and are spread over the multiprocessors:
+// otherwise some of these would have a few of them left when the others are done.
+inline constexpr int kWarps = 4, kBlendThreads = kWarps * kWarp;
 
-inline dim3 blend_grid(const RasterizerSize& size) {
-  const auto blocks = [](int cells, int warps) { return static_cast<unsigned>((cells + warps - 1) / warps); };
-  return {blocks(cells_along(size.width, kCellWidth), kWarpsAcross),
-          blocks(cells_along(size.height, kCellHeight), kWarpsDown)};
+inline unsigned blend_blocks(const RasterizerSize& size) {
+  return blocks_for(int64_t{cells_along(size.width, kCellWidth)} * cells_along(size.height, kCellHeight),
+                    kWarps);
 }
 
 // A lane's pixel.
@@ -25,14 +24,16 @@ struct CellPixel {
   bool inside;  // the image
   int64_t index;
 };
-__device__ inline CellPixel cell_pixel(const RasterizerSize& size, int warp, int lane) {
-  const int columns = cells_along(size.width, kCellWidth), rows = cells_along(size.height, kCellHeight);
-  const int column = static_cast<int>(blockIdx.x) * kWarpsAcross + warp % kWarpsAcross;
-  const int row = static_cast<int>(blockIdx.y) * kWarpsDown + warp / kWarpsAcross;
+// Without Gaussians there are no lists.
+__device__ inline CellPixel cell_pixel(const RasterizerWorkspace& w, bool lists, int warp, int lane) {
+  const RasterizerSize& size = w.size;
+  const int columns = cells_along(size.width, kCellWidth),
+            cells = columns * cells_along(size.height, kCellHeight),
+            i = static_cast<int>(blockIdx.x) * kWarps + warp;
   CellPixel p;
-  p.cell = column < columns && row < rows ? row * columns + column : -1;
-  p.left = column * kCellWidth;
-  p.top = row * kCellHeight;
+  p.cell = lists ? cell_by_length(w, cells, i) : i < cells ? i : -1;
+  p.left = p.cell % columns * kCellWidth;
+  p.top = p.cell / columns * kCellHeight;
   p.x = p.left + lane % kCellWidth;
   p.y = p.top + lane / kCellWidth;
   p.inside = p.x < size.width && p.y < size.height;
