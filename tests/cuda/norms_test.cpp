@@ -131,10 +131,10 @@ TEST_P(GroupNorms, AreTheirDefinition) {
 INSTANTIATE_TEST_SUITE_P(Sizes, GroupNorms,
                          testing::Values(Case{42, 576, 320, 576, 0, true},
                                          Case{2, 21 * 576, 640, 576, 0, true},
-                                         Case{1, 21 * 5184, 320, 5184, 0, true},
+                                         Case{1, 21 * 5184, 320, 5184, 0, false},
                                          Case{5, 323, 1920, 323, 3, true}, Case{3, 81, 2560, 27, 500, true},
                                          Case{2, 1000, 128, 1, 0, true}, Case{4, 1, 960, 1, 0, true},
-                                         Case{1, 40'000, 512, 40'000, 0, true},
+                                         Case{1, 40'000, 512, 40'000, 0, false},
                                          Case{1, 400'000, 64, 400'000, 0, false}));
 
 }  // namespace

@@ -167,13 +167,6 @@ __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f
     put_out([&](float v) { return activated(a.activation, v, y.type); });
 }
 
-// Passes over large arrays wait for the memory alone; what is read once has its blocks wait for each other.
-std::optional<ResidentNorm> chosen_resident(const GroupNorm& a) {
-  constexpr int64_t kMostResident = int64_t{96} << 20;  // bytes of x
-  if (a.batch * a.positions * a.channels * 2 > kMostResident) return {};
-  return resident_norm(a);
-}
-
 size_t shared_bytes(const GroupNormGrid& grid) {
   return static_cast<size_t>(grid.across) * static_cast<size_t>(grid.down * 2 * grid.vector) * sizeof(float);
 }
@@ -224,12 +217,12 @@ void group_norm_passes(const GroupNorm& a, void* workspace, cudaStream_t stream)
 }
 
 size_t group_norm_workspace_bytes(const GroupNorm& a) {
-  if (const auto resident = chosen_resident(a)) return resident_norm_workspace_bytes(*resident);
+  if (const auto resident = resident_norm(a)) return resident_norm_workspace_bytes(*resident);
   return group_norm_passes_workspace_bytes(a);
 }
 
 void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream) {
-  if (const auto resident = chosen_resident(a)) return resident_norm(a, *resident, workspace, stream);
+  if (const auto resident = resident_norm(a)) return resident_norm(a, *resident, workspace, stream);
   group_norm_passes(a, workspace, stream);
 }
 

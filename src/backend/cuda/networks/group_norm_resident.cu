@@ -280,26 +280,20 @@ std::optional<ResidentNorm> resident_norm(const GroupNorm& a) {
   if (!in_eights(a.channels, {a.x, a.add, a.y, a.scale, a.shift})) return {};
   if (a.batch * a.positions * a.channels / 8 >= kMost || a.batch * a.positions + a.add_positions >= kMost)
     return {};
-  // Whole groups, whole vectors; as many as make rows long enough for the memory, or fewer, so that a chunk
-  // fits.
+  // Whole groups, whole vectors; as many as make rows long enough for the memory.
   const int64_t step = std::lcm(a.channels / a.groups, int64_t{8});
   int span = 0;
   for (int64_t channels = step; channels <= std::min<int64_t>(a.channels, Layout::kMostSpan);
        channels += step)
     if (a.channels % channels == 0 && span < Layout::kSpan) span = static_cast<int>(channels);
   if (span == 0) return {};
-  for (int64_t channels = span; channels >= std::min(span, Layout::kLeastSpan); channels -= step) {
-    if (a.channels % channels != 0) continue;
-    Layout l = laid_out(a, static_cast<int>(channels), Layout::kMostBytes);
-    if (l.pieces > Layout::kManyPieces) {
-      const Layout large = laid_out(a, static_cast<int>(channels), Layout::kLargeBytes);
-      if (large.pieces <= blocks_at_once(a, large)) l = large;
-    }
-    if (l.pieces > Layout::kMostPieces) continue;
-    if (l.pieces > blocks_at_once(a, l)) return {};
-    return l;
+  Layout l = laid_out(a, span, Layout::kMostBytes);
+  if (l.pieces > Layout::kManyPieces) {
+    const Layout large = laid_out(a, span, Layout::kLargeBytes);
+    if (large.pieces <= blocks_at_once(a, large)) l = large;
   }
-  return {};
+  if (l.pieces > std::min(Layout::kMostPieces, blocks_at_once(a, l))) return {};
+  return l;
 }
 
 size_t resident_norm_workspace_bytes(const ResidentNorm& l) {

@@ -22,12 +22,13 @@ struct ResidentNorm {
   size_t shared_bytes = 0;
 
   // Four blocks on a multiprocessor, and so many on a large GPU, of which those of a chunk are a part; fewer
-  // and larger ones where a chunk would have many pieces.
-  static constexpr int kMostThreads = 256, kBlocks = 528, kMostPieces = 400, kManyPieces = 100;
+  // and larger ones where a chunk would have many pieces. Where it has more than the most, its blocks wait
+  // for each other so long that passes over the memory are faster.
+  static constexpr int kMostThreads = 256, kBlocks = 528, kManyPieces = 100, kMostPieces = 150;
   static constexpr int64_t kMostBytes = 56 * 1024, kLargeBytes = 113 * 1024;
   static constexpr int64_t kFewRounds = 4;
-  // Channels of a chunk: about so many, at most, and where a chunk would be too large.
-  static constexpr int kSpan = 160, kMostSpan = 512, kLeastSpan = 64;
+  // Channels of a chunk: about so many, at most.
+  static constexpr int kSpan = 160, kMostSpan = 512;
 };
 // None where it is not the way: other types, sizes and activations, samples too large, too small a GPU.
 std::optional<ResidentNorm> resident_norm(const GroupNorm& a);

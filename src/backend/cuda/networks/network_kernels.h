@@ -75,7 +75,7 @@ void feature_distance_backward(const FeatureDistanceBackward& a, cudaStream_t st
 
 size_t group_norm_workspace_bytes(const GroupNorm& a);
 void group_norm(const GroupNorm& a, void* workspace, cudaStream_t stream);
-// The way for all sizes and types; group_norm takes group_norm_resident.h's where that is faster.
+// The way for all sizes and types; group_norm takes group_norm_resident.h's where there is one.
 size_t group_norm_passes_workspace_bytes(const GroupNorm& a);
 void group_norm_passes(const GroupNorm& a, void* workspace, cudaStream_t stream);
 size_t group_norm_backward_workspace_bytes(const GroupNormBackward& a);
