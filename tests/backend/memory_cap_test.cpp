@@ -154,6 +154,33 @@ TEST_P(MemoryCap, WhatDoesNotFitIsTold) {
   backend_->release(backend_->allocate(size_t{1} << 30));  // and it goes on
 }
 
+// Of eight weights of 32 MiB the sentence counts no more than the ring through which they could come.
+TEST_P(MemoryCap, WhatCouldLeaveIsNotPartOfTheLeast) {
+  const auto least = [&] {
+    try {
+      taken(kCap);
+    } catch (const OutOfMemory& error) {
+      const std::string text = error.what(), before = "at least ";
+      return std::stod(text.substr(text.find(before) + before.size()));
+    }
+    return 0.0;
+  };
+  constexpr int64_t kWidth = 4096;
+  const std::vector<float> values(kWidth * kWidth, 0.5f);
+  std::vector<std::shared_ptr<const PackedWeight>> weights;
+  const auto pack = [&] {
+    weights.push_back(backend_->pack_linear({.in = kWidth,
+                                             .out = kWidth,
+                                             .weight = values,
+                                             .type = {DType::f16, DType::f16, NetworkType::Products::half}}));
+  };
+  const double without = least();
+  for (int i = 0; i < 8; ++i) pack();
+  const double with = least();
+  EXPECT_GE(with, without);
+  EXPECT_LT(with, without + 0.15);  // GiB
+}
+
 TEST_P(MemoryCap, OneThatLeavesNothingIsTold) {
   EXPECT_ERROR(make_backend(current_device().name, FieldPrecision::f32, size_t{1} << 30),
                "--memory leaves nothing to compute with (1.00 GiB, and 1.50 GiB is the least for anything)");

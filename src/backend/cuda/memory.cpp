@@ -129,23 +129,26 @@ void* Memory::allocate(size_t bytes) {
   return memory;
 }
 
-// Where nothing says how much is missing, in several goes.
+// Where enough is there, but not in one piece, nothing says how much would help: in several goes.
 size_t Memory::shortage(size_t bytes) const {
-  const size_t room = budget_.for_allocations(), needed = in_use() + MemorySegments::segment_bytes(bytes);
-  return capped() && needed > room ? needed - room : bytes / 4;
+  const size_t available = budget_.available(in_use(), free_on_device(), reserved());
+  const size_t needed = MemorySegments::segment_bytes(bytes);
+  return needed > available ? needed - available : std::min(bytes / 4, reclaimer_->reclaimable());
 }
 
 OutOfMemory Memory::out_of_memory(size_t bytes) const {
   const std::string wanted =
       fmt::format("out of memory: could not allocate {} on the GPU",
                   bytes >> 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} bytes", bytes));
-  if (capped() && bytes < total_)
+  if (capped() && bytes < total_) {
+    const size_t movable = reclaimer_ ? std::min(reclaimer_->reclaimable(), in_use()) : 0;
+    const size_t least =
+        budget_.cap() - budget_.for_allocations() + in_use() - movable + MemorySegments::segment_bytes(bytes);
     return OutOfMemory(
         fmt::format("{}: --memory allows {}, and this takes at least {}; give --memory more, or use fewer, "
                     "smaller pictures",
-                    wanted, byte_size_text(budget_.cap()),
-                    byte_size_text(budget_.cap() - budget_.for_allocations() + in_use() +
-                                   MemorySegments::segment_bytes(bytes))));
+                    wanted, byte_size_text(budget_.cap()), byte_size_text(least)));
+  }
   return OutOfMemory(fmt::format(
       "{}, where this process holds {} of {}; use a smaller model or fewer, smaller pictures, and end what "
       "else takes the GPU's memory (--memory SIZE keeps to what is left)",

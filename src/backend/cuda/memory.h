@@ -21,6 +21,7 @@ class Reclaimer {
   virtual ~Reclaimer() = default;
   // Releases about so many bytes, or nothing where it cannot; returns how many.
   virtual size_t reclaim(size_t bytes) = 0;
+  virtual size_t reclaimable() const = 0;  // at most
 };
 
 class Memory {

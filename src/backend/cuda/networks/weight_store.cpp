@@ -222,27 +222,37 @@ void WeightStore::make_ring(size_t largest) {
   ring_bytes_ = bytes;
 }
 
-size_t WeightStore::reclaim(size_t bytes) {
-  if (moving_) return 0;
-  std::vector<Slab*> resident;
-  std::vector<size_t> sizes;
-  size_t largest = largest_streamed_, all = 0;
+WeightStore::Movable WeightStore::movable() const {
+  Movable found;
+  size_t largest = largest_streamed_;
   for (const auto& slab : slabs_)
     if (slab->device && slab->filling == 0 && slab->used > 0) {
-      resident.push_back(slab.get());
-      sizes.push_back(slab->bytes);
+      found.slabs.push_back(slab.get());
+      found.sizes.push_back(slab->bytes);
+      found.all += slab->bytes;
       largest = std::max(largest, slab->largest);
-      all += slab->bytes;
     }
-  // What the ring takes in addition has to come from them, too.
-  const size_t ring = ring_for(largest) - ring_bytes_;
-  if (all < bytes + ring) return 0;  // nothing is won by moving them
+  if (!found.slabs.empty()) found.ring = ring_for(largest) - ring_bytes_;
+  return found;
+}
+
+size_t WeightStore::reclaimable() const {
+  const Movable found = movable();
+  return found.all > found.ring ? found.all - found.ring : 0;
+}
+
+size_t WeightStore::reclaim(size_t bytes) {
+  if (moving_) return 0;
+  const Movable found = movable();
+  if (found.slabs.empty() || found.all < bytes + found.ring) return 0;  // nothing is won by moving them
   const Moving moving(moving_);
   size_t freed = 0;
-  for (const size_t index : blocks_to_stream(sizes, bytes + ring)) {
-    if (!move_to_host(*resident[index])) break;
-    freed += sizes[index];
-    largest_streamed_ = std::max(largest_streamed_, resident[index]->largest);
+  // What the ring takes in addition has to come from them, too.
+  for (const size_t index : blocks_to_stream(found.sizes, bytes + found.ring)) {
+    Slab& slab = *found.slabs[index];
+    if (!move_to_host(slab)) break;
+    freed += found.sizes[index];
+    largest_streamed_ = std::max(largest_streamed_, slab.largest);
   }
   if (freed > 0) make_ring(largest_streamed_);
   return freed;

@@ -53,6 +53,7 @@ class WeightStore final : public Reclaimer {
 
   // Moves weights to the host.
   size_t reclaim(size_t bytes) override;
+  size_t reclaimable() const override;  // less what a larger ring takes
   // Brings them back where there is much room again.
   void restore();
   size_t streamed_bytes() const { return streamed_; }
@@ -93,6 +94,12 @@ class WeightStore final : public Reclaimer {
  private:
   class Events;
   class Moving;
+  struct Movable {
+    std::vector<Slab*> slabs;
+    std::vector<size_t> sizes;  // of them
+    size_t all = 0, ring = 0;   // bytes of them; what the ring takes more when all have moved
+  };
+  Movable movable() const;
   Slab& slab_for(size_t bytes);
   bool move_to_host(Slab& slab);
   void make_ring(size_t largest);
