@@ -35,9 +35,11 @@ HWY_EXPORT(adam_stripe);
 
 void hexplane_adam(const HexPlaneAdam& a) {
   const AdamStep step(a.adam);
-  constexpr int64_t kWidest = 256;  // a plane of 64×64 texels with 16 channels becomes four pieces
+  // Many threads need small pieces (four of a plane of 64×64 texels with 16 channels); few are quicker along
+  // whole rows. A texel's step does not depend on them.
+  const int64_t widest = thread_count() > 4 ? 256 : HexPlaneStripe::kWidth;
   const std::vector<HexPlaneStripe> stripes = hexplane_stripes(
-      a.context->description.planes, a.plane_smoothness, a.time_smoothness, a.time_l1, kWidest);
+      a.context->description.planes, a.plane_smoothness, a.time_smoothness, a.time_l1, widest);
   parallel_for(static_cast<int64_t>(stripes.size()), 1, [&](int64_t begin, int64_t) {
     HWY_DYNAMIC_DISPATCH(adam_stripe)(a.adam, step, stripes[static_cast<size_t>(begin)]);
   });

@@ -250,17 +250,14 @@ int64_t active_points(const HexPlaneBackward& backward, int32_t* active) {
 // Planes with time are touched in few rows when all points share the time: their bands are of columns. A
 // texel's sum does not depend on the bands, so there may be as many as the threads need.
 std::vector<Band> bands_of(const HexPlaneLayout& layout, int level) {
-  const int threads = thread_count(), bands = threads > 4 ? 8 : 4, time_bands = threads > 4 ? 8 : threads;
+  const int bands = thread_count() > 4 ? 8 : thread_count();
   std::vector<Band> all;
   for (int p = 0; p < 6; ++p) {
     const HexPlaneLayout::Plane& plane = layout.planes[static_cast<size_t>(level) * 6 + p];
     const int64_t rows = plane.rows, columns = plane.columns;
-    if (is_time_plane(p))
-      for (int64_t i = 0; i < time_bands; ++i)
-        all.push_back({p, 0, rows, columns * i / time_bands, columns * (i + 1) / time_bands});
-    else
-      for (int64_t i = 0; i < bands; ++i)
-        all.push_back({p, rows * i / bands, rows * (i + 1) / bands, 0, columns});
+    for (int64_t i = 0; i < bands; ++i)
+      all.push_back(is_time_plane(p) ? Band{p, 0, rows, columns * i / bands, columns * (i + 1) / bands}
+                                     : Band{p, rows * i / bands, rows * (i + 1) / bands, 0, columns});
   }
   return all;
 }
