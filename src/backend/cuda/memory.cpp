@@ -131,9 +131,9 @@ void* Memory::allocate(size_t bytes) {
 
 // Where enough is there, but not in one piece, nothing says how much would help: in several goes.
 size_t Memory::shortage(size_t bytes) const {
-  const size_t available = budget_.available(in_use(), free_on_device(), reserved());
-  const size_t needed = MemorySegments::segment_bytes(bytes);
-  return needed > available ? needed - available : std::min(bytes / 4, reclaimer_->reclaimable());
+  const size_t room = std::min(budget_.for_allocations(), free_on_device() + reserved());
+  const size_t needed = in_use() + MemorySegments::segment_bytes(bytes);
+  return needed > room ? needed - room : std::min(bytes / 4, reclaimer_->reclaimable());
 }
 
 OutOfMemory Memory::out_of_memory(size_t bytes) const {
