@@ -86,15 +86,6 @@ class Operands {
   DeviceBuffer<uint8_t> q_, kv_, y_;
 };
 
-double copy_bytes_per_second(Timer& timer) {
-  const DeviceBuffer<float> from(int64_t{1} << 28), to(int64_t{1} << 28);
-  const double milliseconds = timer.median([&](cudaStream_t stream) {
-    cuda::check(cudaMemcpyAsync(to.data(), from.data(), from.bytes(), cudaMemcpyDeviceToDevice, stream),
-                "copying");
-  });
-  return 2 * static_cast<double>(from.bytes()) / milliseconds * 1e3;
-}
-
 constexpr Work kWorks[] = {
     {"SV3D pixels 72², f16", DType::f16, 42, 1, 5, 64, 5184, 5184},
     {"SV3D pixels 72², bf16", DType::bf16, 42, 1, 5, 64, 5184, 5184},

@@ -1,16 +1,17 @@
 // The GPU's rasteriser on the scenes of EG4D_BENCH_DIR (scene_20k.safetensors, scene_100k.safetensors; scenes
 // of that kind are generated where the files are not there, and the one of a million Gaussians always): each
-// pass as CUDA events time it, enqueued kernel by kernel and as a graph; medians. Arguments: repeats (0: both
-// passes once and no table, for a profiler), and a part of the names of the scenes that are wanted.
+// pass as CUDA events time it, enqueued kernel by kernel and as a graph; medians; and both passes on the
+// processor. Arguments: repeats (0: both passes once and no table, for a profiler), and a part of the names
+// of the scenes that are wanted.
 
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "cuda/support/cuda_raster.h"
 #include "cuda_measure.h"
 #include "random/random.h"
+#include "raster_scene.h"
 #include "support/random_values.h"
 
 namespace eg4d::bench {
@@ -21,33 +22,36 @@ using test::RasterScene;
 
 struct Scene {
   const char* name;
-  int64_t count;
-  float median_scale;
-  int width, height;
-  const char* file;
+  SceneSize size;
   double goal;  // milliseconds, forward and backward
 };
-constexpr Scene kScenes[] = {{"20k, 576²", 20000, 0.0085f, 576, 576, "scene_20k.safetensors", 0.35},
-                             {"100k, 576²", 100000, 0.0055f, 576, 576, "scene_100k.safetensors", 0.6},
-                             {"1M, 576²", 1000000, 0.0030f, 576, 576, nullptr, 1.8},
-                             {"1M, 1920×1080", 1000000, 0.0030f, 1920, 1080, nullptr, 2.0}};
+constexpr Scene kScenes[] = {{"20k, 576²", {20000, 0.0085f, 576, 576, kSceneOf20k}, 0.35},
+                             {"100k, 576²", {100000, 0.0055f, 576, 576, kSceneOf100k}, 0.6},
+                             {"1M, 576²", {1000000, 0.0030f, 576, 576, nullptr}, 1.8},
+                             {"1M, 1920×1080", {1000000, 0.0030f, 1920, 1080, nullptr}, 2.0}};
 
-RasterScene<float> load(const Scene& scene) {
-  if (const char* folder = std::getenv("EG4D_BENCH_DIR"); folder && scene.file) {
-    const std::filesystem::path path = std::filesystem::path(folder) / scene.file;
-    if (std::filesystem::exists(path)) return test::scene_from_file(path, scene.width, scene.height);
-  }
-  return test::ball_scene(scene.count, scene.median_scale, scene.width, scene.height);
+// Both passes on all of the processor's cores.
+double processor_milliseconds(const RasterScene<float>& scene, const std::vector<float>& d_image) {
+  const auto backend = make_cpu_backend();
+  test::DeviceRaster kernels(*backend, scene);
+  kernels.forward();
+  kernels.prepare_backward(d_image);
+  const auto both = [&] {
+    kernels.forward();
+    kernels.run_backward();
+  };
+  return 1e3 * median_seconds(5, both, wall_seconds);
 }
 
 std::vector<std::string> measure(Timer& timer, const Scene& which) {
-  const RasterScene<float> scene = load(which);
+  const RasterScene<float> scene = load_scene(which.size);
   CudaRaster kernels(scene);
   kernels.forward();
   kernels.use_long_lists(kernels.totals().longest > cuda::kLongList);  // as the backend does
   Philox random(3);
-  kernels.prepare_backward(
-      test::uniform_values<float>(random, 3 * int64_t{which.width} * which.height, -0.5f, 0.5f));
+  const std::vector<float> d_image =
+      test::uniform_values<float>(random, int64_t{3} * scene.width * scene.height, -0.5f, 0.5f);
+  kernels.prepare_backward(d_image);
   const auto forward = [&](cudaStream_t stream) { kernels.enqueue_forward(stream); };
   const auto backward = [&](cudaStream_t stream) { kernels.enqueue_backward(stream); };
   const auto both = [&](cudaStream_t stream) {
@@ -72,6 +76,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
           number(graph),
           fmt::format("≤ {}", which.goal),
           graph <= which.goal ? "yes" : "no",
+          fmt::format("{:.0f}", processor_milliseconds(scene, d_image)),
           fmt::format("{:.0f}", static_cast<double>(memory.gaussians + memory.pairs) / 1e6)};
 }
 
@@ -87,9 +92,10 @@ int run(int repeats, const std::string& part) {
   for (const Scene& scene : kScenes)
     if (std::string(scene.name).find(part) != std::string::npos) rows.push_back(measure(timer, scene));
   if (repeats == 0) return 0;
-  fmt::print("{}, medians of {}, milliseconds\n\n", gpu_name(), repeats);
+  fmt::print("{}, medians of {}, milliseconds; processor: {}\n\n", gpu_name(), repeats,
+             make_cpu_backend()->name());
   const Table table({"scene", "pairs", "longest list", "forward", "backward", "both, enqueued", "both, graph",
-                     "goal", "met", "workspace [MB]"});
+                     "goal", "met", "processor", "workspace [MB]"});
   for (const auto& row : rows) table.row(row);
   return 0;
 }

@@ -270,16 +270,6 @@ void network(Rows& rows, int64_t n, cuda::MatrixPrecision precision, const char*
       4 * count * multiplications);
 }
 
-double copy_bytes_per_second(Timer& timer) {
-  const int64_t count = int64_t{1} << 28;
-  const DeviceBuffer<float> from(count), to(count);
-  const double milliseconds = timer.median([&](cudaStream_t stream) {
-    cuda::check(cudaMemcpyAsync(to.data(), from.data(), from.bytes(), cudaMemcpyDeviceToDevice, stream),
-                "copying");
-  });
-  return 2 * static_cast<double>(from.bytes()) / milliseconds * 1e3;
-}
-
 }  // namespace
 
 int run(int repeats, const std::string& only) {

@@ -13,6 +13,7 @@
 #include "random/random.h"
 #include "report.h"
 #include "support/device_value.h"
+#include "support/random_values.h"
 #include "support/reference_hexplane.h"
 #include "support/reference_mlp.h"
 #include "support/reference_training.h"
@@ -23,12 +24,7 @@ namespace {
 using test::HexPlaneInput;
 using test::ReferenceLayer;
 using test::ReferenceMlp;
-
-std::vector<float> uniform(Philox& random, int64_t count, float low, float high) {
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& v : values) v = low + (high - low) * random.uniform();
-  return values;
-}
+using test::uniform_values;
 
 // A bumpy shell in [-1,1]³, as an object's surface, in random order.
 std::vector<float> surface_points(Philox& random, int64_t count) {
@@ -49,15 +45,15 @@ class Field {
   Field(Backend& backend, const HexPlaneLayout& layout, int width, int64_t count)
       : backend_(backend), layout_(layout), random_(7), count_(count) {
     plain_.layout = layout;
-    plain_.grid = uniform(random_, layout.size(), 0.7f, 1.3f);
+    plain_.grid = uniform_values<float>(random_, layout.size(), 0.7f, 1.3f);
     plain_.box = {1, 1, 1, -1, -1, -1};
     plain_.points = surface_points(random_, count);
     plain_.times.assign(static_cast<size_t>(count), 0.37f);
     grid_ = upload(plain_.grid);
     box_ = upload(plain_.box);
     points_ = upload(plain_.points);
-    features_ = upload(uniform(random_, count * layout.feature_width(), -1, 1));
-    d_features_ = upload(uniform(random_, count * layout.feature_width(), -1, 1));
+    features_ = upload(uniform_values<float>(random_, count * layout.feature_width(), -1, 1));
+    d_features_ = upload(uniform_values<float>(random_, count * layout.feature_width(), -1, 1));
     d_grid_ = Tensor::zeros(backend, {layout.size()});
     d_box_ = Tensor::zeros(backend, {6});
     d_points_ = Tensor::zeros(backend, {count * 3});
@@ -88,7 +84,8 @@ class Field {
 
   DeformationNetworkLayout::Layer layer(int in, int out, ReferenceLayer<float>& plain) {
     const float bound = std::sqrt(6.0f / static_cast<float>(in + out));
-    plain = {in, out, uniform(random_, int64_t{in} * out, -bound, bound), uniform(random_, out, -0.1f, 0.1f)};
+    plain = {in, out, uniform_values<float>(random_, int64_t{in} * out, -bound, bound),
+             uniform_values<float>(random_, out, -0.1f, 0.1f)};
     const auto append = [&](const std::vector<float>& values) {
       const auto place = static_cast<int64_t>(weights_.size());
       weights_.insert(weights_.end(), values.begin(), values.end());
@@ -115,7 +112,7 @@ class Field {
       kept_ -= out;
       description.network.heads.push_back(head);
       forward.outputs[number] = upload(std::vector<float>(static_cast<size_t>(count_ * out))).data();
-      network_.d_outputs[number++] = upload(uniform(random_, count_ * out, -1, 1)).data();
+      network_.d_outputs[number++] = upload(uniform_values<float>(random_, count_ * out, -1, 1)).data();
       network_flops_ += 2.0 * static_cast<double>(count_) * width * (width + out);
     }
     network_flops_ += 2.0 * static_cast<double>(count_) * width * (layout_.feature_width() + width);
@@ -224,7 +221,8 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
                const std::string& name) {
   const int64_t count = layout.size();
   Philox random(3);
-  const Tensor parameter = Tensor::from_host(backend, {count}, uniform(random, count, 0.7f, 1.3f));
+  const Tensor parameter =
+      Tensor::from_host(backend, {count}, uniform_values<float>(random, count, 0.7f, 1.3f));
   const Tensor gradient = Tensor::zeros(backend, {count}), first = Tensor::zeros(backend, {count}),
                second = Tensor::zeros(backend, {count});
   const test::DeviceValue<AdamRate> rate(backend, adam_rate(1e-3, 1));
@@ -266,7 +264,8 @@ void optimiser(Backend& backend, const Report& report, const HexPlaneLayout& lay
 void losses(Backend& backend, const Report& report, int size) {
   const int64_t count = int64_t{3} * size * size;
   Philox random(4);
-  const std::vector<float> a = uniform(random, count, 0, 1), b = uniform(random, count, 0, 1);
+  const std::vector<float> a = uniform_values<float>(random, count, 0, 1),
+                           b = uniform_values<float>(random, count, 0, 1);
   const Tensor image = Tensor::from_host(backend, {count}, a),
                target = Tensor::from_host(backend, {count}, b), gradient = Tensor::empty(backend, {count}),
                values = Tensor::empty(backend, {4}, DType::f64);

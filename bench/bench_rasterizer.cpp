@@ -7,15 +7,14 @@
 #include <fmt/format.h>
 
 #include <bit>
-#include <cstdlib>
-#include <filesystem>
 #include <string_view>
 
 #include "backend/cpu/rasterizer.h"
 #include "random/random.h"
+#include "raster_scene.h"
 #include "report.h"
 #include "support/instruction_sets.h"
-#include "support/raster_scenes.h"
+#include "support/random_values.h"
 #include "support/reference_sh_color.h"
 
 namespace eg4d::bench {
@@ -29,34 +28,17 @@ using test::ReferenceRasterizer;
 constexpr double kPixelForward = 38, kPixelBackward = 60, kGaussianForward = 250, kGaussianBackward = 450;
 constexpr double kParameterBytes = 4 * (3 + 3 + 4 + 1 + 3);
 
-struct Scene {
-  int64_t count;
-  float median_scale;
-  int size;
-  const char* file;  // in EG4D_BENCH_DIR
-};
-
-RasterScene<float> load(const Scene& scene) {
-  if (const char* folder = std::getenv("EG4D_BENCH_DIR"); folder && scene.file) {
-    const std::filesystem::path path = std::filesystem::path(folder) / scene.file;
-    if (std::filesystem::exists(path)) return test::scene_from_file(path, scene.size, scene.size);
-  }
-  return test::ball_scene(scene.count, scene.median_scale, scene.size, scene.size);
-}
-
 std::vector<float> uniform(size_t count) {
   Philox random(3);
-  std::vector<float> values(count);
-  for (float& value : values) value = random.uniform() - 0.5f;
-  return values;
+  return test::uniform_values<float>(random, static_cast<int64_t>(count), -0.5f, 0.5f);
 }
 
 // Returns a row of counts.
-std::vector<std::string> rasterizer(Backend& backend, const Report& report, const Scene& which) {
-  const RasterScene<float> scene = load(which);
-  const size_t pixels = static_cast<size_t>(which.size) * static_cast<size_t>(which.size);
+std::vector<std::string> rasterizer(Backend& backend, const Report& report, const SceneSize& size) {
+  const RasterScene<float> scene = load_scene(size);
+  const size_t pixels = static_cast<size_t>(size.width) * static_cast<size_t>(size.height);
   const std::vector<float> d_image = uniform(3 * pixels);
-  const std::string name = fmt::format("{}k, {}²", scene.count / 1000, which.size);
+  const std::string name = fmt::format("{}k, {}²", scene.count / 1000, size.width);
   DeviceRaster kernels(backend, scene);
   kernels.forward();
   kernels.prepare_backward(d_image);
@@ -144,14 +126,14 @@ void run(const std::string& instruction_set) {
   const auto backend = make_cpu_backend();
   fmt::print("{}, {}; one thread: {:.1f} GB/s, {:.0f} GFLOP/s\n\n", instruction_set, backend->name(),
              machine.bytes_per_second / 1e9, machine.flops_per_second / 1e9);
-  const Scene scenes[] = {{2000, 0.02f, 192, nullptr},
-                          {20000, 0.0085f, 192, "scene_20k.safetensors"},
-                          {20000, 0.0085f, 576, "scene_20k.safetensors"},
-                          {100000, 0.0055f, 192, "scene_100k.safetensors"},
-                          {100000, 0.0055f, 576, "scene_100k.safetensors"}};
+  const SceneSize scenes[] = {{2000, 0.02f, 192, 192, nullptr},
+                              {20000, 0.0085f, 192, 192, kSceneOf20k},
+                              {20000, 0.0085f, 576, 576, kSceneOf20k},
+                              {100000, 0.0055f, 192, 192, kSceneOf100k},
+                              {100000, 0.0055f, 576, 576, kSceneOf100k}};
   const Report report(machine);
   std::vector<std::vector<std::string>> counts;
-  for (const Scene& scene : scenes) counts.push_back(rasterizer(*backend, report, scene));
+  for (const SceneSize& scene : scenes) counts.push_back(rasterizer(*backend, report, scene));
   for (const int64_t count : {20000, 100000}) sh_color(*backend, report, count);
   fmt::print("\n");
   const Table table({"scene", "pairs by definition", "pairs walked", "pixels of the pairs [M]",

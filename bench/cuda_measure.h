@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/cuda/check.h"
+#include "cuda/support/device.h"
 #include "measure.h"
 
 namespace eg4d::bench {
@@ -82,6 +83,17 @@ class Timer {
   cudaStream_t stream_ = nullptr;
   Event begin_, end_;
 };
+
+// What a large copy reads and writes in a second.
+inline double copy_bytes_per_second(Timer& timer) {
+  const int64_t count = int64_t{1} << 28;
+  const test::DeviceBuffer<float> from(count), to(count);
+  const double milliseconds = timer.median([&](cudaStream_t stream) {
+    cuda::check(cudaMemcpyAsync(to.data(), from.data(), from.bytes(), cudaMemcpyDeviceToDevice, stream),
+                "copying");
+  });
+  return 2 * static_cast<double>(from.bytes()) / milliseconds * 1e3;
+}
 
 inline std::string number(double value) {
   return fmt::format("{:.3f}", value);

@@ -1,90 +1,134 @@
 #!/usr/bin/env bash
-# Everything a GPU can tell in one go: the tests, the sanitizer on small inputs, the time of each kernel, and the
-# tables last. Also runs where only a bundle of it is, without a compiler (docs/gpu.md).
-#   scripts/gpu.sh [FOLDER]   with eg4d, eg4d_cuda_tests and the bench_* programs (default: where the build has them)
-#   MODELS=FOLDER             of bench/write_random_models: the networks of full size, too
+# Everything that a GPU can tell in one go: tests, the sanitizer, each kernel's time, whole runs, and the tables last.
+#   scripts/gpu.sh                      builds what is not built, and runs it
+#   scripts/gpu.sh eg4d-bundle.tar.xz   unpacks what scripts/bundle.sh packed on another machine, and runs that: no compiler
+#   scripts/gpu.sh FOLDER               programs that lie together, such as bin/ of an unpacked bundle
+#   PARTS="tests memcheck racecheck kernels runs tables"   some of them, in this order (default: all; about ten minutes)
+#   MODELS=FOLDER                       of bench/write_random_models: the networks of full size, too
+#   OUT=FOLDER                          logs (default: a new one, whose name is told)
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-tests=${1:-$here/build/release/tests}
-bench=${1:-$here/build/release/bench}
-eg4d=${1:-$here/build/release}/eg4d models=$here/models
-: "${EG4D_GOLDEN_DIR=$here/tests/data/golden}" "${EG4D_BENCH_DIR=$here/../shared/bench}" "${OUT=/tmp}"
-export EG4D_GOLDEN_DIR EG4D_BENCH_DIR OMP_WAIT_POLICY=passive
-failed=0
-export PATH=$PATH:/usr/local/cuda/bin  # where compute-sanitizer and ncu often are
+: "${PARTS=tests memcheck racecheck kernels runs tables}" "${OUT=$(mktemp -d)}"
+export PATH=$PATH:/usr/local/cuda/bin # where compute-sanitizer and ncu often are
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || exit 1
 
-# Suite by suite, so that one that dies does not take the others with it; the log names every test.
-echo "== tests"
-: >"$OUT/tests.log"
-for suite in $("$tests/eg4d_cuda_tests" --gtest_list_tests | grep -E '^[A-Za-z].*\.$'); do
-  timeout 60 "$tests/eg4d_cuda_tests" --gtest_filter="$suite*" >"$OUT/suite.log" 2>&1
-  status=$?
-  cat "$OUT/suite.log" >>"$OUT/tests.log"
-  echo "${suite%.}: exit status $status, $(grep -c '^\[       OK' "$OUT/suite.log") passed"
-  [ $status -eq 0 ] && continue
-  failed=1
-  grep -E '^\[ +(RUN|OK|FAILED)|Failure|actual|Which|trace|error' "$OUT/suite.log" | tail -n 25
-done
-
-# Warps that wait for each other and borders are where the bugs are; sizes do not matter, and a sanitizer takes up to a
-# hundred times as long. $1: tool, $2: program, $3: which tests. Several at a time; EG4D_SANITIZER_SECONDS for each.
-sanitize() {
-  local tool=$1 program=$2 shards=6 shard log code passed=0
-  local -a running
-  for ((shard = 0; shard < shards; ++shard)); do
-    GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard EG4D_TEST_DEVICES=cuda timeout "${EG4D_SANITIZER_SECONDS:-90}" \
-      compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/$program" --gtest_filter="$3" \
-      >"$OUT/$tool-$program-$shard.log" 2>&1 &
-    running[shard]=$!
-  done
-  for ((shard = 0; shard < shards; ++shard)); do
-    wait "${running[shard]}"
-    code=$? log=$OUT/$tool-$program-$shard.log
-    passed=$((passed + $(grep -c '^\[       OK' "$log")))
-    if [ $code -eq 124 ]; then
-      echo "$tool, $program: out of time in $(grep '^\[ RUN' "$log" | tail -n 1)"
-    elif [ $code -ne 0 ]; then
-      failed=1
-      echo "$tool, $program: exit status $code"
-      grep -m 12 -E '^\[  FAILED|========= (Invalid|Error|Warning|Race|Potential|    (at|by|in) )' "$log"
-    fi
-  done
-  cat "$OUT/$tool-$program"-?.log | grep -E '(ERROR|RACECHECK) SUMMARY' | sort | uniq -c
-  echo "$tool, $program: $passed tests passed under it"
-}
-small='*-*Thousands*:*ManyTokens*:*SumsOverManyRows*:*SameBits*:*ManySequences*:CudaLibrary.Memory*'
-small_operations='*/cuda*-TrainerTest.*:*Lpips*:Matting*:Dpt*:Svd*:*Clip*:*Golden*'
-for tool in memcheck racecheck; do
-  command -v compute-sanitizer >/dev/null || break
-  echo "== compute-sanitizer --tool $tool"
-  sanitize $tool eg4d_cuda_tests "$small"
-  if [ -x "$tests/eg4d_tests" ]; then sanitize $tool eg4d_tests "$small_operations"; fi
-done
-
-# The same with every network there is, small: a whole run of the program with the mini models.
-if command -v compute-sanitizer >/dev/null && [ -x "$eg4d" ] && [ -d "$models/mini" ]; then
-  echo "== compute-sanitizer --tool memcheck eg4d generate --preset mini"
-  run=$(mktemp -d)
-  timeout 240 compute-sanitizer --tool memcheck --error-exitcode 1 "$eg4d" generate "$here/examples/creature.png" -o "$run/mini" \
-    --preset mini --models-folder "$models" --device cuda --quiet --animate.frames 2 --animate.sampler.steps 1 --animate.side 64 \
-    --multiview.views 3 --multiview.sampler.steps 1 --multiview.side 64 --reconstruct.schedule.coarse_iterations 3 \
-    --reconstruct.schedule.fine_iterations 6 --reconstruct.start.count 500 --refine.iterations 3 --orbit.frames 2 --orbit.size 64 \
-    >"$OUT/memcheck-networks.log" 2>&1
-  status=$?
-  tail -n 2 "$OUT/memcheck-networks.log"
-  [ $status -eq 0 ] || { echo "exit status $status"; grep -m 12 '=========' "$OUT/memcheck-networks.log"; failed=1; }
-  rm -rf "$run"
+tests=$here/build/release/tests bench=$here/build/release/bench eg4d=$here/build/release/eg4d models=$here/models
+: "${EG4D_BENCH_DIR=$here/../shared/bench}"
+if [ -f "${1:-}" ]; then
+  unpacked=$(mktemp -d)
+  trap 'rm -rf "$unpacked"' EXIT
+  tar -xf "$1" -C "$unpacked" || exit 1
+  here=$unpacked/eg4d-bundle
+  set -- "$here/bin"
 fi
+[ -d "$models/mini" ] || models=$here/share/eg4d/models
+if [ -n "${1:-}" ]; then
+  tests=$1 bench=$1 eg4d=$1/eg4d
+  head -n 1 "$1/../MANIFEST.txt" 2>/dev/null
+else
+  (cd "$here" && git describe --always --dirty 2>/dev/null && cmake --preset release -DEG4D_CUDA=ON && cmake --build --preset release) \
+    >"$OUT/build.log" 2>&1 || { tail -n 20 "$OUT/build.log" && exit 1; }
+  head -n 1 "$OUT/build.log"
+fi
+: "${EG4D_GOLDEN_DIR=$here/tests/data/golden}"
+export EG4D_GOLDEN_DIR EG4D_BENCH_DIR
+failed=0
+wanted() { [[ " $PARTS " == *" $1 "* ]]; }
+echo "logs: $OUT"
+
+# A program's tests, several processes at a time; waiting threads sleep. $1: what their logs are called, $2: seconds, $3: processes,
+# $4: program, $5: which tests, then a command before it.
+shards() {
+  local label=$1 seconds=$2 count=$3 program=$4 filter=$5 shard
+  shift 5
+  [ -x "$tests/$program" ] || { echo "$program is not here" && return; }
+  for ((shard = 0; shard < count; ++shard)); do
+    (
+      GTEST_TOTAL_SHARDS=$count GTEST_SHARD_INDEX=$shard EG4D_TEST_DEVICES=cuda OMP_WAIT_POLICY=passive \
+        timeout -k 2 "$seconds" "$@" "$tests/$program" --gtest_color=no --gtest_filter="$filter" </dev/null >"$OUT/$label-$shard.log" 2>&1
+      echo "exit status $?" >>"$OUT/$label-$shard.log"
+    ) &
+  done
+}
+# What the logs of one label say: a line of counts, then what failed and why others were skipped, and what a sanitizer found.
+summary() {
+  python3 - "$OUT" "$1" <<'PYTHON' || failed=1
+import collections, glob, re, sys
+passed, failed, skipped, unended, found, exits = 0, [], collections.Counter(), [], collections.Counter(), set()
+for path in sorted(glob.glob(f"{sys.argv[1]}/{sys.argv[2]}-*.log")):
+    running, text, problem = None, [], ""
+    for line in open(path, errors="replace"):
+        line = line.rstrip("\n")
+        if m := re.match(r"\[ +(RUN|OK|FAILED|SKIPPED) +\] (\S+)", line):
+            name = m[2].rstrip(",")
+            if m[1] == "RUN": running, text = name, []
+            elif running:
+                if m[1] == "OK": passed += 1
+                elif m[1] == "SKIPPED": skipped[" ".join(text).split(": Skipped ")[-1][:90]] += 1
+                else: failed.append(f"{name}: {' / '.join(t.strip() for t in text if t.strip())[:500]}")
+                running = None
+        elif m := re.match(r"exit status (\d+)", line): exits.add(int(m[1]))
+        elif m := re.match(r"=+ ((?:Invalid|Error|Warning|Race|Potential|Program hit|Memory|Out|Leaked).*)", line):
+            problem = f"{running}: {m[1][:140]}"
+            found[problem] += 1
+        elif problem and (m := re.match(r"=+ +(?:at|by|in) (.*)", line)):
+            found[f"{problem} | {m[1][:110]}"] += 1
+            problem = ""
+        else: text.append(line)
+    if running: unended.append(running)
+print(f"{sys.argv[2]}: {passed} passed, {len(failed)} failed, {sum(skipped.values())} skipped"
+      + (f"; ended by time or a crash in {', '.join(unended)}" if unended else ""))
+for text in failed: print("  ! " + text)
+for text, n in skipped.most_common(6): print(f"  {n} skipped: {text}")
+for text, n in found.most_common(10): print(f"  {n}x {text}")
+sys.exit(1 if failed or found or passed == 0 or exits - {0, 124, 137} else 0)
+PYTHON
+}
+
+if wanted tests; then
+  echo "== tests"
+  shards kernels 120 8 eg4d_cuda_tests '*' && wait
+  shards golden 120 8 eg4d_golden_tests '*' && wait
+  shards operations 120 8 eg4d_tests '*/cuda*:*Cuda*:*Gpu*' && wait
+  for label in kernels golden operations; do summary $label; done
+fi
+
+# Warps that wait for each other and borders are where the bugs are; sizes do not matter, and a sanitizer takes up to a hundred times as long.
+# Last, everything together: a whole run of the program with the mini models.
+small='*-*Thousands*:*ManyTokens*:*SumsOverManyRows*:*SameBits*:*ManySequences*:CudaLibrary.Memory*:CudaDeformationNetwork.LikeTheDefinition'
+small_operations='*/cuda*-TrainerTest.*:*Lpips*:Matting*:Dpt*:Svd*:*Clip*:*Golden*:*MemoryCap*:*DecodingInPieces*:*Generate*:*Pipeline*'
+for tool in memcheck racecheck; do
+  wanted $tool || continue
+  command -v compute-sanitizer >/dev/null || { echo "$tool: there is no compute-sanitizer" && continue; }
+  echo "== compute-sanitizer --tool $tool"
+  sanitizer=(compute-sanitizer --tool "$tool" --error-exitcode 9)
+  seconds=${EG4D_SANITIZER_SECONDS:-90}
+  shards $tool-kernels "$seconds" 6 eg4d_cuda_tests "$small" "${sanitizer[@]}"
+  shards $tool-operations "$seconds" 8 eg4d_tests "$small_operations" "${sanitizer[@]}"
+  if [ -d "$models/mini" ]; then
+    run=$(mktemp -d)
+    timeout -k 2 "$seconds" "${sanitizer[@]}" "$eg4d" generate "$here/examples/creature.png" -o "$run/mini" \
+      --preset mini --models-folder "$models" --device cuda --quiet --animate.frames 2 --animate.sampler.steps 1 --animate.side 64 \
+      --multiview.views 3 --multiview.sampler.steps 1 --multiview.side 64 --reconstruct.schedule.coarse_iterations 3 \
+      --reconstruct.schedule.fine_iterations 6 --reconstruct.start.count 500 --refine.iterations 3 --orbit.frames 2 --orbit.size 64 \
+      </dev/null >"$OUT/$tool-generate.log" 2>&1
+    status=$?
+    rm -rf "$run"
+    echo "$tool, eg4d generate --preset mini: exit status $status, $(tail -n 1 "$OUT/$tool-generate.log")"
+    [ $status -eq 0 ] || { grep -m 12 '=========' "$OUT/$tool-generate.log"; failed=1; }
+  fi
+  wait
+  summary $tool-kernels
+  summary $tool-operations
+done
 
 # The kernels of the last of several rounds; $1: title, $2: its first kernel, then the program and its arguments.
 profile() {
   local title=$1 first=$2
   shift 2
   echo "== kernels of $title: microseconds, memory %, multiprocessors %, warps %"
-  timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$@" >"$OUT/ncu.csv" 2>"$OUT/ncu.log"
-  cp "$OUT/ncu.csv" "$OUT/ncu-$title.csv"
-  python3 - "$OUT/ncu.csv" "$first" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu.csv"
+  timeout 35 ncu --clock-control none --print-kernel-base function --csv --metrics $metrics "$@" >"$OUT/ncu-$title.csv" 2>"$OUT/ncu.log"
+  python3 - "$OUT/ncu-$title.csv" "$first" <<'PYTHON' || tail -n 5 "$OUT/ncu.log" "$OUT/ncu-$title.csv"
 import csv, sys
 rows = [line for line in open(sys.argv[1]) if line.startswith('"')]
 kernels = {}
@@ -103,7 +147,7 @@ assert order
 PYTHON
 }
 
-if command -v ncu >/dev/null; then
+if wanted kernels && command -v ncu >/dev/null; then
   metrics=gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed
   metrics+=,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active
   profile 20k project_kernel "$bench/bench_cuda_rasterizer" 0 20k
@@ -117,17 +161,38 @@ if command -v ncu >/dev/null; then
   profile bf16-backward pack_kernel "$bench/bench_cuda_splat" 0 'network backward, bf16'
 fi
 
-for program in bench_cuda_splat bench_cuda_rasterizer; do
-  echo "== $program"
-  timeout 45 "$bench/$program" 50 2>&1 || failed=1
-done
-for program in bench_cuda_attention bench_cuda_networks; do
-  echo "== $program"
-  timeout 60 "$bench/$program" 15 2>&1 || failed=1
-done
-if [ -n "${MODELS:-}" ]; then
-  echo "== bench_device_networks"
-  timeout 300 "$bench/bench_device_networks" "$MODELS" cuda f16 2>&1 || failed=1
+# What they print is Markdown, and shown once more where the tables are.
+if wanted runs; then
+  echo "== whole runs"
+  runs=$(mktemp -d)
+  whole() { EG4D=$eg4d BENCH=$bench DATASET=$here/examples/robot-192 WORK=$runs bash "$here/scripts/whole_runs.sh" "$@"; }
+  whole fast turbo >"$OUT/runs-cuda.log" 2>&1 || failed=1
+  timeout 60 "$bench/bench_cuda_model" "$runs/turbo" "$here/examples/robot-192" 576 4 20 >"$OUT/model.log" 2>&1 || failed=1
+  DEVICE=cpu whole fast >"$OUT/runs-cpu.log" 2>&1 || failed=1
+  rm -rf "$runs"
+  grep -hE '^\||^device' "$OUT/runs-cuda.log" "$OUT/runs-cpu.log" | awk '!seen[$0]++'
 fi
-[ $failed -eq 0 ] && echo "gpu.sh: all tests passed." || echo "gpu.sh: something FAILED; look above."
+
+table() { # seconds, what it is called, command
+  local seconds=$1
+  echo "== $2"
+  shift 2
+  timeout "$seconds" "$@" 2>&1 || failed=1
+}
+if wanted tables; then
+  table 60 attention "$bench/bench_cuda_attention" 15
+  table 60 'operations of networks' "$bench/bench_cuda_networks" 15
+  [ -z "${MODELS:-}" ] || table 300 'networks of full size' "$bench/bench_device_networks" "$MODELS" cuda f16
+  table 45 'kernels besides the rasteriser' "$bench/bench_cuda_splat" 50
+  table 90 rasteriser "$bench/bench_cuda_rasterizer" 50
+  table 30 'one fine iteration' "$bench/bench_cuda_training" paper 40000 576 300
+  table 30 'rendering' "$bench/bench_render" cuda
+  table 60 'rendering, on the processor' "$bench/bench_render" cpu
+  if [ -s "$OUT/model.log" ]; then echo "== rasteriser on turbo's model" && cat "$OUT/model.log"; fi
+  if [ -s "$OUT/runs-cuda.log" ]; then
+    echo "== whole runs"
+    sed -s -n '/^device/,$p' "$OUT/runs-cuda.log" "$OUT/runs-cpu.log"
+  fi
+fi
+[ $failed -eq 0 ] && echo "gpu.sh: nothing failed." || echo "gpu.sh: something FAILED; look above."
 exit $failed

@@ -186,12 +186,12 @@ TEST_P(MemoryCap, OneThatLeavesNothingIsTold) {
                "--memory leaves nothing to compute with (1.00 GiB, and 1.50 GiB is the least for anything)");
 }
 
-// The device is asked for everything; the sentence names the option.
+// The sentence names the option. More than any GPU has: what one is asked for in earnest it takes from other
+// programs, such as the tests beside, until it finds that it is too much.
 TEST_P(MemoryCap, WithoutOneTheDevicesMemoryEndsInASentenceToo) {
   const auto backend = make_backend(current_device().name);
   EXPECT_EQ(backend->memory_use().cap, 0u);
-  const size_t available = backend->memory_use().available;
-  EXPECT_ERROR(backend->allocate(available + (size_t{4} << 30)), "--memory SIZE");
+  EXPECT_ERROR(backend->allocate(size_t{1} << 40), "--memory SIZE");
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ void project_lanes(const RasterizeForward& f, RasterizerContext& context, int64_
   const Vector3 mean = load3(f.means + 3 * first, count);
   const Vector3 color = load3(f.colors + 3 * first, count);
   const V opacity = load1(f.opacities + first, count);
-  const View v = view_of(f, mean);
+  const View v = view_of(*f.camera, f.width, f.height, mean);
   const Symmetric2 c = covariance_2d(v, load_shape(f, first, count).covariance);
   const V determinant = c.determinant();
   const V inverse = hn::Div(one, determinant);

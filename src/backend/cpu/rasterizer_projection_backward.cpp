@@ -169,7 +169,7 @@ void project_backward_lanes(const RasterizeBackward& b, const RasterizerContext&
   }
   // A lane without partial sums may hold anything, so what follows is masked.
   const Vector3 mean = load3(f.means + 3 * first, count);
-  const View v = view_of(f, mean);
+  const View v = view_of(*f.camera, f.width, f.height, mean);
   const Shape shape = load_shape(f, first, count);
   const Symmetric2 c = covariance_2d(v, shape.covariance);
   const V inverse = hn::Div(set(1), c.determinant());

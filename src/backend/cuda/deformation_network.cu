@@ -9,131 +9,13 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network.cuh"
 #include "backend/cuda/dense_product.cuh"
-#include "backend/cuda/gaussian_rows.cuh"
+#include "backend/cuda/narrow_layers.h"
 #include "backend/cuda/splat_kernels.h"
 
 namespace eg4d::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kMostOutputs = 8;    // of a head
-constexpr int kRowsOfBlock = 256;  // whose last layer a block goes back through
-constexpr int64_t kBlocks = 264;   // to fill a large GPU; fixed, because it decides in which order is added
-
-struct NarrowHead {
-  const float *hidden = nullptr, *weight = nullptr, *bias = nullptr;
-  float* output = nullptr;
-  const float* d_output = nullptr;
-  float* d_hidden = nullptr;
-  float* parts = nullptr;  // [blocks, out, in + 1] of the weight's gradient, the bias' last
-  int out = 0;
-};
-struct NarrowHeads {
-  NarrowHead head[kMostProducts] = {};
-  int count = 0;
-  int64_t rows = 0;
-  int in = 0;
-};
-
-// One row of one head a warp.
-__global__ void __launch_bounds__(kThreads) narrow_forward_kernel(const __grid_constant__ NarrowHeads h) {
-  const NarrowHead& head = h.head[blockIdx.y];
-  const int64_t row = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  if (row >= h.rows) return;
-  float sums[kMostOutputs] = {};
-  for (int i = lane; i < h.in; i += 32) {
-    const float x = head.hidden[row * h.in + i];
-#pragma unroll
-    for (int o = 0; o < kMostOutputs; ++o)
-      if (o < head.out) sums[o] = fmaf(x, head.weight[int64_t{o} * h.in + i], sums[o]);
-  }
-#pragma unroll
-  for (int o = 0; o < kMostOutputs; ++o) {
-    if (o >= head.out) break;
-    for (int step = 16; step > 0; step /= 2) sums[o] += __shfl_xor_sync(0xffffffffu, sums[o], step);
-    if (lane == 0) head.output[row * head.out + o] = sums[o] + head.bias[o];
-  }
-}
-
-// One column of the hidden layer a thread, through the block's rows.
-__global__ void __launch_bounds__(kThreads) narrow_backward_kernel(const __grid_constant__ NarrowHeads h) {
-  const NarrowHead& head = h.head[blockIdx.y];
-  __shared__ float d_output[kRowsOfBlock][kMostOutputs];
-  const int64_t first = int64_t{blockIdx.x} * kRowsOfBlock;
-  const int rows = static_cast<int>(min(int64_t{kRowsOfBlock}, h.rows - first));
-  for (int i = static_cast<int>(threadIdx.x); i < rows * head.out; i += kThreads)
-    d_output[i / head.out][i % head.out] = head.d_output[first * head.out + i];
-  __syncthreads();
-  float* const parts = head.parts + int64_t{blockIdx.x} * head.out * (h.in + 1);
-  for (int column = static_cast<int>(threadIdx.x); column < h.in; column += kThreads) {
-    float weight[kMostOutputs], sums[kMostOutputs] = {};
-#pragma unroll
-    for (int o = 0; o < kMostOutputs; ++o)
-      weight[o] = o < head.out ? head.weight[int64_t{o} * h.in + column] : 0;
-    for (int row = 0; row < rows; ++row) {
-      const int64_t at = (first + row) * h.in + column;
-      const float x = head.hidden[at];
-      float d = 0;
-#pragma unroll
-      for (int o = 0; o < kMostOutputs; ++o) {
-        if (o >= head.out) break;
-        d = fmaf(d_output[row][o], weight[o], d);
-        sums[o] = fmaf(d_output[row][o], x, sums[o]);
-      }
-      head.d_hidden[at] = x > 0 ? d : 0;
-    }
-#pragma unroll
-    for (int o = 0; o < kMostOutputs; ++o)
-      if (o < head.out) parts[o * (h.in + 1) + column] = sums[o];
-  }
-  if (threadIdx.x >= head.out) return;
-  float sum = 0;
-  for (int row = 0; row < rows; ++row) sum += d_output[row][threadIdx.x];
-  parts[threadIdx.x * (h.in + 1) + h.in] = sum;
-}
-
-// How many entries of a sum a block takes: one a thread where there are few parts; otherwise a warp's width,
-// the parts divided among its warps. The same order whatever the GPU.
-__host__ __device__ int entries_of_block(const Sum& sum) {
-  return sum.parts <= 16 ? kThreads : 32;
-}
-// Of every kStep-th part from `first`; 16 are on their way at a time.
-template <int kStep>
-__device__ float sum_of_parts(const Sum& sum, const float* from, int first) {
-  float total = 0;
-  for (int part = first; part < sum.parts; part += 16 * kStep) {
-    float values[16];
-#pragma unroll
-    for (int i = 0; i < 16; ++i)
-      values[i] = part + i * kStep < sum.parts ? from[(part + i * kStep) * sum.stride] : 0.0f;
-#pragma unroll
-    for (const float value : values) total += value;
-  }
-  return total;
-}
-__global__ void __launch_bounds__(kThreads) add_parts_kernel(const __grid_constant__ Sums s) {
-  constexpr int kWarps = kThreads / 32;
-  __shared__ float totals[kWarps][32];
-  const Sum& sum = s.sum[blockIdx.y];
-  const bool few = entries_of_block(sum) == kThreads;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const unsigned first = blockIdx.x * static_cast<unsigned>(entries_of_block(sum));
-  if (first >= sum.count) return;
-  const unsigned i = first + (few ? threadIdx.x : static_cast<unsigned>(lane));
-  const unsigned width = static_cast<unsigned>(sum.width);
-  const float* const from = sum.from + i / width * sum.pitch + i % width;
-  if (few) {
-    if (i < sum.count) sum.to[i] += sum_of_parts<1>(sum, from, 0);
-    return;
-  }
-  float total = i < sum.count ? sum_of_parts<kWarps>(sum, from, warp) : 0;
-  totals[warp][lane] = total;
-  __syncthreads();
-  if (warp > 0 || i >= sum.count) return;
-  for (int other = 1; other < kWarps; ++other) total += totals[other][lane];
-  sum.to[i] += total;
-}
+constexpr int64_t kBlocks = 264;  // to fill a large GPU; fixed, because it decides in which order is added
 
 // What both directions know about the network.
 class Network {
@@ -150,7 +32,7 @@ class Network {
       width_ += head.hidden.out;
       hidden_ = head.hidden.out;
       most_outputs_ = std::max(most_outputs_, head.last.out);
-      if (head.hidden.out != network.heads.front().hidden.out || head.last.out > kMostOutputs)
+      if (head.hidden.out != network.heads.front().hidden.out || head.last.out > kMostNarrowOutputs)
         throw NotOnThisDevice(
             "the GPU takes a network whose heads have one width and at most 8 outputs; use --device cpu");
     }
@@ -173,7 +55,7 @@ class Network {
   float* hidden_output(float* activations, const Head& head) const {
     return activations + head.offset * rows();
   }
-  int64_t row_blocks() const { return (rows() + kRowsOfBlock - 1) / kRowsOfBlock; }
+  int64_t row_blocks() const { return narrow_blocks(rows()); }
   int widest() const {
     int most = 1;
     for (const DenseLayer& layer : network_.trunk) most = std::max({most, layer.in, layer.out});
@@ -271,10 +153,7 @@ class Backward {
                            .out = last.out};
     }
     if (h.count == 0) return;
-    narrow_backward_kernel<<<dim3{static_cast<unsigned>(network_.row_blocks()),
-                                  static_cast<unsigned>(h.count)},
-                             kThreads, 0, stream_>>>(h);
-    check_launch("going back through the last layers");
+    narrow_backward(h, stream_);
     Sums sums;
     for (int i = 0; i < h.count; ++i) {
       const DenseLayer& last = network_.heads()[static_cast<size_t>(i)].head->last;
@@ -403,15 +282,6 @@ size_t mlp_activation_bytes(const Mlp& network) {
   return bytes;
 }
 
-void add_parts(const Sums& s, cudaStream_t stream) {
-  unsigned blocks = 0;
-  for (int i = 0; i < s.count; ++i)
-    blocks = std::max(blocks, blocks_for(s.sum[i].count, entries_of_block(s.sum[i])));
-  if (blocks == 0) return;
-  add_parts_kernel<<<dim3{blocks, static_cast<unsigned>(s.count)}, kThreads, 0, stream>>>(s);
-  check_launch("adding up weight gradients");
-}
-
 size_t mlp_workspace_bytes(const Mlp& network, MatrixPrecision precision, bool backward) {
   if (const int parts = hopper_parts(network, precision))
     return hopper_workspace_bytes(network, parts, backward);
@@ -462,9 +332,7 @@ void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace,
                          .out = head.head->last.out};
   }
   launch_products(p, ProductForm::kForward, precision, stream);
-  narrow_forward_kernel<<<dim3{blocks_for(n.rows() * 32, kThreads), static_cast<unsigned>(h.count)}, kThreads,
-                          0, stream>>>(h);
-  check_launch("computing the last layers");
+  narrow_forward(h, stream);
 }
 
 void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream,

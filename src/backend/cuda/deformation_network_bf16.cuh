@@ -16,6 +16,7 @@ using Number = __nv_bfloat16;
 inline constexpr int kThreads = 256, kRows = 128, kSlab = 64;
 inline constexpr int kSlabUnits = kSlab / 8;
 inline constexpr int kMostHeads = 16, kMostTrunk = 8, kMostOutputs = 8;
+inline constexpr int kMostSources = kMostHeads + kMostTrunk;  // layers whose outputs have derivatives
 
 struct WarpPlace {
   int row, column;  // of 64 rows, and a quarter of the columns
@@ -106,5 +107,19 @@ class Shape {
 // columns.
 void pack_slabs(const std::vector<const DenseLayer*>& layers, int width, bool transposed, void* to,
                 cudaStream_t stream);
+
+// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row, in], and the biases'.
+struct Weights {
+  int64_t rows;
+  int splits;  // of the rows, each with sums of its own
+  int layers;
+  struct Layer {
+    const Number *derivative, *input;
+    int in, stride;             // columns of the input, and numbers from row to row
+    float *parts, *bias_parts;  // [splits, out, in], [splits, out]
+  } layer[kMostSources];
+};
+int weight_splits(const Shape& shape);
+void weight_gradients(const Weights& weights, int width, cudaStream_t stream);
 
 }  // namespace eg4d::cuda::bf16

@@ -1,6 +1,6 @@
-// The deformation network in bf16, backward: one kernel takes a block's rows back through all layers and
-// writes the derivatives before every ReLU; another multiplies them with the layers' inputs, summed over all
-// rows. Both leave partial sums, which are added in a fixed order.
+// The deformation network in bf16, backward: a block takes its rows back through all layers and writes the
+// derivatives before every ReLU, which deformation_network_bf16_weights.cu multiplies with the layers'
+// inputs. Partial sums are added in a fixed order.
 
 #include <algorithm>
 
@@ -13,7 +13,6 @@ namespace bf16 {
 namespace {
 
 constexpr int kStages = 2;
-constexpr int kMostSources = kMostHeads + kMostTrunk;
 
 // The layers' outputs in the order in which they are met: the heads' hidden layers, then the trunk from its
 // end.
@@ -261,155 +260,6 @@ __global__ void __launch_bounds__(kThreads, 1) backward_kernel(const __grid_cons
   Block<kWidth>(b, shared).run();
 }
 
-// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row, in].
-constexpr int kWeightStages = 3;
-constexpr int kBlocks = 132;  // to fill a large GPU; fixed, because it decides in which order is added
-struct Weights {
-  int64_t rows;
-  int splits;
-  struct Layer {
-    const Number *derivative, *input;
-    int in, stride;             // columns of the input, and numbers from row to row
-    float *parts, *bias_parts;  // [splits, out, in], [splits, out]
-  } layer[kMostSources];
-};
-template <int kWidth>
-constexpr int kOuts = kWidth < 128 ? kWidth : 128;  // of a block
-template <int kWidth>
-constexpr int kStageUnits = kSlab*(kOuts<kWidth> + kWidth) / 8;
-
-// A block: a part of the rows (blockIdx.y) for some outputs of one layer (blockIdx.x).
-template <int kWidth>
-class WeightBlock {
- public:
-  __device__ WeightBlock(const Weights& w, uint4* shared)
-      : w_(w),
-        layer_(w.layer[blockIdx.x / kBlocksOfLayer]),
-        shared_(shared),
-        first_out_(static_cast<int>(blockIdx.x) % kBlocksOfLayer * kOut),
-        lane_(own_lane()) {
-    const int64_t steps = (w.rows + kSlab - 1) / kSlab;
-    first_step_ = steps * blockIdx.y / w.splits;
-    steps_ = static_cast<int>(steps * (blockIdx.y + 1) / w.splits - first_step_);
-    const int warp = static_cast<int>(threadIdx.x) / 32;
-    quarter_ = warp % 4;
-    warp_out_ = warp / 4 * (kOut / 2);
-    warp_in_ = quarter_ * (kWidth / 4);
-  }
-
-  __device__ void run() {
-    for (int step = 0; step < kWeightStages - 1; ++step) load(step);
-    for (int step = 0; step < steps_; ++step) {
-      wait_for_copies<kWeightStages - 2>();
-      __syncthreads();
-      load(step + kWeightStages - 1);
-      multiply(shared_ + step % kWeightStages * kStageUnits<kWidth>);
-    }
-    write();
-  }
-
- private:
-  static constexpr int kOut = kOuts<kWidth>, kBlocksOfLayer = kWidth / kOut;
-  static constexpr int kFragments = kOut / 32;  // of 16 outputs of a warp
-
-  template <int kColumns>
-  __device__ void load_tile(uint4* to, const Number* from, int64_t first_row, int stride, int columns) {
-    constexpr int kUnits = kColumns / 8;
-#pragma unroll
-    for (int i = 0; i < kSlab * kUnits / kThreads; ++i) {
-      const int unit = static_cast<int>(threadIdx.x) + i * kThreads, row = unit / kUnits;
-      const bool there = first_row + row < w_.rows && unit % kUnits * 8 < columns;
-      copy_unit_async(to + swizzled(row, unit % kUnits, kUnits),
-                      there ? from + (first_row + row) * stride + unit % kUnits * 8 : from, there);
-    }
-  }
-  __device__ void load(int step) {
-    if (step < steps_) {
-      uint4* const to = shared_ + step % kWeightStages * kStageUnits<kWidth>;
-      const int64_t row = (first_step_ + step) * kSlab;
-      load_tile<kOut>(to, layer_.derivative + first_out_, row, kWidth, kOut);
-      load_tile<kWidth>(to + kSlab * kOut / 8, layer_.input, row, layer_.stride, layer_.stride);
-    }
-    commit_copies();
-  }
-
-  __device__ void multiply(const uint4* derivatives) {
-    const uint4* inputs = derivatives + kSlab * kOut / 8;
-#pragma unroll
-    for (int deep = 0; deep < kSlab; deep += 16) {
-      uint32_t a[kFragments][4];
-      const auto load = [&](int i, uint32_t(&to)[4]) {
-        load_matrices_transposed(
-            to, derivatives + swizzled(deep + (lane_ >> 4) * 8 + (lane_ & 7),
-                                       (warp_out_ + 16 * i) / 8 + ((lane_ >> 3) & 1), kOut / 8));
-      };
-      if (quarter_ < kFragments) {  // loaded again: a[quarter_] would not stay in registers
-        load(quarter_, a[0]);
-        multiply_add(bias_, a[0], kPackedOnes, kPackedOnes);
-      }
-#pragma unroll
-      for (int i = 0; i < kFragments; ++i) load(i, a[i]);
-#pragma unroll
-      for (int j = 0; j < kWidth / 64; ++j) {
-        uint32_t b[4];
-        load_matrices_transposed(b, inputs + swizzled(deep + ((lane_ >> 3) & 1) * 8 + (lane_ & 7),
-                                                      (warp_in_ + 16 * j) / 8 + (lane_ >> 4), kWidth / 8));
-#pragma unroll
-        for (int i = 0; i < kFragments; ++i) {
-          multiply_add(results_[i][2 * j], a[i], b[0], b[1]);
-          multiply_add(results_[i][2 * j + 1], a[i], b[2], b[3]);
-        }
-      }
-    }
-  }
-
-  __device__ void write() {
-    const int g = lane_ / 4, t = lane_ % 4;
-    float* const parts = layer_.parts + int64_t{blockIdx.y} * kWidth * layer_.in;
-    if (quarter_ < kFragments && t == 0) {
-      float* bias =
-          layer_.bias_parts + int64_t{blockIdx.y} * kWidth + first_out_ + warp_out_ + 16 * quarter_ + g;
-      bias[0] = bias_[0];
-      bias[8] = bias_[2];
-    }
-#pragma unroll
-    for (int i = 0; i < kFragments; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int out = first_out_ + warp_out_ + 16 * i + 8 * half + g;
-#pragma unroll
-        for (int j = 0; j < kWidth / 32; ++j) {
-          const int in = warp_in_ + 8 * j + 2 * t;
-          float* to = parts + int64_t{out} * layer_.in + in;
-          if (in < layer_.in) to[0] = results_[i][j][2 * half];
-          if (in + 1 < layer_.in) to[1] = results_[i][j][2 * half + 1];
-        }
-      }
-    }
-  }
-
-  const Weights& w_;
-  const Weights::Layer& layer_;
-  uint4* shared_;
-  int first_out_, lane_, quarter_, warp_out_, warp_in_, steps_;
-  int64_t first_step_;
-  float results_[kFragments][kWidth / 32][4] = {};
-  float bias_[4] = {};
-};
-
-template <int kWidth>
-__global__ void __launch_bounds__(kThreads, 1) weights_kernel(const __grid_constant__ Weights w) {
-  extern __shared__ uint4 shared[];
-  WeightBlock<kWidth>(w, shared).run();
-}
-
-int splits_for(const Shape& shape) {
-  const int layers = static_cast<int>(shape.heads.size()) + shape.trunk;
-  const int blocks = layers * (shape.width / std::min(shape.width, 128));
-  return static_cast<int>(
-      std::clamp<int64_t>(kBlocks / blocks, 1, std::max<int64_t>(shape.rows / (4 * kSlab), 1)));
-}
-
 // Pieces of the workspace.
 struct Scratch {
   void* slabs;
@@ -432,26 +282,17 @@ Scratch lay_out(const Shape& shape, void* memory) {
   take(s.derivatives, sources * shape.rows * width * int64_t{sizeof(Number)});
   take(s.last_parts, static_cast<int64_t>(shape.heads.size()) * shape.row_blocks() * kMostOutputs *
                          (width + 1) * int64_t{sizeof(float)});
-  take(s.parts, sources * splits_for(shape) * width * (width + 1) * int64_t{sizeof(float)});
+  take(s.parts, sources * weight_splits(shape) * width * (width + 1) * int64_t{sizeof(float)});
   return s;
 }
 
 template <int kWidth>
-void launch(const Backward& b, const Weights& w, bool frozen, cudaStream_t stream) {
+void launch(const Backward& b, cudaStream_t stream) {
   const auto kernel = backward_kernel<kWidth>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes<kWidth>),
         "preparing the network");
   kernel<<<blocks_for(b.rows, kRows), kThreads, kSharedBytes<kWidth>, stream>>>(b);
   check_launch("going back through the network");
-  if (frozen) return;
-  const auto weights = weights_kernel<kWidth>;
-  constexpr size_t kBytes = size_t{kWeightStages} * kStageUnits<kWidth> * sizeof(uint4);
-  check(cudaFuncSetAttribute(weights, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
-        "preparing the network");
-  const dim3 grid{static_cast<unsigned>(b.sources * (kWidth / kOuts<kWidth>)),
-                  static_cast<unsigned>(w.splits)};
-  weights<<<grid, kThreads, kBytes, stream>>>(w);
-  check_launch("computing weight gradients");
 }
 
 }  // namespace
@@ -478,7 +319,7 @@ void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream) {
   b.in = shape.in;
   Weights w{};
   w.rows = shape.rows;
-  w.splits = splits_for(shape);
+  w.splits = weight_splits(shape);
   Sums sums, last_sums;
   std::vector<const DenseLayer*> layers;
   bool frozen = true;
@@ -490,12 +331,12 @@ void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream) {
     b.derivative[source] = scratch.derivatives + source * shape.rows * width;
     float* const parts = scratch.parts + source * w.splits * width * pitch;
     const bool features = input < 0;
-    w.layer[source] = {.derivative = b.derivative[source],
-                       .input = shape.array(network.activations, features ? shape.arrays : input),
-                       .in = layer.in,
-                       .stride = features ? shape.padded_in : shape.width,
-                       .parts = parts,
-                       .bias_parts = parts + w.splits * width * width};
+    w.layer[w.layers++] = {.derivative = b.derivative[source],
+                           .input = shape.array(network.activations, features ? shape.arrays : input),
+                           .in = layer.in,
+                           .stride = features ? shape.padded_in : shape.width,
+                           .parts = parts,
+                           .bias_parts = parts + w.splits * width * width};
     const int64_t weights = width * layer.in;
     sums.add({layer.d_weight, parts, weights, weights, 0, weights, w.splits});
     sums.add({layer.d_bias, w.layer[source].bias_parts, width, width, 0, width, w.splits});
@@ -513,11 +354,12 @@ void bf16_backward(const Mlp& network, void* workspace, cudaStream_t stream) {
   for (int i = shape.trunk - 1; i >= 0; --i) add_source(network.trunk[static_cast<size_t>(i)], i, i - 1);
   pack_slabs(layers, shape.width, true, scratch.slabs, stream);
   if (width == 256)
-    launch<256>(b, w, frozen, stream);
+    launch<256>(b, stream);
   else if (width == 128)
-    launch<128>(b, w, frozen, stream);
+    launch<128>(b, stream);
   else
-    launch<64>(b, w, frozen, stream);
+    launch<64>(b, stream);
+  if (!frozen) weight_gradients(w, shape.width, stream);
   add_parts(sums, stream);
   add_parts(last_sums, stream);
 }

@@ -25,7 +25,7 @@
 
 namespace eg4d::cuda::hopper {
 
-using bf16::kMostHeads, bf16::kMostOutputs, bf16::kMostTrunk, bf16::Shape;
+using bf16::kMostHeads, bf16::kMostOutputs, bf16::kMostSources, bf16::kMostTrunk, bf16::Shape;
 
 inline constexpr int kUnitRows = 64, kPanelBytes = kUnitRows * kPanelRowBytes;
 inline constexpr int kWarpgroups = 2, kThreads = 128 * (kWarpgroups + 1);
@@ -281,8 +281,27 @@ int64_t array_bytes(int64_t rows, int columns, int parts);
 // Array `number` of the activations; the features follow the last.
 char* array_at(const Shape& shape, int parts, void* activations, int64_t number);
 
-// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row,
-// in], and the biases'.
+// Rows back through the layers, whose outputs come in the order in which they are met: the heads' hidden
+// layers, then the trunk from its end. backward_rows chooses the division.
+struct Backward {
+  int64_t rows;
+  Division division;
+  Packed packed;
+  int slab_count;
+  int heads, sources;
+  const char* output[kMostSources];
+  char* derivative[kMostSources];  // before the ReLU
+  struct Head {
+    const float* d_output;
+    float* parts;  // [units, out, width + 1] of the last layer's gradient; the last column is the bias'
+    int out;
+  } head[kMostHeads];
+  float* d_features;  // or null
+  int in;
+};
+void backward_rows(Backward& backward, int width, int parts, cudaStream_t stream);
+
+// Weight gradients: d_weight[out, in] = Σ_row derivative[row, out]·input[row, in], and the biases'.
 struct Weights {
   int64_t units;
   int splits;  // of the units, each with sums of its own
@@ -291,7 +310,7 @@ struct Weights {
     const char *derivative, *input;
     int input_panels;
     float *parts, *bias_parts;  // [splits, width, width], [splits, width]
-  } layer[kMostHeads + kMostTrunk];
+  } layer[kMostSources];
 };
 int splits_for(const Shape& shape);
 void weight_gradients(const Weights& weights, int width, int parts, cudaStream_t stream);

@@ -37,7 +37,8 @@ inline constexpr int kCellsTogether = 4;
 inline constexpr uint32_t kNoCell = ~0u;
 
 // The cells of one Gaussian, by the whole warp: neighbouring lanes get neighbouring cells. All lanes call it
-// with the same arguments; `some` is for_each_cell's.
+// with the same arguments. Calls some(gaussian, slot, cells) for kCellsTogether cells, whose slots are kWarp
+// apart.
 template <class Some>
 __device__ void for_many_cells(const RasterizerWorkspace& w, int columns, uint32_t gaussian, uint32_t slot,
                                int lane, const Some& some) {
@@ -73,9 +74,20 @@ __device__ void for_many_cells(const RasterizerWorkspace& w, int columns, uint32
   }
 }
 
+// The same of each lane's Gaussian that has many, one after the other; all lanes call it.
+template <class Some>
+__device__ void for_all_large(const RasterizerWorkspace& w, int columns, uint32_t gaussian, uint32_t slot,
+                              bool many, int lane, const Some& some) {
+  for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
+    const int from = __ffs(static_cast<int>(left)) - 1;
+    for_many_cells(w, columns, __shfl_sync(kAllLanes, gaussian, from), __shfl_sync(kAllLanes, slot, from),
+                   lane, some);
+  }
+}
+
 // The cells of each lane's Gaussian, of which there are `pairs`, in the order of their slots; all lanes call
 // it. Ellipses and boxes are read from the workspace. Calls row(gaussian, first slot, first cell, size) for a
-// row of cells, or some(gaussian, slot, cells) for kCellsTogether cells, whose slots are kWarp apart.
+// row of cells of a Gaussian that has few, for_many_cells' `some` for the others.
 template <class Row, class Some>
 __device__ void for_each_cell(const RasterizerWorkspace& w, int columns, uint32_t gaussian, uint32_t slot,
                               uint32_t pairs, int lane, const Row& row_of, const Some& some) {
@@ -90,11 +102,7 @@ __device__ void for_each_cell(const RasterizerWorkspace& w, int columns, uint32_
       next += range.size();
     }
   }
-  for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
-    const int from = __ffs(static_cast<int>(left)) - 1;
-    for_many_cells(w, columns, __shfl_sync(kAllLanes, gaussian, from), __shfl_sync(kAllLanes, slot, from),
-                   lane, some);
-  }
+  for_all_large(w, columns, gaussian, slot, many, lane, some);
 }
 
 }  // namespace eg4d::cuda

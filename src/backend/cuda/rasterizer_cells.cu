@@ -71,26 +71,6 @@ __device__ void write_few(const RasterizerWorkspace& w, const Grid& grid, uint32
   }
 }
 
-// All lanes, with the same arguments: one row of cells a lane, then row by row together.
-__device__ void write_many(const RasterizerWorkspace& w, const Grid& grid, uint32_t gaussian, uint32_t slot,
-                           int lane) {
-  const Ellipse ellipse = w.ellipses[gaussian];
-  const CellBox box = w.boxes[gaussian];
-  for (int first = box.y0; first < box.y1; first += kWarp) {
-    const int own_row = first + lane;
-    CellRange own{0, 0};
-    if (own_row < box.y1) own = cells_of_row(ellipse, box, own_row);
-    const int rows = min(kWarp, box.y1 - first);
-    for (int k = 0; k < rows; ++k) {
-      const int begin = __shfl_sync(kAllLanes, own.begin, k), size = __shfl_sync(kAllLanes, own.size(), k);
-      const uint32_t cell = static_cast<uint32_t>((first + k) * grid.columns + begin);
-      for (int column = lane; column < size; column += kWarp)
-        write_pair(w, slot + column, cell + column, gaussian);
-      slot += size;
-    }
-  }
-}
-
 // Thread k: the k-th Gaussian from front to back.
 __global__ void __launch_bounds__(kThreads) write_pairs_kernel(int count, Grid grid, RasterizerWorkspace w) {
   __shared__ uint32_t windows[kThreads / kWarp][kWindow];
@@ -107,10 +87,12 @@ __global__ void __launch_bounds__(kThreads) write_pairs_kernel(int count, Grid g
   if (slot >= capacity) pairs = 0;  // there is no room; the caller looks at counts->overflow
   const bool many = pairs > kManyPairs;
   write_few(w, grid, gaussian, slot, many ? 0 : pairs, windows[threadIdx.x / kWarp], lane);
-  for (unsigned left = __ballot_sync(kAllLanes, many); left != 0; left &= left - 1) {
-    const int from = __ffs(static_cast<int>(left)) - 1;
-    write_many(w, grid, __shfl_sync(kAllLanes, gaussian, from), __shfl_sync(kAllLanes, slot, from), lane);
-  }
+  const auto write_some = [&](uint32_t of, uint32_t first, const uint32_t(&cells)[kCellsTogether]) {
+#pragma unroll
+    for (int j = 0; j < kCellsTogether; ++j)
+      if (cells[j] != kNoCell) write_pair(w, first + j * kWarp, cells[j], of);
+  };
+  for_all_large(w, grid.columns, gaussian, slot, many, lane, write_some);
   // What is left of the capacity goes behind the last cell.
   const uint32_t threads = gridDim.x * kThreads;
   for (uint32_t rest = total + static_cast<uint32_t>(k); rest >= total && rest < capacity; rest += threads)
