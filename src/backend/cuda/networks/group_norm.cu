@@ -19,10 +19,22 @@ class Inputs {
     if constexpr (N > 1) a_.x.type = a_.add.type = kType;
   }
   __device__ int64_t at(int64_t position) const { return (first_ + position) * a_.channels + channel_; }
-  __device__ Values<N> fetch(int64_t position) const { return load_values<N>(a_.x, at(position)); }
-  // Positions ascend from call to call.
-  __device__ void add_to(Values<N>& x, int64_t position) {
-    if (!a_.add.data) return;
+  // As the bits they are: what is on its way takes half the registers then.
+  __device__ auto fetch(int64_t position) const {
+    if constexpr (kBits)
+      return *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(a_.x.data) + at(position));
+    else
+      return load_values<N>(a_.x, at(position));
+  }
+  // x + add. Positions ascend from call to call.
+  template <class Fetched>
+  __device__ Values<N> values(const Fetched& fetched, int64_t position) {
+    Values<N> x;
+    if constexpr (kBits)
+      x = widened(fetched, kType);
+    else
+      x = fetched;
+    if (!a_.add.data) return x;
     if (position >= end_) {
       const int64_t of = (first_ + position) / a_.add_positions;
       end_ = (of + 1) * a_.add_positions - first_;
@@ -30,6 +42,7 @@ class Inputs {
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) x.v[i] += added_.v[i];
+    return x;
   }
   // body(position, x + add) for each of the thread's positions, `down` apart. All loads of a batch are before
   // its bodies, which may write where x is.
@@ -37,23 +50,18 @@ class Inputs {
   __device__ void each(const GroupNormPlace& place, int64_t down, const Body& body) {
     int64_t p = place.begin;
     for (; p + (kBatch - 1) * down < place.end; p += kBatch * down) {
-      Values<N> x[kBatch];
+      decltype(fetch(p)) fetched[kBatch];
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j) x[j] = fetch(p + j * down);
+      for (int j = 0; j < kBatch; ++j) fetched[j] = fetch(p + j * down);
 #pragma unroll
-      for (int j = 0; j < kBatch; ++j) {
-        add_to(x[j], p + j * down);
-        body(p + j * down, x[j]);
-      }
+      for (int j = 0; j < kBatch; ++j) body(p + j * down, values(fetched[j], p + j * down));
     }
-    for (; p < place.end; p += down) {
-      Values<N> x = fetch(p);
-      add_to(x, p);
-      body(p, x);
-    }
+    for (; p < place.end; p += down) body(p, values(fetch(p), p));
   }
 
  private:
+  static constexpr bool kBits = N == 8 && kType != DType::f32;
+
   GroupNorm a_;
   Values<N> added_ = {};
   int64_t channel_, first_, end_ = 0;
@@ -67,8 +75,7 @@ __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f
   Values<N> sum = {}, squares = {};
   if (!place.idle) {
     Inputs<N, kType> inputs(a, place);
-    Values<N> pivot = inputs.fetch(0);
-    inputs.add_to(pivot, 0);
+    const Values<N> pivot = inputs.values(inputs.fetch(0), 0);
     inputs.each(place, grid.down, [&](int64_t, const Values<N>& x) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
@@ -157,14 +164,23 @@ __global__ void __launch_bounds__(GroupNormGrid::kMostThreads, kType == DType::f
   const auto put_out = [&](const auto& activate) {
     inputs.each(place, grid.down, [&](int64_t p, Values<N> x) {
 #pragma unroll
-      for (int i = 0; i < N; ++i) x.v[i] = activate(fmaf(x.v[i], gain[i], offset[i]));
+      for (int i = 0; i < N; ++i) x.v[i] = fmaf(x.v[i], gain[i], offset[i]);
+      activate(x);
       store_values(y, inputs.at(p), x);
     });
   };
-  if (a.activation == Activation::silu)
-    put_out([&](float v) { return activated(Activation::silu, v, y.type); });
+  const auto one_by_one = [&](Activation activation) {
+    put_out([&](Values<N>& x) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) x.v[i] = activated(activation, x.v[i], y.type);
+    });
+  };
+  if (a.activation != Activation::silu)
+    one_by_one(a.activation);
+  else if constexpr (N == 8 && kType != DType::f32)
+    put_out([](Values<8>& x) { silu_of_halves(x); });
   else
-    put_out([&](float v) { return activated(a.activation, v, y.type); });
+    one_by_one(Activation::silu);
 }
 
 size_t shared_bytes(const GroupNormGrid& grid) {

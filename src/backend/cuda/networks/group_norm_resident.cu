@@ -45,26 +45,33 @@ struct Piece {
   }
 };
 
-// Adds what the block's threads have of each group, a warp a group; then(group, sum) is called by its first
-// lane.
+// Of the two groups that a thread's eight channels may belong to: sums of differences from the group's pivot,
+// and of their squares.
+struct TwoSums {
+  float first = 0, first_squares = 0, second = 0, second_squares = 0;
+};
+
+// Adds what the block's threads have of each group, a warp a group; then(group, sum, squares) is called by
+// its first lane.
 template <class Then>
-__device__ void sum_groups(const Layout& l, const Values<8>& own, int column, int row, float* rows,
-                           const Then& then) {
-  if (row < l.down) {
-    float4* const to = reinterpret_cast<float4*>(rows + row * l.span + column * 8);
-    to[0] = make_float4(own.v[0], own.v[1], own.v[2], own.v[3]);
-    to[1] = make_float4(own.v[4], own.v[5], own.v[6], own.v[7]);
-  }
+__device__ void sum_groups(const Layout& l, const TwoSums& own, float4* sums, const Then& then) {
+  sums[threadIdx.x] = make_float4(own.first, own.first_squares, own.second, own.second_squares);
   __syncthreads();
-  const unsigned width = static_cast<unsigned>(l.width), lane = threadIdx.x % 32;
   for (int group = static_cast<int>(threadIdx.x / 32); group < l.groups;
        group += static_cast<int>(blockDim.x / 32)) {
-    float sum = 0;
-    for (unsigned i = lane; i < width * static_cast<unsigned>(l.down); i += 32)
-      sum +=
-          rows[i / width * static_cast<unsigned>(l.span) + static_cast<unsigned>(group) * width + i % width];
+    const int begin = group * l.width / 8;
+    const auto columns = static_cast<unsigned>(((group + 1) * l.width - 1) / 8 + 1 - begin);
+    float sum = 0, squares = 0;
+    for (unsigned i = threadIdx.x % 32; i < columns * static_cast<unsigned>(l.down); i += 32) {
+      const int row = static_cast<int>(i / columns), column = begin + static_cast<int>(i % columns);
+      const float4 of = sums[row * l.across + column];
+      const bool is_first = column * 8 / l.width == group;
+      sum += is_first ? of.x : of.z;
+      squares += is_first ? of.y : of.w;
+    }
     sum = sum_of_lanes(sum);
-    if (lane == 0) then(group, sum);
+    squares = sum_of_lanes(squares);
+    if (threadIdx.x % 32 == 0) then(group, sum, squares);
   }
 }
 
@@ -99,9 +106,8 @@ __global__ void __launch_bounds__(Layout::kMostThreads, 4)
     resident_norm_kernel(const __grid_constant__ GroupNorm a, const __grid_constant__ Layout l,
                          float2* partials, unsigned* arrived) {
   extern __shared__ uint4 slots[];  // [rounds][threads]
-  float* const rows =
-      reinterpret_cast<float*>(slots + l.rounds * static_cast<int>(blockDim.x));  // [down][span]
-  float2* const terms = reinterpret_cast<float2*>(rows + l.down * l.span);        // [groups]
+  float4* const of_threads = reinterpret_cast<float4*>(slots + l.rounds * static_cast<int>(blockDim.x));
+  float2* const terms = reinterpret_cast<float2*>(of_threads + blockDim.x);  // [groups]
   const int thread = static_cast<int>(threadIdx.x), column = thread % l.across, row = thread / l.across;
   const int threads = static_cast<int>(blockDim.x);
   const int64_t stride = static_cast<int64_t>(l.down) * a.channels;
@@ -135,27 +141,42 @@ __global__ void __launch_bounds__(Layout::kMostThreads, 4)
     commit_copies();
     wait_for_copies<0>();
 
-    // Mean and squares of this piece.
-    const float count = static_cast<float>(piece.count * l.width);
-    Values<8> sums{};
-    each(piece, [&](int, const Values<8>& v) {
-#pragma unroll
-      for (int k = 0; k < 8; ++k) sums.v[k] += v.v[k];
-    });
-    sum_groups(l, sums, column, row, rows, [&](int group, float sum) { terms[group].x = sum / count; });
     __syncthreads();
-    Values<8> means, squares{};
-    each_channel(l, column, [&](int k, int group) { means.v[k] = row < l.down ? terms[group].x : 0; });
-    each(piece, [&](int, const Values<8>& v) {
+
+    // Mean and squares of this piece, from differences to the group's first value here, so that a large mean
+    // costs no digits.
+    const auto pivot_of = [&](int group) {
+      const float value = load({slots, kType}, group * l.width);
+      if constexpr (!kAdd) return value;
+      const int64_t of = piece.first / static_cast<unsigned>(a.add_positions);
+      return value +
+             load({a.add.data, kType}, of * a.channels + piece.channel - column * 8 + group * l.width);
+    };
+    const int group = column * 8 / l.width, split = (group + 1) * l.width - column * 8;
+    const float pivot = pivot_of(group), next_pivot = split < 8 ? pivot_of(group + 1) : pivot;
+    TwoSums own;
+    {
+      Values<8> sums{}, squares{};
+      each(piece, [&](int, const Values<8>& v) {
+#pragma unroll
+        for (int k = 0; k < 8; ++k) {
+          const float d = v.v[k] - (k < split ? pivot : next_pivot);
+          sums.v[k] += d;
+          squares.v[k] = fmaf(d, d, squares.v[k]);
+        }
+      });
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
-        const float d = v.v[k] - means.v[k];
-        squares.v[k] = fmaf(d, d, squares.v[k]);
+        own.first += k < split ? sums.v[k] : 0;
+        own.first_squares += k < split ? squares.v[k] : 0;
+        own.second += k < split ? 0 : sums.v[k];
+        own.second_squares += k < split ? 0 : squares.v[k];
       }
-    });
+    }
     float2* const of_chunk = partials + static_cast<int64_t>(piece.chunk) * l.pieces * l.groups;
-    sum_groups(l, squares, column, row, rows, [&](int group, float sum) {
-      of_chunk[piece.number * l.groups + group] = make_float2(terms[group].x, sum);
+    sum_groups(l, own, of_threads, [&](int of, float sum, float squares) {
+      const float mean = sum / static_cast<float>(piece.count * l.width);
+      of_chunk[piece.number * l.groups + of] = make_float2(pivot_of(of) + mean, squares - sum * mean);
     });
     Values<8> gain{}, offset{};
     if (row < l.down) {
@@ -200,14 +221,15 @@ __global__ void __launch_bounds__(Layout::kMostThreads, 4)
       each(piece, [&](int i, Values<8> v) {
         fetch_next(i);
 #pragma unroll
-        for (int k = 0; k < 8; ++k) v.v[k] = activate(fmaf(v.v[k], gain.v[k], offset.v[k]));
+        for (int k = 0; k < 8; ++k) v.v[k] = fmaf(v.v[k], gain.v[k], offset.v[k]);
+        activate(v);
         *reinterpret_cast<uint4*>(y + piece.at + i * stride) = narrowed(v, kType);
       });
     };
     if (a.activation == Activation::silu)
-      put_out([](float v) { return silu_of_half(v); });
+      put_out([](Values<8>& v) { silu_of_halves(v); });
     else
-      put_out([](float v) { return v; });
+      put_out([](Values<8>&) {});
     // The last piece of a chunk may have fewer positions than the next one.
     for (int i = piece.mine > row ? (piece.mine - row + l.down - 1) / l.down : 0; i < l.rounds; ++i)
       fetch_next(i);
@@ -252,7 +274,7 @@ Layout laid_out(const GroupNorm& a, int span, int64_t most) {
   l.across = span / 8;
   l.down = Layout::kMostThreads / l.across;
   l.threads = (l.across * l.down + 31) / 32 * 32;
-  const int64_t around = l.down * span * 4 + l.groups * 8, round = l.threads * 16;
+  const int64_t around = l.threads * 16 + l.groups * 8, round = l.threads * 16;
   const int64_t most_rounds = (most - around) / round;
   // As many as leave no multiprocessor idle at the end.
   const int64_t at_once = int64_t{l.across} * l.down * Layout::kBlocks;
@@ -281,12 +303,14 @@ std::optional<ResidentNorm> resident_norm(const GroupNorm& a) {
   if (a.batch * a.positions * a.channels / 8 >= kMost || a.batch * a.positions + a.add_positions >= kMost)
     return {};
   // Whole groups, whole vectors; as many as make rows long enough for the memory.
-  const int64_t step = std::lcm(a.channels / a.groups, int64_t{8});
+  const int64_t width = a.channels / a.groups, step = std::lcm(width, int64_t{8});
   int span = 0;
   for (int64_t channels = step; channels <= std::min<int64_t>(a.channels, Layout::kMostSpan);
        channels += step)
     if (a.channels % channels == 0 && span < Layout::kSpan) span = static_cast<int>(channels);
   if (span == 0) return {};
+  for (int64_t channel = 0; channel < span; channel += 8)
+    if ((channel + 7) / width > channel / width + 1) return {};  // a thread's vector is of two groups at most
   Layout l = laid_out(a, span, Layout::kMostBytes);
   if (l.pieces > Layout::kManyPieces) {
     const Layout large = laid_out(a, span, Layout::kLargeBytes);

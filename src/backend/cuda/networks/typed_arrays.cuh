@@ -106,6 +106,25 @@ __device__ inline float gelu_of_half(float x) {
 __device__ inline float silu_of_half(float x) {
   return __fdividef(x, 1.0f + __expf(-x));
 }
+// The same with one reciprocal for four values: exponentials and reciprocals come at an eighth of the rate of
+// products, and bound what otherwise only moves memory. Below -20, where the value is nearer to 0 than f16
+// can tell, it is 0, so that the product of four denominators is finite. NaN stays.
+__device__ inline void silu_of_halves(Values<8>& x) {
+#pragma unroll
+  for (int i = 0; i < 8; i += 4) {
+    float* const v = x.v + i;
+    float below[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) below[k] = 1.0f + __expf(-fmaxf(v[k], -20.0f));
+    const float first = below[0] * below[1], second = below[2] * below[3];
+    const float both = __fdividef(1.0f, first * second);
+    const float of_first = both * second, of_second = both * first;
+    const float inverse[4] = {of_first * below[1], of_first * below[0], of_second * below[3],
+                              of_second * below[2]};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = (v[k] < -20.0f ? 0.0f : v[k]) * inverse[k];
+  }
+}
 // For a result of the given type.
 __device__ inline float activated(Activation activation, float x, DType to) {
   switch (activation) {
