@@ -102,7 +102,8 @@ struct Lpips::State {
   };
   Convolution describe(size_t step, const Tensor& x, const Tensor& y) const;
   MaxPool describe_pool(const Tensor& x) const;
-  std::vector<Passed> forward(Session& session, const Tensor& pictures, bool keep) const;
+  void normalize(Session& session, const Tensor& pictures, const Tensor& x) const;
+  std::vector<Passed> forward(Session& session, Tensor x, bool keep) const;
   FeatureDistance distance(size_t tap, const Tensor& a, const Tensor& b, const Tensor& values) const;
   void backward(Session& session, const Tensor& pictures, const std::vector<Passed>& passed,
                 const std::vector<Passed>& wanted, float weight, const Tensor& d_pictures) const;
@@ -183,16 +184,17 @@ MaxPool Lpips::State::describe_pool(const Tensor& x) const {
   return a;
 }
 
-// Keeps what is compared, and with `keep` everything.
-std::vector<Lpips::State::Passed> Lpips::State::forward(Session& session, const Tensor& pictures,
-                                                        bool keep) const {
-  Tensor x = session.empty(pictures.shape());
+void Lpips::State::normalize(Session& session, const Tensor& pictures, const Tensor& x) const {
   session.run(ScaleChannels{.rows = pictures.count() / 3,
                             .channels = 3,
                             .x = pictures.data(),
                             .scale = scale.data(),
                             .shift = shift.data(),
                             .y = x.data()});
+}
+
+// Of normalized pictures. Keeps what is compared, and with `keep` everything.
+std::vector<Lpips::State::Passed> Lpips::State::forward(Session& session, Tensor x, bool keep) const {
   std::vector<Passed> passed;
   for (size_t i = 0; const Step& step : steps_of(network)) {
     Passed now;
@@ -266,8 +268,23 @@ void Lpips::State::backward(Session& session, const Tensor& pictures, const std:
 void Lpips::State::compare(Session& session, const Tensor& pictures, const Tensor& targets,
                            const Tensor& values, float weight, bool with_gradient,
                            const Tensor& d_pictures) const {
-  const std::vector<Passed> wanted = forward(session, targets, false);
-  const std::vector<Passed> passed = forward(session, pictures, with_gradient);
+  // Both in one batch: a picture alone leaves a large device partly idle.
+  const int64_t count = pictures.dim(0);
+  std::vector<Passed> wanted, passed;
+  {
+    Shape shape = pictures.shape();
+    shape.front() *= 2;
+    Tensor all = session.empty(shape);
+    normalize(session, targets, all.rows(0, count));
+    normalize(session, pictures, all.rows(count, count));
+    const auto half = [&](const Tensor& both, int64_t from) {
+      return both.defined() ? both.rows(from, count) : Tensor();
+    };
+    for (const Passed& both : forward(session, std::move(all), with_gradient)) {
+      wanted.push_back({half(both.pooled, 0), half(both.result, 0)});
+      passed.push_back({half(both.pooled, count), half(both.result, count)});
+    }
+  }
   for (size_t i = 0, tap = 0; const Step& step : steps_of(network)) {
     if (step.tap) session.run(distance(tap++, passed[i].result, wanted[i].result, values));
     ++i;

@@ -12,9 +12,9 @@
 namespace eg4d::cuda {
 namespace {
 
-constexpr size_t kEngines = 8;  // of cuDNN's that are measured
+constexpr size_t kEngines = 8, kPlainEngines = 4;  // of cuDNN's that are measured, with and without the rest
 constexpr size_t kMostColumnBytes = size_t{256} << 20;
-enum Id : int64_t { kX = 1, kW, kBias, kResidual, kY, kProduct, kSum };
+enum Id : int64_t { kX = 1, kW, kBias, kResidual, kY, kProduct, kSum, kBiased };
 
 int64_t out_height(const Convolution& a) {
   return convolution_extent(a.height, a.weight->extents.kernel_height, a.pad_top, a.pad_bottom, a.stride,
@@ -64,10 +64,7 @@ CudnnHandle& Convolutions::handle() {
 }
 
 std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
-  const int64_t height =
-      convolution_extent(s.height, s.kernel_height, s.pad_top, s.pad_bottom, s.stride, s.dilation);
-  const int64_t width =
-      convolution_extent(s.width, s.kernel_width, s.pad_left, s.pad_right, s.stride, s.dilation);
+  const int64_t height = s.out_height(), width = s.out_width();
   const auto tensor = [&](CudnnTensor t) {
     t.alignment = s.alignment;
     return describe(t);
@@ -80,8 +77,8 @@ std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
     t.between = true;
     return describe(t);
   };
-  const bool bias = s.fused && s.bias, residual = s.fused && s.residual;
-  const CudnnObject product = bias || residual ? between(kProduct) : y;
+  const bool bias = s.fused && s.bias, residual = s.fused && s.residual, relu = s.fused && s.relu;
+  const CudnnObject product = bias || residual || relu ? between(kProduct) : y;
 
   CudnnObject how(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
@@ -109,9 +106,13 @@ std::vector<CudnnObject> Convolutions::graph(const Shape& s) {
                                    tensor(pictures(kResidual, s.batch, s.out, height, width, s.type)), with));
     sum = with;
   }
-  if (bias)
+  if (bias) {
+    const CudnnObject with = relu ? between(kBiased) : y;
     operations.push_back(
-        pointwise(CUDNN_POINTWISE_ADD, sum, tensor(pictures(kBias, 1, s.out, 1, 1, s.type)), y));
+        pointwise(CUDNN_POINTWISE_ADD, sum, tensor(pictures(kBias, 1, s.out, 1, 1, s.type)), with));
+    sum = with;
+  }
+  if (relu) operations.push_back(pointwise(CUDNN_POINTWISE_RELU_FWD, sum, y));
   return operations;
 }
 
@@ -125,8 +126,7 @@ void Convolutions::execute(const CudnnPlan& plan, const Arrays& arrays, void* wo
 // By measuring each on memory of its own.
 size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, const Shape& s) {
   const auto count_in = static_cast<size_t>(s.batch * s.height * s.width * s.in);
-  const auto count_out = static_cast<size_t>(s.batch * (s.height + s.pad_top + s.pad_bottom) *
-                                             (s.width + s.pad_left + s.pad_right) * s.out);
+  const auto count_out = static_cast<size_t>(s.batch * s.out * s.out_height() * s.out_width());
   const auto count_w = static_cast<size_t>(s.out * s.in * s.kernel_height * s.kernel_width + s.out);
   MeasuringMemory memory(memory_, stream_);
   size_t most = 1;
@@ -137,17 +137,21 @@ size_t Convolutions::fastest(const std::vector<CudnnPlan>& plans, size_t fused, 
   float best_time = 0;
   for (size_t i = 0; i < plans.size(); ++i) {
     const bool whole = i < fused;
-    const float time = milliseconds(stream_, [&] {
-      execute(plans[i], {x, w, whole && s.bias ? w : nullptr, whole && s.residual ? y : nullptr, y},
-              workspace);
-      if (!whole && (s.bias || s.residual))
-        finish({.rows = static_cast<int64_t>(count_out) / s.out,
-                .width = s.out,
-                .x = {y, s.type},
-                .residual = {s.residual ? y : nullptr, s.type},
-                .y = {y, s.type}},
-               stream_);
-    });
+    const float time = milliseconds(
+        stream_,
+        [&] {
+          execute(plans[i], {x, w, whole && s.bias ? w : nullptr, whole && s.residual ? y : nullptr, y},
+                  workspace);
+          if (!whole && (s.bias || s.residual || s.relu))
+            finish({.rows = static_cast<int64_t>(count_out) / s.out,
+                    .width = s.out,
+                    .x = {y, s.type},
+                    .activation = s.relu ? Activation::relu : Activation::none,
+                    .residual = {s.residual ? y : nullptr, s.type},
+                    .y = {y, s.type}},
+                   stream_);
+        },
+        best_time);
     if (i > 0 && time >= best_time) continue;
     best = i;
     best_time = time;
@@ -162,11 +166,11 @@ bool Convolutions::is_large(const Shape& s) {
 
 std::string Convolutions::text(const Shape& s) {
   return fmt::format(
-      "convolution {}×{}×{}×{} to {}, kernel {}×{}, stride {}, dilation {}, pads {} {} {} {}, {}{}{}{}, "
+      "convolution {}×{}×{}×{} to {}, kernel {}×{}, stride {}, dilation {}, pads {} {} {} {}, {}{}{}{}{}, "
       "alignment {}",
       s.batch, s.height, s.width, s.in, s.out, s.kernel_height, s.kernel_width, s.stride, s.dilation,
       s.pad_top, s.pad_bottom, s.pad_left, s.pad_right, name_of(s.type), s.bias ? " + bias" : "",
-      s.residual ? " + residual" : "", s.fused ? "" : " after", s.alignment);
+      s.residual ? " + residual" : "", s.relu ? ", relu" : "", s.fused ? "" : " after", s.alignment);
 }
 
 // None where cuDNN refuses.
@@ -181,13 +185,14 @@ std::vector<CudnnPlan> Convolutions::engines(const Shape& shape, size_t most) {
 Convolutions::Found Convolutions::find(const Shape& shape) {
   const bool measured = choices_.measures() && is_large(shape);
   Shape plain = shape;
-  plain.fused = plain.bias = plain.residual = false;
+  plain.fused = plain.bias = plain.residual = plain.relu = false;
   try {
     std::vector<CudnnPlan> plans;
     if (shape.fused) plans = engines(shape, measured ? kEngines : 1);
     const size_t fused = plans.size();
     if (measured || plans.empty())
-      for (CudnnPlan& plan : engines(plain, measured ? kEngines : 1)) plans.push_back(std::move(plan));
+      for (CudnnPlan& plan : engines(plain, !measured ? 1 : plans.empty() ? kEngines : kPlainEngines))
+        plans.push_back(std::move(plan));
     if (plans.empty()) return {};
     size_t best = 0;
     if (measured && plans.size() > 1)
@@ -204,6 +209,8 @@ const Convolutions::Found& Convolutions::plan_for(const Convolution& a) {
   if (way_ == Way::columns || (w.operands == DType::f32 && !w.tf32)) return kNone;
   const bool same_types =
       a.x.type == w.operands && a.y.type == w.operands && (!a.residual || a.residual.type == w.operands);
+  // The residual is added behind the activation, the graph's before it.
+  const bool relu = a.activation == Activation::relu && !a.residual;
   Shape shape{.batch = a.batch,
               .height = a.height,
               .width = a.width,
@@ -221,7 +228,8 @@ const Convolutions::Found& Convolutions::plan_for(const Convolution& a) {
               .type = w.operands,
               .bias = w.bias() != nullptr,
               .residual = static_cast<bool>(a.residual),
-              .fused = way_ == Way::fused && same_types && a.activation == Activation::none};
+              .relu = relu,
+              .fused = way_ == Way::fused && same_types && (a.activation == Activation::none || relu)};
   for (const void* address : {a.x.data, static_cast<const void*>(a.y.data), a.residual.data})
     shape.alignment = std::min<int64_t>(shape.alignment, alignment_of(address));
   const auto known = plans_.find(shape);
@@ -290,10 +298,12 @@ void Convolutions::run(const ConvolutionBackward& a, Pieces& pieces) {
     if (!pieces.counting()) relu_gradient(f.y, a.d_y, count, masked, stream_);
     d_y = masked;
   }
-  auto* const under =
-      static_cast<float*>(pieces.take(static_cast<size_t>(pixels * w.inputs()) * sizeof(float)));
-  layers_.run_back(pixels, d_y, w, nullptr, under, pieces);
-  if (!pieces.counting()) add_columns(f, under, a.d_x, stream_);
+  // Rows of whole 16 bytes, as the library's fast ways want them.
+  constexpr int64_t kMultiple = 4;
+  const int64_t pitch = (w.inputs() + kMultiple - 1) / kMultiple * kMultiple;
+  auto* const under = static_cast<float*>(pieces.take(static_cast<size_t>(pixels * pitch) * sizeof(float)));
+  layers_.run_back(pixels, d_y, w, nullptr, under, pitch, pieces);
+  if (!pieces.counting()) add_columns(f, under, pitch, a.d_x, stream_);
 }
 
 }  // namespace eg4d::cuda

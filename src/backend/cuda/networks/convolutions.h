@@ -17,7 +17,7 @@ namespace eg4d::cuda {
 
 class Convolutions {
  public:
-  // fused: cuDNN adds bias and residual; plain: a second kernel does; columns: no cuDNN.
+  // fused: cuDNN adds bias and residual, and applies ReLU; plain: a second kernel does; columns: no cuDNN.
   enum class Way : uint8_t { fused, plain, columns };
 
   Convolutions(Memory& memory, cudaStream_t stream, Layers& layers, Choices& choices);
@@ -33,7 +33,13 @@ class Convolutions {
     int64_t batch, height, width, in, out, kernel_height, kernel_width, stride, dilation;
     int64_t pad_top, pad_bottom, pad_left, pad_right, alignment;
     DType type;
-    bool bias, residual, fused;  // what is added, and whether cuDNN may do it
+    bool bias, residual, relu, fused;  // what is done to the result, and whether cuDNN may do it
+    int64_t out_height() const {
+      return convolution_extent(height, kernel_height, pad_top, pad_bottom, stride, dilation);
+    }
+    int64_t out_width() const {
+      return convolution_extent(width, kernel_width, pad_left, pad_right, stride, dilation);
+    }
     auto operator<=>(const Shape&) const = default;
   };
   struct Arrays {

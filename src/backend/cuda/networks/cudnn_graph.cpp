@@ -142,8 +142,10 @@ CudnnObject describe(const CudnnTensor& tensor) {
   return object;
 }
 
-CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject& b,
-                      const CudnnObject& y) {
+namespace {
+
+CudnnObject pointwise_of(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject* b,
+                         const CudnnObject& y) {
   CudnnObject how(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
   how.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode)
       .set_type(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT)
@@ -151,10 +153,20 @@ CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const Cud
   CudnnObject operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how)
       .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b)
-      .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y)
-      .finish();
+      .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
+  if (b) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
+  operation.finish();
   return operation;
+}
+
+}  // namespace
+
+CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject& b,
+                      const CudnnObject& y) {
+  return pointwise_of(mode, x, &b, y);
+}
+CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject& y) {
+  return pointwise_of(mode, x, nullptr, y);
 }
 
 // ---------------------------------------------------------------- handle, plans

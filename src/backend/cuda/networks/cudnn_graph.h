@@ -56,6 +56,8 @@ CudnnObject describe(const CudnnTensor& tensor);
 // y = mode(x, b)
 CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject& b,
                       const CudnnObject& y);
+// y = mode(x)
+CudnnObject pointwise(cudnnPointwiseMode_t mode, const CudnnObject& x, const CudnnObject& y);
 
 class CudnnHandle {
  public:

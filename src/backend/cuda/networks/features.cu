@@ -1,5 +1,7 @@
 // What the networks that look at pictures need besides the rest: plain, since they take little time.
 
+#include <algorithm>
+
 #include "backend/cuda/check.h"
 #include "backend/cuda/networks/network_kernels.h"
 #include "backend/cuda/networks/typed_arrays.cuh"
@@ -97,13 +99,20 @@ __device__ float length_of(const float* x, int64_t channels) {
   return sqrtf(sum_of_warp(sum));
 }
 
-constexpr int kWarps = 32;
+constexpr int kWarps = 8;                 // of a block
+constexpr int64_t kPositionsPerWarp = 4;  // where there are not very many
 
-__global__ void feature_distance_kernel(FeatureDistance a) {
+unsigned distance_blocks(const FeatureDistance& a) {
+  constexpr int64_t kMostBlocks = 1024, kPerBlock = kWarps * kPositionsPerWarp;
+  return static_cast<unsigned>(std::min((a.positions + kPerBlock - 1) / kPerBlock, kMostBlocks));
+}
+
+// The sum of some positions of a picture; of all sums, the second kernel makes one, in the blocks' order.
+__global__ void __launch_bounds__(32 * kWarps) feature_distance_kernel(FeatureDistance a, double* sums) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   double total = 0;
-  for (int64_t p = warp; p < a.positions; p += kWarps) {
-    const int64_t at = (blockIdx.x * a.positions + p) * a.channels;
+  for (int64_t p = blockIdx.x * kWarps + warp; p < a.positions; p += gridDim.x * kWarps) {
+    const int64_t at = (blockIdx.y * a.positions + p) * a.channels;
     const float *u = a.a + at, *v = a.b + at;
     const float u_gain = 1 / (length_of(u, a.channels) + a.epsilon),
                 v_gain = 1 / (length_of(v, a.channels) + a.epsilon);
@@ -120,7 +129,15 @@ __global__ void feature_distance_kernel(FeatureDistance a) {
   if (threadIdx.x != 0) return;
   double all = 0;
   for (const double part : totals) all += part;
-  a.values[blockIdx.x] += all / static_cast<double>(a.positions);
+  sums[blockIdx.y * gridDim.x + blockIdx.x] = all;
+}
+
+// A warp per picture.
+__global__ void add_distances_kernel(FeatureDistance a, const double* sums, int count) {
+  double total = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += 32) total += sums[blockIdx.x * count + i];
+  for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(~0u, total, step);
+  if (threadIdx.x == 0) a.values[blockIdx.x] += total / static_cast<double>(a.positions);
 }
 
 // With n = ‖a‖ + ε and g = 2·factor·w·(â - b̂): d_a += g / n - a·(g·a) / (n²·‖a‖).
@@ -166,9 +183,16 @@ void max_pool_backward(const MaxPoolBackward& a, cudaStream_t stream) {
   check_launch("going back through pooling");
 }
 
-void feature_distance(const FeatureDistance& a, cudaStream_t stream) {
+size_t feature_distance_workspace_bytes(const FeatureDistance& a) {
+  return static_cast<size_t>(a.batch) * distance_blocks(a) * sizeof(double);
+}
+
+void feature_distance(const FeatureDistance& a, void* workspace, cudaStream_t stream) {
   if (a.batch == 0 || a.positions == 0) return;
-  feature_distance_kernel<<<static_cast<unsigned>(a.batch), 32 * kWarps, 0, stream>>>(a);
+  auto* const sums = static_cast<double*>(workspace);
+  const unsigned blocks = distance_blocks(a), pictures = static_cast<unsigned>(a.batch);
+  feature_distance_kernel<<<dim3(blocks, pictures), 32 * kWarps, 0, stream>>>(a, sums);
+  add_distances_kernel<<<pictures, 32, 0, stream>>>(a, sums, static_cast<int>(blocks));
   check_launch("comparing features");
 }
 

@@ -92,24 +92,39 @@ void Layers::run(const Linear& a, Pieces& pieces) {
 }
 
 void Layers::run_back(int64_t rows, const float* x, const NetworkWeight& weight, const float* residual,
-                      float* y, Pieces& pieces) {
+                      float* y, int64_t pitch, Pieces& pieces) {
   if (weight.operands != DType::f32)
     throw NotOnThisDevice("gradients are computed in f32, with weights of f32");
   if (rows == 0) return;
+  const int64_t inputs = weight.inputs(), outputs = weight.extents.out;
+  if (pitch == 0) pitch = inputs;
+  const void* w = weight.data();
+  if (pitch != inputs) {  // the weight's rows as far apart
+    const Array apart(pieces.take(static_cast<size_t>(outputs * pitch) * sizeof(float)), DType::f32);
+    if (!pieces.counting())
+      copy_rows({.rows = outputs,
+                 .width = inputs,
+                 .from = {w, DType::f32},
+                 .from_pitch = inputs,
+                 .to = apart,
+                 .to_pitch = pitch},
+                stream_);
+    w = apart.data;
+  }
   ProductShape shape{.rows = rows,
-                     .in = weight.inputs(),
-                     .out = weight.extents.out,
+                     .in = pitch,
+                     .out = outputs,
                      .tf32 = weight.tf32,
                      .form = ProductShape::Form::back,
                      .residual = residual != nullptr,
                      .x_alignment = alignment_of(x),
                      .y_alignment = alignment_of(y)};
   if (residual) shape.residual_alignment = alignment_of(residual);
-  multiply(shape, {.x = x, .w = weight.data(), .residual = residual, .y = y}, pieces);
+  multiply(shape, {.x = x, .w = w, .residual = residual, .y = y}, pieces);
 }
 
 void Layers::run(const LinearBackward& a, Pieces& pieces) {
-  run_back(a.forward.rows, a.d_y, weight_of(a.forward.weight), a.d_x, a.d_x, pieces);
+  run_back(a.forward.rows, a.d_y, weight_of(a.forward.weight), a.d_x, a.d_x, 0, pieces);
 }
 
 // In pieces, so that what lies between stays small.

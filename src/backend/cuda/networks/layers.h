@@ -32,9 +32,10 @@ class Layers {
   void run(const Linear& a, Pieces& pieces);
   void run(const LinearBackward& a, Pieces& pieces);
   void run(const FeedForward& a, Pieces& pieces);
-  // y[rows,inputs] = x[rows,out]·W + residual, in f32.
+  // y[rows,inputs] = x[rows,out]·W + residual, in f32. Rows of y and residual lie `pitch` numbers apart, and
+  // what is between them has no meaning; 0: dense.
   void run_back(int64_t rows, const float* x, const NetworkWeight& weight, const float* residual, float* y,
-                Pieces& pieces);
+                int64_t pitch, Pieces& pieces);
 
   // As run() does, with operands of 8 bits.
   void run_fp8(const FeedForward& a, Pieces& pieces);

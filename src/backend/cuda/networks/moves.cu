@@ -66,24 +66,47 @@ __global__ void columns_kernel(Columns a, Extents e) {
   store_values(a.to, (row * taps + tap) * e.in + channel, value);
 }
 
-// Every input pixel collects from the output pixels whose kernels lie over it.
-__global__ void add_columns_kernel(Convolution a, Extents e, const float* columns, float* d_x) {
-  const int64_t at = thread_number();
-  if (at >= a.batch * a.height * a.width * e.in) return;
-  const int64_t channel = at % e.in, column = at / e.in % a.width, row = at / e.in / a.width % a.height,
-                picture = at / e.in / a.width / a.height;
-  float sum = 0;
-  for (int64_t i = 0; i < e.kernel_height; ++i) {
-    const int64_t y = row + a.pad_top - i * a.dilation;
-    if (y < 0 || y % a.stride != 0 || y / a.stride >= e.out_height) continue;
-    for (int64_t j = 0; j < e.kernel_width; ++j) {
-      const int64_t x = column + a.pad_left - j * a.dilation;
-      if (x < 0 || x % a.stride != 0 || x / a.stride >= e.out_width) continue;
-      const int64_t pixel = (picture * e.out_height + y / a.stride) * e.out_width + x / a.stride;
-      sum += columns[((pixel * e.kernel_height + i) * e.kernel_width + j) * e.in + channel];
+// Every input pixel collects from the output pixels whose kernels lie over it: along an axis, the taps i for
+// which position + pad - i·dilation is a multiple of the stride.
+template <int N>
+__global__ void add_columns_kernel(Convolution a, Extents e, const float* columns, int64_t pitch, float* d_x,
+                                   int64_t count) {
+  const int64_t number = thread_number();
+  if (number >= count) return;
+  const int in = static_cast<int>(e.in), width = static_cast<int>(a.width), per_pixel = in / N;
+  const int64_t pixel_in = number / per_pixel, line = pixel_in / width, picture = line / a.height;
+  const int channel = static_cast<int>(number - pixel_in * per_pixel) * N;
+  const int across = static_cast<int>(pixel_in - line * width + a.pad_left),
+            down = static_cast<int>(line - picture * a.height + a.pad_top);
+  const int stride = static_cast<int>(a.stride), dilation = static_cast<int>(a.dilation);
+  const int rows = static_cast<int>(e.kernel_height), taps = static_cast<int>(e.kernel_width);
+  const int out_height = static_cast<int>(e.out_height), out_width = static_cast<int>(e.out_width);
+  // Without dilation it is known which.
+  const int step = dilation == 1 ? stride : 1;
+  const float* const of_picture = columns + picture * out_height * out_width * pitch + channel;
+  float sum[N] = {};
+  for (int i = down % step; i < rows && i * dilation <= down; i += step) {
+    const int y = (down - i * dilation) / stride;
+    if (y >= out_height || y * stride != down - i * dilation) continue;
+    for (int j = across % step; j < taps && j * dilation <= across; j += step) {
+      const int x = (across - j * dilation) / stride;
+      if (x >= out_width || x * stride != across - j * dilation) continue;
+      const float* const from =
+          of_picture + static_cast<int64_t>(y * out_width + x) * pitch + (i * taps + j) * in;
+      if constexpr (N == 4) {
+        const float4 v = *reinterpret_cast<const float4*>(from);
+        sum[0] += v.x, sum[1] += v.y, sum[2] += v.z, sum[3] += v.w;
+      } else {
+        sum[0] += *from;
+      }
     }
   }
-  d_x[at] += sum;
+  if constexpr (N == 4) {
+    float4& to = reinterpret_cast<float4*>(d_x)[number];
+    to = make_float4(to.x + sum[0], to.y + sum[1], to.z + sum[2], to.w + sum[3]);
+  } else {
+    d_x[number] += sum[0];
+  }
 }
 
 __device__ float rounded(float value, DType type) {
@@ -147,11 +170,18 @@ void columns(const Columns& a, cudaStream_t stream) {
   check_launch("preparing a convolution");
 }
 
-void add_columns(const Convolution& a, const float* columns, float* d_x, cudaStream_t stream) {
+void add_columns(const Convolution& a, const float* columns, int64_t pitch, float* d_x, cudaStream_t stream) {
   const Extents e = extents_of(a);
   const int64_t count = a.batch * a.height * a.width * e.in;
   if (count == 0) return;
-  add_columns_kernel<<<blocks_for(count), kThreads, 0, stream>>>(a, e, columns, d_x);
+  const auto whole = [](const float* data) {
+    return reinterpret_cast<uintptr_t>(data) % sizeof(float4) == 0;
+  };
+  if (e.in % 4 == 0 && pitch % 4 == 0 && whole(columns) && whole(d_x))
+    add_columns_kernel<4>
+        <<<blocks_for(count / 4), kThreads, 0, stream>>>(a, e, columns, pitch, d_x, count / 4);
+  else
+    add_columns_kernel<1><<<blocks_for(count), kThreads, 0, stream>>>(a, e, columns, pitch, d_x, count);
   check_launch("going back through a convolution");
 }
 

@@ -47,8 +47,8 @@ struct Columns {
   Array to = {};  // [count, taps·in]
 };
 void columns(const Columns& a, cudaStream_t stream);
-// d_x += what the rows of all output pixels hold, each where it came from.
-void add_columns(const Convolution& a, const float* columns, float* d_x, cudaStream_t stream);
+// d_x += what the rows of all output pixels hold, each where it came from. Rows lie `pitch` numbers apart.
+void add_columns(const Convolution& a, const float* columns, int64_t pitch, float* d_x, cudaStream_t stream);
 
 // A stored weight as the products take it: to[row][tap][i] of from[row][i][tap] (columns = inputs·taps),
 // times scale; stored transposed as from[column][row].
@@ -67,7 +67,8 @@ void pack_weight(const WeightPart& a, cudaStream_t stream);
 void resize_features(const ResizeFeatures& a, cudaStream_t stream);
 void max_pool(const MaxPool& a, cudaStream_t stream);
 void max_pool_backward(const MaxPoolBackward& a, cudaStream_t stream);
-void feature_distance(const FeatureDistance& a, cudaStream_t stream);
+size_t feature_distance_workspace_bytes(const FeatureDistance& a);
+void feature_distance(const FeatureDistance& a, void* workspace, cudaStream_t stream);
 void feature_distance_backward(const FeatureDistanceBackward& a, cudaStream_t stream);
 
 // ---------------------------------------------------------------- group_norm.cu, group_norm_backward.cu,

@@ -78,7 +78,10 @@ struct Perform {
   void operator()(const MaxPoolBackward& a) const { enqueue(max_pool_backward, a); }
   void operator()(const ScaleChannels& a) const { enqueue(scale_channels, a); }
   void operator()(const ScaleChannelsBackward& a) const { enqueue(scale_channels_backward, a); }
-  void operator()(const FeatureDistance& a) const { enqueue(feature_distance, a); }
+  void operator()(const FeatureDistance& a) const {
+    void* const workspace = pieces.take(feature_distance_workspace_bytes(a));
+    if (!pieces.counting()) feature_distance(a, workspace, stream);
+  }
   void operator()(const FeatureDistanceBackward& a) const { enqueue(feature_distance_backward, a); }
   void operator()(const Patches& a) const { enqueue(patches, a); }
   void operator()(const CopyRows& a) const { enqueue(copy_rows, a); }
