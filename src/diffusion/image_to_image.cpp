@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "diffusion/conditioning.h"
+#include "diffusion/picture_decoder.h"
 #include "diffusion/unet_skeleton.h"
 #include "nn/network_type.h"
 
@@ -86,7 +87,14 @@ struct ImageToImage::Parts {
         type(network_type(b, precision)),
         arena(std::make_shared<Arena>(b)),
         encoder(checkpoint.encoder(b, exact_network_type(b, precision))),
-        decoder(checkpoint.decoder(b, exact_network_type(b, precision), arena)),
+        exact_decoder(checkpoint.decoder(b, exact_network_type(b, precision), arena)),
+        half_decoder(precision == DType::f16 ? checkpoint.decoder(b, type, arena) : nullptr),
+        decoder(
+            b, precision,
+            [this](const NetworkType& wanted) -> AutoencoderDecoder& {
+              return wanted.activations == DType::f16 ? *half_decoder : *exact_decoder;
+            },
+            config.latent_scale),
         unet(checkpoint.unet(b, type, arena)),
         control(control_checkpoint ? control_checkpoint->network(b, type, arena) : nullptr) {}
 
@@ -110,13 +118,14 @@ struct ImageToImage::Parts {
   // Not the encoder's: its activations stay while the UNet is asked in distill().
   std::shared_ptr<Arena> arena;
   std::unique_ptr<AutoencoderEncoder> encoder;
-  std::unique_ptr<AutoencoderDecoder> decoder;
+  std::unique_ptr<AutoencoderDecoder> exact_decoder, half_decoder;
+  PictureDecoder decoder;
   std::unique_ptr<ImageUNet> unet;
   std::unique_ptr<ControlNet> control;
   PromptEmbedding prompt, negative;
   std::map<std::tuple<int64_t, int64_t, bool>, Conditioning> conditionings;
   std::map<std::tuple<int64_t, int64_t, bool, std::optional<float>>, Prediction> predictions;
-  std::map<Shape, std::unique_ptr<PreparedFunction>> encoders, decoders;  // by the input's shape
+  std::map<Shape, std::unique_ptr<PreparedFunction>> encoders;  // by the input's shape
 };
 
 ImageToImage::ImageToImage(Backend& backend, const ImageCheckpoint& checkpoint, DType precision,
@@ -179,19 +188,6 @@ ImageToImage::Parts::Prediction& ImageToImage::Parts::prediction(int64_t height,
   return kept;
 }
 
-namespace {
-
-// The function prepared for inputs of that shape.
-template <class Prepare>
-PreparedFunction& for_shape(std::map<Shape, std::unique_ptr<PreparedFunction>>& functions, const Shape& shape,
-                            const Prepare& prepare) {
-  std::unique_ptr<PreparedFunction>& function = functions[shape];
-  if (!function) function = prepare(shape);
-  return *function;
-}
-
-}  // namespace
-
 Tensor ImageToImage::predict_noise(const Tensor& noisy, double timestep, double guidance) {
   return predict({.count = noisy.count(), .latent = noisy.data()}, noisy.dim(1), noisy.dim(2), timestep,
                  guidance, nullptr);
@@ -223,9 +219,10 @@ Tensor ImageToImage::predict(NoisyLatents noisy, int64_t height, int64_t width, 
 
 Tensor ImageToImage::encode(const Tensor& picture, NormalStream* noise) {
   const FitPicture fit = fitting_to_model(picture, size_multiple());
-  PreparedFunction& encoder =
-      for_shape(parts_->encoders, {1, fit.out_height, fit.out_width, kColors},
-                [&](const Shape& shape) { return parts_->encoder->prepare_moments(shape); });
+  const Shape shape{1, fit.out_height, fit.out_width, kColors};
+  std::unique_ptr<PreparedFunction>& prepared = parts_->encoders[shape];
+  if (!prepared) prepared = parts_->encoder->prepare_moments(shape);
+  PreparedFunction& encoder = *prepared;
   fit_into(fit, picture, encoder.input());
   encoder.run();
   const Tensor& moments = encoder.output();
@@ -241,12 +238,7 @@ Tensor ImageToImage::encode(const Tensor& picture, NormalStream* noise) {
 }
 
 Tensor ImageToImage::decode(const Tensor& latents, int64_t height, int64_t width) {
-  PreparedFunction& decoder = for_shape(parts_->decoders, latents.shape(), [&](const Shape& shape) {
-    return parts_->decoder->prepare(shape, parts_->config.latent_scale);
-  });
-  parts_->backend.run(CopyBytes{decoder.input().raw(), latents.raw(), latents.bytes()});
-  decoder.run();
-  const Tensor& decoded = decoder.output();
+  const Tensor& decoded = parts_->decoder.decode(latents);
   const FitPicture fit = fitting(decoded.dim(1), decoded.dim(2), height, width, 0.5f, 0.5f);
   Tensor picture = fitted(fit, decoded).reshaped({height, width, kColors});
   parts_->backend.run(ClampUnit{picture.data(), picture.count()});

@@ -14,8 +14,8 @@ namespace eg4d {
 // weights may go.
 
 struct AutoencoderOptions {
-  // Not f16 activations for SDXL's: what its decoder adds up is larger than f16 reaches. The way back through
-  // the encoder is f32 alone.
+  // With f16 activations what SDXL's decoder adds up can leave its range (PictureDecoder). The way back
+  // through the encoder is f32 alone.
   NetworkType type = {};
   std::shared_ptr<Arena> arena = {};  // shared with networks that do not run at the same time; or its own
 };

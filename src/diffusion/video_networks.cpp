@@ -33,7 +33,11 @@ VideoUNet& VideoNetworks::unet(DType precision, FeedForwardProducts feed_forward
 }
 
 AutoencoderDecoder& VideoNetworks::decoder(DType precision) {
-  return get(decoder_, exact_network_type(backend_, precision),
+  return decoder(exact_network_type(backend_, precision));
+}
+
+AutoencoderDecoder& VideoNetworks::decoder(const NetworkType& wanted) {
+  return get(wanted.activations == DType::f16 ? half_decoder_ : decoder_, wanted,
              [&](const auto& type, const auto& arena) { return checkpoint_.decoder(backend_, type, arena); });
 }
 
@@ -43,6 +47,7 @@ void VideoNetworks::release() {
   condition_encoder_ = {};
   unet_ = {};
   decoder_ = {};
+  half_decoder_ = {};
   arena_.reset();
 }
 

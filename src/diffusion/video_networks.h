@@ -26,6 +26,8 @@ class VideoNetworks {
   AutoencoderEncoder& condition_encoder(DType precision = DType::f32);
   VideoUNet& unet(DType precision = DType::f32, FeedForwardProducts feed_forward = FeedForwardProducts::same);
   AutoencoderDecoder& decoder(DType precision = DType::f32);
+  // Of that type; one in f16 and another one may be in memory at the same time.
+  AutoencoderDecoder& decoder(const NetworkType& type);
 
   // The networks in memory have done their part.
   void release();
@@ -46,7 +48,7 @@ class VideoNetworks {
   Kept<ClipImageEncoder> image_encoder_;
   Kept<AutoencoderEncoder> condition_encoder_;
   Kept<VideoUNet> unet_;
-  Kept<AutoencoderDecoder> decoder_;
+  Kept<AutoencoderDecoder> decoder_, half_decoder_;
 };
 
 }  // namespace eg4d

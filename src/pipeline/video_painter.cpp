@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <memory>
 
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "diffusion/edm_sampler.h"
+#include "diffusion/picture_decoder.h"
 #include "diffusion/unet_video_call.h"
 #include "io/background_writer.h"
 #include "picture/input_picture.h"
@@ -75,7 +75,7 @@ class Painter {
   VideoCondition video_condition(int video, bool both_halves) const;
   void denoise();
   void decode();
-  void decode_piece(PreparedFunction& decoder, BackgroundWriter& files, int video, int first, int count);
+  void decode_piece(PictureDecoder& decoder, BackgroundWriter& files, int video, int first, int count);
 
   Backend& backend_;
   VideoNetworks& networks_;
@@ -220,13 +220,9 @@ void Painter::denoise() {
   files.finish();
 }
 
-void Painter::decode_piece(PreparedFunction& decoder, BackgroundWriter& files, int video, int first,
+void Painter::decode_piece(PictureDecoder& decoder, BackgroundWriter& files, int video, int first,
                            int count) {
-  const Tensor& latent = latents_[static_cast<size_t>(video)];
-  const Tensor piece = latent.rows(first, count);
-  backend_.run(CopyBytes{decoder.input().raw(), piece.raw(), piece.bytes()});
-  decoder.run();
-  const Tensor& decoded = decoder.output();
+  const Tensor& decoded = decoder.decode(latents_[static_cast<size_t>(video)].rows(first, count));
   const int height = static_cast<int>(decoded.dim(1)), width = static_cast<int>(decoded.dim(2));
   const int64_t size = decoded.count() / count;
   for (int i = 0; i < count; ++i) {
@@ -240,9 +236,9 @@ void Painter::decode_piece(PreparedFunction& decoder, BackgroundWriter& files, i
 
 void Painter::decode() {
   progress_.begin(int64_t{videos()} * job_.frames, "decoding");
-  AutoencoderDecoder& decoder = networks_.decoder(precision_);
-  // By the number of pictures: the last piece of a video is shorter.
-  std::map<int, std::unique_ptr<PreparedFunction>> decoders;
+  PictureDecoder decoder(backend_, precision_, [this](const NetworkType& type) -> AutoencoderDecoder& {
+    return networks_.decoder(type);
+  });
   BackgroundWriter files(picture_writing());
   int64_t done = 0;
   for (int video = 0; video < videos(); ++video) {
@@ -256,12 +252,7 @@ void Painter::decode() {
       const int count = std::min(job_.sampling.decode_frames, painted - first);
       bool needed = false;
       for (int i = 0; i < count; ++i) needed = needed || !sink_.has(video, first + i);
-      if (needed) {
-        std::unique_ptr<PreparedFunction>& prepared = decoders[count];
-        if (!prepared)
-          prepared = decoder.prepare({count, conditions_.height, conditions_.width, kLatentChannels});
-        decode_piece(*prepared, files, video, first, count);
-      }
+      if (needed) decode_piece(decoder, files, video, first, count);
       done += count;
       progress_.update(done);
     }
