@@ -47,7 +47,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
   const RasterScene<float> scene = load_scene(which.size);
   CudaRaster kernels(scene);
   kernels.forward();
-  kernels.use_long_lists(kernels.totals().longest > cuda::kLongList);  // as the backend does
+  kernels.use_long_lists(cuda::are_long(kernels.totals(), false));  // as the backend does
   Philox random(3);
   const std::vector<float> d_image =
       test::uniform_values<float>(random, int64_t{3} * scene.width * scene.height, -0.5f, 0.5f);

@@ -232,6 +232,19 @@ TEST(CudaAttention, AnyNumberOfTokens) {
       }
 }
 
+// Small enough for sanitizers, which take a hundred times as long.
+TEST(CudaAttention, AFewForEachKernel) {
+  EG4D_NEEDS_GPU();
+  expect_defined({.heads = 2, .head_dim = 24, .queries = 33, .keys = 40}, DType::f32);           // general
+  expect_defined({.layout = Layout::frames, .inner = 5, .heads = 2, .queries = 21, .keys = 21},  // frames
+                 DType::f16);
+  expect_defined({.heads = 2, .head_dim = 40, .queries = 70, .keys = 90}, DType::bf16);               // mma
+  expect_defined({.head_dim = 512, .queries = 40, .keys = 70}, DType::f16);                           // wide
+  expect_defined({.outer = 10, .heads = 10, .head_dim = 64, .queries = 40, .keys = 70}, DType::f16);  // wgmma
+  expect_defined({.outer = 12, .heads = 12, .head_dim = 40, .queries = 192, .keys = 130},
+                 DType::f16);  // large
+}
+
 TEST(CudaAttention, ManyTokens) {
   EG4D_NEEDS_GPU();
   for (const DType type : kTypes) {

@@ -198,6 +198,12 @@ const Compared kCompared[] = {{"f32", MatrixPrecision::f32, {unrounded, false}, 
                               {"tf32", MatrixPrecision::tf32, {round_to_tf32, false}, 1e-4, 5e-4},
                               {"bf16", MatrixPrecision::bf16, {round_to_bf16, true}, 3e-4, 2e-3}};
 
+// Sizes that bf16's kernels do not take are computed in tf32.
+const RoundedMlp& definition_of(const Compared& compared, const Sizes& sizes) {
+  const bool fits = sizes.hidden % 64 == 0 && sizes.trunk.back() == sizes.hidden;
+  return compared.precision == MatrixPrecision::bf16 && !fits ? kCompared[1].definition : compared.definition;
+}
+
 TEST(CudaDeformationNetwork, LikeTheDefinition) {
   EG4D_NEEDS_GPU();
   uint64_t seed = 1;
@@ -205,10 +211,7 @@ TEST(CudaDeformationNetwork, LikeTheDefinition) {
     double largest[2] = {};
     for (const Sizes& sizes : kCases) {
       for (const int64_t count : {0, 1, 31, 129, 700}) {
-        const bool fits = sizes.hidden % 64 == 0 && sizes.trunk.back() == sizes.hidden;
-        const RoundedMlp definition = compared.precision == MatrixPrecision::bf16 && !fits
-                                          ? kCompared[1].definition
-                                          : compared.definition;
+        const RoundedMlp& definition = definition_of(compared, sizes);
         NetworkCase network(sizes, count, ++seed);
         network.keep_clear_of_zero(definition, compared.margin);
         const std::vector<Values> wanted = network.wanted(definition);
@@ -224,6 +227,23 @@ TEST(CudaDeformationNetwork, LikeTheDefinition) {
     RecordProperty(compared.name, testing::PrintToString(largest[0]));
     RecordProperty(std::string(compared.name) + "_any_gpu", testing::PrintToString(largest[1]));
   }
+}
+
+// Small enough for sanitizers, which take a hundred times as long.
+TEST(CudaDeformationNetwork, AFewForEachKernel) {
+  EG4D_NEEDS_GPU();
+  uint64_t seed = 100;
+  for (const auto& [which, count] : {std::pair{0, 70}, {1, 130}, {2, 33}, {3, 70}})
+    for (const Compared& compared : kCompared)
+      for (const bool any_gpu : {false, true}) {
+        SCOPED_TRACE(testing::Message() << compared.name << ", case " << which << ", any GPU " << any_gpu);
+        if (any_gpu && compared.precision == MatrixPrecision::tf32) continue;  // the same
+        const RoundedMlp& definition = definition_of(compared, kCases[which]);
+        NetworkCase network(kCases[which], count, ++seed);
+        network.keep_clear_of_zero(definition, compared.margin);
+        expect_near(network.on_gpu(compared.precision, true, any_gpu), network.wanted(definition),
+                    compared.limit);
+      }
 }
 
 // Tensor cores cut off what does not fit into a sum's bits, always towards zero.

@@ -394,6 +394,35 @@ TEST(CudaRasterizer, VeryLongListsBesideShortOnesAreSortedLikeThem) {
   EXPECT_TRUE(same_bits(a.colors, b.colors));
 }
 
+// Small enough for sanitizers, which take a hundred times as long: a list for a warp, one for a block, and
+// one in pieces.
+TEST(CudaRasterizer, AFewForEachKernel) {
+  EG4D_NEEDS_GPU();
+  const RasterScene<float> scene = with_heaps(scattered_scene(60, 50, 30, 36), {33, 270, 2060});
+  CudaRaster one(scene), other(scene);
+  one.forward();
+  EXPECT_GE(one.totals().longest, 2060u);
+  other.use_long_lists(true);
+  other.forward();
+  EXPECT_EQ(lists_of(one), lists_of(other));
+  one.backward(weights(3 * pixel_count(scene)));
+  other.backward(weights(3 * pixel_count(scene)));
+  EXPECT_TRUE(same_bits(one.gradients().means, other.gradients().means));
+}
+
+TEST(CudaRasterizer, AllPairsAreSortedWhereListsAreLongAndManyOrVeryLong) {
+  using cuda::are_long;
+  constexpr unsigned long long kFew = 500000, kMany = 14000000;
+  for (const bool now : {false, true}) {
+    EXPECT_FALSE(are_long({kMany, 300, 0}, now));
+    EXPECT_FALSE(are_long({kFew, 2000, 0}, now));
+    EXPECT_TRUE(are_long({kFew, 5000, 0}, now));
+    EXPECT_TRUE(are_long({kMany, 1100, 0}, now));
+  }
+  EXPECT_FALSE(are_long({kFew, 3000, 0}, false));
+  EXPECT_TRUE(are_long({kFew, 3000, 0}, true)) << "not at every picture in another way";
+}
+
 TEST(CudaRasterizer, TooManyPairsAreToldAndHarmNothing) {
   EG4D_NEEDS_GPU();
   const RasterScene<float> scene = ball_scene(3000, 0.05f, 150, 110, 31);

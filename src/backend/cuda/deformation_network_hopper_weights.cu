@@ -1,6 +1,5 @@
-// Gradients of the deformation network's weights on Hopper's tensor cores:
-// products down the columns of what the other kernels left, summed over a part
-// of the rows.
+// Gradients of the deformation network's weights on Hopper's tensor cores: products down the columns of what
+// the other kernels left, summed over a part of the rows.
 
 #include <algorithm>
 
@@ -11,13 +10,11 @@ namespace eg4d::cuda {
 namespace hopper {
 namespace {
 
-constexpr int kBlocks = 132;  // to fill a large GPU; fixed, because it decides
-                              // in which order is added
+constexpr int kBlocks = 132;  // to fill a large GPU; fixed, because it decides in which order is added
 constexpr int kStages = 4;
 
 template <int kWidth>
-constexpr int kOuts = std::min(kWidth,
-                               128);  // of a block: 64 for each warpgroup
+constexpr int kOuts = std::min(kWidth, 128);  // of a block: 64 for each warpgroup
 template <int kParts>
 constexpr int kRows = kUnitRows / kParts;  // of a stage
 template <int kParts>
@@ -125,6 +122,7 @@ class WeightBlock {
       add_to_bias(derivatives, bias);
       if (step == 0) continue;
       wait_for_products<1>();
+      __syncwarp();  // all lanes have read, for the biases, what is now overwritten
       if (lane_ == 0) arrive(empty_ + (step - 1) % kStages);
     }
     wait_for_products<0>();

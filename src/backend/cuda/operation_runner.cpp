@@ -148,7 +148,7 @@ void OperationRunner::run(const Operation& operation) {
     context.count(*forward);
     context.mark_counted();
     const RasterizerTotals totals = context.totals(*forward);
-    context.use(*forward, static_cast<int64_t>(totals.pairs), totals.longest > kLongList);
+    context.use(*forward, static_cast<int64_t>(totals.pairs), are_long(totals, false));
     context.draw(*forward);
   } else {
     enqueue({&operation, 1});

@@ -6,10 +6,10 @@
 //           exactly → every cell's list of pairs, from front to back → one warp blends one cell
 // The lists are made in one of two ways, which give the same: pairs go to their cells' lists in any order,
 // and each list is sorted by depth; or, where lists are long, the Gaussians are sorted by depth and the
-// pairs, made in that order, by cell. backward: one warp goes through its cell from back to front and leaves
-// one partial sum per pair → one thread
-//           per Gaussian adds up its partial sums in the order of its cells, then goes back through the
-//           projection
+// pairs, made in that order, by cell.
+// backward: one warp goes through its cell from back to front and leaves one partial sum per pair
+//           → one thread per Gaussian adds up its partial sums in the order of its cells, then goes back
+//           through the projection
 //
 // Nothing waits for the device. Everything is a fixed order of additions, without atomic ones: the same bits
 // from run to run, always. What a Gaussian adds to the image in which order is the CPU's.
@@ -36,17 +36,23 @@ struct RasterizerSize {
   bool operator==(const RasterizerSize&) const = default;
 };
 
-// Lists above this length are quicker made in the other way; both ways take lists of any length. On trained
-// models, whose longest lists have 1100 to 2900, the other way takes 0.31 ms a picture instead of 0.39, and a
-// million Gaussians at 1920×1080 1.7 ms instead of 2.9 (H200).
-inline constexpr uint32_t kLongList = 1024;
-
 // What the first part of a forward pass finds.
 struct RasterizerTotals {
   unsigned long long pairs;
   uint32_t longest;  // list of a cell
   uint32_t listed;   // pairs whose lists have a place
 };
+
+// Whether lists are made quicker by sorting all pairs; both ways take lists of any length. So it is for a
+// million Gaussians at 1920×1080 (14.5 million pairs in lists of up to 2500: 1.7 ms instead of 2.9 on an
+// H200), not for trained models at 576² (half a million in lists of up to 2900: 0.30 ms a picture instead of
+// 0.28). Once it is done so, it is done so until lists are half as long.
+inline bool are_long(const RasterizerTotals& totals, bool now) {
+  constexpr uint32_t kShort = 1024, kMost = 4096;
+  constexpr unsigned long long kManyPairs = 1 << 21;
+  const unsigned times = now ? 2 : 1;
+  return times * totals.longest > (times * totals.pairs > kManyPairs ? kShort : kMost);
+}
 
 // In device memory, of the last forward pass.
 struct RasterizerCounts {

@@ -36,7 +36,7 @@ void Segment::make_room_for_pairs(const Memory& memory) {
   RasterContext& context = context_of(*drawn);
   const RasterizerTotals totals = context.totals(*drawn);
   const int64_t capacity = capacity_for(static_cast<int64_t>(totals.pairs), pair_capacity_);
-  const bool long_lists = totals.longest > (long_lists_ ? kLongList / 2 : kLongList);
+  const bool long_lists = are_long(totals, long_lists_);
   if (capacity == pair_capacity_ && long_lists == long_lists_ && noted_.moves == memory.moves()) {
     context.use(noted_.workspaces.front());
     return;
