@@ -24,7 +24,8 @@ class MemoryCap : public OnEachDevice {
 
   // Takes what there is, then more, until weights have left.
   void take_the_rest() {
-    for (size_t piece = size_t{512} << 20; piece >= (size_t{1} << 20); piece /= 2)
+    // Down to what devices give memory in: a smaller piece takes as much.
+    for (size_t piece = size_t{512} << 20; piece >= (size_t{2} << 20); piece /= 2)
       while (backend_->memory_use().available >= piece) ballast_.push_back(taken(piece));
     while (backend_->memory_use().streamed == 0) ballast_.push_back(taken(size_t{1} << 20));
   }
