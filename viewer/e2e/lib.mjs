@@ -63,6 +63,11 @@ export async function open(context, address, complaints) {
   const page = await context.newPage();
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && !/GPU stall|GL Driver|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE/.test(message.text()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(error.message));
+  const own = new URL(address).origin;
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!/^(blob|data):/.test(url) && url.split("#")[0] !== address.split("#")[0] && !url.startsWith(own + "/")) complaints.push(`${url} is asked for`);
+  });
   await page.goto(address);
   await whenReady(page);
   return page;
@@ -73,10 +78,31 @@ export async function whenReady(page) {
   await page.evaluate(() => window.eg4d?.ready);
 }
 
-export async function shoot(page, name) {
+// What can be used and has no name for a screen reader.
+export const nameless = (page) => page.evaluate(() => [...document.querySelectorAll("button, select, input, canvas, img, progress, a")]
+  .filter((one) => one.checkVisibility() && !(one.getAttribute("aria-label") || one.getAttribute("alt") !== null || one.textContent.trim() || one.title || one.labels?.length))
+  .map((one) => one.outerHTML.slice(0, 80)));
+
+// A view in light, dark and on a phone: NAME-light.png, … `panel`: on a phone with the settings, which cover half of it.
+export async function shoot(page, name, { panel = false } = {}) {
   if (!screens) return;
   mkdirSync(screens, { recursive: true });
-  await page.waitForTimeout(700);
-  await page.screenshot({ path: join(screens, `${name}.png`) });
+  const before = page.viewportSize();
+  const setPanel = (shown) => page.evaluate((shown) => {
+    const store = window.eg4d?.app?.store;
+    const was = store?.current.panel;
+    store?.set({ panel: shown });
+    return was;
+  }, shown);
+  for (const mode of ["light", "dark", "phone"]) {
+    await page.emulateMedia({ colorScheme: mode === "dark" ? "dark" : "light" });
+    const was = mode === "phone" ? await setPanel(panel) : null;
+    if (mode === "phone") await page.setViewportSize({ width: 390, height: 780 });
+    await page.waitForTimeout(700); // until nothing changes any more
+    await page.screenshot({ path: join(screens, `${name}-${mode}.png`) });
+    if (mode === "phone") {
+      await page.setViewportSize(before);
+      await setPanel(was);
+    }
+  }
 }
-

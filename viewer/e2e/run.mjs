@@ -6,7 +6,7 @@ import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { makesObjects } from "./jobs.mjs";
-import { call, check, dataset, failures, open, PATIENCE, rawStatus, scratch, screens, shoot, startServer, startWithLink } from "./lib.mjs";
+import { call, check, dataset, failures, nameless, open, PATIENCE, rawStatus, scratch, shoot, startServer, startWithLink } from "./lib.mjs";
 
 const run = process.env.EG4D_VIEWER_RUN ?? join(scratch, "run-robot"); // a run that is there already
 const LEAST_PSNR = 32;
@@ -64,7 +64,6 @@ async function controlsWork(page) {
   await page.mouse.down();
   await page.mouse.move(width / 3 + 120, height / 2 + 20, { steps: 3 });
   await page.mouse.up();
-  await page.waitForTimeout(300);
   const turned = await page.evaluate(() => window.eg4d.app.camera);
   check(Math.abs(turned.azimuth) > 20 && Math.abs(turned.elevation) > 2, "dragging turns the camera");
   await page.mouse.wheel(0, 200);
@@ -86,14 +85,111 @@ async function controlsWork(page) {
   await page.getByRole("radio", { name: "Moving" }).click();
   await page.getByRole("radio", { name: "Colour", exact: true }).click();
 
-  await page.keyboard.press("Space");
-  await page.waitForTimeout(600);
-  check(await page.evaluate(() => window.eg4d.app.clock.playing && window.eg4d.app.pictures > 2), "Space plays");
-  await page.keyboard.press("Space");
+  await timeLineWorks(page);
+  await page.getByRole("switch", { name: "Statistics" }).check();
+  await page.getByRole("switch", { name: "Statistics" }).scrollIntoViewIfNeeded();
+  check((await page.locator(".figures", { hasText: "Moments" }).textContent()).includes("49 of 49"), "statistics tell what is drawn");
+  await page.locator(".figures", { hasText: "Moments" }).evaluate((figures) => figures.scrollIntoView({ block: "end" }));
+  await shoot(page, "statistics", { panel: true });
+  await page.keyboard.press("i");
   await page.keyboard.press("h");
   check(await page.getByRole("dialog").isVisible(), "H opens the help");
   await shoot(page, "help");
   await page.keyboard.press("Escape");
+  const unnamed = await nameless(page);
+  check(unnamed.length === 0, `everything has a name for screen readers ${unnamed.join(" ")}`);
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  await page.getByRole("button", { name: "Dark colours" }).click();
+  check((await theme()) === "dark", "a button makes it dark");
+  await page.getByRole("button", { name: "Light colours" }).click();
+  await page.evaluate(() => localStorage.clear()); // as the system says again
+}
+
+async function timeLineWorks(page) {
+  const clock = () => page.evaluate(() => ({ ...window.eg4d.app.clock }));
+  await page.keyboard.press("Home");
+  await page.keyboard.press("ArrowRight");
+  check(Math.abs((await clock()).time - 1 / 24) < 1e-6, "an arrow goes on by one moment");
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => window.eg4d.app.clock.playing && window.eg4d.app.clock.time > 0.2);
+  await page.keyboard.press("Space");
+  check(!(await clock()).playing, "Space plays and pauses");
+  await page.keyboard.press("]");
+  check((await clock()).speed === 2 && (await page.getByRole("button", { name: "Speed: 2 times" }).isVisible()), "it goes faster");
+  await page.evaluate(() => window.eg4d.app.clock.seek(0.9));
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => window.eg4d.app.clock.direction < 0);
+  check(true, "at its end it goes back");
+  await page.keyboard.press("Space");
+  await page.getByRole("button", { name: "Forward and back" }).click();
+  await page.getByRole("button", { name: "Again from the start" }).click();
+  await page.evaluate(() => window.eg4d.app.clock.seek(0.9));
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => !window.eg4d.app.clock.playing);
+  check((await clock()).time === 1, "or stops there");
+  await page.getByRole("button", { name: "Stop at the end" }).click();
+  await page.keyboard.press("[");
+  await page.getByRole("slider", { name: "Moment" }).fill("0.5");
+  check((await clock()).time === 0.5, "the time line is drawn along");
+}
+
+async function cameraMoves(page, context) {
+  const camera = () => page.evaluate(() => ({ ...window.eg4d.app.camera }));
+  const { width, height } = page.viewportSize();
+  const [x, y] = [width / 2, height / 2];
+  await page.keyboard.press("r");
+  await page.mouse.move(x, y);
+  await page.mouse.down({ button: "right" });
+  await page.mouse.move(x + 60, y, { steps: 2 });
+  await page.mouse.up({ button: "right" });
+  const moved = await camera();
+  check(Math.hypot(...moved.target) > 0.05 && moved.azimuth === 0, "the right button moves sideways");
+  await page.keyboard.press("r");
+  await page.mouse.dblclick(x, y);
+  const focused = await camera();
+  check(Math.hypot(...focused.target) > 0.01 && focused.distance < moved.distance, "a double click chooses the point that is turned about");
+  await page.keyboard.press("r");
+  await page.keyboard.press("f");
+  await page.keyboard.down("w");
+  await page.waitForFunction(() => Math.hypot(...window.eg4d.app.camera.target) > 0.1);
+  await page.keyboard.up("w");
+  await page.keyboard.press("f");
+  check(true, "it flies");
+  await page.keyboard.press("r");
+
+  const fingers = await context.newCDPSession(page);
+  const touch = (type, ...points) => fingers.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) });
+  await touch("touchStart", [x, y]);
+  await touch("touchMove", [x + 80, y]);
+  await touch("touchEnd");
+  const turned = await camera();
+  check(Math.abs(turned.azimuth) > 10, "a finger turns it");
+  await touch("touchStart", [x - 40, y], [x + 40, y]);
+  await touch("touchMove", [x - 80, y], [x + 80, y]);
+  await touch("touchEnd");
+  check((await camera()).distance < 0.8 * turned.distance, "two fingers zoom");
+  await fingers.detach();
+  await page.keyboard.press("r");
+}
+
+// Returns a video that the page recorded.
+async function recordsVideos(page) {
+  const downloaded = async (download) => readFileSync(await (await download).path());
+  await page.keyboard.press("Home");
+  await page.keyboard.press("v");
+  await page.keyboard.press("Space");
+  await page.waitForFunction(() => window.eg4d.app.clock.time > 0.8);
+  await page.keyboard.press("Space");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("v")]);
+  const video = await downloaded(download);
+  check(download.suggestedFilename().endsWith(".webm") && video.readUInt32BE(0) === 0x1a45dfa3, `V records a WebM (${video.length} bytes)`);
+  await page.getByRole("button", { name: "Turntable video" }).click();
+  await page.waitForFunction(() => window.eg4d.app.camera.azimuth > 3);
+  const [turn] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Stop" }).click()]);
+  check((await downloaded(turn)).readUInt32BE(0) === 0x1a45dfa3, "a turntable becomes a video, too");
+  await page.evaluate(() => (window.eg4d.app.clock.playing = false));
+  await page.keyboard.press("r");
+  return video;
 }
 
 async function comparesWithTraining(page) {
@@ -102,8 +198,10 @@ async function comparesWithTraining(page) {
   const said = page.getByText(/PSNR .* dB against the picture/);
   await said.waitFor();
   const psnr = Number(/PSNR ([\d.]+)/.exec(await said.textContent())[1]);
+  const drawn = await page.evaluate(() => window.eg4d.app.page.canvas.height);
+  check(drawn === 192, `the error is that of the picture's own pixels (${drawn})`);
   check(psnr > 12, `the training picture of a camera is compared with: ${psnr} dB`);
-  for (const name of ["Error", "Wipe", "Beside"]) {
+  for (const name of ["Error", "Wipe", "Blend", "Beside"]) {
     await page.getByRole("radio", { name }).click();
     await shoot(page, name.toLowerCase());
   }
@@ -162,7 +260,7 @@ async function showsTraining(context, complaints) {
     await page.waitForFunction((version) => window.eg4d.app.version > version, first);
     check(true, "a newer object arrives while the run is trained");
     check((await page.evaluate(() => window.eg4d.app.views.isEmpty)) === false, "an unfinished run knows its dataset");
-    await shoot(page, "training");
+    await shoot(page, "training", { panel: true });
     await page.getByRole("button", { name: "Pause" }).click();
     await page.getByRole("heading", { name: "Training is paused" }).waitFor();
     await page.getByRole("button", { name: "Continue" }).click();
@@ -195,19 +293,13 @@ try {
   context.setDefaultTimeout(PATIENCE);
   const page = await open(context, server.link, complaints);
   await looksLikeRender(page, "the page");
-  await shoot(page, "light");
+  await shoot(page, "object");
+  await shoot(page, "settings", { panel: true });
   await controlsWork(page);
+  await cameraMoves(page, context);
+  const video = await recordsVideos(page);
   await comparesWithTraining(page);
   await linksAndFiles(page, context, server.link, complaints);
-  if (screens) {
-    await page.emulateMedia({ colorScheme: "dark" });
-    await shoot(page, "dark");
-    await page.setViewportSize({ width: 390, height: 780 });
-    await page.keyboard.press("s");
-    await shoot(page, "phone");
-    await page.keyboard.press("s");
-    await shoot(page, "phone-settings");
-  }
   await hostileRequests(server.port);
 
   const file = join(scratch, "viewer.html");
@@ -215,7 +307,7 @@ try {
   const fromDisk = await open(context, pathToFileURL(file).href, complaints);
   await looksLikeRender(fromDisk, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
   await showsTraining(context, complaints);
-  await makesObjects(context, run, complaints);
+  await makesObjects(browser, context, run, video, complaints);
   await withoutWebGl(browser, server.link);
   check(complaints.length === 0, `no complaints of the browser${complaints.map((text) => "\n       " + text).join("")}`);
   const code = await server.stop();

@@ -1,7 +1,7 @@
 import { lensOf, positionOf, viewOf, zoomed, type CameraState, type Lens, type Vector, add, axesOf, orbited } from "./camera/camera";
 import { Controls, type Controlled } from "./camera/controls";
 import { download, fileName, pngOf, Recorder } from "./capture/capture";
-import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, type Preset, type Truth } from "./compare";
+import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, sizeAround, type Preset, type Truth } from "./compare";
 import { SplatRenderer, type Color, type DrawFigures, type Picture } from "./render/splat_renderer";
 import { readScene, type Scene } from "./scene/scene";
 import { Live, type Status } from "./live";
@@ -224,11 +224,18 @@ export class App implements Controlled {
     }
   }
 
+  // The picture whose error is shown.
+  private get exactTruth(): ImageBitmap | null {
+    return this.store.current.comparing === "error" ? (this.truth?.truth.bitmap ?? null) : null;
+  }
   private fitCanvas(scale: number): void {
     const { canvas } = this.page;
-    const ratio = Math.min(devicePixelRatio, 2) * scale;
-    const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
-    const height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+    const { clientWidth, clientHeight } = canvas;
+    const exact = this.exactTruth;
+    canvas.classList.toggle("plain", !!exact);
+    const [width, height] = exact
+      ? sizeAround(exact.width, exact.height, clientWidth, clientHeight)
+      : [clientWidth, clientHeight].map((side) => Math.max(1, Math.round(side * Math.min(devicePixelRatio, 2) * scale))) as [number, number];
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
   }
@@ -375,8 +382,8 @@ export class App implements Controlled {
     const ratio = Math.min(devicePixelRatio, 2) * (size === "2" ? 2 : 1);
     const fixed = Number(size) > 2 ? Number(size) : 0;
     const most = this.renderer.mostPixels;
-    const width = Math.min(fixed || Math.round(canvas.clientWidth * ratio), most);
-    const height = Math.min(fixed || Math.round(canvas.clientHeight * ratio), most);
+    const side = (shown: number) => Math.min(fixed || Math.round(shown * ratio), most);
+    const [width, height] = this.exactTruth ? [canvas.width, canvas.height] : [side(canvas.clientWidth), side(canvas.clientHeight)];
     const picture = { ...this.picture(), transparent: this.store.current.background === "checker", checker: null };
     const blob = await pngOf(this.renderer.pixels(picture, width, height), width, height);
     download(blob, fileName(this.info?.title ?? "", ` ${this.clock.shown.toFixed(2)}.png`));
