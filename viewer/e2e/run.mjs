@@ -1,41 +1,16 @@
 // The viewer as a user has it: a model that was just trained, the program's server, the page in a headless Chromium
 // (software graphics). `node e2e/run.mjs PROGRAM`; $EG4D_CHROMIUM is the browser. With $EG4D_SCREENSHOTS a folder, pictures
 // of every view are left there. Exits with 0 when all is as it should be.
-import { chromium } from "playwright-core";
 import { existsSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { makesObjects } from "./jobs.mjs";
-import { call, check, dataset, failures, nameless, open, PATIENCE, rawStatus, scratch, shoot, startServer, startWithLink } from "./lib.mjs";
+import { agreement, call, check, dataset, failures, nameless, open, PATIENCE, rawStatus, rendered, scratch, shoot, startBrowser, startServer, startWithLink, VIEWS } from "./lib.mjs";
 
 const run = process.env.EG4D_VIEWER_RUN ?? join(scratch, "run-robot"); // a run that is there already
 const LEAST_PSNR = 32;
-const VIEWS = [
-  { azimuth: 0, elevation: 0, time: 0 },
-  { azimuth: 130, elevation: 25, time: 0.5 },
-  { azimuth: -75, elevation: -10, time: 0.8125 },
-];
 
 // ---------------------------------------------------------------- in the page
-
-// PSNR of the page's own pixels against a PNG, at a camera and time.
-async function agreement(page, view, png) {
-  return page.evaluate(async ({ view, png }) => {
-    const { app } = window.eg4d;
-    const blob = new Blob([Uint8Array.from(atob(png), (c) => c.charCodeAt(0))], { type: "image/png" });
-    const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    const context = canvas.getContext("2d");
-    context.drawImage(bitmap, 0, 0);
-    const truth = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-    const camera = { target: [0, 0, 0], azimuth: view.azimuth, elevation: view.elevation, roll: 0, distance: app.scene.head.camera.radius };
-    const picture = { ...app.picture(), camera, time: view.time };
-    const pixels = app.renderer.pixels(picture, bitmap.width, bitmap.height);
-    let sum = 0;
-    for (let i = 0; i < pixels.length; ++i) if (i % 4 !== 3) sum += (pixels[i] - truth[i]) ** 2;
-    return -10 * Math.log10(Math.max(sum / (0.75 * pixels.length) / 65025, 1e-10));
-  }, { view, png });
-}
 
 // How much two pictures of the page differ: the mean of absolute differences, 0 to 255.
 const pixelsNow = (page) => page.evaluate(() => Array.from(window.eg4d.app.renderer.pixels(window.eg4d.app.picture(), 96, 96)));
@@ -43,10 +18,9 @@ const difference = (a, b) => a.reduce((sum, value, i) => sum + Math.abs(value - 
 
 // ---------------------------------------------------------------- what must hold
 
-async function looksLikeRender(page, what) {
+async function looksLikeRender(page, renders, what) {
   for (const [i, view] of VIEWS.entries()) {
-    const png = readFileSync(join(scratch, `render-${i}`, "frame_0000.png")).toString("base64");
-    const psnr = await agreement(page, view, png);
+    const psnr = await agreement(page, view, renders[i]);
     check(psnr >= LEAST_PSNR, `${what} at azimuth ${view.azimuth}, elevation ${view.elevation}, time ${view.time}: ${psnr.toFixed(1)} dB against eg4d render`);
   }
 }
@@ -280,19 +254,15 @@ let server;
 try {
   if (!existsSync(run))
     await call("reconstruct", dataset, "-o", run, "--preset", "fast", "--quiet", "--set", "schedule.coarse_iterations=60", "--set", "schedule.fine_iterations=90");
-  for (const [i, view] of VIEWS.entries())
-    await call("render", run, "-o", join(scratch, `render-${i}`), "--frames", "1", "--azimuth", `${view.azimuth}`, "--elevation", `${view.elevation}`, "--time", `${view.time}`);
+  const renders = await rendered(run);
   server = await startServer(run, "--dataset", dataset);
-  browser = await chromium.launch({
-    executablePath: process.env.EG4D_CHROMIUM ?? "chromium",
-    args: ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"],
-  });
+  browser = await startBrowser();
   const complaints = [];
   // Software graphics on a busy machine.
   const context = await browser.newContext({ viewport: { width: 1200, height: 760 }, reducedMotion: "reduce", colorScheme: "light" });
   context.setDefaultTimeout(PATIENCE);
   const page = await open(context, server.link, complaints);
-  await looksLikeRender(page, "the page");
+  await looksLikeRender(page, renders, "the page");
   await shoot(page, "object");
   await shoot(page, "settings", { panel: true });
   await controlsWork(page);
@@ -305,7 +275,7 @@ try {
   const file = join(scratch, "viewer.html");
   await call("export", run, "-o", file);
   const fromDisk = await open(context, pathToFileURL(file).href, complaints);
-  await looksLikeRender(fromDisk, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
+  await looksLikeRender(fromDisk, renders, `${(statSync(file).size / 1e6).toFixed(1)} MB of viewer.html from disk`);
   await showsTraining(context, complaints);
   await makesObjects(browser, context, run, video, complaints);
   await withoutWebGl(browser, server.link);
