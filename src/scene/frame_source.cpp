@@ -149,8 +149,9 @@ std::vector<Picture> read_frames_evenly(const fs::path& source, int count,
       frames.push_back(prepare(read_picture(files[static_cast<size_t>(even_place(i, taken, total))])));
     return frames;
   }
-  int64_t total = 0;
-  for (VideoReader counter(source); counter.next();) ++total;  // what the header tells may be wrong
+  int64_t total = 0;  // what the header tells may be wrong
+  for (VideoReader counter(source); (count > 1 || total == 0) && counter.next();) ++total;
+  if (total == 0) throw Error(fmt::format("{} has no frames", source.string()));
   const int64_t taken = std::min<int64_t>(count, total);
   VideoReader reader(source);
   for (int64_t place = 0, i = 0; i < taken; ++place) {

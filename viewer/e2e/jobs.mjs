@@ -59,14 +59,18 @@ async function listOfRuns(page) {
   check(true, "and there is a way back");
 }
 
-// How a run looks while it is made: the job is held meanwhile, and the page hears what it heard last.
+// How a run looks while it is made. The job is held meanwhile, and the page does not hear of that.
 async function shootMaking(page, shelf) {
   if (!screens) return;
-  await page.waitForFunction(() => document.querySelector("img[alt='Moment 1, view 2']")?.naturalWidth > 0);
-  const heard = await page.waitForResponse(/\/api\/runs\/[0-9a-f]+$/);
-  const job = Number(readFileSync(join(shelf, "creature/.lock"), "utf8"));
+  const run = join(shelf, "creature");
+  const job = Number(readFileSync(join(run, ".lock"), "utf8"));
+  while (!existsSync(join(run, "multiviews/000000/00000002.png"))) await new Promise((done) => setTimeout(done, 2));
   process.kill(job, "SIGSTOP");
-  await page.route(/\/api\/runs\/[0-9a-f]+$/, async (route) => route.fulfill({ json: await heard.json() }));
+  await page.route(/\/api\/runs\/[0-9a-f]+$/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), state: "running" } });
+  });
+  await page.waitForFunction(() => document.querySelector("img[alt='Moment 1, view 2']")?.naturalWidth > 0);
   await shoot(page, "making");
   process.kill(job, "SIGCONT");
 }

@@ -124,7 +124,7 @@ export async function whenReady(page) {
 
 // What can be used and has no name for a screen reader.
 export const nameless = (page) => page.evaluate(() => [...document.querySelectorAll("button, select, input, canvas, img, progress, a")]
-  .filter((one) => one.checkVisibility() && !(one.getAttribute("aria-label") || one.getAttribute("alt") !== null || one.textContent.trim() || one.title || one.labels?.length))
+  .filter((one) => one.checkVisibility() && !one.closest("[aria-hidden=true]") && !(one.getAttribute("aria-label") || one.getAttribute("alt") !== null || one.textContent.trim() || one.title || one.labels?.length))
   .map((one) => one.outerHTML.slice(0, 80)));
 
 // A view in light, dark and on a phone: NAME-light.png, … `panel`: on a phone with the settings, which cover half of it.
