@@ -64,6 +64,9 @@ class GenerateCommand : public Command {
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
+    if (pictures_.empty() == video_.empty())
+      throw UsageError(video_.empty() ? "PICTURE is missing: pictures (PNG, JPEG, WebP), or folders of them"
+                                      : "give pictures or --video, not both");
     require_output(output_);
     collect_items();
     if (!seed_.empty()) spread_seed(arguments);
@@ -90,9 +93,6 @@ class GenerateCommand : public Command {
   }
 
   void collect_items() {
-    if (pictures_.empty() == video_.empty())
-      throw UsageError(video_.empty() ? "PICTURE is missing: pictures (PNG, JPEG, WebP), or folders of them"
-                                      : "give pictures or --video, not both");
     if (!video_.empty()) {
       require_existing(video_, "a video or a folder of frames");
       job_.items.push_back({video_, output_, true});
