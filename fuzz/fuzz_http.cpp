@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "fuzz.h"
+#include "io/clip.h"
 #include "view/viewer_site.h"
 
 namespace {
@@ -53,6 +54,12 @@ class Library : public eg4d::ViewerLibrary {
     if (preset != "mini") throw eg4d::Refusal(404, "none");
     if (bytes.empty()) throw eg4d::Error("nothing");
     eg4d::fuzz::require(!name.empty());
+    size_t length = 0;
+    for (const std::string_view frame : eg4d::clip_frames(bytes, 25)) {
+      eg4d::fuzz::require(frame.data() >= bytes.data());
+      length += frame.size();
+    }
+    eg4d::fuzz::require(length < bytes.size());
     return "{}";
   }
 

@@ -46,5 +46,6 @@ export default defineConfig({
   plugins: [onePage()],
   build: { target: "es2022", modulePreload: false, cssCodeSplit: false, assetsInlineLimit: 1e9, emptyOutDir: true },
   server: { proxy: { "/api": "http://127.0.0.1:8400" } },
-  test: { include: ["tests/**/*.test.ts"] },
+  // No test is timed; one that hangs ends.
+  test: { include: ["tests/**/*.test.ts"], testTimeout: 300000 },
 } as Parameters<typeof defineConfig>[0]);

@@ -24,6 +24,7 @@ class GenerateCommand : public Command {
     return "  eg4d generate photo.png -o run          orbit.mp4, object.ply and report.html in run/\n"
            "  eg4d generate a.png b.png -o runs       the same for each, in runs/a and runs/b; also for a "
            "folder\n"
+           "  eg4d generate --video clip.mp4 -o run   of a video that is there already\n"
            "  eg4d generate photo.png -o run --preset paper --prompt \"a red toy robot\"\n"
            "  eg4d generate photo.png -o run --seed 7 --multiview.elevation 10\n"
            "  eg4d generate photo.png -o run --refine.iterations 500 --overwrite   another refinement; the "
@@ -35,7 +36,12 @@ class GenerateCommand : public Command {
 
   bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
-    arguments.positionals_of("PICTURE", pictures_, "pictures (PNG, JPEG, WebP), or folders of them");
+    arguments.positionals_of("PICTURE", pictures_, "pictures (PNG, JPEG, WebP), or folders of them", false);
+    arguments.options.add(
+        "video", video_,
+        "instead of pictures: a video file or a folder of frames, of which animate.frames are "
+        "taken, evenly in time, where otherwise Stage I-a would paint them");
+    arguments.value_name("video", "FILE|FOLDER");
     arguments.options.add("output", output_, "run folder; with several pictures the folder of their runs");
     arguments.short_name('o', "output");
     arguments.options.add("prompt", prompt_, "what the pictures show, for the refinement; may be empty");
@@ -58,6 +64,9 @@ class GenerateCommand : public Command {
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
+    if (pictures_.empty() == video_.empty())
+      throw UsageError(video_.empty() ? "PICTURE is missing: pictures (PNG, JPEG, WebP), or folders of them"
+                                      : "give pictures or --video, not both");
     require_output(output_);
     collect_items();
     if (!seed_.empty()) spread_seed(arguments);
@@ -84,6 +93,11 @@ class GenerateCommand : public Command {
   }
 
   void collect_items() {
+    if (!video_.empty()) {
+      require_existing(video_, "a video or a folder of frames");
+      job_.items.push_back({video_, output_, true});
+      return;
+    }
     std::vector<fs::path> files;
     for (const std::string& named : pictures_) {
       require_existing(named, "a picture (PNG, JPEG or WebP) or a folder of pictures");
@@ -106,7 +120,7 @@ class GenerateCommand : public Command {
   }
 
   std::vector<std::string> pictures_;
-  std::string output_, prompt_, seed_, models_folder_;
+  std::string video_, output_, prompt_, seed_, models_folder_;
   bool overwrite_ = false;
   GenerateJob job_;
   ConfigSchema schema_;

@@ -119,12 +119,13 @@ std::string http_head(const HttpResponse& response, int64_t length, bool chunked
 
 class HttpServer::Connection {
  public:
-  Connection(int socket, const HttpHandler& handler, const HttpServerLimits& limits, BodyLimit body_limit)
+  Connection(int socket, const HttpHandler& handler, const HttpServerLimits& limits, BodyLimit body_limit,
+             Clock::time_point now)
       : socket_(socket),
         handler_(handler),
         limits_(limits),
         parser_(limits.request, std::move(body_limit)),
-        since_(Clock::now()) {}
+        since_(now) {}
   ~Connection() { close(socket_); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -271,8 +272,11 @@ class HttpServer::Connection {
 // ---------------------------------------------------------------- all of them
 
 HttpServer::HttpServer(const std::string& address, int port, HttpHandler handler,
-                       const HttpServerLimits& limits, BodyLimit body_limit)
-    : handler_(std::move(handler)), limits_(limits), body_limit_(std::move(body_limit)) {
+                       const HttpServerLimits& limits, BodyLimit body_limit, ServerClock clock)
+    : handler_(std::move(handler)),
+      limits_(limits),
+      body_limit_(std::move(body_limit)),
+      clock_(std::move(clock)) {
   listen_at(address, port);
 }
 
@@ -338,7 +342,8 @@ void HttpServer::accept_all() {
     setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (connections_.size() >= limits_.connections) make_room();
     connections_.push_back(std::make_unique<Connection>(
-        socket, handler_, limits_, [this](const HttpRequest& head) { return body_limit_of(head); }));
+        socket, handler_, limits_, [this](const HttpRequest& head) { return body_limit_of(head); },
+        clock_()));
   }
 }
 
@@ -350,7 +355,7 @@ void HttpServer::run(const std::function<bool()>& stop) {
       polled.push_back({connection->socket(), connection->events(), 0});
     if (poll(polled.data(), polled.size(), wait()) < 0 && errno != EINTR)
       throw Error(fmt::format("cannot wait for connections: {}", std::strerror(errno)));
-    const Clock::time_point now = Clock::now();
+    const Clock::time_point now = clock_();
     size_t place = 0;
     std::erase_if(connections_,
                   [&](const auto& connection) { return !connection->serve(polled[++place].revents, now); });

@@ -39,15 +39,17 @@ struct HttpServerLimits {
   std::chrono::milliseconds large_time{300000};  // for a request with such a body
 };
 
+using ServerClock = std::function<std::chrono::steady_clock::time_point()>;
+
 // A server of one thread: connections are bounded in number, and each in memory and time, so that slow
 // readers, half-open connections and floods of them cost others little. The handler is called in that thread
 // and should not take long.
 class HttpServer {
  public:
   // Listens at a numeric address of this machine, at `port` or the next one that is free. `body_limit`: which
-  // requests may have large bodies, and how large. Throws Error.
+  // requests may have large bodies, and how large. `clock`: what its limits are measured by. Throws Error.
   HttpServer(const std::string& address, int port, HttpHandler handler, const HttpServerLimits& limits = {},
-             BodyLimit body_limit = {});
+             BodyLimit body_limit = {}, ServerClock clock = std::chrono::steady_clock::now);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -67,6 +69,7 @@ class HttpServer {
   const HttpHandler handler_;
   const HttpServerLimits limits_;
   const BodyLimit body_limit_;
+  const ServerClock clock_;
   int socket_ = -1, port_ = 0;
   std::vector<std::unique_ptr<Connection>> connections_;
 };

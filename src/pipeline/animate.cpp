@@ -11,6 +11,7 @@
 #include "picture/input_picture.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/video_painter.h"
+#include "scene/frame_source.h"
 
 namespace eg4d {
 namespace {
@@ -34,6 +35,30 @@ StageFolder::Manifest manifest_of(const AnimateJob& job, const Picture& input) {
           weights};
 }
 
+// The settings that frames depend on which are taken from a video.
+struct TakenFrames {
+  AnimateOptions options = {};
+  void bind(ConfigSchema& schema) {
+    schema.add("frames", options.frames, {1, 1024}, "");
+    schema.add("side", options.side, {0, 8192}, "");
+  }
+};
+
+std::vector<Picture> taken_frames(const AnimateJob& job) {
+  std::vector<Picture> frames = read_frames_evenly(job.video, job.options.frames, [&](const Picture& frame) {
+    return animation_input(frame, job.options.side).picture;
+  });
+  if (frames.size() < 2) throw Error(fmt::format("{} has fewer than two frames", job.video.string()));
+  return frames;
+}
+
+StageFolder::Manifest manifest_of(const AnimateJob& job, const std::vector<Picture>& frames) {
+  Sha256 hash;
+  for (const Picture& frame : frames) hash.update(frame.data.data(), frame.data.size());
+  return {"animate", settings_of(TakenFrames{job.options}),
+          fmt::format("{} frames of a video {}", frames.size(), hash.hex())};
+}
+
 bool is_complete(const AnimateResult& result, int frames) {
   for (int frame = 0; frame < frames; ++frame)
     if (!fs::exists(frame_path(result.frames, frame))) return false;
@@ -45,6 +70,20 @@ void write_video(const fs::path& path, const fs::path& frames, int count, double
   VideoWriter writer(path, first.width, first.height, {.fps = fps});
   for (int frame = 0; frame < count; ++frame) writer.add(read_picture(frame_path(frames, frame)));
   writer.finish();
+}
+
+AnimateResult take_video(const AnimateJob& job) {
+  const std::vector<Picture> frames = taken_frames(job);
+  StageFolder folder(frames_folder(job), manifest_of(job, frames), job.overwrite, job.overwrite_other);
+  AnimateResult result{folder.path(), job.output / "video.mp4"};
+  const int count = static_cast<int>(frames.size());
+  result.already_done = folder.finished() && is_complete(result, count);
+  if (result.already_done) return result;
+  for (int frame = 0; frame < count; ++frame)
+    write_png(frame_path(folder.path(), frame), frames[static_cast<size_t>(frame)]);
+  if (can_write_videos()) write_video(result.video, folder.path(), count, job.options.fps);
+  folder.finish();
+  return result;
 }
 
 }  // namespace
@@ -61,11 +100,13 @@ PaintJob video_painting(const AnimateOptions& options, Picture input) {
 }
 
 void check_animation(const AnimateJob& job) {
+  if (!job.video.empty()) return StageFolder::check(frames_folder(job), manifest_of(job, taken_frames(job)));
   const InputPicture input = animation_input(read_picture(job.picture), job.options.side);
   StageFolder::check(frames_folder(job), manifest_of(job, input.picture));
 }
 
 AnimateResult animate(Backend& backend, const AnimateJob& job, Progress& progress) {
+  if (!job.video.empty()) return take_video(job);
   const AnimateOptions& options = job.options;
   check_options(options);
   // Refuses what the device cannot do.

@@ -22,6 +22,9 @@ struct AnimateJob {
   bool overwrite_other = false;       // the same where they are of other settings
   // A UNet in the place of the model's own (read_video_unet); empty: its own. Not with `networks`.
   std::filesystem::path unet = {};
+  // A video (what read_frames takes) in the place of `picture`: nothing is painted, no weights are read, and
+  // as many of its frames as `options` says, evenly in time, are the result. Empty: there is none.
+  std::filesystem::path video = {};
 };
 
 struct AnimateResult {

@@ -28,6 +28,7 @@
 #include "pipeline/refine.h"
 #include "pipeline/report.h"
 #include "pipeline/stage_times.h"
+#include "scene/frame_source.h"
 
 namespace eg4d {
 namespace {
@@ -56,8 +57,10 @@ std::string section_text(const char* name, const std::string& preset) {
 }
 
 // Nothing is around the object when its picture is white along its border.
-bool has_background(const fs::path& file, int side) {
-  const Picture picture = animation_input(read_picture(file), side).picture;
+bool has_background(const GenerateJob::Item& item, int side) {
+  const auto prepare = [&](const Picture& frame) { return animation_input(frame, side).picture; };
+  const Picture picture = item.is_video ? read_frames_evenly(item.picture, 1, prepare).at(0)
+                                        : prepare(read_picture(item.picture));
   int64_t border = 0, coloured = 0;
   for (int y = 0; y < picture.height; ++y)
     for (int x = 0; x < picture.width; ++x) {
@@ -168,6 +171,7 @@ void Generation::stage(size_t index, const GenerateJob::Item& item, const Work& 
 
 AnimateJob Generation::animation_of(const GenerateJob::Item& item) const {
   AnimateJob job{item.picture, item.run, job_.models.animate, job_.options.animate};
+  if (item.is_video) job.video = item.picture;
   job.overwrite_other = job_.overwrite;
   return job;
 }
@@ -194,7 +198,7 @@ RefineJob Generation::refinement_of(const GenerateJob::Item& item) const {
 
 // Before hours are spent: pictures that can be read, and no results of other settings in any stage's folder.
 void Generation::check(const GenerateJob::Item& item) const {
-  if (has_background(item.picture, job_.options.animate.side)) warn(background_warning(item.picture));
+  if (has_background(item, job_.options.animate.side)) warn(background_warning(item.picture));
   if (job_.overwrite) return;
   check_animation(animation_of(item));
   check_views(views_of(item));
@@ -265,14 +269,17 @@ void Generation::present(const GenerateJob::Item& item) {
   GenerateOptions options = job_.options;
   options.bind(schema);
   Report report;
-  report.picture = item.picture;
+  const fs::path plain = item.picture.lexically_normal();
+  report.name = (plain.has_filename() ? plain : plain.parent_path()).filename().string();
+  report.picture = item.is_video ? item.run / "video" / "frame_000.png" : item.picture;
+  report.is_video = item.is_video;
   report.run = item.run;
   report.settings = fmt::format("# preset: {} ({})\n{}", job_.preset, job_.preset_reason, schema.to_toml());
   report.weights = job_.models.used;
   report.notes = notes_;
   report.demonstration = job_.models.demonstration;
   report.orbit = orbit.orbit;
-  report.background = has_background(item.picture, options.animate.side);
+  report.background = has_background(item, options.animate.side);
   write_report(backend_, report, progress_);
 }
 

@@ -35,6 +35,7 @@ const PresetTexts& generate_presets();
 struct GenerateJob {
   struct Item {
     std::filesystem::path picture, run;
+    bool is_video = false;  // `picture` is a video, as read_frames takes it: Stage I-a only takes its frames
   };
   std::vector<Item> items;
   GenerateModels models;
@@ -43,11 +44,11 @@ struct GenerateJob {
   bool overwrite = false;             // results of other settings, and what was made from them, are made anew
 };
 
-// Pictures become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4 (pictures in
-// orbit/ where there is no FFmpeg), object.ply and report.html in each run folder. Weights are read once for
-// all pictures. Killed at any moment, the same call continues, to the same bits. Results of other settings in
-// a run folder are an Error before anything is made, unless they are to be overwritten; those that fit are
-// kept. Throws Interrupted, and the stages' Errors.
+// Pictures, or videos, become 4D objects: animate, multiview, reconstruct, refine, then orbit.mp4 (pictures
+// in orbit/ where there is no FFmpeg), object.ply and report.html in each run folder. Weights are read once
+// for all pictures. Killed at any moment, the same call continues, to the same bits. Results of other
+// settings in a run folder are an Error before anything is made, unless they are to be overwritten; those
+// that fit are kept. Throws Interrupted, and the stages' Errors.
 void generate(Backend& backend, const GenerateJob& job, Progress& progress);
 
 }  // namespace eg4d

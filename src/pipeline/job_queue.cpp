@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "io/atomic_file.h"
+#include "io/clip.h"
 #include "io/image.h"
 #include "io/json_file.h"
 #include "picture/picture_resize.h"
@@ -50,6 +51,7 @@ std::optional<Job> read_job(const fs::path& run) {
     Job job;
     job.preset = stored.at("preset");
     job.picture = stored.at("picture");
+    job.is_video = stored.value("video", false);
     job.message = stored.value("message", "");
     job.order = stored.value("order", int64_t{0});
     const std::string state = stored.at("state");
@@ -127,16 +129,39 @@ double number_in(const json& line, const char* key, double otherwise) {
   return found != line.end() && found->is_number() ? found->get<double>() : otherwise;
 }
 
-Picture decode_upload(std::string_view bytes, const std::string& name) {
-  if (is_video(bytes)) throw Refusal(415, "videos are not taken yet: send a picture (PNG, JPEG or WebP)");
+Picture decode_upload(std::string_view bytes, const std::string& name, int64_t most_pixels) {
+  if (is_video(bytes))
+    throw Refusal(415, "a video is sent as its frames: drop it on the viewer's page, which takes them out");
   if (extension_of(bytes).empty())
     throw Refusal(415, "this is no picture that can be read: PNG, JPEG and WebP can");
   try {
     return decode_picture(std::as_bytes(std::span(bytes)), fmt::format("'{}'", name),
-                          {.max_pixels = JobQueue::kMostPixels});
+                          {.max_pixels = most_pixels});
   } catch (const Error& error) {
     throw Refusal(415, error.what());
   }
+}
+
+// What came, of which nothing is written before all of it was decoded.
+struct Upload {
+  std::vector<std::string_view> files;  // the picture, or a video's frames
+  bool is_video = false;
+  Picture thumbnail;
+};
+
+Upload take_upload(std::string_view bytes, const std::string& name) {
+  Upload upload{{bytes}, is_clip(bytes), {}};
+  try {
+    if (upload.is_video) upload.files = clip_frames(bytes, JobQueue::kMostFrames);
+  } catch (const Error& error) {
+    throw Refusal(415, error.what());
+  }
+  const int64_t most = upload.is_video ? JobQueue::kMostFramePixels : JobQueue::kMostPixels;
+  for (const std::string_view file : upload.files) {
+    const Picture picture = decode_upload(file, name, most);
+    if (upload.thumbnail.data.empty()) upload.thumbnail = thumbnail(picture, kThumbnailSide, kThumbnailSide);
+  }
+  return upload;
 }
 
 }  // namespace
@@ -209,7 +234,8 @@ void JobQueue::read_jobs() {
 
 void JobQueue::write(const std::string& run, const Job& job) const {
   const json stored = {{"version", 1},           {"state", name_of(job.state)}, {"preset", job.preset},
-                       {"picture", job.picture}, {"message", job.message},      {"order", job.order}};
+                       {"picture", job.picture}, {"message", job.message},      {"order", job.order},
+                       {"video", job.is_video}};
   write_file_atomically(job_folder(folder_ / run) / "job.json",
                         stored.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
@@ -241,7 +267,7 @@ std::string JobQueue::add(const std::string& preset, const std::string& name, st
   const fs::space_info space = fs::space(folder_, error);
   if (!error && space.available < kLeastSpace)
     throw Refusal(507, "there is less than 1 GiB left on the disk of the runs");
-  const Picture picture = decode_upload(bytes, name);
+  const Upload upload = take_upload(bytes, name);
 
   const std::string wanted = folder_name(name);
   std::string run = wanted;
@@ -253,13 +279,19 @@ std::string JobQueue::add(const std::string& preset, const std::string& name, st
   }
   Job job;
   job.preset = preset;
-  job.picture = wanted + extension_of(bytes);
+  job.is_video = upload.is_video;
+  job.picture = upload.is_video ? wanted : wanted + extension_of(bytes);
   job.order = next_order();
   try {
     const fs::path folder = job_folder(folder_ / run);
     fs::create_directory(folder);
-    write_file_atomically(folder / job.picture, bytes);
-    write_png(job_thumbnail(folder_ / run), thumbnail(picture, kThumbnailSide, kThumbnailSide));
+    if (upload.is_video) fs::create_directory(folder / job.picture);
+    for (size_t i = 0; i < upload.files.size(); ++i) {
+      const std::string_view file = upload.files[i];
+      const fs::path frame = fs::path(job.picture) / fmt::format("frame_{:03}{}", i, extension_of(file));
+      write_file_atomically(folder / (upload.is_video ? frame : fs::path(job.picture)), file);
+    }
+    write_png(job_thumbnail(folder_ / run), upload.thumbnail);
     write(run, job);
   } catch (const std::exception& failure) {
     fs::remove_all(folder_ / run, error);
@@ -325,9 +357,10 @@ void JobQueue::tick() {
 void JobQueue::start(const std::string& run) {
   const fs::path place = fs::absolute(folder_ / run);
   const Job& job = jobs_.at(run);
-  Arguments arguments = {
-      "generate",  (job_folder(place) / job.picture).string(), "-o", place.string(), "--preset", job.preset,
-      "--log-json"};
+  Arguments arguments = {"generate"};
+  if (job.is_video) arguments.emplace_back("--video");
+  arguments.insert(arguments.end(), {(job_folder(place) / job.picture).string(), "-o", place.string(),
+                                     "--preset", job.preset, "--log-json"});
   arguments.insert(arguments.end(), arguments_.begin(), arguments_.end());
   const int log = open(log_of(place).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (log < 0)

@@ -15,17 +15,20 @@
 
 namespace eg4d {
 
-// Pictures that `eg4d generate` makes objects of, one after the other, each in a run folder of its own:
+// Pictures and videos that `eg4d generate` makes objects of, one after the other, each in a run folder of its
+// own:
 //   RUN/job/NAME.png        the picture as it came (or .jpg, .webp)
+//   RUN/job/NAME/           or the frames of a video: frame_000.jpg, …
 //   RUN/job/thumbnail.png
 //   RUN/job/job.json        the job; nothing else is needed to go on after a restart
 //   RUN/job/output.log      what the command said, one line of JSON each (--log-json)
 struct Job {
   enum class State { waiting, running, stopping, cancelled, failed, done };
   State state = State::waiting;
-  std::string preset, picture;  // picture: the file's name
-  std::string message;          // why it failed
-  int64_t order = 0;            // those that wait go by it
+  std::string preset, picture;  // picture: the file's name, or the folder's of a video
+  bool is_video = false;
+  std::string message;  // why it failed
+  int64_t order = 0;    // those that wait go by it
 };
 const char* name_of(Job::State state);
 
@@ -53,10 +56,12 @@ class JobQueue {
 
   static constexpr size_t kMostWaiting = 8;
   static constexpr int64_t kMostPixels = 40'000'000;
+  static constexpr size_t kMostFrames = 25;  // of a video
+  static constexpr int64_t kMostFramePixels = 4'000'000;
   static constexpr std::uintmax_t kLeastSpace = std::uintmax_t{1} << 30;  // bytes that stay free
 
-  // Returns the name of the new run folder, which is made of `name`. Throws Refusal: no picture, damaged, too
-  // large, too many waiting, no space.
+  // A picture, or a video as io/clip.h has it. Returns the name of the new run folder, which is made of
+  // `name`. Throws Refusal: no picture, damaged, too large, too many waiting, no space.
   std::string add(const std::string& preset, const std::string& name, std::string_view bytes);
   const Job* find(const std::string& run) const;  // by the run folder's name
   // How many come before a waiting one; 0: it is the next.

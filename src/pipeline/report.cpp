@@ -200,12 +200,14 @@ void write_report(Backend& backend, const Report& report, Progress& progress) {
   const fs::path& run = report.run;
   write_png(run / "grid.png", render_grid(backend, report, progress));
   write_png(run / "views.png", painted_grid(run));
-  const std::string name = html::escape(report.picture.filename().string());
+  const std::string name = html::escape(report.name);
   std::string body = fmt::format("<h1>{}</h1>\n", name) + notes(report);
-  body += "<div class=\"row\">\n" + html::figure("the input", html::picture(report.picture)) +
-          video_figure("animated (Stage I-a)", run / "video.mp4") +
-          video_figure("seen from all sides, while time goes on (Stage I-b)", run / "multiviews" / "4d.mp4") +
-          video_figure("the 4D object (Stages II and III)", run / "orbit.mp4") + "</div>\n";
+  body +=
+      "<div class=\"row\">\n" +
+      html::figure(report.is_video ? "the input's first frame" : "the input", html::picture(report.picture)) +
+      video_figure(report.is_video ? "what was taken of it" : "animated (Stage I-a)", run / "video.mp4") +
+      video_figure("seen from all sides, while time goes on (Stage I-b)", run / "multiviews" / "4d.mp4") +
+      video_figure("the 4D object (Stages II and III)", run / "orbit.mp4") + "</div>\n";
   body +=
       "<h2>The object from all sides</h2>\n<p>Columns are directions, the input's first; rows are "
       "moments.</p>\n" +
@@ -223,7 +225,7 @@ void write_report(Backend& backend, const Report& report, Progress& progress) {
   body += "<h2>Settings</h2>\n<details><summary>all settings, as a configuration file</summary><pre>" +
           html::escape(report.settings) + "</pre></details>\n";
   body += fmt::format("<p class=\"small\">eg4d {}</p>\n", kVersion);
-  write_file_atomically(run / "report.html", html::page("eg4d: " + report.picture.filename().string(), body));
+  write_file_atomically(run / "report.html", html::page("eg4d: " + report.name, body));
 }
 
 }  // namespace eg4d

@@ -14,7 +14,9 @@ class Backend;
 
 // What report.html of a run folder tells besides what lies in the folder.
 struct Report {
-  std::filesystem::path picture;  // the input
+  std::string name;               // of the input
+  std::filesystem::path picture;  // the input, or its first frame
+  bool is_video = false;          // the input
   std::filesystem::path run;      // finished run folder of `generate`
   std::string settings;           // TOML
   std::vector<WeightsUsed> weights;

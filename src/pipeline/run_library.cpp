@@ -138,6 +138,7 @@ std::string RunLibrary::home() {
   if (!jobs_) return text_of(description);
   json& make = description["make"] = {{"most_bytes", ViewerSite::kMostUpload},
                                       {"most_pixels", JobQueue::kMostPixels},
+                                      {"most_frames", JobQueue::kMostFrames},
                                       {"presets", json::array()}};
   for (const OfferedPreset& preset : presets_)
     make["presets"].push_back({{"name", preset.name}, {"about", preset.about}, {"missing", preset.missing}});

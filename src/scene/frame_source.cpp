@@ -86,6 +86,25 @@ class FrameCollector {
   int black_ = 0;
 };
 
+void require_source(const fs::path& source) {
+  if (!fs::exists(source)) throw Error(fmt::format("there is no video or folder {}", source.string()));
+}
+
+// Of a folder of frames or a run folder.
+std::vector<fs::path> frame_files(const fs::path& source) {
+  const fs::path video = source / "video";
+  std::vector<fs::path> files = picture_files(fs::is_directory(video) ? video : source);
+  if (files.empty())
+    throw Error(
+        fmt::format("the folder {} holds no pictures (png, jpg, webp) to take as frames", source.string()));
+  return files;
+}
+
+// Which of `total` are taken, `count` of them: place i of them, rounded to nearest.
+int64_t even_place(int64_t i, int64_t count, int64_t total) {
+  return count < 2 ? 0 : (2 * i * (total - 1) + count - 1) / (2 * (count - 1));
+}
+
 }  // namespace
 
 std::vector<fs::path> picture_files(const fs::path& folder) {
@@ -108,20 +127,42 @@ std::vector<fs::path> picture_files(const fs::path& folder) {
 
 std::vector<Picture> read_frames(const fs::path& source, int max_frames,
                                  const std::function<Picture(const Picture&)>& prepare) {
-  if (!fs::exists(source)) throw Error(fmt::format("there is no video or folder {}", source.string()));
+  require_source(source);
   FrameCollector collector(source, max_frames, prepare);
   if (!fs::is_directory(source)) {
     VideoReader reader(source);
     while (const auto frame = reader.next()) collector.add(*frame);
     return collector.take();
   }
-  const fs::path video = source / "video";
-  const auto files = picture_files(fs::is_directory(video) ? video : source);
-  if (files.empty())
-    throw Error(
-        fmt::format("the folder {} holds no pictures (png, jpg, webp) to take as frames", source.string()));
-  for (const fs::path& file : files) collector.add(read_picture(file));
+  for (const fs::path& file : frame_files(source)) collector.add(read_picture(file));
   return collector.take();
+}
+
+std::vector<Picture> read_frames_evenly(const fs::path& source, int count,
+                                        const std::function<Picture(const Picture&)>& prepare) {
+  require_source(source);
+  std::vector<Picture> frames;
+  if (fs::is_directory(source)) {
+    const std::vector<fs::path> files = frame_files(source);
+    const auto total = static_cast<int64_t>(files.size()), taken = std::min<int64_t>(count, total);
+    for (int64_t i = 0; i < taken; ++i)
+      frames.push_back(prepare(read_picture(files[static_cast<size_t>(even_place(i, taken, total))])));
+    return frames;
+  }
+  int64_t total = 0;  // what the header tells may be wrong
+  for (VideoReader counter(source); (count > 1 || total == 0) && counter.next();) ++total;
+  if (total == 0) throw Error(fmt::format("{} has no frames", source.string()));
+  const int64_t taken = std::min<int64_t>(count, total);
+  VideoReader reader(source);
+  for (int64_t place = 0, i = 0; i < taken; ++place) {
+    const auto frame = reader.next();
+    if (!frame) break;
+    if (place == even_place(i, taken, total)) {
+      frames.push_back(prepare(*frame));
+      ++i;
+    }
+  }
+  return frames;
 }
 
 }  // namespace eg4d

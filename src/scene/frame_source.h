@@ -16,6 +16,11 @@ namespace eg4d {
 std::vector<Picture> read_frames(const std::filesystem::path& source, int max_frames,
                                  const std::function<Picture(const Picture&)>& prepare);
 
+// `count` frames of such a source, evenly in time, the first and the last among them; all where there are no
+// more. A video file is read twice. Black frames are as good as others.
+std::vector<Picture> read_frames_evenly(const std::filesystem::path& source, int count,
+                                        const std::function<Picture(const Picture&)>& prepare);
+
 // The pictures (png, jpg, jpeg, webp) in a folder, in that order.
 std::vector<std::filesystem::path> picture_files(const std::filesystem::path& folder);
 

@@ -56,7 +56,7 @@ TEST(CommandLine, HelpIsWrittenForPeople) {
   EXPECT_TRUE(contains(render, "Usage: eg4d render MODEL -o FILE|FOLDER [options]\n"));
   EXPECT_TRUE(contains(render, "\n  --[no-]back "));
   EXPECT_TRUE(contains(render, "(default 0,360)"));
-  EXPECT_TRUE(contains(run_program({"generate", "-h"}).output, "Usage: eg4d generate PICTURE… -o RUN"));
+  EXPECT_TRUE(contains(run_program({"generate", "-h"}).output, "Usage: eg4d generate [PICTURE…] -o RUN"));
   EXPECT_TRUE(contains(run_program({"models", "-h"}).output, "Usage: eg4d models ACTION [MODEL…]"));
 }
 

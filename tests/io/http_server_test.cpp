@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <thread>
 
@@ -13,11 +14,11 @@
 namespace eg4d {
 namespace {
 
-using std::chrono::milliseconds;
+using std::chrono::seconds;
 using test::contains;
 using test::HttpClient;
 
-// A server in a thread until the end of the test.
+// A server in a thread until the end of the test. Time passes when the test says so.
 class HttpServerTest : public testing::Test {
  protected:
   ~HttpServerTest() override {
@@ -25,10 +26,19 @@ class HttpServerTest : public testing::Test {
     if (thread_.joinable()) thread_.join();
   }
   void serve(HttpHandler handler, const HttpServerLimits& limits = {}, BodyLimit body_limit = {}) {
-    server_ = std::make_unique<HttpServer>("127.0.0.1", 0, std::move(handler), limits, std::move(body_limit));
+    server_ = std::make_unique<HttpServer>(
+        "127.0.0.1", 0, std::move(handler), limits, std::move(body_limit),
+        [this] { return std::chrono::steady_clock::time_point(seconds(1000 + seconds_passed_)); });
     thread_ = std::thread([this] { server_->run([this] { return stop_.load(); }); });
   }
   int port() const { return server_->port(); }
+
+  // An exchange on a connection of its own: the server has looked after all earlier ones at the time of now.
+  void meanwhile() const { EXPECT_TRUE(HttpClient(port()).get("/others").starts_with("HTTP/1.1 200 ")); }
+  void pass(int count) {
+    seconds_passed_ += count;
+    meanwhile();
+  }
 
   static HttpResponse hello(const HttpRequest& request) {
     HttpResponse response;
@@ -39,6 +49,7 @@ class HttpServerTest : public testing::Test {
  private:
   std::unique_ptr<HttpServer> server_;
   std::atomic<bool> stop_ = false;
+  std::atomic<int> seconds_passed_ = 0;
   std::thread thread_;
 };
 
@@ -106,24 +117,35 @@ TEST_F(HttpServerTest, BadRequestsAndThrowingHandlersAreAnswered) {
 }
 
 TEST_F(HttpServerTest, HalfOpenConnectionsGoAfterAWhile) {
-  serve(hello, {.request_time = milliseconds(300), .idle_time = milliseconds(300)});
+  serve(hello, {.request_time = seconds(10), .idle_time = seconds(30)});
   const HttpClient silent(port()), half(port()), idle(port());
+  const std::string request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
   half.send("GET / HT");
-  idle.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_EQ(silent.receive(), "");
-  EXPECT_EQ(half.receive(), "");
-  EXPECT_TRUE(idle.receive().ends_with("hello"));
+  idle.send(request);
+  EXPECT_TRUE(idle.receive("hello").ends_with("hello"));
+  pass(9);
+  half.send("TP/1.1\r\n");
+  pass(1);
+  EXPECT_TRUE(silent.is_ended());
+  EXPECT_TRUE(half.is_ended());
+  pass(19);
+  idle.send(request);
+  EXPECT_TRUE(idle.receive("hello").ends_with("hello")) << "a pause may be longer";
+  pass(30);
+  EXPECT_TRUE(idle.is_ended());
 }
 
 // Bytes that drip do not prolong it.
 TEST_F(HttpServerTest, DrippingRequestsGoAsSoon) {
-  serve(hello, {.request_time = milliseconds(400)});
+  serve(hello, {.request_time = seconds(10)});
   const HttpClient client(port());
-  const auto begin = std::chrono::steady_clock::now();
   client.send("GET / HTTP/1.1\r\n");
-  while (client.send("X") && std::chrono::steady_clock::now() - begin < std::chrono::seconds(10))
-    std::this_thread::sleep_for(milliseconds(20));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  meanwhile();
+  for (int i = 0; i < 10; ++i) {
+    client.send("X");
+    pass(1);
+  }
+  EXPECT_TRUE(client.is_ended());
 }
 
 TEST_F(HttpServerTest, SlowReadersGoAndOthersAreServedMeanwhile) {
@@ -134,15 +156,17 @@ TEST_F(HttpServerTest, SlowReadersGoAndOthersAreServedMeanwhile) {
         if (request.path.empty()) response.shared = large;
         return response;
       },
-      {.slow_time = milliseconds(500)});
+      {.slow_time = seconds(20)});
   std::vector<std::unique_ptr<HttpClient>> slow;
   for (int i = 0; i < 20; ++i) {
     slow.push_back(std::make_unique<HttpClient>(port()));
     slow.back()->send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    slow.back()->receive("xxx");  // it is answered, as far as the buffers between take it
   }
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(HttpClient(port()).get("/quick").ends_with("quick"));
-  std::this_thread::sleep_for(milliseconds(1500));
-  EXPECT_LT(slow[0]->receive().size(), large->size()) << "it was ended";
+  pass(20);  // in which the buffers were filled
+  pass(20);
+  for (const auto& client : slow) EXPECT_LT(client->receive().size(), large->size()) << "it was ended";
 }
 
 TEST_F(HttpServerTest, AFloodEndsThoseThatWaitLongest) {
@@ -153,32 +177,43 @@ TEST_F(HttpServerTest, AFloodEndsThoseThatWaitLongest) {
     ASSERT_TRUE(flood.back()->connected());
   }
   EXPECT_TRUE(HttpClient(port()).get("/here").ends_with("here"));
-  EXPECT_EQ(flood.front()->receive(), "") << "ended";
+  EXPECT_TRUE(flood.front()->is_ended());
 }
 
 // Each takes memory: a few at once, and others are refused meanwhile.
 TEST_F(HttpServerTest, LargeBodiesAreFewAtOnce) {
+  std::promise<void> asked[4];
+  int count = 0;  // used in the server's thread alone
   serve(
       [](const HttpRequest& request) {
         HttpResponse response;
         response.body = std::to_string(request.body.size());
         return response;
       },
-      {.request_time = milliseconds(300), .large_bodies = 1},
-      [](const HttpRequest&) { return size_t{1} << 20; });
+      {.request_time = seconds(10), .large_bodies = 1, .large_time = seconds(300)},
+      [&](const HttpRequest&) {
+        asked[count++].set_value();
+        return size_t{1} << 20;
+      });
   const std::string head =
       "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n";
   const HttpClient first(port());
   first.send(head);
-  std::this_thread::sleep_for(milliseconds(500));
+  asked[0].get_future().wait();
   const HttpClient second(port());
   second.send(head);
   EXPECT_TRUE(second.receive().starts_with("HTTP/1.1 413 "));
+  pass(299);
   first.send(std::string(1000000, 'x'));
   EXPECT_TRUE(first.receive().ends_with("1000000")) << "it has more time than others";
   const HttpClient third(port());
   third.send(head + std::string(1000000, 'x'));
   EXPECT_TRUE(third.receive().ends_with("1000000"));
+  const HttpClient fourth(port());
+  fourth.send(head);
+  asked[2].get_future().wait();
+  pass(300);
+  EXPECT_TRUE(fourth.is_ended());
 }
 
 TEST_F(HttpServerTest, ThePortThatIsTakenLeadsToTheNext) {

@@ -125,6 +125,36 @@ TEST_F(Generate, FromAPictureToTheReport) {
   EXPECT_TRUE(contains(refined.errors, "iterations is 13, it was 12")) << refined.errors;
 }
 
+TEST_F(Generate, AVideoIsTakenInThePlaceOfStageOneA) {
+  const fs::path clip = *folder_ / "clip", run = *folder_ / "of-video";
+  fs::create_directories(clip);
+  for (int i = 0; i < 7; ++i) {
+    Picture frame(64, 64, 3);
+    std::fill(frame.data.begin(), frame.data.end(), static_cast<uint8_t>(20 + 30 * i));
+    write_png(clip / ("frame_" + std::to_string(i) + ".png"), frame);
+  }
+  const ProgramResult result = run_program(command({}, run, {"--video", clip}));
+  ASSERT_EQ(result.exit_code, 0) << result.errors;
+  const auto grey = [&](const char* frame) { return read_picture(run / "video" / frame).data[0]; };
+  EXPECT_EQ(grey("frame_000.png"), 20);
+  EXPECT_EQ(grey("frame_001.png"), 110);
+  EXPECT_EQ(grey("frame_002.png"), 200);
+  EXPECT_FALSE(fs::exists(run / "video/frame_003.png")) << "animate.frames is 3";
+  EXPECT_TRUE(contains(read_text(run / "report.html"), "the input's first frame"));
+  EXPECT_TRUE(fs::exists(run / "video.mp4") && fs::exists(run / "object.ply"));
+  const auto before = fs::last_write_time(run / "refined/model.safetensors");
+  EXPECT_EQ(run_program(command({}, run, {"--video", clip})).exit_code, 0);
+  EXPECT_EQ(fs::last_write_time(run / "refined/model.safetensors"), before) << "nothing is computed again";
+  fs::remove(clip / "frame_6.png");
+  const ProgramResult other = run_program(command({}, run, {"--video", clip}));
+  EXPECT_EQ(other.exit_code, 1) << "another video";
+  EXPECT_TRUE(contains(other.errors, "--overwrite")) << other.errors;
+
+  const std::string output = *folder_ / "none";
+  EXPECT_EQ(run_program(command({photo()}, output, {"--video", clip})).exit_code, 2) << "one of them";
+  EXPECT_EQ(run_program(command({}, output)).exit_code, 2);
+}
+
 // As in a bundle.
 class GenerateWithoutVideos : public Generate {
  protected:

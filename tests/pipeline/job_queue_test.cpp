@@ -67,6 +67,30 @@ TEST_F(JobQueueTest, APictureBecomesAJobThatRunsGenerate) {
   EXPECT_TRUE(is_job(place));
 }
 
+std::string clip_of(const std::vector<std::string>& frames) {
+  const auto number = [](size_t value) {
+    return std::string{static_cast<char>(value), static_cast<char>(value >> 8),
+                       static_cast<char>(value >> 16), 0};
+  };
+  std::string bytes = "EG4DCLIP" + number(frames.size());
+  for (const std::string& frame : frames) bytes += number(frame.size()) + frame;
+  return bytes;
+}
+
+TEST_F(JobQueueTest, AVideoIsItsFrames) {
+  script("echo \"$1 $2\" > $5/words");
+  auto queue = this->queue();
+  const std::string run = queue->add("mini", "walk.mp4", clip_of({png_of(600, 300), png_of(64, 64)}));
+  EXPECT_EQ(run, "walk");
+  queue.reset();
+  queue = this->queue();  // its record tells what it is
+  wait(*queue, run, Job::State::done);
+  EXPECT_EQ(read_text(folder_ / "walk/words"), "generate --video\n");
+  EXPECT_EQ(read_text(folder_ / "walk/job/walk/frame_000.png"), png_of(600, 300));
+  EXPECT_EQ(read_text(folder_ / "walk/job/walk/frame_001.png"), png_of(64, 64));
+  EXPECT_EQ(picture_size(job_thumbnail(folder_ / run)).width, 256);
+}
+
 TEST_F(JobQueueTest, NamesStayInTheFolderAndDoNotMeet) {
   const auto queue = this->queue();
   EXPECT_EQ(queue->add("mini", "..", png_of(8, 8)), "object");
@@ -83,7 +107,13 @@ TEST_F(JobQueueTest, WhatIsNoPictureIsRefusedWithASentence) {
   EXPECT_EQ(status_of(*queue, "plain text", sentence), 415);
   EXPECT_TRUE(contains(sentence, "no picture that can be read")) << sentence;
   EXPECT_EQ(status_of(*queue, std::string("\0\0\0\x20", 4) + "ftypisom and so on", sentence), 415);
-  EXPECT_TRUE(contains(sentence, "videos are not taken yet")) << sentence;
+  EXPECT_TRUE(contains(sentence, "a video is sent as its frames")) << sentence;
+  EXPECT_EQ(status_of(*queue, clip_of({png_of(8, 8), "plain text"}), sentence), 415)
+      << "every frame is looked at";
+  EXPECT_EQ(status_of(*queue, clip_of({png_of(8, 8), png_of(2001, 2000)}), sentence), 415);
+  EXPECT_EQ(status_of(*queue, clip_of({png_of(8, 8)}), sentence), 415);
+  EXPECT_EQ(status_of(*queue, clip_of(std::vector(26, png_of(8, 8))), sentence), 415);
+  EXPECT_TRUE(contains(sentence, "2 to 25")) << sentence;
   EXPECT_EQ(status_of(*queue, png_of(64, 64).substr(0, 60), sentence), 415);
   EXPECT_TRUE(contains(sentence, "'a.png'")) << sentence;
   EXPECT_EQ(status_of(*queue, png_of(16000, 2501), sentence), 415) << "more than 40 million pixels";

@@ -3,9 +3,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <cerrno>
 #include <string>
 #include <string_view>
 
@@ -43,6 +44,13 @@ class HttpClient {
       bytes.append(buffer, static_cast<size_t>(count));
     }
     return bytes;
+  }
+  // Reads until the server ends the connection; false when it does not, for long enough to be sure.
+  bool is_ended() const {
+    char buffer[16384];
+    ssize_t count = 0;
+    while ((count = recv(socket_, buffer, sizeof buffer, 0)) > 0) continue;
+    return count == 0 || errno == ECONNRESET;
   }
   // A whole exchange on a connection that ends with it.
   std::string get(const std::string& path, const std::string& headers = {}) const {

@@ -1,7 +1,7 @@
 // The list of runs, and pictures that become objects: uploads, jobs, restarts, what is refused.
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { check, open, rawStatus, root, scratch, screens, shoot, startServer, whenReady } from "./lib.mjs";
+import { check, nameless, open, rawStatus, root, scratch, screens, shoot, startServer, startWithLink, whenReady } from "./lib.mjs";
 
 // As small as it may be: what is made of the picture does not matter here.
 const SETTINGS = `
@@ -45,17 +45,6 @@ async function drop(page, name, bytes) {
   }, { name, bytes: bytes.toString("base64") });
   await page.dispatchEvent("main", "drop", { dataTransfer: transfer });
 }
-async function shootAll(page, name) {
-  if (!screens) return;
-  await shoot(page, `${name}-light`);
-  await page.emulateMedia({ colorScheme: "dark" });
-  await shoot(page, `${name}-dark`);
-  await page.setViewportSize({ width: 390, height: 780 });
-  await shoot(page, `${name}-phone`);
-  await page.setViewportSize({ width: 1200, height: 760 });
-  await page.emulateMedia({ colorScheme: "light" });
-}
-
 async function listOfRuns(page) {
   await waitForState(page, "robot", "Finished");
   check((await card(page, "robot").textContent()).includes("dB"), "the list tells a run's state and PSNR");
@@ -70,6 +59,22 @@ async function listOfRuns(page) {
   check(true, "and there is a way back");
 }
 
+// How a run looks while it is made. The job is held meanwhile, and the page does not hear of that.
+async function shootMaking(page, shelf) {
+  if (!screens) return;
+  const run = join(shelf, "creature");
+  const job = Number(readFileSync(join(run, ".lock"), "utf8"));
+  while (!existsSync(join(run, "multiviews/000000/00000002.png"))) await new Promise((done) => setTimeout(done, 2));
+  process.kill(job, "SIGSTOP");
+  await page.route(/\/api\/runs\/[0-9a-f]+$/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), state: "running" } });
+  });
+  await page.waitForFunction(() => document.querySelector("img[alt='Moment 1, view 2']")?.naturalWidth > 0);
+  await shoot(page, "making");
+  process.kill(job, "SIGCONT");
+}
+
 // A picture becomes an object, although the server is ended and started again meanwhile.
 async function pictureBecomesObject(context, shelf, server, page, options, complaints) {
   await choose(page, "creature.png", readFileSync(creature));
@@ -77,13 +82,13 @@ async function pictureBecomesObject(context, shelf, server, page, options, compl
   await card(page, "creature").getByRole("link").click();
   await page.waitForFunction(() => document.querySelector("img[alt='Frame 1']")?.naturalWidth > 0);
   check(true, "frames are shown as they are painted");
+  await shootMaking(page, shelf);
   await page.close();
   const ended = await server.stop();
   check(ended === 0 && readFileSync(join(shelf, "creature/job/job.json"), "utf8").includes('"running"'), "a server that ends leaves its job to the next");
   const next = await startServer(shelf, ...options);
   const again = await open(context, next.link, complaints);
   await card(again, "creature").getByRole("link").click();
-  if (screens && (await again.getByRole("img", { name: "Moment 1, view 1" }).waitFor({ timeout: 20000 }).then(() => true, () => false))) await shootAll(again, "making");
   await again.waitForFunction(() => window.eg4d?.app?.scene?.isComplete);
   check(true, "a picture becomes an object, which opens in the viewer");
   await again.getByRole("link", { name: "All runs" }).click();
@@ -99,7 +104,7 @@ async function unfinishedRun(page, shelf) {
   await page.getByRole("heading", { name: "half" }).waitFor();
   await page.waitForFunction(() => document.querySelector("img[alt='Moment 3, view 5']")?.naturalWidth > 0);
   check((await page.getByText("Unfinished").isVisible()) && !(await page.getByRole("button", { name: "Cancel" }).isVisible()), "an unfinished run shows what was painted");
-  await shootAll(page, "unfinished");
+  await shoot(page, "unfinished");
   await page.getByRole("link", { name: "All runs" }).click();
   await waitForState(page, "creature", "Finished");
 }
@@ -114,15 +119,52 @@ async function jobsThatEndOtherwise(page, shelf) {
   check((await card(page, "doomed").textContent()).includes("It was killed"), "a job that fails says why");
   for (const name of ["first.png", "second.png"]) await choose(page, name, readFileSync(creature));
   await waitForState(page, "second", "Waiting");
-  await shootAll(page, "list");
+  await shoot(page, "list");
   await page.getByRole("button", { name: "Cancel second" }).click();
   await waitForState(page, "second", "Cancelled");
   await page.getByRole("button", { name: "Cancel first" }).click();
   await waitForState(page, "first", "Cancelled");
   check(await page.getByRole("button", { name: "Resume first" }).isVisible(), "waiting and running jobs are cancelled, and may go on");
   await choose(page, "film.mp4", Buffer.from("\0\0\0\x20ftypisom"), "video/mp4");
-  await page.getByText("Videos are not taken yet").waitFor();
-  check(true, "a video is refused with a sentence");
+  await page.getByText("“film.mp4” is no video that this browser can read.").waitFor();
+  check(true, "what is no video is refused with a sentence");
+}
+
+async function videoBecomesObject(page, shelf, video) {
+  await choose(page, "walk.webm", video, "video/webm");
+  await waitForState(page, "walk", "Finished");
+  check(existsSync(join(shelf, "walk/job/walk/frame_024.jpg")), "a video is sent as 25 of its frames");
+  check(existsSync(join(shelf, "walk/video/frame_002.png")) && existsSync(join(shelf, "walk/object.ply")), "and becomes an object");
+}
+
+// Its refinement, once more and for ever, until the page stops it.
+async function showsRefinement(context, shelf, complaints) {
+  const run = join(shelf, "creature");
+  const refining = await startWithLink("refine", run, "--overwrite", "--preset", "mini", "--view", "--no-open", "--set", "iterations=1000000");
+  try {
+    const page = await open(context, refining.link, complaints);
+    await page.getByRole("heading", { name: "Training", exact: true }).waitFor();
+    await page.locator(".training .figures", { hasText: "of 1000000" }).waitFor();
+    await page.getByRole("button", { name: "Stop" }).click();
+    check((await refining.ended) === 130, "a refinement is seen and stopped");
+    await page.close();
+  } finally {
+    refining.kill();
+  }
+}
+
+// What a phone has besides.
+async function onAPhone(browser, link, complaints) {
+  const context = await browser.newContext({ viewport: { width: 390, height: 780 }, isMobile: true, hasTouch: true });
+  const page = await open(context, link, complaints);
+  const cameras = page.locator("input[type=file][capture]");
+  check((await cameras.count()) === 2 && (await page.getByRole("button", { name: "Take a photo" }).isVisible()), "a phone's camera takes pictures and videos");
+  const unnamed = await nameless(page);
+  check(unnamed.length === 0, `everything in the list has a name ${unnamed.join(" ")}`);
+  const overflows = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  check(!overflows, "nothing is wider than the phone");
+  if (screens) await page.screenshot({ path: join(screens, "list-mobile.png") });
+  await context.close();
 }
 
 async function hostileUploads(server) {
@@ -138,13 +180,14 @@ async function hostileUploads(server) {
     ["for another preset", 404, post("/api/jobs/--help/a.png", own, "x")],
     ["that is no picture", 415, post("/api/jobs/mini/a.png", own, "plain text")],
     ["of a video", 415, post("/api/jobs/mini/a.png", own, "\0\0\0\x20ftypisom")],
+    ["of frames that are none", 415, post("/api/jobs/mini/a.png", own, "EG4DCLIP\x02\0\0\0\x01\0\0\0x\0\0\0\0")],
     ["that is too large", 413, post("/api/jobs/mini/a.png", own, "", 1 << 30)],
     ["that is large, without the token", 413, post("/api/jobs/mini/a.png", "", "", 1 << 20)],
   ]) check((await answer).status === status, `an upload ${what} is refused (${(await answer).status})`);
   check((await post("/api/runs/0123456789abcdef/job/cancel", own)).status === 404, "a job that is not there is not cancelled");
 }
 
-export async function makesObjects(context, run, complaints) {
+export async function makesObjects(browser, context, run, video, complaints) {
   const shelf = join(scratch, "shelf");
   mkdirSync(shelf);
   cpSync(run, join(shelf, "robot"), { recursive: true });
@@ -157,7 +200,10 @@ export async function makesObjects(context, run, complaints) {
     ({ server, page } = await pictureBecomesObject(context, shelf, server, page, options, complaints));
     await unfinishedRun(page, shelf);
     await jobsThatEndOtherwise(page, shelf);
+    await onAPhone(browser, server.link, complaints);
     await hostileUploads(server);
+    await videoBecomesObject(page, shelf, video);
+    await showsRefinement(context, shelf, complaints);
     await page.close();
   } finally {
     await server.stop();

@@ -1,4 +1,4 @@
-// What a client that looks on costs training: `node e2e/slowdown.mjs PROGRAM DATASET [PAIRS] [ITERATIONS]`. Pairs of the same short training,
+// What a client that looks on costs training: `node e2e/slowdown.mjs PROGRAM DATASET [PAIRS] [ITERATIONS] [SECONDS]`. Pairs (those that begin within SECONDS) of the same short training,
 // alone and with --view and a client that asks as the page does, one after the other in turn. Tells the medians of the ratios of the
 // training's wall time and processor time, and the processor time that the viewer took besides, which training would lack
 // where both share all cores.
@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const [program, dataset, pairs = "5", iterations = "400"] = process.argv.slice(2);
+const [program, dataset, pairs = "5", iterations = "400", seconds = "Infinity"] = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), "eg4d-slowdown-"));
 const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
@@ -80,7 +80,7 @@ async function train(name, watched) {
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const ratios = { wall: [], own: [], viewer: [] };
 try {
-  for (let i = 0; i < Number(pairs); ++i) {
+  for (let i = 0; i < Number(pairs) && performance.now() < 1000 * Number(seconds); ++i) {
     const alone = i % 2 ? null : await train(`alone-${i}`, false);
     const watched = await train(`watched-${i}`, true);
     const without = alone ?? (await train(`alone-${i}`, false));

@@ -1,7 +1,7 @@
 import { lensOf, positionOf, viewOf, zoomed, type CameraState, type Lens, type Vector, add, axesOf, orbited } from "./camera/camera";
 import { Controls, type Controlled } from "./camera/controls";
-import { download, fileName, pngOf, Recorder } from "./capture/capture";
-import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, type Preset, type Truth } from "./compare";
+import { Files, turnIn } from "./capture/files";
+import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, sizeAround, type Preset, type Truth } from "./compare";
 import { SplatRenderer, type Color, type DrawFigures, type Picture } from "./render/splat_renderer";
 import { readScene, type Scene } from "./scene/scene";
 import { Live, type Status } from "./live";
@@ -10,9 +10,9 @@ import type { Info, Source } from "./source";
 import { writeLink, type LinkState } from "./state/link";
 import { colorOf, DEFAULTS, SettingStore, type BackgroundName, type Comparing } from "./state/settings";
 import { Clock } from "./time/clock";
+import { figuresOf } from "./ui/figures";
 import { Page } from "./ui/page";
 
-const TURN_TIME = 12; // seconds of one turn of the turntable
 const SETTLE_TIME = 300; // milliseconds without change until what is slow is done
 const BACKGROUND_NAMES: BackgroundName[] = ["object", "white", "grey", "black", "checker"];
 const FIXED_COLORS: Record<string, Color> = { white: [1, 1, 1], grey: [0.5, 0.5, 0.5], black: [0, 0, 0], checker: [0.93, 0.93, 0.93] };
@@ -24,26 +24,25 @@ export class App implements Controlled {
   readonly views: DatasetViews;
   readonly page: Page;
   readonly renderer: SplatRenderer;
-  readonly recorder = new Recorder();
+  readonly files = new Files(this);
   camera: CameraState = { target: [0, 0, 0], azimuth: 0, elevation: 0, roll: 0, distance: 4 };
   scene: Scene | null = null;
   info: Info | null = null;
   version = 0; // of the object
   bytes = 0; // of the object that have arrived
   firstPicture = 0; // milliseconds from the start
-  private firstBytes = 0;
+  firstBytes = 0;
   private lens: Lens = lensOf(0.69, 1, 1);
   private readonly controls: Controls;
   private truth: { key: string; truth: Truth } | null = null;
-  private turntableEnd = 0; // degrees that are left to turn
   private dirty = true;
   private changedAt = 0;
   private settled = false;
   private lastFrame = 0;
   private drewLast = false;
-  private frameTime = 16; // milliseconds, averaged
+  frameTime = 16; // milliseconds, averaged
   private scale = 1; // of the resolution while it moves, where the device is slow
-  private figures: DrawFigures = { drawn: 0, sortTime: 0 };
+  figures: DrawFigures = { drawn: 0, sortTime: 0 };
   private drawnPictures = 0;
 
   // `back`: the address of the list that this object is from.
@@ -56,9 +55,9 @@ export class App implements Controlled {
       choosePreset: (split, index) => this.choosePreset(split, index),
       stepPreset: (direction) => this.stepPreset(direction),
       compare: (how) => this.compare(how),
-      screenshot: (size) => void this.guard(() => this.screenshot(size)),
-      record: () => void this.guard(() => this.record()),
-      turntable: () => void this.guard(() => this.turntable()),
+      screenshot: (size) => void this.guard(() => this.files.screenshot(size)),
+      record: () => void this.guard(() => this.files.record()),
+      turntable: () => void this.guard(() => this.files.turntable()),
       copyLink: () => void this.guard(() => this.copyLink()),
       train: (word) => void this.guard(() => this.source.command(word)),
     }, back);
@@ -187,14 +186,12 @@ export class App implements Controlled {
       if (this.store.current.preset) void this.guard(() => this.bringTruth());
       moves = true;
     }
-    if (this.turntableEnd > 0) {
-      const turned = Math.min((360 * seconds) / TURN_TIME, this.turntableEnd);
-      this.camera = orbited(this.camera, turned, 0);
-      this.turntableEnd -= turned;
-      if (this.turntableEnd <= 0) void this.guard(() => this.record());
+    if (this.files.turns) {
+      this.camera = orbited(this.camera, this.files.turned(seconds), 0);
+      if (!this.files.turns) void this.guard(() => this.files.record());
       moves = true;
     } else if (this.store.current.spinning) {
-      this.camera = orbited(this.camera, (360 * seconds) / TURN_TIME, 0);
+      this.camera = orbited(this.camera, turnIn(seconds), 0);
       if (this.store.current.preset) this.leavePreset();
       moves = true;
     }
@@ -207,7 +204,7 @@ export class App implements Controlled {
     this.figures = this.renderer.draw(this.picture());
     ++this.drawnPictures;
     this.page.timeline.update();
-    this.page.update(this.recorder.isRunning, this.turntableEnd > 0);
+    this.page.update(this.files.isRecording, this.files.turns);
     if (this.store.current.figures) this.showFigures();
   }
 
@@ -218,17 +215,24 @@ export class App implements Controlled {
     if (this.frameTime > 45 && this.scale > 0.4) {
       this.scale *= 0.8;
       this.frameTime = 30;
-    } else if (this.frameTime < 20 && this.scale < 1 && !this.recorder.isRunning) {
+    } else if (this.frameTime < 20 && this.scale < 1 && !this.files.isRecording) {
       this.scale = Math.min(1, this.scale * 1.1);
       this.frameTime = 30;
     }
   }
 
+  // The picture whose error is shown.
+  get exactTruth(): ImageBitmap | null {
+    return this.store.current.comparing === "error" ? (this.truth?.truth.bitmap ?? null) : null;
+  }
   private fitCanvas(scale: number): void {
     const { canvas } = this.page;
-    const ratio = Math.min(devicePixelRatio, 2) * scale;
-    const width = Math.max(1, Math.round(canvas.clientWidth * ratio));
-    const height = Math.max(1, Math.round(canvas.clientHeight * ratio));
+    const { clientWidth, clientHeight } = canvas;
+    const exact = this.exactTruth;
+    canvas.classList.toggle("plain", !!exact);
+    const [width, height] = exact
+      ? sizeAround(exact.width, exact.height, clientWidth, clientHeight)
+      : [clientWidth, clientHeight].map((side) => Math.max(1, Math.round(side * Math.min(devicePixelRatio, 2) * scale))) as [number, number];
     if (canvas.width !== width) canvas.width = width;
     if (canvas.height !== height) canvas.height = height;
   }
@@ -245,22 +249,7 @@ export class App implements Controlled {
   }
 
   private showFigures(): void {
-    const { scene, figures, page } = this;
-    if (!scene) return;
-    const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-    page.panel.setFigures([
-      ["Gaussians", `${figures.drawn.toLocaleString("en")} of ${scene.count.toLocaleString("en")}`],
-      ["Moments", `${scene.momentsHere} of ${scene.moments.length}`],
-      ["Pictures per second", this.clock.playing || this.store.current.spinning ? (1000 / this.frameTime).toFixed(0) : "at rest"],
-      ["Sorting", `${figures.sortTime.toFixed(1)} ms`],
-      ["Pixels", `${page.canvas.width} × ${page.canvas.height}`],
-      ["Received", megabytes(this.bytes)],
-      ["First picture", `${(this.firstPicture / 1000).toFixed(2)} s, ${megabytes(this.firstBytes)}`],
-      ["Azimuth, elevation", `${this.camera.azimuth.toFixed(1)}°, ${this.camera.elevation.toFixed(1)}°`],
-      ["Position", positionOf(this.camera).map((x) => x.toFixed(2)).join(" ")],
-      ["Time", this.clock.shown.toFixed(3)],
-      ["Graphics", this.renderer.device],
-    ]);
+    if (this.scene) this.page.panel.setFigures(figuresOf(this, this.scene));
   }
 
   // ---------------------------------------------------------------- camera
@@ -322,7 +311,7 @@ export class App implements Controlled {
     }
     this.store.set({ comparing: how });
   }
-  private leavePreset(): void {
+  leavePreset(): void {
     this.store.set({ preset: null, comparing: "off" });
   }
 
@@ -368,43 +357,7 @@ export class App implements Controlled {
     this.page.panel.setAgreement(`PSNR ${agreement.toFixed(2)} dB against the picture`);
   }
 
-  // ---------------------------------------------------------------- files and links
-
-  private async screenshot(size: string): Promise<void> {
-    const { canvas } = this.page;
-    const ratio = Math.min(devicePixelRatio, 2) * (size === "2" ? 2 : 1);
-    const fixed = Number(size) > 2 ? Number(size) : 0;
-    const most = this.renderer.mostPixels;
-    const width = Math.min(fixed || Math.round(canvas.clientWidth * ratio), most);
-    const height = Math.min(fixed || Math.round(canvas.clientHeight * ratio), most);
-    const picture = { ...this.picture(), transparent: this.store.current.background === "checker", checker: null };
-    const blob = await pngOf(this.renderer.pixels(picture, width, height), width, height);
-    download(blob, fileName(this.info?.title ?? "", ` ${this.clock.shown.toFixed(2)}.png`));
-    this.page.tell(`Screenshot of ${width} × ${height}`);
-    this.changed(false);
-  }
-
-  // Starts, or ends and saves.
-  private async record(): Promise<void> {
-    if (!this.recorder.isRunning) {
-      this.recorder.start(this.page.canvas);
-      this.page.tell("Recording what is shown");
-    } else {
-      this.turntableEnd = 0;
-      const { blob, extension } = await this.recorder.stop();
-      download(blob, fileName(this.info?.title ?? "", extension));
-      this.page.tell(`Video of ${(blob.size / 1e6).toFixed(1)} MB`);
-    }
-    this.changed(false);
-  }
-  private async turntable(): Promise<void> {
-    if (this.recorder.isRunning) return this.record();
-    this.leavePreset();
-    this.store.set({ spinning: false });
-    if (this.clock.moves && !this.clock.playing) this.clock.toggle();
-    await this.record();
-    this.turntableEnd = 360;
-  }
+  // ---------------------------------------------------------------- links
 
   private linkHash(): string {
     const token = this.info?.token_reads ? this.link.token : null;

@@ -110,6 +110,14 @@ export class DatasetViews {
   }
 }
 
+// The size of a canvas of about some shape in whose middle a picture lies pixel on pixel: errors are those of its own
+// pixels; with more of them every edge would be one.
+export function sizeAround(width: number, height: number, shapeWidth: number, shapeHeight: number): [number, number] {
+  const scale = Math.max(width / Math.max(shapeWidth, 1), height / Math.max(shapeHeight, 1));
+  const around = (side: number, shape: number) => Math.max(side, side + 2 * Math.round((shape * scale - side) / 2));
+  return [around(width, shapeWidth), around(height, shapeHeight)];
+}
+
 // In dB, of two RGBA pictures of one size; alpha does not count.
 export function psnr(a: Uint8ClampedArray, b: Uint8ClampedArray): number {
   let sum = 0;

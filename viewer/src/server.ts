@@ -10,7 +10,7 @@ export interface Home {
   token_reads: boolean;
   title: string; // of the folder
   run: string | null; // the one object that is shown alone
-  make: { most_bytes: number; most_pixels: number; presets: Preset[] } | null;
+  make: { most_bytes: number; most_pixels: number; most_frames: number; presets: Preset[] } | null;
   no_make?: string; // why nothing can be made
 }
 

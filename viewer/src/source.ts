@@ -92,7 +92,7 @@ class PageSource implements Source {
     return Promise.resolve(stream);
   }
   cameras(): Promise<Cameras> {
-    return Promise.resolve({ splits: [], note: "A page without its server has no dataset." });
+    return Promise.resolve({ splits: [] }); // and no word on it
   }
   picture(): Promise<Blob> {
     return Promise.reject(new Error("A page without its server has no pictures."));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { DatasetViews, psnr } from "../src/compare";
+import { DatasetViews, psnr, sizeAround } from "../src/compare";
 import type { DatasetFrame, Source } from "../src/source";
 
 const frame = (x: number, time: number): DatasetFrame =>
@@ -21,6 +21,15 @@ describe("the dataset's views", () => {
     const all = await views();
     expect(all.nearest({ target: [0, 0, 0], azimuth: 170, elevation: 0, roll: 0, distance: 4 })?.index).toBe(1);
     expect(all.nearest({ target: [0, 0, 0], azimuth: -20, elevation: 0, roll: 0, distance: 4 })?.index).toBe(0);
+  });
+});
+
+describe("the size of an error", () => {
+  it("has the picture's pixels in its middle", () => {
+    expect(sizeAround(192, 192, 1200, 760)).toEqual([304, 192]);
+    expect(sizeAround(192, 192, 390, 780)).toEqual([192, 384]);
+    expect(sizeAround(200, 101, 100, 100)).toEqual([200, 201]);
+    expect(sizeAround(192, 192, 0, 0)).toEqual([192, 192]);
   });
 });
 

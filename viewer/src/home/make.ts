@@ -1,13 +1,14 @@
 import { asSentence, type Home, type Server } from "../server";
 import { h, icon } from "../ui/elements";
 import { pictureOf } from "./picture_file";
+import { clipOfVideo, LONGEST } from "./video_file";
 
-// Where pictures are dropped or chosen, which become jobs.
+// Where pictures and videos are dropped or chosen, which become jobs.
 export class MakePart {
   readonly element: HTMLElement;
   private readonly preset = h("select", { "aria-label": "Preset" });
   private readonly about = h("p.note");
-  private readonly progress = h("progress", { max: 1, hidden: true, "aria-label": "Sending the picture" });
+  private readonly progress = h("progress", { max: 1, hidden: true, "aria-label": "Sending" });
   private sending = Promise.resolve();
 
   // `onJob` is called for each new job, `tell` with sentences.
@@ -25,12 +26,12 @@ export class MakePart {
     this.preset.addEventListener("change", () => this.showAbout());
     this.showAbout();
     this.element.append(
-      h("div.invitation", {}, icon("photo"), h("div", {}, h("h2", {}, "Make one"), h("p", {}, "Drop a picture of an object on this page. It becomes an animated 3D object."))),
-      h("div.row", {}, ...this.chooser("photo", "Choose a picture"), ...this.chooser("camera", "Take a photo", "environment"), h("label.preset", {}, h("span", {}, "Preset"), this.preset)),
+      h("div.invitation", {}, icon("photo"), h("div", {}, h("h2", {}, "Make one"), h("p", {}, "Drop a picture of an object, or a short video of one, on this page. It becomes an animated 3D object."))),
+      h("div.row", {}, ...this.chooser("photo", "Choose a file", "image/*,video/*"), ...this.chooser("camera", "Take a photo", "image/*", "environment"), ...this.chooser("camera", "Take a video", "video/*", "environment"), h("label.preset", {}, h("span", {}, "Preset"), this.preset)),
       this.about, ...[this.others()].filter((part) => part !== null), this.progress);
   }
 
-  // Pictures that are dropped anywhere on the page. Returns what ends it.
+  // Files that are dropped anywhere on the page. Returns what ends it.
   listenForDrops(target: HTMLElement): void {
     const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
     const over = (event: DragEvent, inside: boolean) => {
@@ -50,8 +51,8 @@ export class MakePart {
     });
   }
 
-  private chooser(name: "photo" | "camera", text: string, capture?: string): HTMLElement[] {
-    const input = h("input", { type: "file", accept: "image/*", multiple: !capture, capture, hidden: true, "aria-label": text });
+  private chooser(name: "photo" | "camera", text: string, accept: string, capture?: string): HTMLElement[] {
+    const input = h("input", { type: "file", accept, multiple: !capture, capture, hidden: true, "aria-label": text });
     input.addEventListener("change", () => {
       void this.send([...(input.files ?? [])]);
       input.value = "";
@@ -76,16 +77,22 @@ export class MakePart {
     for (const file of files) this.sending = this.sending.then(() => this.sendOne(file));
     return this.sending;
   }
+  private async clipOf(file: File): Promise<Blob> {
+    const { most_bytes, most_frames } = this.home.make!;
+    const { blob, cut } = await clipOfVideo(file, { bytes: most_bytes, frames: most_frames }, (share) => (this.progress.value = share));
+    if (cut) this.tell(`The first ${LONGEST} seconds of “${file.name}” are taken.`);
+    return blob;
+  }
   private async sendOne(file: File): Promise<void> {
     const { make } = this.home;
     if (!make || !this.server.token) return;
     try {
-      const picture = await pictureOf(file, { bytes: make.most_bytes, pixels: make.most_pixels });
       this.progress.value = 0;
       this.progress.hidden = false;
+      const sent = file.type.startsWith("video/") ? await this.clipOf(file) : await pictureOf(file, { bytes: make.most_bytes, pixels: make.most_pixels });
       // The name is one part of an address.
       const name = file.name.replace(/[/\\\u0000-\u001f\u007f]/g, "-");
-      this.onJob(await this.server.upload(this.preset.value, /^\.{0,2}$/.test(name) ? "picture" : name, picture, (share) => (this.progress.value = share)));
+      this.onJob(await this.server.upload(this.preset.value, /^\.{0,2}$/.test(name) ? "object" : name, sent, (share) => (this.progress.value = share)));
     } catch (error) {
       this.tell((error as Error).message);
     }

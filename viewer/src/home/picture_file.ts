@@ -17,7 +17,6 @@ export function smallerSize(width: number, height: number, limits: Limits, bytes
 
 // Throws an Error, a sentence.
 export async function pictureOf(file: File, limits: Limits): Promise<Blob> {
-  if (file.type.startsWith("video/")) throw new Error("Videos are not taken yet: choose a picture.");
   let bitmap: ImageBitmap;
   try {
     bitmap = await createImageBitmap(file);

@@ -68,8 +68,9 @@ export class Page {
     this.hasOwnColors = scene.head.own_colors;
     this.stage.style.backgroundColor = scene.head.background;
     const moments = scene.head.frames;
-    const gaussians = `${scene.count.toLocaleString("en")} Gaussians`;
-    this.subtitle.textContent = moments > 1 ? `${gaussians}, ${moments} moments` : gaussians;
+    // Broken between the two where it is narrow.
+    const parts = [`${scene.count.toLocaleString("en")} Gaussians${moments > 1 ? "," : ""}`, moments > 1 ? `${moments} moments` : ""];
+    this.subtitle.replaceChildren(...parts.flatMap((part) => [h("span", {}, part), " "]));
   }
   // The share that has arrived; null: all of it.
   setLoading(share: number | null): void {

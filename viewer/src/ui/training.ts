@@ -2,8 +2,9 @@ import { duration, type Training } from "../live";
 import { h } from "./elements";
 
 const WIDTH = 256;
-const HEIGHT = 84;
+const HEIGHT = 112;
 const MARGIN = 4;
+const LETTERS = 17; // above and below the lines
 const SVG = "http://www.w3.org/2000/svg";
 
 function svg(name: string, attributes: Record<string, string | number>): SVGElement {
@@ -25,7 +26,7 @@ function plot(training: Training): SVGElement {
   const [left, right] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
   const [low, high] = [Math.floor(Math.min(...all.map(([, y]) => y))), Math.ceil(Math.max(...all.map(([, y]) => y)))];
   const column = (x: number) => MARGIN + ((WIDTH - 2 * MARGIN) * (x - left)) / Math.max(right - left, 1);
-  const row = (y: number, lowest: number, highest: number) => HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * (y - lowest)) / Math.max(highest - lowest, 1e-9);
+  const row = (y: number, lowest: number, highest: number) => HEIGHT - LETTERS - ((HEIGHT - 2 * LETTERS) * (y - lowest)) / Math.max(highest - lowest, 1e-9);
   const line = (points: Points, name: string, lowest: number, highest: number) =>
     svg("polyline", { class: name, points: points.map(([x, y]) => `${column(x).toFixed(1)},${row(y, lowest, highest).toFixed(1)}`).join(" ") });
   const most = Math.max(...l1.map(([, y]) => y), 1e-9);
@@ -37,7 +38,8 @@ function plot(training: Training): SVGElement {
   };
   element.append(line(l1, "faint", 0, most), line(psnr, "", low, high));
   for (const [x, y] of tests) element.append(svg("circle", { cx: column(x).toFixed(1), cy: row(y, low, high).toFixed(1), r: tests.length > 40 ? 1.2 : 2.5 }));
-  element.append(label(`${high} dB`, WIDTH - 2, 12, "end"), label(`${low} dB`, WIDTH - 2, HEIGHT - 4, "end"), label(`L1 ${most.toPrecision(2)}`, 4, HEIGHT - 4, "start"));
+  element.append(label(`L1 to ${most.toPrecision(2)}`, 6, 12, "start"), label(`PSNR to ${high} dB`, WIDTH - 6, 12, "end"),
+    label("from 0", 6, HEIGHT - 5, "start"), label(`from ${low} dB`, WIDTH - 6, HEIGHT - 5, "end"));
   return element;
 }
 
@@ -62,6 +64,7 @@ export class TrainingPart {
 
   // `mayCommand`: the page has the link's token.
   update(training: Training | null, mayCommand: boolean): void {
+    this.element.classList.toggle("ended", training?.state === "ended");
     this.element.hidden = training === null || (training.state === "ended" && training.iteration === 0);
     if (!training) return;
     this.state = training.state;
