@@ -1,0 +1,179 @@
+#include "mesh/depth_views.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+
+namespace eg4d::mesh {
+namespace {
+
+constexpr float kNothing = -1;
+constexpr double kDistance = 3;  // of the cameras, in radii of the box
+
+// Looks at `target`; OpenGL axes.
+Matrix4 look_at(const double position[3], const double target[3]) {
+  double back[3], right[3], up[3];
+  const auto normalize = [](double* v) {
+    const double l = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+    for (int i = 0; i < 3; ++i) v[i] /= l;
+  };
+  const auto cross_product = [](const double* a, const double* b, double* c) {
+    for (int i = 0; i < 3; ++i) c[i] = a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3];
+  };
+  for (int i = 0; i < 3; ++i) back[i] = position[i] - target[i];
+  normalize(back);
+  const double z[3] = {0, 0, 1}, x[3] = {1, 0, 0};
+  cross_product(std::abs(back[2]) < 0.99 ? z : x, back, right);
+  normalize(right);
+  cross_product(back, right, up);
+  Matrix4 m = Matrix4::identity();
+  for (int i = 0; i < 3; ++i) {
+    m(i, 0) = right[i];
+    m(i, 1) = up[i];
+    m(i, 2) = back[i];
+    m(i, 3) = position[i];
+  }
+  return m;
+}
+
+template <class T>
+Tensor upload(Backend& backend, Shape shape, const std::vector<T>& values) {
+  return Tensor::from_bytes(backend, std::move(shape), DType::f32, values.data(), values.size() * sizeof(T));
+}
+
+// Renders how far away Gaussians are: the first three moments of z = (view z - middle)/radius.
+class MomentRenderer {
+ public:
+  MomentRenderer(Backend& backend, const Ellipsoids& ellipsoids)
+      : backend_(backend),
+        ellipsoids_(ellipsoids),
+        context_(backend.create_rasterize_context()),
+        means_(upload(backend, {count(), 3}, ellipsoids.means)),
+        scales_(upload(backend, {count(), 3}, ellipsoids.scales)),
+        rotations_(upload(backend, {count(), 4}, ellipsoids.rotations)),
+        opacities_(upload(backend, {count()}, ellipsoids.opacities)),
+        colors_(Tensor::empty(backend, {count(), 3})) {}
+
+  struct Moments {
+    std::vector<float> powers;  // [H,W,3], times alpha
+    std::vector<float> alpha;   // [H,W]
+  };
+  Moments render(const Camera& camera, float middle, float radius) {
+    const float* m = camera.world_to_view;
+    std::vector<Vec3f> powers;
+    powers.reserve(ellipsoids_.count());
+    for (const Vec3f& p : ellipsoids_.means) {
+      const float z = (p.x * m[2] + p.y * m[6] + p.z * m[10] + m[14] - middle) / radius;
+      powers.push_back({z, z * z, z * z * z});
+    }
+    colors_.copy_from_host(powers.data(), powers.size() * sizeof(Vec3f));
+    constexpr float kBlack[3] = {0, 0, 0};
+    const RasterizeCamera seen = camera.rasterize_camera(kBlack);
+    const Tensor row =
+        Tensor::from_bytes(backend_, {sizeof seen / sizeof(float)}, DType::f32, &seen, sizeof seen);
+    const Tensor image = Tensor::empty(backend_, {camera.height, camera.width, 3}),
+                 alpha = Tensor::empty(backend_, {camera.height, camera.width});
+    RasterizeForward forward;
+    forward.camera = static_cast<const RasterizeCamera*>(row.raw());
+    forward.width = camera.width;
+    forward.height = camera.height;
+    forward.count = count();
+    forward.means = means_.data();
+    forward.scales = scales_.data();
+    forward.rotations = rotations_.data();
+    forward.opacities = opacities_.data();
+    forward.colors = colors_.data();
+    forward.image = image.data();
+    forward.alpha = alpha.data();
+    forward.context = context_.get();
+    backend_.run(forward);
+    return {image.to_host(), alpha.to_host()};
+  }
+
+ private:
+  int64_t count() const { return static_cast<int64_t>(ellipsoids_.count()); }
+
+  Backend& backend_;
+  const Ellipsoids& ellipsoids_;
+  const std::unique_ptr<RasterizeContext> context_;
+  const Tensor means_, scales_, rotations_, opacities_;
+  Tensor colors_;
+};
+
+// Of moments about 0, each of weight 1: two layers have them, x1 < mean < x2 as far from it as the roots of
+// x² - (skew/variance)·x - variance. The one behind which half of the weight lies.
+float middle_layer(float first, float second, float third) {
+  const float variance = second - first * first;
+  if (!(variance > 1e-8f)) return first;  // a ten-thousandth of the radius: one layer
+  const float skew = third - 3 * first * second + 2 * first * first * first;
+  const float half = skew / variance / 2, root = std::sqrt(half * half + variance);
+  const float nearer = half - root, farther = half + root;
+  const bool near_is_half = farther >= -nearer;  // weights: farther : -nearer
+  return first + (near_is_half ? nearer : farther);
+}
+
+std::vector<float> without_steps(const std::vector<float>& depth, int width, int height, float step) {
+  std::vector<float> kept = depth;
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x) {
+      const auto at = static_cast<size_t>(y * width + x);
+      if (depth[at] < 0) continue;
+      for (int v = std::max(y - 1, 0); v <= std::min(y + 1, height - 1); ++v)
+        for (int u = std::max(x - 1, 0); u <= std::min(x + 1, width - 1); ++u) {
+          const float other = depth[static_cast<size_t>(v * width + u)];
+          if (other >= 0 && std::abs(other - depth[at]) > step)
+            kept[at] = std::numeric_limits<float>::quiet_NaN();
+        }
+    }
+  return kept;
+}
+
+std::vector<Camera> cameras_around(const Box& box, int views, int pixels) {
+  const Vec3f middle = box.center();
+  const double radius = length(box.size()) / 2.0;
+  const double target[3] = {middle.x, middle.y, middle.z};
+  Intrinsics intrinsics;
+  intrinsics.fov_x = 2 * std::asin(1 / kDistance) * 1.02;
+  std::vector<Camera> cameras;
+  for (int i = 0; i < views; ++i) {  // Fibonacci's lattice on the sphere
+    const double z = 1 - (2 * i + 1.0) / views, r = std::sqrt(1 - z * z);
+    const double angle = std::numbers::pi * (3 - std::sqrt(5.0)) * i;
+    const double d = kDistance * radius;
+    const double position[3] = {target[0] + d * r * std::cos(angle), target[1] + d * r * std::sin(angle),
+                                target[2] + d * z};
+    cameras.push_back(make_camera(look_at(position, target), pixels, pixels, intrinsics));
+  }
+  return cameras;
+}
+
+}  // namespace
+
+std::vector<DepthView> render_depths(Backend& backend, const Ellipsoids& ellipsoids, const Box& box,
+                                     int count, int pixels, float step, Progress& progress) {
+  const std::vector<Camera> cameras = cameras_around(box, count, pixels);
+  const Vec3f center = box.center();
+  MomentRenderer renderer(backend, ellipsoids);
+  std::vector<DepthView> views;
+  progress.begin(static_cast<int64_t>(cameras.size()), "depth");
+  for (const Camera& camera : cameras) {
+    if (interrupt_requested()) throw Interrupted("stopped before the surface was complete");
+    const float middle = length(center - Vec3f{camera.center[0], camera.center[1], camera.center[2]});
+    const float radius = length(box.size()) / 2;
+    const MomentRenderer::Moments moments = renderer.render(camera, middle, radius);
+    std::vector<float> depth(moments.alpha.size(), kNothing);
+    for (size_t i = 0; i < depth.size(); ++i) {
+      if (!(moments.alpha[i] >= 0.5f)) continue;
+      const float w = 1 / moments.alpha[i], *powers = &moments.powers[3 * i];
+      depth[i] = middle + radius * middle_layer(w * powers[0], w * powers[1], w * powers[2]);
+    }
+    views.push_back({camera, without_steps(depth, camera.width, camera.height, step)});
+    progress.update(static_cast<int64_t>(views.size()));
+  }
+  return views;
+}
+
+}  // namespace eg4d::mesh
