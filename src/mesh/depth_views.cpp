@@ -12,7 +12,8 @@ namespace eg4d::mesh {
 namespace {
 
 constexpr float kNothing = -1;
-constexpr double kDistance = 3;  // of the cameras, in radii of the box
+constexpr float kThinnest = 1e-8f;  // of a Gaussian; surfels have no thickness
+constexpr double kDistance = 3;     // of the cameras, in radii of the box
 
 // Looks at `target`; OpenGL axes.
 Matrix4 look_at(const double position[3], const double target[3]) {
@@ -66,8 +67,10 @@ class MomentRenderer {
     const float* m = camera.world_to_view;
     std::vector<Vec3f> powers;
     powers.reserve(ellipsoids_.count());
-    for (const Vec3f& p : ellipsoids_.means) {
-      const float z = (p.x * m[2] + p.y * m[6] + p.z * m[10] + m[14] - middle) / radius;
+    for (size_t i = 0; i < ellipsoids_.count(); ++i) {
+      const Vec3f p = ellipsoids_.means[i];
+      const float view_z = p.x * m[2] + p.y * m[6] + p.z * m[10] + m[14];
+      const float z = (view_z - front_of(i, {m[2], m[6], m[10]}) - middle) / radius;
       powers.push_back({z, z * z, z * z * z});
     }
     colors_.copy_from_host(powers.data(), powers.size() * sizeof(Vec3f));
@@ -96,6 +99,16 @@ class MomentRenderer {
 
  private:
   int64_t count() const { return static_cast<int64_t>(ellipsoids_.count()); }
+  // From the centre of Gaussian i to where it is one standard deviation thick, along a direction of length 1.
+  float front_of(size_t i, Vec3f direction) const {
+    const Rotation axes = rotation_matrix(ellipsoids_.rotations[i]);
+    float squares = 0;
+    for (size_t k = 0; k < 3; ++k) {
+      const float along = dot(axes[k], direction) / std::max(ellipsoids_.scales[i].data()[k], kThinnest);
+      squares += along * along;
+    }
+    return 1 / std::sqrt(squares);
+  }
 
   Backend& backend_;
   const Ellipsoids& ellipsoids_;

@@ -9,6 +9,8 @@
 namespace eg4d::mesh {
 namespace {
 
+constexpr double kOutermost = 0.003;
+constexpr float kMargin = 0.15f;   // of the size
 constexpr float kMinSize = 1e-6f;  // an object smaller than that is a point
 
 void require_finite(const std::vector<float>& values, size_t width, const char* what) {
@@ -19,16 +21,29 @@ void require_finite(const std::vector<float>& values, size_t width, const char* 
           i / width, what));
 }
 
-// A box of the middle 998 of 1000 values of each axis.
+// The box of the centres without the outermost 0.3 % on each side, Gaussians counting by what they cover.
 Box middle_box(const Ellipsoids& ellipsoids, const std::vector<uint32_t>& rows) {
-  const size_t cut = rows.size() / 1000;
+  struct Place {
+    float at, weight;
+  };
   Box box;
-  std::vector<float> values(rows.size());
+  std::vector<Place> places(rows.size());
   for (size_t axis = 0; axis < 3; ++axis) {
-    for (size_t i = 0; i < rows.size(); ++i) values[i] = ellipsoids.means[rows[i]].data()[axis];
-    std::sort(values.begin(), values.end());
-    box.least.data()[axis] = values[cut];
-    box.most.data()[axis] = values[values.size() - 1 - cut];
+    double all = 0;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Vec3f s = ellipsoids.scales[rows[i]];
+      const float area = std::max({s.x * s.y, s.y * s.z, s.z * s.x});
+      places[i] = {ellipsoids.means[rows[i]].data()[axis], area * ellipsoids.opacities[rows[i]]};
+      all += places[i].weight;
+    }
+    std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) { return a.at < b.at; });
+    const auto outermost = [&](auto from, auto to) {
+      double passed = from->weight;
+      while (from + 1 != to && passed <= all * kOutermost) passed += (++from)->weight;
+      return from->at;
+    };
+    box.least.data()[axis] = outermost(places.begin(), places.end());
+    box.most.data()[axis] = outermost(places.rbegin(), places.rend());
   }
   return box;
 }
@@ -103,7 +118,7 @@ Extent extent_of(const Ellipsoids& ellipsoids, float min_opacity) {
             : fmt::format("there is no surface to make: no Gaussian is as opaque as {}", min_opacity));
   Extent extent;
   const Box middle = middle_box(ellipsoids, opaque);
-  const float margin = std::max(middle.longest_side() / 2, kMinSize);
+  const float margin = std::max(middle.longest_side() * kMargin, kMinSize);
   const Vec3f wide = {margin, margin, margin};
   const Box near = {middle.least - wide, middle.most + wide};
   for (const uint32_t i : opaque) {

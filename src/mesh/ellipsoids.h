@@ -39,10 +39,9 @@ struct Box {
 // Half of the sides of the box around what lies within 3 standard deviations of Gaussian i.
 Vec3f three_sigma(const Ellipsoids& ellipsoids, size_t i);
 
-// The box around what lies within 3 standard deviations of the Gaussians. What is more than half of the
-// object's size away from 998 of 1000 of them is no part of the object (training leaves a few far away). The
-// others' numbers come along, ascending: those that are at least as opaque as `min_opacity`. Throws Error
-// when there is none.
+// The box around what lies within 3 standard deviations of the Gaussians, and which they are, ascending:
+// those that are at least as opaque as `min_opacity`, without those that reach farther than 0.15 of the
+// object's size beyond nearly all of it (training leaves some far away). Throws Error when there is none.
 struct Extent {
   Box box;
   std::vector<uint32_t> inside;
