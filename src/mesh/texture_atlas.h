@@ -5,7 +5,7 @@
 namespace eg4d::mesh {
 
 struct AtlasOptions {
-  int size = 1024;  // texels a side, 16 to 16384
+  int size = 1024;  // texels a side, 16 to 8192
   int padding = 4;  // texels between two charts; fewer where there are too many of them for the size
 };
 

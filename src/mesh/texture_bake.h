@@ -29,7 +29,7 @@ struct SurfaceMoment {
 };
 
 struct BakeOptions {
-  int size = 1024;      // texels a side, 16 to 16384
+  int size = 1024;      // texels a side, 16 to 8192
   int best_views = 16;  // that a texel's colour is made of, 1 to 64
 };
 
