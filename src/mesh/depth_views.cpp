@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "mesh/texture_bake.h"
 
 namespace eg4d::mesh {
 namespace {
@@ -14,32 +14,6 @@ namespace {
 constexpr float kNothing = -1;
 constexpr float kThinnest = 1e-8f;  // of a Gaussian; surfels have no thickness
 constexpr double kDistance = 3;     // of the cameras, in radii of the box
-
-// Looks at `target`; OpenGL axes.
-Matrix4 look_at(const double position[3], const double target[3]) {
-  double back[3], right[3], up[3];
-  const auto normalize = [](double* v) {
-    const double l = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-    for (int i = 0; i < 3; ++i) v[i] /= l;
-  };
-  const auto cross_product = [](const double* a, const double* b, double* c) {
-    for (int i = 0; i < 3; ++i) c[i] = a[(i + 1) % 3] * b[(i + 2) % 3] - a[(i + 2) % 3] * b[(i + 1) % 3];
-  };
-  for (int i = 0; i < 3; ++i) back[i] = position[i] - target[i];
-  normalize(back);
-  const double z[3] = {0, 0, 1}, x[3] = {1, 0, 0};
-  cross_product(std::abs(back[2]) < 0.99 ? z : x, back, right);
-  normalize(right);
-  cross_product(back, right, up);
-  Matrix4 m = Matrix4::identity();
-  for (int i = 0; i < 3; ++i) {
-    m(i, 0) = right[i];
-    m(i, 1) = up[i];
-    m(i, 2) = back[i];
-    m(i, 3) = position[i];
-  }
-  return m;
-}
 
 template <class T>
 Tensor upload(Backend& backend, Shape shape, const std::vector<T>& values) {
@@ -145,29 +119,19 @@ std::vector<float> without_steps(const std::vector<float>& depth, int width, int
   return kept;
 }
 
-std::vector<Camera> cameras_around(const Box& box, int views, int pixels) {
-  const Vec3f middle = box.center();
-  const double radius = length(box.size()) / 2.0;
-  const double target[3] = {middle.x, middle.y, middle.z};
-  Intrinsics intrinsics;
-  intrinsics.fov_x = 2 * std::asin(1 / kDistance) * 1.02;
-  std::vector<Camera> cameras;
-  for (int i = 0; i < views; ++i) {  // Fibonacci's lattice on the sphere
-    const double z = 1 - (2 * i + 1.0) / views, r = std::sqrt(1 - z * z);
-    const double angle = std::numbers::pi * (3 - std::sqrt(5.0)) * i;
-    const double d = kDistance * radius;
-    const double position[3] = {target[0] + d * r * std::cos(angle), target[1] + d * r * std::sin(angle),
-                                target[2] + d * z};
-    cameras.push_back(make_camera(look_at(position, target), pixels, pixels, intrinsics));
-  }
-  return cameras;
+std::array<Vec3f, 8> corners_of(const Box& box) {
+  std::array<Vec3f, 8> corners;
+  for (size_t c = 0; c < 8; ++c)
+    corners[c] = {(c & 1) ? box.most.x : box.least.x, (c & 2) ? box.most.y : box.least.y,
+                  (c & 4) ? box.most.z : box.least.z};
+  return corners;
 }
 
 }  // namespace
 
 std::vector<DepthView> render_depths(Backend& backend, const Ellipsoids& ellipsoids, const Box& box,
                                      int count, int pixels, float step, Progress& progress) {
-  const std::vector<Camera> cameras = cameras_around(box, count, pixels);
+  const std::vector<Camera> cameras = cameras_around(corners_of(box), count, pixels);
   const Vec3f center = box.center();
   MomentRenderer renderer(backend, ellipsoids);
   std::vector<DepthView> views;
