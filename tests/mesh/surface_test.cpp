@@ -79,16 +79,17 @@ TEST_P(Surface, ThePublishedRecipeGivesASurfaceThatMayHaveHoles) {
   EXPECT_EQ(facts_of(mesh).crossed, 0u);
 }
 
-TEST_P(Surface, OneGaussianIsAnEllipsoid) {
-  Ellipsoids one;
-  one.push_back({1, 2, 3}, {0.1f, 0.2f, 0.3f}, {1, 0, 0, 0}, 0.99f);
-  for (const SurfaceMethod method : {SurfaceMethod::depth, SurfaceMethod::density}) {
-    const TriangleMesh mesh = surface(one, method, 64);
-    EXPECT_TRUE(facts_of(mesh).watertight());
-    const Vec3f size = box_of(mesh).size();
-    EXPECT_GT(size.z, 2 * size.x);
-    EXPECT_NEAR(length(box_of(mesh).center() - Vec3f{1, 2, 3}), 0, 0.02);
-  }
+TEST_P(Surface, OneGaussianIsAnEllipsoidOfAnySize) {
+  for (const float unit : {1.f, 1e-3f, 1e4f})
+    for (const SurfaceMethod method : {SurfaceMethod::depth, SurfaceMethod::density}) {
+      Ellipsoids one;
+      one.push_back({unit, 2 * unit, 3 * unit}, {0.1f * unit, 0.2f * unit, 0.3f * unit}, {1, 0, 0, 0}, 0.99f);
+      const TriangleMesh mesh = surface(one, method, 64);
+      EXPECT_TRUE(facts_of(mesh).watertight());
+      const Vec3f size = box_of(mesh).size();
+      EXPECT_GT(size.z, 2 * size.x);
+      EXPECT_NEAR(length(box_of(mesh).center() - Vec3f{1, 2, 3} * unit) / unit, 0, 0.02);
+    }
 }
 
 TEST_P(Surface, WhatHasNoneGetsASentence) {
