@@ -15,10 +15,13 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(TOML REQUIRED IMPORTED_TARGET tomlplusplus)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
 find_path(DNNL_INCLUDE_DIR dnnl.h REQUIRED)
+find_library(MESHOPTIMIZER_LIBRARY meshoptimizer REQUIRED)
+find_path(MESHOPTIMIZER_INCLUDE_DIR meshoptimizer.h REQUIRED)
 
 # Header-only, included in few .cpp files: nlohmann-json, CLI11, nanoflann.
 find_package(nlohmann_json REQUIRED)
 
 set(EG4D_PUBLIC_LIBRARIES OpenMP::OpenMP_CXX)
 set(EG4D_PRIVATE_LIBRARIES PNG::PNG JPEG::JPEG ZLIB::ZLIB CURL::libcurl PkgConfig::WEBP PkgConfig::HWY PkgConfig::LIBZIP PkgConfig::ZSTD
-    PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS})
+    PkgConfig::FMT PkgConfig::TOML PkgConfig::UTF8PROC ${DNNL_LIBRARY} nlohmann_json::nlohmann_json
+    ${MESHOPTIMIZER_LIBRARY} ${CMAKE_DL_LIBS})

@@ -15,7 +15,7 @@ packages=(
   # downloads
   libcurl4-openssl-dev
   # computing
-  libdnnl-dev libhwy-dev libnanoflann-dev
+  libdnnl-dev libhwy-dev libnanoflann-dev libmeshoptimizer-dev
   # texts and the command line
   libfmt-dev libutf8proc-dev libtomlplusplus-dev nlohmann-json3-dev libcli11-dev
   # tests, benchmarks, lint, the .deb package

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Files of Gaussians beside independent programs, for ctest: scripts/test_formats.sh BUILD_FOLDER. They are fetched once,
-# with npm, into the build folder. Exit code 77: skipped, with the reason.
+# Files of Gaussians and meshes beside independent programs, for ctest: scripts/test_formats.sh BUILD_FOLDER. They are
+# fetched once, with npm, into the build folder. Exit code 77: skipped, with the reason.
 set -euo pipefail
 build=$(realpath "$1")
 cd "$(dirname "$0")/../tests/formats"
@@ -17,7 +17,11 @@ if ! cmp -s package-lock.json "$place/package-lock.json" || [ ! -d "$place/node_
   cp package.json package-lock.json "$place"
   if ! (cd "$place" && timeout 300 npm ci --ignore-scripts --no-audit --no-fund >npm.log 2>&1); then
     rm -f "$place/package-lock.json"
-    skip "npm could not fetch splat-transform and gltf-validator (see $place/npm.log)"
+    skip "npm could not fetch what tests/formats/package.json names (see $place/npm.log)"
   fi
 fi
-exec node check.mjs "$build/eg4d" "$place"
+node check.mjs "$build/eg4d" "$place"
+rm -rf "$place/meshes"
+mkdir "$place/meshes"
+EG4D_MESH_SAMPLES="$place/meshes" "$build/tests/eg4d_tests" --gtest_filter=MeshSamples.* --gtest_brief=1
+exec node meshes.mjs "$place"

@@ -4,6 +4,7 @@
 
 #include "app/checks.h"
 #include "app/command.h"
+#include "app/mesh_options.h"
 #include "app/model_options.h"
 #include "app/open_backend.h"
 #include "core/error.h"
@@ -27,6 +28,8 @@ class ExportCommand : public Command {
            "  eg4d export run -o object.glb                 glTF with KHR_gaussian_splatting\n"
            "  eg4d export run -o object.splat4d             all of its time in one file: also .splatv, "
            ".usda\n"
+           "  eg4d export run -o object.glb --mesh depth    a textured surface that moves: also .usda\n"
+           "  eg4d export run -o object.obj --time 0.5      a textured surface of one moment\n"
            "  eg4d export object.sog -o object.ply          any file of Gaussians becomes another\n"
            "  eg4d export run -o viewer.html                one page that opens in any browser, without a "
            "server\n"
@@ -67,7 +70,9 @@ class ExportCommand : public Command {
     options.add("spz_version", job_.writing.spz_version, {3, 4},
                 "of .spz; 4 is of 2026 and compresses better");
     options.add("palette", job_.writing.palette, {1, 65536}, "different sets of harmonics in .sog");
-    options.add("check", job_.check, "reads the file again and tells how it looks beside the model (dB)");
+    mesh_.declare(arguments);
+    options.add("check", job_.check,
+                "tells how the file, read again, looks beside the model (dB); of a mesh: how it looks");
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
@@ -92,6 +97,7 @@ class ExportCommand : public Command {
     const auto formats = splat::splat_formats();
     for (size_t i = 0; i < formats.size(); ++i)
       if (formats[i].write) names.emplace_back(formats[i].key, static_cast<ExportFormat>(i));
+    names.emplace_back("obj", ExportFormat::obj);
     names.emplace_back("python", ExportFormat::python);
     return names;
   }
@@ -105,6 +111,7 @@ class ExportCommand : public Command {
     for (const auto& file : result.files) bytes += static_cast<double>(std::filesystem::file_size(file));
     said += fmt::format(": {:.{}f} MB", bytes / 1e6, bytes < 1e6 ? 3 : 1);
     if (is_page()) said += ", opens in any browser without a server";
+    if (!result.surface.empty()) said += ", " + result.surface;
     if (result.gaussians > 0) said += ", " + counted(result.gaussians, "Gaussian");
     if (result.pruned > 0) said += fmt::format(" ({} left out for their opacity)", result.pruned);
     if (result.psnr) said += fmt::format(", {:.1f} dB from the model", *result.psnr);
@@ -121,6 +128,15 @@ class ExportCommand : public Command {
     job_.choice = shown_.choice();
     job_.output = output_;
     require_a_name(job_.output);
+    if (mesh_.wanted(arguments, job_)) {
+      mesh_.apply(arguments, job_);
+      if (job_.output.has_extension())
+        require_writable_file(job_.output);
+      else
+        require_writable_folder(job_.output);
+      return;
+    }
+    MeshOptions::refuse(arguments);
     const splat::SplatFormat* format = splat::splat_format_of(job_.output);
     const bool one_file = format || is_page();
     if (!one_file && job_.output.has_extension())
@@ -192,6 +208,7 @@ class ExportCommand : public Command {
 
   std::string model_, output_;
   ModelOptions shown_;
+  MeshOptions mesh_;
   ExportJob job_;
 };
 

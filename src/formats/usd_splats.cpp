@@ -2,13 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <span>
-
-#include "core/error.h"
-#include "core/version.h"
 #include "formats/splat_numbers.h"
-#include "io/atomic_file.h"
 #include "io/ply_writer.h"
+#include "io/usd_text.h"
 
 namespace eg4d::splat {
 namespace {
@@ -65,18 +61,6 @@ std::vector<float> harmonics_of(const GaussianCloud& cloud, size_t coefficients)
   return values;
 }
 
-// "[(1, 2, 3), (4, 5, 6)]"; numbers without parentheses where they are single.
-std::string array_text(std::span<const float> values, size_t width) {
-  fmt::memory_buffer text;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const bool first = i % width == 0, last = i % width == width - 1;
-    fmt::format_to(std::back_inserter(text), "{}{}{}{}", i == 0 ? "[" : ", ", first && width > 1 ? "(" : "",
-                   values[i], last && width > 1 ? ")" : "");
-  }
-  text.push_back(']');
-  return {text.data(), text.size()};
-}
-
 }  // namespace
 
 void write_usd_splats(const std::filesystem::path& path, const SplatSequence& sequence, char up) {
@@ -93,36 +77,19 @@ void write_usd_splats(const std::filesystem::path& path, const SplatSequence& se
       {"float3[] radiance:sphericalHarmonicsCoefficients", 3,
        [&](const GaussianCloud& cloud) { return harmonics_of(cloud, coefficients); }}};
 
+  std::vector<double> codes;
+  for (int frame = 0; frame < sequence.frames; ++frame) codes.push_back(frame);
   AtomicFile file(path);
+  file.write(usd::header_text(0, sequence.frames - 1, sequence.fps, up));
   file.write(
-      fmt::format("#usda 1.0\n(\n    defaultPrim = \"Object\"\n    doc = \"written by eg4d {}\"\n"
-                  "    startTimeCode = 0\n    endTimeCode = {}\n    timeCodesPerSecond = {}\n"
-                  "    framesPerSecond = {}\n    metersPerUnit = 1\n    upAxis = \"{}\"\n)\n\n"
-                  "def ParticleField3DGaussianSplat \"Object\"\n{{\n"
+      fmt::format("def ParticleField3DGaussianSplat \"Object\"\n{{\n"
                   "    uniform token sortingModeHint = \"zDepth\"\n"
                   "    uniform int radiance:sphericalHarmonicsDegree = {}\n",
-                  kVersion, sequence.frames - 1, sequence.fps, sequence.fps, up, degree));
-  for (const Attribute& attribute : attributes) {
-    const std::vector<float> first = attribute.values(sequence.at(0));
-    bool moves = false;
-    for (int frame = 1; frame < sequence.frames; ++frame) {
-      const std::vector<float> values = attribute.values(sequence.at(frame));
-      if (!moves && values == first) continue;
-      if (!moves) {
-        // All frames before this one are as the first: two samples hold it between them.
-        file.write(fmt::format("    {}.timeSamples = {{\n        0: {},\n", attribute.declaration,
-                               array_text(first, attribute.width)));
-        if (frame > 1)
-          file.write(fmt::format("        {}: {},\n", frame - 1, array_text(first, attribute.width)));
-        moves = true;
-      }
-      file.write(fmt::format("        {}: {},\n", frame, array_text(values, attribute.width)));
-    }
-    if (moves)
-      file.write("    }\n");
-    else
-      file.write(fmt::format("    {} = {}\n", attribute.declaration, array_text(first, attribute.width)));
-  }
+                  degree));
+  for (const Attribute& attribute : attributes)
+    usd::write_attribute(
+        file, fmt::format("    {}", attribute.declaration), attribute.width, codes,
+        [&](size_t frame) { return attribute.values(sequence.at(static_cast<int>(frame))); });
   file.write("}\n");
   file.commit();
 }

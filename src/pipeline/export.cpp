@@ -13,6 +13,7 @@
 #include "io/atomic_file.h"
 #include "io/folder.h"
 #include "pipeline/export_check.h"
+#include "pipeline/export_mesh.h"
 #include "pipeline/open_model.h"
 #include "pipeline/python_model.h"
 #include "pipeline/view.h"
@@ -139,6 +140,7 @@ ExportResult export_page(Backend& backend, const ExportJob& job, const Model& mo
 
 ExportResult export_model(Backend& backend, const ExportJob& job, Progress& progress) {
   const Model model = open_model(backend, job.model, job.choice);
+  if (job.mesh) return export_mesh(backend, job, model, progress);
   if (job.format == ExportFormat::python) return {.files = write_python_model(model, job.output)};
   if (has_extension(job.output, ".html")) return export_page(backend, job, model, progress);
   const splat::SplatFormat* file_format = splat::splat_format_of(job.output);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "mesh/surface.h"
 #include "pipeline/open_model.h"
 
 namespace eg4d {
@@ -14,7 +15,20 @@ class Backend;
 // What a folder receives: the number of a format in splat::splat_formats(), one file per moment, or
 enum class ExportFormat {
   python = -1,  // the model folder of the Python EG4D
+  obj = -2,     // meshes alone
   ply = 0,
+};
+
+enum class Topology {
+  shared,     // one surface and texture, carried through all times
+  per_frame,  // each time has its own
+};
+
+// A surface instead of Gaussians.
+struct MeshJob {
+  mesh::SurfaceOptions surface = {};
+  Topology topology = Topology::shared;
+  int texture = 1024;  // texels a side
 };
 
 struct ExportJob {
@@ -26,8 +40,10 @@ struct ExportJob {
   UpAxis up = UpAxis::automatic;  // the axis that points up in files of Gaussians; automatic: what the
                                   // programs that read them expect
   double time = 0;                // in [0,1], for one moment
+  bool one_moment = false;        // of a mesh, in a file: `time`; otherwise all of its time
   int frames = 0;  // of a sequence or page, times evenly in [0,1]; 0: as many as the training video has
   ModelChoice choice = {};
+  std::optional<MeshJob> mesh = {};
 
   // What becomes of the Gaussians, in files of them.
   int sh_degree = 3;                 // harmonics above it are left out
@@ -45,7 +61,8 @@ struct ExportResult {
   // Pictures of what was written, read again, beside the model's, from six sides: in dB, where the format can
   // be read (of a sequence, its middle frame).
   std::optional<double> psnr = {};
-  double fit_error = 0;  // root mean square of positions, where the format fits motion
+  std::string surface = {};  // what a mesh is like
+  double fit_error = 0;      // root mean square of positions, where the format fits motion
 };
 
 // Writes a model in another form. The deformation of a moment is applied and the colour affine (gain and
