@@ -19,17 +19,6 @@ namespace {
 
 size_t comparisons = 0;
 
-std::string gunzip(const std::string& path) {
-  const gzFile file = gzopen(path.c_str(), "rb");
-  if (!file) throw std::runtime_error("cannot open " + path);
-  std::string content;
-  char piece[1 << 16];
-  int count = 0;
-  while ((count = gzread(file, piece, sizeof piece)) > 0) content.append(piece, static_cast<size_t>(count));
-  if (gzclose(file) != Z_OK || count < 0) throw std::runtime_error(path + " is damaged");
-  return content;
-}
-
 std::string named_folder() {
   const char* folder = std::getenv("EG4D_GOLDEN_DIR");
   return folder ? folder : "";
@@ -70,9 +59,21 @@ size_t golden_comparisons() {
   return comparisons;
 }
 
+std::string stored_text(const std::filesystem::path& path) {
+  const std::string packed = path.string() + ".gz";
+  const std::string name = std::filesystem::exists(packed) ? packed : path.string();
+  const gzFile file = gzopen(name.c_str(), "rb");  // reads files that are not packed, too
+  if (!file) throw std::runtime_error("cannot open " + name);
+  std::string content;
+  char piece[1 << 16];
+  int count = 0;
+  while ((count = gzread(file, piece, sizeof piece)) > 0) content.append(piece, static_cast<size_t>(count));
+  if (gzclose(file) != Z_OK || count < 0) throw std::runtime_error(name + " is damaged");
+  return content;
+}
+
 nlohmann::json golden_json(const std::string& relative) {
-  std::ifstream file(golden_folder() / relative);
-  return nlohmann::json::parse(file);
+  return nlohmann::json::parse(stored_text(golden_folder() / relative));
 }
 
 SafetensorsFile golden_tensors(const std::string& relative) {
@@ -85,7 +86,7 @@ SafetensorsFile stored_tensors(const std::filesystem::path& path) {
   static std::map<std::string, std::string>
       unpacked;  // for good: the files that were given out point into it
   const auto [place, is_new] = unpacked.try_emplace(packed);
-  if (is_new) place->second = gunzip(packed);
+  if (is_new) place->second = stored_text(path);
   return SafetensorsFile(std::as_bytes(std::span(place->second)), packed);
 }
 

@@ -26,6 +26,8 @@ void golden_absent(const std::string& what);
 void count_golden_comparison();
 size_t golden_comparisons();  // since the program's start
 
+// Of a file, or of the same packed as <path>.gz.
+std::string stored_text(const std::filesystem::path& path);
 nlohmann::json golden_json(const std::string& relative);
 // <name>.safetensors, or the same packed as <name>.safetensors.gz.
 SafetensorsFile golden_tensors(const std::string& relative);

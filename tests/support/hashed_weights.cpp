@@ -1,7 +1,6 @@
 #include "support/hashed_weights.h"
 
 #include <cstring>
-#include <fstream>
 
 #include "core/half.h"
 #include "support/golden.h"
@@ -15,8 +14,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kRule = ".hash.json";
 
 nlohmann::json read_json(const fs::path& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
+  return nlohmann::json::parse(stored_text(path));
 }
 
 template <class T>
@@ -64,13 +62,15 @@ WeightMap fixture_weights(const fs::path& folder) {
 
 void copy_model_folder(const fs::path& from, const fs::path& to) {
   for (const auto& entry : fs::recursive_directory_iterator(from)) {
-    const fs::path target = to / entry.path().lexically_relative(from);
+    fs::path source = entry.path();
+    if (source.string().ends_with(std::string(kRule) + ".gz")) source.replace_extension();
+    const fs::path target = to / source.lexically_relative(from);
     const std::string name = target.filename().string();
     if (entry.is_directory()) continue;
     fs::create_directories(target.parent_path());
     if (name.ends_with(kRule))
       write_weights(target.parent_path() / (name.substr(0, name.size() - kRule.size()) + ".safetensors"),
-                    hashed_weights(entry.path()));
+                    hashed_weights(source));
     else
       fs::copy_file(entry.path(), target, fs::copy_options::overwrite_existing);
   }
