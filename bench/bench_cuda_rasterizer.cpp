@@ -76,7 +76,7 @@ std::vector<std::string> measure(Timer& timer, const Scene& which) {
           number(graph),
           fmt::format("≤ {}", which.goal),
           graph <= which.goal ? "yes" : "no",
-          fmt::format("{:.0f}", processor_milliseconds(scene, d_image)),
+          fmt::format("{:.1f}", processor_milliseconds(scene, d_image)),
           fmt::format("{:.0f}", static_cast<double>(memory.gaussians + memory.pairs) / 1e6)};
 }
 

@@ -230,21 +230,26 @@ TEST(CudaDeformationNetwork, LikeTheDefinition) {
 }
 
 // Small enough for sanitizers, which take a hundred times as long.
-TEST(CudaDeformationNetwork, AFewForEachKernel) {
+class NetworkOfSizes : public testing::TestWithParam<std::pair<int, int64_t>> {};
+
+TEST_P(NetworkOfSizes, AFewForEachKernel) {
   EG4D_NEEDS_GPU();
-  uint64_t seed = 100;
-  for (const auto& [which, count] : {std::pair{0, 70}, {1, 130}, {2, 33}, {3, 70}})
-    for (const Compared& compared : kCompared)
-      for (const bool any_gpu : {false, true}) {
-        SCOPED_TRACE(testing::Message() << compared.name << ", case " << which << ", any GPU " << any_gpu);
-        if (any_gpu && compared.precision == MatrixPrecision::tf32) continue;  // the same
-        const RoundedMlp& definition = definition_of(compared, kCases[which]);
-        NetworkCase network(kCases[which], count, ++seed);
-        network.keep_clear_of_zero(definition, compared.margin);
-        expect_near(network.on_gpu(compared.precision, true, any_gpu), network.wanted(definition),
-                    compared.limit);
-      }
+  const auto& [which, count] = GetParam();
+  for (const Compared& compared : kCompared)
+    for (const bool any_gpu : {false, true}) {
+      SCOPED_TRACE(testing::Message() << compared.name << (any_gpu ? " for any GPU" : ""));
+      if (any_gpu && compared.precision == MatrixPrecision::tf32) continue;  // the same
+      const RoundedMlp& definition = definition_of(compared, kCases[which]);
+      NetworkCase network(kCases[which], count, 100 + static_cast<uint64_t>(which));
+      network.keep_clear_of_zero(definition, compared.margin);
+      expect_near(network.on_gpu(compared.precision, true, any_gpu), network.wanted(definition),
+                  compared.limit);
+    }
 }
+
+INSTANTIATE_TEST_SUITE_P(Few, NetworkOfSizes,
+                         testing::Values(std::pair{0, 70}, std::pair{1, 130}, std::pair{2, 33},
+                                         std::pair{3, 70}));
 
 // Tensor cores cut off what does not fit into a sum's bits, always towards zero.
 TEST(CudaDeformationNetwork, SumsOverManyRowsDoNotDrift) {
