@@ -32,7 +32,10 @@ double number_in(const json& record, const char* key) {
 int64_t iterations_of(const fs::path& stage) {
   try {
     const json manifest = read_json_if_there(stage / "manifest.json");
-    const json& schedule = manifest.at("options").at("schedule");
+    const json& options = manifest.at("options");
+    if (const auto refinement = options.find("iterations"); refinement != options.end())
+      return refinement->get<int64_t>();  // it may end earlier
+    const json& schedule = options.at("schedule");
     return schedule.at("coarse_iterations").get<int64_t>() + schedule.at("fine_iterations").get<int64_t>();
   } catch (const std::exception&) {
     return 0;

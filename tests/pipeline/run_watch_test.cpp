@@ -53,6 +53,15 @@ TEST_F(RunWatchTest, TellsWhatTheLogTells) {
   EXPECT_EQ(now["curve"].back()[2], 23);
 }
 
+TEST_F(RunWatchTest, ARefinementHasAnEndToo) {
+  fs::create_directories(folder_ / "refined");
+  test::write_text(folder_ / "refined/manifest.json", R"({"options": {"iterations": 15000}})");
+  test::write_text(folder_ / "refined/log.jsonl", line(10, 20));
+  const auto now = status();
+  EXPECT_EQ(now["stage"], "refined");
+  EXPECT_EQ(now["iterations"], 15000);
+}
+
 TEST_F(RunWatchTest, ALogThatBeganAnewIsReadAnew) {
   log(line(10, 20) + line(20, 22));
   status();

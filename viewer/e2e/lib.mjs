@@ -142,7 +142,8 @@ export async function shoot(page, name, { panel = false } = {}) {
     await page.emulateMedia({ colorScheme: mode === "dark" ? "dark" : "light" });
     const was = mode === "phone" ? await setPanel(panel) : null;
     if (mode === "phone") await page.setViewportSize({ width: 390, height: 780 });
-    await page.waitForTimeout(700); // until nothing changes any more
+    await page.waitForTimeout(700);
+    await page.waitForFunction(() => window.eg4d?.app?.settled ?? true); // all pixels are drawn
     await page.screenshot({ path: join(screens, `${name}-${mode}.png`) });
     if (mode === "phone") {
       await page.setViewportSize(before);
