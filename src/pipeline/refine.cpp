@@ -11,6 +11,8 @@
 #include "pipeline/memory_message.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/python_model.h"
+#include "pipeline/python_training.h"
 #include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_loop.h"
@@ -22,10 +24,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path start_model_file(const fs::path& run) {
+fs::path reconstructed_model(const fs::path& run) {
   for (const WhichModel which : {WhichModel::best, WhichModel::last})
-    if (const fs::path file = run_model_file(run, which); !file.empty()) return file;
-  throw Error(fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", run.string()));
+    if (fs::path file = run_model_file(run, which); !file.empty()) return file;
+  return {};
+}
+
+// A model file, or what else open_model takes.
+fs::path start_model(const RefineJob& job) {
+  const fs::path& named = job.start.empty() ? job.run : job.start;
+  if (job.iteration) return model_place(named, WhichModel::automatic, job.iteration);
+  if (fs::path file = reconstructed_model(named); !file.empty()) return file;
+  if (!job.start.empty()) return model_place(job.start);
+  throw Error(
+      fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", job.run.string()));
 }
 
 // Between two 8-bit pictures of one size.
@@ -55,8 +67,14 @@ StageFolder::Manifest manifest_of(const RefineJob& job, const std::string& input
           painter.weights + (perceptual ? ", LPIPS" : "")};
 }
 
+// A run's own model belongs to it; one from elsewhere may be another one of the same name tomorrow.
+std::string start_model_identity(const RefineJob& job) {
+  const fs::path model = start_model(job);
+  return job.start.empty() ? model_identity(model) : start_identity(model);
+}
+
 std::string input_of(const RefineJob& job, const Dataset& dataset) {
-  return fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run)));
+  return fmt::format("{:016x} {}", dataset.fingerprint(), start_model_identity(job));
 }
 
 fs::path refined_folder(const RefineJob& job) {
@@ -82,8 +100,8 @@ class Refinement : private TrainingTask {
         lpips_(lpips),
         progress_(progress),
         phases_(job.start_seconds),
-        start_model_(start_model_file(job.run)),
-        dataset_(dataset_of_model(job.run, job.dataset)),
+        start_model_(start_model(job)),
+        dataset_(dataset_of(job)),
         folder_(refined_folder(job),
                 manifest_of(job, input_of(job, dataset_), painter.identity(), lpips != nullptr),
                 job.overwrite, job.overwrite_other) {}
@@ -167,7 +185,11 @@ ModelInfo Refinement::model_info() const {
 }
 
 void Refinement::load_data() {
-  model_ = load_model(backend_, start_model_);
+  model_ = open_model(backend_, start_model_);
+  if (!model_.info.deforms)
+    throw Error(fmt::format("the model '{}' does not move: refinement needs one that does (`eg4d reconstruct "
+                            "DATASET --start-model` makes it move)",
+                            start_model_.string()));
   progress_.begin(1, "reading pictures");
   const ReconstructOptions& options = model_.info.options;
   const double largest_time = dataset_.largest_time();
@@ -176,12 +198,28 @@ void Refinement::load_data() {
   };
   training_ = load_split("train");
   if (dataset_.has_split(options.data.test_split)) test_ = load_split(options.data.test_split);
+  // A model of the Python EG4D does not tell what it was trained on.
+  if (model_.info.extent == 0 || is_python_model(start_model_)) {
+    const double extent = model_.info.extent;
+    describe_training(model_.info, training_, largest_time);
+    if (extent > 0) model_.info.extent = extent;
+  }
   progress_.end();
 }
 
 // The first process of a refinement goes on with Stage II's optimiser.
 void Refinement::carry_moments() {
   if (!job_.options.training.carry_moments) return;
+  if (is_python_model(start_model_)) {
+    const auto training = read_python_training(backend_, start_model_, model_);
+    if (training)
+      trainer_->carry(color_moments(*training));
+    else
+      progress_.message(fmt::format("the optimiser starts afresh: '{}' holds no state of it (a checkpoint does: "
+                                    "best_N_PSNR.pth, fine_N.pth)",
+                                    start_model_.string()));
+    return;
+  }
   const fs::path path = moments_file(start_model_);
   const auto moments = load_moments(backend_, path, model_.info.iterations);
   if (!moments) {
@@ -263,6 +301,10 @@ const PresetTexts& refine_presets() {
   return presets;
 }
 
+fs::path dataset_of(const RefineJob& job) {
+  return dataset_of_model(job.start.empty() ? job.run : job.start, job.dataset);
+}
+
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress) {
   check_distillation(job.options.training, painter);
@@ -276,7 +318,7 @@ void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool
 std::optional<RefineResult> finished_refinement(const RefineJob& job, const PainterIdentity& painter,
                                                 bool perceptual) {
   if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return {};
-  const Dataset dataset(dataset_of_model(job.run, job.dataset));
+  const Dataset dataset(dataset_of(job));
   const StageFolder folder(refined_folder(job), manifest_of(job, input_of(job, dataset), painter, perceptual),
                            false, job.overwrite_other);
   if (!is_complete(folder)) return {};

@@ -1,7 +1,9 @@
 #include "pipeline/views.h"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
+#include <set>
 
 #include "core/threads.h"
 #include "io/image.h"
@@ -40,6 +42,25 @@ TrainingViews load_views(Backend& backend, const Dataset& dataset, const Dataset
     }
   }
   return views;
+}
+
+void describe_training(ModelInfo& info, const TrainingViews& views, double largest_time) {
+  std::vector<Camera> cameras;
+  std::set<float> times;
+  info.camera_radius = 0;
+  for (const TrainingView& view : views) {
+    cameras.push_back(view.camera);
+    times.insert(view.time);
+    const float* c = view.camera.center;
+    info.camera_radius +=
+        std::sqrt(c[0] * c[0] + c[1] * c[1] + c[2] * c[2]) / static_cast<double>(views.size());
+  }
+  info.extent = cameras_extent(cameras);
+  info.largest_time = largest_time;
+  info.frame_count = static_cast<int>(times.size());
+  info.width = cameras.front().width;
+  info.height = cameras.front().height;
+  info.fov_x = cameras.front().fov_x;
 }
 
 }  // namespace eg4d

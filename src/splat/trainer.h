@@ -11,12 +11,14 @@
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
 #include "splat/input_table.h"
+#include "splat/model.h"
 #include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
+#include "splat/training_start.h"
 #include "vision/lpips.h"
 
 namespace eg4d {
@@ -35,6 +37,10 @@ class Trainer {
   // lpips must outlive the trainer.
   Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
           const PointCloud& start, double extent, Lpips* lpips = nullptr);
+
+  // Before the first step: the fine stage goes on from the model's Gaussians, and from its field when it has
+  // one, whose sizes must be those of the options. Throws Error when they are not.
+  void start_from(const Model& model, TrainingStart start);
 
   bool finished() const;
   // Throws Error when there is no memory for the Gaussians.
