@@ -23,9 +23,12 @@ class ReconstructCommand : public Command {
            "  eg4d reconstruct dataset -o run --preset quality --set gaussian.sh_degree=2\n"
            "  eg4d reconstruct dataset -o run --config mine.toml --threads 4\n"
            "  eg4d reconstruct dataset -o run --start-model fine_14000.pth\n"
-           "      go on from a checkpoint of the Python EG4D; from any other model: --start-model object.ply\n"
-           "A dataset is a folder with transforms_train.json and transforms_test.json (D-NeRF layout, "
-           "docs/formats.md).\n"
+           "      go on from a checkpoint of the Python EG4D; from any other model: --start-model "
+           "object.ply\n"
+           "A dataset is a folder with transforms_train.json and transforms_test.json (D-NeRF layout), or "
+           "one "
+           "of\n"
+           "COLMAP, DyNeRF or HyperNeRF (docs/formats.md).\n"
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run; eg4d export run -o object.ply";
   }
 
@@ -59,7 +62,8 @@ class ReconstructCommand : public Command {
     job_.models_folder = models_folder_;
     job_.preset = arguments.preset_name;
     if (start_model_.empty() && (iteration_ >= 0 || start_iteration_ >= 0))
-      throw UsageError(fmt::format("--{} is for --start-model", iteration_ >= 0 ? "iteration" : "start-iteration"));
+      throw UsageError(
+          fmt::format("--{} is for --start-model", iteration_ >= 0 ? "iteration" : "start-iteration"));
     job_.start_model = start_model_;
     if (iteration_ >= 0) job_.start_model_iteration = iteration_;
     if (start_iteration_ >= 0) job_.start_iteration = start_iteration_;

@@ -45,8 +45,9 @@ class RefineCommand : public Command {
     arguments.options.add("output", output_, "run folder for the results; needed unless MODEL is one");
     arguments.short_name('o', "output");
     arguments.value_name("output", "RUN");
-    arguments.options.add("iteration", iteration_, {-1, 1e15},
-                          "MODEL is a folder: start from what was saved at this iteration; -1: from the best");
+    arguments.options.add(
+        "iteration", iteration_, {-1, 1e15},
+        "MODEL is a folder: start from what was saved at this iteration; -1: from the best");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
     arguments.options.add("model", model_,
                           "a name (`eg4d models list`), a file, or a diffusers folder; default: sdxl_turbo, "
@@ -131,8 +132,7 @@ class RefineCommand : public Command {
   // Where the weights are and what the prompt is; nothing is read yet.
   void find_painter(Progress& progress) {
     if (no_diffusion_) return;
-    if (painting_.prompt.empty())
-      painting_.prompt = prompt_file_text(job_.run, dataset_of(job_));
+    if (painting_.prompt.empty()) painting_.prompt = prompt_file_text(job_.run, dataset_of(job_));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
     const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
     if (!controlled && !depth_.empty())
@@ -156,7 +156,7 @@ class RefineCommand : public Command {
   }
 
   std::string describe(const DiffusionPainter::Models& models) const {
-    const auto& how = painting_.sampling;
+    const ImageToImage::Options how = painting_.made();
     return fmt::format(
         "{} with the ControlNet {} (scale {:g}) on depth maps of {}: {} steps, strength {:g}, guidance {:g}",
         models.network.path.filename().string(), models.control->network.path.filename().string(),

@@ -53,9 +53,10 @@ fs::path numbered_model_file(const fs::path& folder, int64_t iteration) {
   for (const char* stage : {"", "refined", "coarse"})
     if (const fs::path file = folder / stage / numbered_model_name(iteration); fs::is_regular_file(file))
       return file;
-  throw Error(fmt::format("'{}' holds no model of iteration {} (checkpoint.models lists those that "
-                          "reconstruct and refine keep)",
-                          folder.string(), iteration));
+  throw Error(
+      fmt::format("'{}' holds no model of iteration {} (checkpoint.models lists those that "
+                  "reconstruct and refine keep)",
+                  folder.string(), iteration));
 }
 
 // The run folder that `model` is or lies in: RUN, RUN/coarse, RUN/coarse/model.safetensors.

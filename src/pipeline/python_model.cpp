@@ -154,6 +154,11 @@ void warn_about_differences(const ReconstructOptions& options) {
     differences.emplace_back("deformation.color_time = \"own\" (it takes every colour from time 0)");
   }
   if (options.gaussian.flat) differences.emplace_back("gaussian.flat (its gs2d option)");
+  if (!options.deformation.scale) differences.emplace_back("deformation.scale = false (its no_ds option)");
+  if (!options.deformation.rotation)
+    differences.emplace_back("deformation.rotation = false (its no_dr option)");
+  if (options.gaussian.sh_direction == ShDirection::deformed)
+    differences.emplace_back("gaussian.sh_direction = \"deformed\" (its convert_SHs_python switched off)");
   if (!differences.empty()) {
     warn(fmt::format("the Python EG4D shows this model differently, since it was trained with {}",
                      fmt::join(differences, ", ")));
@@ -194,7 +199,8 @@ TorchValue deformation_state(const Model& model) {
 fs::path python_model_folder(const fs::path& named, WhichModel which, std::optional<int64_t> iteration) {
   if (fs::is_regular_file(named / "point_cloud.ply")) {
     if (iteration && iteration_of(named.filename().string()) != *iteration)
-      throw UsageError(fmt::format("'{}' is one model, not that of iteration {}", named.string(), *iteration));
+      throw UsageError(
+          fmt::format("'{}' is one model, not that of iteration {}", named.string(), *iteration));
     return named;
   }
   fs::path best = named / "point_cloud" / "iteration_best", latest;

@@ -105,6 +105,14 @@ class AdamState {
     start.second_moments = from_cloud(backend_, clouds[1]);
   }
 
+  bool fits(const std::vector<int64_t>& numbers, const std::vector<Slot>& slots) const {
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const Entry state = entry(numbers[i]);
+      if (state.state && state.state->at("exp_avg").tensor().shape != slots[i].shape) return false;
+    }
+    return true;
+  }
+
   // The moments of a field are laid out as the field is.
   void read_field(const std::vector<Slot>& all, TrainingStart& start) const {
     StateDict moments[2];
@@ -118,11 +126,14 @@ class AdamState {
       if (numbers.size() != slots.size())
         throw Error(fmt::format("its optimiser's '{}' has {} parameters, the deformation {}", group,
                                 numbers.size(), slots.size()));
+      // The optimiser was given the deformation network before the time network, which may stand first in the
+      // file; they differ in shape.
+      if (!fits(numbers, slots))
+        std::stable_partition(slots.begin(), slots.end(),
+                              [](const Slot& slot) { return slot.name.starts_with("deformation_net."); });
       for (size_t i = 0; i < slots.size(); ++i) {
         const Entry state = entry(numbers[i]);
-        int64_t& steps = !grid                                ? network_steps
-                         : slots[i].name.ends_with("aabb")    ? box_steps
-                                                              : grid_steps;
+        int64_t& steps = !grid ? network_steps : slots[i].name.ends_with("aabb") ? box_steps : grid_steps;
         steps = std::max(steps, state.steps);
         moments[0][slots[i].name] = {slots[i].shape, values(state, "exp_avg", slots[i])};
         moments[1][slots[i].name] = {slots[i].shape, values(state, "exp_avg_sq", slots[i])};

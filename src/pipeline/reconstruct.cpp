@@ -70,6 +70,9 @@ class Reconstruction : private TrainingTask {
   int64_t total() const override { return trainer_->total_iterations(); }
   const char* stage() const override { return name_of(trainer_->stage()); }
   int64_t iteration() const override { return trainer_->iteration(); }
+  int64_t model_number() const override {
+    return trainer_->stage() == Stage::fine ? trainer_->iteration() : 0;
+  }
   std::vector<Figure> loss() const override;
   PreparedFile prepare_state(const std::string& extra) override { return trainer_->prepare_state(extra); }
   std::string load_state(const fs::path& path) override { return trainer_->load_state(path); }
@@ -96,7 +99,7 @@ class Reconstruction : private TrainingTask {
   PhaseClock phases_;
   const Dataset dataset_;
   StageFolder folder_;
-  ReconstructOptions options_;   // the job's, as a start model changes them
+  ReconstructOptions options_;  // the job's, as a start model changes them
   std::optional<Model> start_;  // until the trainer has it
   TrainingStart training_start_;
 
@@ -123,7 +126,8 @@ void Reconstruction::read_start() {
     options_.deformation.opacity = info.options.deformation.opacity;
   }
   if (!job_.start_iteration)
-    if (auto training = read_python_training(backend_, place, *start_)) training_start_ = std::move(*training);
+    if (auto training = read_python_training(backend_, place, *start_))
+      training_start_ = std::move(*training);
   training_start_.iteration = job_.start_iteration.value_or(training_start_.iteration);
   const int fine = options_.schedule.fine_iterations;
   if (training_start_.iteration >= fine)
@@ -136,15 +140,16 @@ void Reconstruction::read_start() {
 void Reconstruction::load_data() {
   progress_.begin(1, "reading pictures");
   largest_time_ = dataset_.largest_time();
-  training_ = load_views(backend_, dataset_, dataset_.read_split("train"), options_, largest_time_);
+  training_ = load_training_views(backend_, dataset_, options_, largest_time_);
   if (dataset_.has_split(options_.data.test_split)) test_ = load_split(options_.data.test_split);
+  if (options_.data.train_on_test && !test_.empty())
+    progress_.message("the test split's pictures are trained on, too: its figures are not of unseen ones");
   progress_.update(1);
   progress_.end();
 }
 
 void Reconstruction::make_trainer() {
-  if (options_.loss.lpips != 0)
-    lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models_folder);
+  if (options_.loss.lpips != 0) lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models_folder);
   ModelInfo info;
   describe_training(info, training_, largest_time_);
   const PointCloud start =
@@ -189,9 +194,8 @@ std::vector<TrainingLoop::SplitResult> Reconstruction::evaluate_splits(TrainingL
     });
     const bool test = name == options_.data.test_split;
     const EvaluationMetrics metrics =
-        test || (!test_.empty() && dataset_.same_split(options_.data.test_split, name))
-            ? loop.evaluate_test()
-        : same != results.end() ? same->metrics
+        test || (!test_.empty() && dataset_.same_split(options_.data.test_split, name)) ? loop.evaluate_test()
+        : same != results.end()                                                         ? same->metrics
                                 : evaluate(backend_, gaussians(), field(), options_, load_split(name));
     progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({})", name, metrics.psnr, metrics.ssim,
                                   counted(static_cast<int64_t>(metrics.views.size()), "picture")));
@@ -216,7 +220,8 @@ ReconstructResult Reconstruction::run() {
                      .evaluate_interval = options.schedule.evaluate_interval,
                      .checkpoint_interval = options.checkpoint.interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
-                     .keep_best = true},
+                     .keep_best = true,
+                     .models = options.checkpoint.models},
                     progress_, phases_);
   result.resumed = loop.resume();
   record_dataset(folder_.path(), dataset_.folder());
@@ -232,7 +237,7 @@ void check_reconstruction(const ReconstructJob& job) {
   const fs::path dataset = dataset_folder(job.dataset);
   std::string input;
   try {
-    if (fs::exists(dataset / "transforms_train.json")) input = input_of(job, Dataset(dataset));
+    if (is_dataset_folder(dataset)) input = input_of(job, Dataset(dataset));
   } catch (const Error&) {
     // Pictures are missing: an earlier stage will make them again.
   }
@@ -240,8 +245,7 @@ void check_reconstruction(const ReconstructJob& job) {
 }
 
 fs::path dataset_folder(const fs::path& named) {
-  if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json"))
-    return named / "multiviews";
+  if (fs::is_directory(named / "multiviews") && !is_dataset_folder(named)) return named / "multiviews";
   return named;
 }
 

@@ -33,7 +33,10 @@ fs::path reconstructed_model(const fs::path& run) {
 // A model file, or what else open_model takes.
 fs::path start_model(const RefineJob& job) {
   const fs::path& named = job.start.empty() ? job.run : job.start;
-  if (job.iteration) return model_place(named, WhichModel::automatic, job.iteration);
+  // A run may have one of this number in refined/, too.
+  if (job.iteration)
+    return model_place(fs::is_directory(named / "coarse") ? named / "coarse" : named, WhichModel::automatic,
+                       job.iteration);
   if (fs::path file = reconstructed_model(named); !file.empty()) return file;
   if (!job.start.empty()) return model_place(job.start);
   throw Error(
@@ -114,6 +117,7 @@ class Refinement : private TrainingTask {
   int64_t total() const override { return trainer_->total_iterations(); }
   const char* stage() const override { return "refine"; }
   int64_t iteration() const override { return trainer_->iteration(); }
+  int64_t model_number() const override { return fine_iterations(model_.info) + trainer_->iteration(); }
   std::vector<Figure> loss() const override;
   PreparedFile prepare_state(const std::string& extra) override {
     target_files_.finish();  // what is made again later would be made of a later render
@@ -187,16 +191,18 @@ ModelInfo Refinement::model_info() const {
 void Refinement::load_data() {
   model_ = open_model(backend_, start_model_);
   if (!model_.info.deforms)
-    throw Error(fmt::format("the model '{}' does not move: refinement needs one that does (`eg4d reconstruct "
-                            "DATASET --start-model` makes it move)",
-                            start_model_.string()));
+    throw Error(
+        fmt::format("the model '{}' does not move: refinement needs one that does (`eg4d reconstruct "
+                    "DATASET --start-model` makes it move)",
+                    start_model_.string()));
   progress_.begin(1, "reading pictures");
-  const ReconstructOptions& options = model_.info.options;
+  ReconstructOptions options = model_.info.options;
+  options.data.random_background = false;  // targets have no transparency
   const double largest_time = dataset_.largest_time();
   const auto load_split = [&](const std::string& name) {
     return load_views(backend_, dataset_, dataset_.read_split(name), options, largest_time);
   };
-  training_ = load_split("train");
+  training_ = load_training_views(backend_, dataset_, options, largest_time);
   if (dataset_.has_split(options.data.test_split)) test_ = load_split(options.data.test_split);
   // A model of the Python EG4D does not tell what it was trained on.
   if (model_.info.extent == 0 || is_python_model(start_model_)) {
@@ -215,9 +221,10 @@ void Refinement::carry_moments() {
     if (training)
       trainer_->carry(color_moments(*training));
     else
-      progress_.message(fmt::format("the optimiser starts afresh: '{}' holds no state of it (a checkpoint does: "
-                                    "best_N_PSNR.pth, fine_N.pth)",
-                                    start_model_.string()));
+      progress_.message(
+          fmt::format("the optimiser starts afresh: '{}' holds no state of it (a checkpoint does: "
+                      "best_N_PSNR.pth, fine_N.pth)",
+                      start_model_.string()));
     return;
   }
   const fs::path path = moments_file(start_model_);
@@ -253,7 +260,8 @@ RefineResult Refinement::run() {
                     {.label = "refining",
                      .evaluate_interval = job_.options.evaluate_interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
-                     .keep_best = false},
+                     .keep_best = false,
+                     .models = options.checkpoint.models},
                     progress_, phases_);
   result.resumed = loop.resume();
   if (!result.resumed) {

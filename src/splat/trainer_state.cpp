@@ -65,7 +65,8 @@ NamedMoments color_moments(const TrainingStart& start) {
   return {{"sh_dc", {start.first_moments.sh_dc, start.second_moments.sh_dc, start.steps[1]}},
           {"sh_rest", {start.first_moments.sh_rest, start.second_moments.sh_rest, start.steps[2]}},
           {"grid", start.grid},
-          {"box", start.box}};
+          {"box", start.box},
+          {"network", start.network}};
 }
 
 void Trainer::start_from(const Model& model, TrainingStart start) {

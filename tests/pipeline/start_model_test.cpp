@@ -1,5 +1,6 @@
 // Training and refinement that start from a model from elsewhere.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "core/interrupt.h"
@@ -130,7 +131,7 @@ TEST_P(StartModel, AStoppedTrainingComesToTheSameModel) {
   const Model expected = load_model(*backend_, eg4d::reconstruct(*backend_, whole, quiet_).model);
   ReconstructJob stopped = whole;
   stopped.output = folder_ / "stopped";
-  test::InterruptAfter interrupt(10);
+  test::InterruptAfter interrupt(50);
   EXPECT_THROW(eg4d::reconstruct(*backend_, stopped, interrupt), Interrupted);
   clear_interrupt();
   const ReconstructResult result = eg4d::reconstruct(*backend_, stopped, quiet_);

@@ -12,9 +12,9 @@
 
 namespace eg4d::test {
 
-// A checkpoint as the Python code saves it: ((degree, tensors, state dicts and statistics), iteration). Adam's
-// first moments are half of the parameters, the second ones their squares; its groups have made 11, 12, …
-// steps; radii are 7, gradient sums 8, counts 9.
+// A checkpoint as the Python code saves it: ((degree, tensors, state dicts and statistics), iteration).
+// Adam's first moments are half of the parameters, the second ones their squares; its groups have made 11,
+// 12, … steps; radii are 7, gradient sums 8, counts 9.
 struct PythonCheckpoint {
   struct State {
     TorchTensor first, second;
@@ -25,12 +25,9 @@ struct PythonCheckpoint {
     const GaussianCloud cloud = to_cloud(model.gaussians);
     const int64_t n = cloud.count();
     degree = model.gaussians.active_sh_degree;
-    gaussians = {{"xyz", {{n, 3}, cloud.positions}},
-                 {"f_dc", {{n, 1, 3}, cloud.sh_dc}},
-                 {"f_rest", {{n, 15, 3}, cloud.sh_rest}},
-                 {"opacity", {{n, 1}, cloud.opacity_logits}},
-                 {"scaling", {{n, 3}, cloud.log_scales}},
-                 {"rotation", {{n, 4}, cloud.quaternions}}};
+    gaussians = {{"xyz", {{n, 3}, cloud.positions}},      {"f_dc", {{n, 1, 3}, cloud.sh_dc}},
+                 {"f_rest", {{n, 15, 3}, cloud.sh_rest}}, {"opacity", {{n, 1}, cloud.opacity_logits}},
+                 {"scaling", {{n, 3}, cloud.log_scales}}, {"rotation", {{n, 4}, cloud.quaternions}}};
     field = field_state(model.field);
     add("xyz", {gaussians[0].second}, 11);
     std::vector<NamedFloats> network, grid;
@@ -47,8 +44,11 @@ struct PythonCheckpoint {
   TorchValue value() const {
     const int64_t n = gaussians[0].second.shape[0];
     TorchValue::Dict deformation, optimizer, state;
-    for (const auto& [name, tensor] : field)
-      deformation.entries.emplace_back(name, TorchTensor::from(tensor.shape, tensor.values));
+    // In the file the time network comes first, for the optimiser the deformation network.
+    for (const bool time : {true, false})
+      for (const auto& [name, tensor] : field)
+        if (name.starts_with("timenet") == time)
+          deformation.entries.emplace_back(name, TorchTensor::from(tensor.shape, tensor.values));
     TorchValue::List param_groups;
     int64_t number = 0;
     for (const auto& [name, members] : groups) {
@@ -56,9 +56,10 @@ struct PythonCheckpoint {
       for (const size_t member : members) {
         const State& kept = states[member];
         TorchValue::Dict entry;
-        entry.entries = {{"step", TorchTensor::from(Shape{}, std::vector<float>{static_cast<float>(kept.steps)})},
-                         {"exp_avg", kept.first},
-                         {"exp_avg_sq", kept.second}};
+        entry.entries = {
+            {"step", TorchTensor::from(Shape{}, std::vector<float>{static_cast<float>(kept.steps)})},
+            {"exp_avg", kept.first},
+            {"exp_avg_sq", kept.second}};
         state.entries.emplace_back(number, entry);
         params.items.emplace_back(number++);
       }
@@ -95,8 +96,8 @@ struct PythonCheckpoint {
       for (float& value : half) value *= 0.5f;
       for (float& value : square) value *= value;
       members.push_back(states.size());
-      states.push_back({TorchTensor::from(parameter.shape, half), TorchTensor::from(parameter.shape, square),
-                        steps});
+      states.push_back(
+          {TorchTensor::from(parameter.shape, half), TorchTensor::from(parameter.shape, square), steps});
     }
     groups.emplace_back(name, members);
   }
