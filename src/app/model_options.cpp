@@ -9,6 +9,8 @@ void ModelOptions::declare(Arguments& arguments) {
                          {"best", WhichModel::best},
                          {"last", WhichModel::last}},
                         "a run's model: refined, best or last of reconstruct; auto: the first that is there");
+  arguments.options.add("iteration", iteration_, {-1, 1e15},
+                        "the model that a folder has of this iteration; -1: as --which says");
   arguments.options.add(
       "color_time", color_time_,
       "when colours are read: reference, own (each frame's time), or 0 to 1; default: what the model says");
@@ -21,6 +23,7 @@ void ModelOptions::declare(Arguments& arguments) {
 ModelChoice ModelOptions::choice() const {
   ModelChoice choice;
   choice.which = which_;
+  if (iteration_ >= 0) choice.iteration = iteration_;
   choice.up = up_;
   set_color_time(choice, color_time_);
   return choice;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "app/command.h"
@@ -16,6 +17,7 @@ class ModelOptions {
 
  private:
   WhichModel which_ = WhichModel::automatic;
+  int64_t iteration_ = -1;
   std::string color_time_;
   UpAxis up_ = UpAxis::automatic;
 };

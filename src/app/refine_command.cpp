@@ -10,6 +10,7 @@
 #include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
 #include "pipeline/phase_clock.h"
+#include "pipeline/python_model.h"
 #include "pipeline/refine.h"
 
 namespace eg4d {
@@ -31,12 +32,22 @@ class RefineCommand : public Command {
            "  eg4d refine run --preset depth          with SDXL, held to the pictures' depth by a ControlNet "
            "(slow)\n"
            "  eg4d refine run --no-diffusion          towards the dataset's own pictures, without weights\n"
+           "  eg4d refine output/best_14000_27.5.pth --dataset data -o run\n"
+           "      a model of the Python EG4D, with its optimiser's state\n"
            "Then: eg4d render run -o orbit.mp4; eg4d evaluate run";
   }
 
   bool has_field() const override { return true; }
   void declare(Arguments& arguments) override {
-    arguments.positional("RUN", run_, "a run folder with a reconstructed model");
+    arguments.positional("MODEL", named_,
+                         "a run folder with a reconstructed model; with -o also a model file or one of the "
+                         "Python EG4D");
+    arguments.options.add("output", output_, "run folder for the results; needed unless MODEL is one");
+    arguments.short_name('o', "output");
+    arguments.value_name("output", "RUN");
+    arguments.options.add(
+        "iteration", iteration_, {-1, 1e15},
+        "MODEL is a folder: start from what was saved at this iteration; -1: from the best");
     arguments.options.add("dataset", dataset_, "the dataset; default: the one that the run was trained on");
     arguments.options.add("model", model_,
                           "a name (`eg4d models list`), a file, or a diffusers folder; default: sdxl_turbo, "
@@ -72,13 +83,12 @@ class RefineCommand : public Command {
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {
-    job_.run = run_;
+    choose_start();
     job_.dataset = dataset_;
     job_.overwrite = overwrite_;
     job_.preset = arguments.preset_name;
     if (chosen_preset_ == "mini")
       progress.message(fmt::format("preset mini, which {} is for; --preset takes another", model_));
-    require_existing(job_.run, "a run folder with a reconstructed model (eg4d reconstruct)");
     find_painter(progress);
     const PainterIdentity identity =
         no_diffusion_ ? ReferencePainter().identity() : DiffusionPainter::identity_of(models_, painting_);
@@ -103,11 +113,26 @@ class RefineCommand : public Command {
   }
 
  private:
+  // A run folder is refined in its place, unless -o names another one.
+  void choose_start() {
+    const std::filesystem::path named = named_;
+    require_existing(named, "a run folder with a reconstructed model (eg4d reconstruct)");
+    if (iteration_ >= 0) job_.iteration = iteration_;
+    const bool is_run = std::filesystem::is_directory(named) && !is_python_model(named);
+    if (output_.empty() && !is_run)
+      throw UsageError(
+          fmt::format("'{}' is no run folder: give -o RUN, where the refined model goes", named.string()));
+    job_.run = output_.empty() ? named_ : output_;
+    if (output_.empty()) return;
+    require_output(job_.run);
+    std::error_code none;
+    if (!std::filesystem::equivalent(job_.run, named, none)) job_.start = named;
+  }
+
   // Where the weights are and what the prompt is; nothing is read yet.
   void find_painter(Progress& progress) {
     if (no_diffusion_) return;
-    if (painting_.prompt.empty())
-      painting_.prompt = prompt_file_text(job_.run, dataset_of_model(job_.run, job_.dataset));
+    if (painting_.prompt.empty()) painting_.prompt = prompt_file_text(job_.run, dataset_of(job_));
     if (painting_.prompt.empty()) progress.message("no --prompt and no prompt.txt: the prompt is empty");
     const bool controlled = painting_.sampling.control_scale > 0 || !controlnet_.empty();
     if (!controlled && !depth_.empty())
@@ -131,7 +156,7 @@ class RefineCommand : public Command {
   }
 
   std::string describe(const DiffusionPainter::Models& models) const {
-    const auto& how = painting_.sampling;
+    const ImageToImage::Options how = painting_.made();
     return fmt::format(
         "{} with the ControlNet {} (scale {:g}) on depth maps of {}: {} steps, strength {:g}, guidance {:g}",
         models.network.path.filename().string(), models.control->network.path.filename().string(),
@@ -148,9 +173,10 @@ class RefineCommand : public Command {
     return lpips;
   }
 
-  std::string run_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_,
+  std::string named_, output_, dataset_, model_, autoencoder_, matting_, controlnet_, depth_, models_folder_,
       chosen_preset_;
   bool no_diffusion_ = false, overwrite_ = false;
+  int64_t iteration_ = -1;
   RefineJob job_;
   DiffusionPainterOptions painting_;
   DiffusionPainter::Models models_;

@@ -308,7 +308,8 @@ void ImageToImage::distill(const Tensor& picture, const Distillation& how, Norma
         const Tensor latents = Tensor::empty(parts_->backend, mode.shape());
         sum(mode, scale, {}, 0, latents);
         Tensor gradient = score_difference(latents, how, noise);
-        sum(gradient, how.weight * scale / static_cast<float>(gradient.count()), {}, 0, gradient);
+        const float among = how.sum ? 1 : static_cast<float>(gradient.count());
+        sum(gradient, how.weight * scale / among, {}, 0, gradient);
         return gradient;
       },
       d_input);

@@ -44,11 +44,13 @@ class ImageToImage {
     double share = 0.5;  // of the noise schedule: the time step is ⌊share · train_steps⌋
     double guidance = 0;
     float weight = 1;
+    bool sum = false;  // over the numbers in z, instead of their mean
   };
   // Score distillation (Poole et al., "DreamFusion", 2022, equation 3): the gradient that leads a picture to
   // where the network finds it likely under the prompt. With the picture's latents z (the encoder's mode) and
-  // noise ε, adds weight · w(t)·(ε̂(√ᾱ·z + √(1-ᾱ)·ε) - ε) · ∂z/∂picture, averaged over the numbers in z, to
-  // d_picture; w(t) = 1-ᾱ. Draws ε as one [4,h,w] array. picture, d_picture: device memory [height,width,3].
+  // noise ε, adds weight · w(t)·(ε̂(√ᾱ·z + √(1-ᾱ)·ε) - ε) · ∂z/∂picture, averaged (or summed) over the numbers
+  // in z, to d_picture; w(t) = 1-ᾱ. Draws ε as one [4,h,w] array. picture, d_picture: device memory
+  // [height,width,3].
   void distill(const Tensor& picture, const Distillation& how, NormalStream& noise, const Tensor& d_picture);
 
   // The parts, in device memory. Latents are [1,h,w,4], scaled to deviation 1.

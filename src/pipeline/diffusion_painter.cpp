@@ -110,8 +110,10 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
         "of the networks; auto: f16 on a GPU, f32 on the processor, where bf16 is that of the weights and "
         "products of UNet and ControlNet, and f16 is refused");
   s.add("diffusion.steps", sampling.steps, {1, 1000}, "denoising steps of the whole way from noise");
-  s.add("diffusion.strength", sampling.strength, {0, 1},
-        "share of that way: the last ⌊steps · strength⌋ steps are made, at least one");
+  s.add(
+      "diffusion.strength", sampling.strength, {0, 1},
+      "share of that way: the last ⌊steps · strength⌋ steps are made, at least one; 0: 1/steps + 0.01, which "
+      "is one step, as the published refine_step has it");
   s.add("diffusion.guidance", sampling.guidance, {0, 100},
         "classifier-free guidance; up to 1 there is none, as SDXL-Turbo wants it");
   s.add("diffusion.sampler", sampling.sampler,
@@ -124,7 +126,13 @@ void DiffusionPainterOptions::bind(ConfigSchema& s) {
 }
 
 void DiffusionPainterOptions::check() const {
-  ImageEulerSampler::steps_made(sampling.steps, sampling.strength);
+  ImageEulerSampler::steps_made(sampling.steps, made().strength);
+}
+
+ImageToImage::Options DiffusionPainterOptions::made() const {
+  ImageToImage::Options options = sampling;
+  if (options.strength == 0) options.strength = std::min(1.0 / options.steps + 0.01, 1.0);
+  return options;
 }
 
 DiffusionPainter::Models DiffusionPainter::find_models(const std::string& network,
@@ -172,7 +180,7 @@ ImageToImage& DiffusionPainter::network() {
 RefinementTrainer::Distiller DiffusionPainter::distiller() {
   return [this](const Tensor& image, const RefinementTrainer::DistillationDraw& draw, const Tensor& d_image) {
     const auto noise = make_normal_stream(options_.rng, draw.noise_seed);
-    network().distill(image, {draw.share, draw.guidance, draw.weight}, *noise, d_image);
+    network().distill(image, {draw.share, draw.guidance, draw.weight, draw.sum}, *noise, d_image);
   };
 }
 
@@ -195,7 +203,7 @@ Picture DiffusionPainter::paint(const Picture& reference, size_t view, Backgroun
   const Picture input = at_size(reference, options_.size);
   const auto noise = make_normal_stream(options_.rng, options_.seed + view);
   const std::vector<float> values =
-      network().refine(unit_values(input), input.height, input.width, options_.sampling, *noise, hint(input));
+      network().refine(unit_values(input), input.height, input.width, options_.made(), *noise, hint(input));
   Picture picture(input.width, input.height, 3);
   parallel_for(static_cast<int64_t>(values.size()), kPixelGrain, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)

@@ -23,6 +23,7 @@ struct DiffusionPainterOptions {
   ImageToImage::Options sampling;
 
   void bind(ConfigSchema& schema);
+  ImageToImage::Options made() const;  // `sampling`, whose strength of 0 means one step
   // Throws UsageError when no denoising step would be made.
   void check() const;
 };

@@ -57,7 +57,7 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
                             });
   result.perceptual = perceptual.figures();
   result.left_out = perceptual.left_out();
-  result.model = model_place(job.model, job.choice.which);
+  result.model = model_place(job.model, job.choice.which, job.choice.iteration);
   result.dataset = dataset.folder();
   result.iterations = model.info.iterations;
   result.gaussians = model.gaussians.count();

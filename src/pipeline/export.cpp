@@ -131,7 +131,8 @@ ExportResult export_page(Backend& backend, const ExportJob& job, const Model& mo
   const ViewerPage page = ViewerPage::load();
   const bool own_colors = model.info.options.deformation.color_time == ColorTime::own;
   const std::string scene = scene_file_of_model(backend, model, job.frames, own_colors, progress);
-  const std::string info = viewer_info(model.info, job.model, model_place(job.model, job.choice.which), {});
+  const std::string info =
+      viewer_info(model.info, job.model, model_place(job.model, job.choice.which, job.choice.iteration), {});
   write_file_atomically(job.output, page.with_object(info, std::as_bytes(std::span(scene))));
   return {.files = {job.output}};
 }

@@ -200,6 +200,7 @@ json describe_dataset(const fs::path& path) {
 
 bool is_dataset(const fs::path& folder) {
   if (!fs::is_directory(folder)) return false;
+  if (is_dataset_folder(folder)) return true;
   return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
                        const std::string name = entry.path().filename().string();

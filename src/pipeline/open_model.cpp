@@ -48,6 +48,17 @@ fs::path stage_model_file(const fs::path& stage, WhichModel which) {
   return {};
 }
 
+// Of RUN, RUN/coarse or RUN/refined.
+fs::path numbered_model_file(const fs::path& folder, int64_t iteration) {
+  for (const char* stage : {"", "refined", "coarse"})
+    if (const fs::path file = folder / stage / numbered_model_name(iteration); fs::is_regular_file(file))
+      return file;
+  throw Error(
+      fmt::format("'{}' holds no model of iteration {} (checkpoint.models lists those that "
+                  "reconstruct and refine keep)",
+                  folder.string(), iteration));
+}
+
 // The run folder that `model` is or lies in: RUN, RUN/coarse, RUN/coarse/model.safetensors.
 fs::path run_folder_of(const fs::path& model) {
   fs::path folder = plain(model);
@@ -135,14 +146,20 @@ fs::path run_model_file(const fs::path& run, WhichModel which) {
   return {};
 }
 
-fs::path model_place(const fs::path& named, WhichModel which) {
+std::string numbered_model_name(int64_t iteration) {
+  return fmt::format("iteration_{}.safetensors", iteration);
+}
+
+fs::path model_place(const fs::path& named, WhichModel which, std::optional<int64_t> iteration) {
+  if (iteration && which != WhichModel::automatic)
+    throw UsageError("--which and --iteration choose a model each: give one of them");
   if (!fs::exists(named)) {
     throw Error(fmt::format("there is no '{}'; give a run folder or a model file", named.string()));
   }
   if (!fs::is_directory(named)) {
-    if (which != WhichModel::automatic)
-      throw UsageError(
-          fmt::format("--which chooses among the models of a folder, and '{}' is a file", named.string()));
+    if (which != WhichModel::automatic || iteration)
+      throw UsageError(fmt::format("--{} chooses among the models of a folder, and '{}' is a file",
+                                   iteration ? "iteration" : "which", named.string()));
     if (!is_splat_file(named) && !is_python_model(named) && !may_be_model_file(named))
       throw Error(
           fmt::format("'{}' is no model: give a run folder, a model file (.safetensors), a model of the "
@@ -150,7 +167,8 @@ fs::path model_place(const fs::path& named, WhichModel which) {
                       named.string()));
     return named;
   }
-  if (is_python_model(named)) return python_model_folder(named, which);
+  if (is_python_model(named)) return python_model_folder(named, which, iteration);
+  if (iteration) return numbered_model_file(named, *iteration);
   for (const fs::path& file : {run_model_file(named, which), stage_model_file(named, which)}) {
     if (!file.empty()) return file;
   }
@@ -172,7 +190,7 @@ fs::path model_place(const fs::path& named, WhichModel which) {
 }
 
 Model open_model(Backend& backend, const fs::path& named, const ModelChoice& choice) {
-  const fs::path place = model_place(named, choice.which);
+  const fs::path place = model_place(named, choice.which, choice.iteration);
   const bool is_splat = is_splat_file(place);
   if (choice.up != UpAxis::automatic && !is_splat)
     throw UsageError(

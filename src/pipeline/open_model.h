@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@ enum class WhichModel {
 // How a model is shown.
 struct ModelChoice {
   WhichModel which = WhichModel::automatic;  // for folders
+  std::optional<int64_t> iteration = {};     // for folders: the model that was saved at this one
   std::optional<ColorTime> color_time = {};  // empty: as the model says
   std::optional<float> reference_time = {};  // likewise
   UpAxis up = UpAxis::automatic;             // the axis that points up in a file of plain Gaussians
@@ -37,7 +39,12 @@ Model open_model(Backend& backend, const std::filesystem::path& named, const Mod
 
 // The file or Python model folder that open_model reads. Throws as it does.
 std::filesystem::path model_place(const std::filesystem::path& named,
-                                  WhichModel which = WhichModel::automatic);
+                                  WhichModel which = WhichModel::automatic,
+                                  std::optional<int64_t> iteration = {});
+
+// Of a run: the model that was saved at this iteration of the fine stage or of refinement, which goes on
+// counting (checkpoint.models): "iteration_14000.safetensors".
+std::string numbered_model_name(int64_t iteration);
 
 // The model file of a run folder; empty when the folder holds no such model.
 std::filesystem::path run_model_file(const std::filesystem::path& run,

@@ -88,6 +88,20 @@ density.until = 3000
 density.gradient = 3e-4
 loss.dssim = 0.2
 )"},
+      // The published configuration of the D-NeRF scenes: 4D Gaussians without what EG4D adds.
+      {"dnerf", R"(
+gaussian.sh_direction = "deformed"
+deformation.width = 64
+deformation.depth = 1
+deformation.color = false
+schedule.coarse_iterations = 3000
+schedule.fine_iterations = 20000
+schedule.random_resolution = false
+schedule.replacement = true
+regularization.plane_smoothness = 0
+regularization.time_smoothness = 0
+regularization.time_l1 = 0
+)"},
       // The best picture that a GPU trains in 15 seconds.
       {"turbo", std::string(kBetter) + kGpu + R"(
 deformation.width = 128

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -138,6 +139,8 @@ Model read_checkpoint(Backend& backend, const fs::path& file) {
   if (!values.empty() && values[0].get_if<int64_t>()) {
     model.gaussians.active_sh_degree = static_cast<int>(std::clamp<int64_t>(values[0].integer(), 0, 3));
   }
+  if (const auto* extent = values.empty() ? nullptr : values.back().get_if<double>())
+    model.info.extent = *extent > 0 && std::isfinite(*extent) ? *extent : 0;
   return model;
 }
 
@@ -151,6 +154,11 @@ void warn_about_differences(const ReconstructOptions& options) {
     differences.emplace_back("deformation.color_time = \"own\" (it takes every colour from time 0)");
   }
   if (options.gaussian.flat) differences.emplace_back("gaussian.flat (its gs2d option)");
+  if (!options.deformation.scale) differences.emplace_back("deformation.scale = false (its no_ds option)");
+  if (!options.deformation.rotation)
+    differences.emplace_back("deformation.rotation = false (its no_dr option)");
+  if (options.gaussian.sh_direction == ShDirection::deformed)
+    differences.emplace_back("gaussian.sh_direction = \"deformed\" (its convert_SHs_python switched off)");
   if (!differences.empty()) {
     warn(fmt::format("the Python EG4D shows this model differently, since it was trained with {}",
                      fmt::join(differences, ", ")));
@@ -188,8 +196,13 @@ TorchValue deformation_state(const Model& model) {
 
 }  // namespace
 
-fs::path python_model_folder(const fs::path& named, WhichModel which) {
-  if (fs::is_regular_file(named / "point_cloud.ply")) return named;
+fs::path python_model_folder(const fs::path& named, WhichModel which, std::optional<int64_t> iteration) {
+  if (fs::is_regular_file(named / "point_cloud.ply")) {
+    if (iteration && iteration_of(named.filename().string()) != *iteration)
+      throw UsageError(
+          fmt::format("'{}' is one model, not that of iteration {}", named.string(), *iteration));
+    return named;
+  }
   fs::path best = named / "point_cloud" / "iteration_best", latest;
   if (!fs::is_regular_file(best / "point_cloud.ply")) best.clear();
   int64_t most = -1;
@@ -206,6 +219,11 @@ fs::path python_model_folder(const fs::path& named, WhichModel which) {
     return Error(fmt::format("the model folder '{}' of the Python EG4D has no {}", named.string(), what));
   };
   if (best.empty() && latest.empty()) return {};
+  if (iteration) {
+    const std::string name = fmt::format("point_cloud/iteration_{}", *iteration);
+    if (!fs::is_regular_file(named / name / "point_cloud.ply")) throw missing_model(name.c_str());
+    return named / name;
+  }
   if (which == WhichModel::refined)
     throw missing_model("place for a refined model of its own; --which last takes its latest");
   if (which == WhichModel::best && best.empty()) throw missing_model("point_cloud/iteration_best");

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "pipeline/open_model.h"
@@ -18,7 +20,8 @@ bool is_python_model(const std::filesystem::path& named);
 // The folder with the point_cloud.ply that `named` means; empty when there is none. Throws Error when there
 // are others, but not the one that `which` asks for.
 std::filesystem::path python_model_folder(const std::filesystem::path& named,
-                                          WhichModel which = WhichModel::automatic);
+                                          WhichModel which = WhichModel::automatic,
+                                          std::optional<int64_t> iteration = {});
 // Throws Error, one sentence naming the file and what is missing or misshapen.
 Model read_python_model(Backend& backend, const std::filesystem::path& named);
 

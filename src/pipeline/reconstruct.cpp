@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
-#include <set>
 
 #include "core/error.h"
 #include "core/text_layout.h"
+#include "pipeline/open_model.h"
 #include "pipeline/perceptual.h"
+#include "pipeline/python_training.h"
 #include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/start.h"
@@ -29,12 +29,24 @@ StageFolder::Manifest manifest_of(const ReconstructJob& job, const std::string& 
   return {"reconstruct", settings_of(job.options), input};
 }
 
-std::string input_of(const Dataset& dataset) {
-  return fmt::format("dataset {:016x}", dataset.fingerprint());
+std::string input_of(const ReconstructJob& job, const Dataset& dataset) {
+  std::string input = fmt::format("dataset {:016x}", dataset.fingerprint());
+  if (job.start_model.empty()) return input;
+  const fs::path model = model_place(job.start_model, WhichModel::automatic, job.start_model_iteration);
+  input += ", start " + start_identity(model);
+  return job.start_iteration ? fmt::format("{} from {}", input, *job.start_iteration) : input;
 }
 
 fs::path folder_of(const ReconstructJob& job) {
   return job.output / "coarse";
+}
+
+// As first points, for what a start model does not have: the box of its field.
+PointCloud points_of(const Gaussians& gaussians) {
+  PointCloud points;
+  points.positions = gaussians.positions.to_host();
+  points.colors.assign(points.positions.size(), 0.5f);
+  return points;
 }
 
 // One run of the job: the state that lives while it trains.
@@ -46,7 +58,9 @@ class Reconstruction : private TrainingTask {
         progress_(progress),
         phases_(job.start_seconds),
         dataset_(dataset_folder(job.dataset)),
-        folder_(folder_of(job), manifest_of(job, input_of(dataset_)), job.overwrite, job.overwrite_other) {}
+        folder_(folder_of(job), manifest_of(job, input_of(job, dataset_)), job.overwrite,
+                job.overwrite_other),
+        options_(job.options) {}
 
   ReconstructResult run();
 
@@ -56,6 +70,9 @@ class Reconstruction : private TrainingTask {
   int64_t total() const override { return trainer_->total_iterations(); }
   const char* stage() const override { return name_of(trainer_->stage()); }
   int64_t iteration() const override { return trainer_->iteration(); }
+  int64_t model_number() const override {
+    return trainer_->stage() == Stage::fine ? trainer_->iteration() : 0;
+  }
   std::vector<Figure> loss() const override;
   PreparedFile prepare_state(const std::string& extra) override { return trainer_->prepare_state(extra); }
   std::string load_state(const fs::path& path) override { return trainer_->load_state(path); }
@@ -67,11 +84,12 @@ class Reconstruction : private TrainingTask {
 
   NamedMoments moments() const override { return trainer_->color_moments(); }
 
+  void read_start();
   void load_data();
   void make_trainer();
   TrainingViews load_split(const std::string& name) {
     const PhaseClock::During loading(phases_, Phase::loading);
-    return load_views(backend_, dataset_, dataset_.read_split(name), job_.options, largest_time_);
+    return load_views(backend_, dataset_, dataset_.read_split(name), options_, largest_time_);
   }
   std::vector<TrainingLoop::SplitResult> evaluate_splits(TrainingLoop& loop);
 
@@ -81,34 +99,65 @@ class Reconstruction : private TrainingTask {
   PhaseClock phases_;
   const Dataset dataset_;
   StageFolder folder_;
+  ReconstructOptions options_;  // the job's, as a start model changes them
+  std::optional<Model> start_;  // until the trainer has it
+  TrainingStart training_start_;
 
   double largest_time_ = 1;
   TrainingViews training_, test_;
-  std::vector<Camera> cameras_;  // of the training views
-  int frame_count_ = 0;
   std::unique_ptr<Lpips> lpips_;
   std::optional<Trainer> trainer_;
 };
 
+// What a start model fixes is taken from it: the sizes of its field, and that there is no coarse stage.
+void Reconstruction::read_start() {
+  const fs::path place = model_place(job_.start_model, WhichModel::automatic, job_.start_model_iteration);
+  start_ = open_model(backend_, place);
+  const ModelInfo& info = start_->info;
+  options_.schedule.coarse_iterations = 0;
+  options_.gaussian.flat = info.options.gaussian.flat;
+  if (info.deforms) {
+    const bool train_box = options_.hexplane.train_box;
+    options_.hexplane = info.options.hexplane;
+    options_.hexplane.train_box = train_box;
+    options_.deformation.width = info.options.deformation.width;
+    options_.deformation.depth = info.options.deformation.depth;
+    options_.deformation.color = info.options.deformation.color;
+    options_.deformation.opacity = info.options.deformation.opacity;
+  }
+  if (!job_.start_iteration)
+    if (auto training = read_python_training(backend_, place, *start_))
+      training_start_ = std::move(*training);
+  training_start_.iteration = job_.start_iteration.value_or(training_start_.iteration);
+  const int fine = options_.schedule.fine_iterations;
+  if (training_start_.iteration >= fine)
+    throw UsageError(
+        fmt::format("'{}' goes on from iteration {}, and the fine stage has {}: set "
+                    "schedule.fine_iterations to more, or --start-iteration to less",
+                    place.string(), training_start_.iteration, fine));
+}
+
 void Reconstruction::load_data() {
   progress_.begin(1, "reading pictures");
   largest_time_ = dataset_.largest_time();
-  const DatasetSplit train = dataset_.read_split("train");
-  std::set<double> times;
-  for (const DatasetFrame& frame : train.frames) times.insert(frame.time);
-  frame_count_ = static_cast<int>(times.size());
-  training_ = load_views(backend_, dataset_, train, job_.options, largest_time_);
-  for (const TrainingView& view : training_) cameras_.push_back(view.camera);
-  if (dataset_.has_split(job_.options.data.test_split)) test_ = load_split(job_.options.data.test_split);
+  training_ = load_training_views(backend_, dataset_, options_, largest_time_);
+  if (dataset_.has_split(options_.data.test_split)) test_ = load_split(options_.data.test_split);
+  if (options_.data.train_on_test && !test_.empty())
+    progress_.message("the test split's pictures are trained on, too: its figures are not of unseen ones");
   progress_.update(1);
   progress_.end();
 }
 
 void Reconstruction::make_trainer() {
-  const PointCloud start = start_points(dataset_, training_, job_.options);
-  if (job_.options.loss.lpips != 0)
-    lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models_folder);
-  trainer_.emplace(backend_, job_.options, training_, start, cameras_extent(cameras_), lpips_.get());
+  if (options_.loss.lpips != 0) lpips_ = require_lpips(backend_, Lpips::Network::alex, job_.models_folder);
+  ModelInfo info;
+  describe_training(info, training_, largest_time_);
+  const PointCloud start =
+      start_ ? points_of(start_->gaussians) : start_points(dataset_, training_, options_);
+  trainer_.emplace(backend_, options_, training_, start, info.extent, lpips_.get());
+  if (!start_) return;
+  trainer_->start_from(*start_, std::move(training_start_));
+  start_.reset();
 }
 
 std::vector<Figure> Reconstruction::loss() const {
@@ -121,23 +170,15 @@ std::vector<Figure> Reconstruction::loss() const {
 
 ModelInfo Reconstruction::model_info() const {
   ModelInfo info;
-  info.options = job_.options;
+  info.options = options_;
   info.deforms = trainer_->stage() == Stage::fine;
   info.iterations = trainer_->total_done();
-  info.largest_time = largest_time_;
-  info.frame_count = frame_count_;
-  for (const Camera& camera : cameras_) {
-    const float* c = camera.center;
-    info.camera_radius +=
-        std::sqrt(c[0] * c[0] + c[1] * c[1] + c[2] * c[2]) / static_cast<double>(cameras_.size());
-  }
-  info.extent = cameras_extent(cameras_);
-  info.width = cameras_.front().width;
-  info.height = cameras_.front().height;
-  info.fov_x = cameras_.front().fov_x;
+  describe_training(info, training_, largest_time_);
   info.provenance = {{"program", "eg4d"},
                      {"preset", job_.preset},
                      {"dataset", fs::absolute(dataset_.folder()).filename().string()}};
+  if (!job_.start_model.empty())
+    info.provenance["start"] = fs::absolute(job_.start_model).filename().string();
   return info;
 }
 
@@ -151,12 +192,11 @@ std::vector<TrainingLoop::SplitResult> Reconstruction::evaluate_splits(TrainingL
     const auto same = std::find_if(results.begin(), results.end(), [&](const auto& earlier) {
       return dataset_.same_split(earlier.name, name);
     });
-    const bool test = name == job_.options.data.test_split;
+    const bool test = name == options_.data.test_split;
     const EvaluationMetrics metrics =
-        test || (!test_.empty() && dataset_.same_split(job_.options.data.test_split, name))
-            ? loop.evaluate_test()
-        : same != results.end() ? same->metrics
-                                : evaluate(backend_, gaussians(), field(), job_.options, load_split(name));
+        test || (!test_.empty() && dataset_.same_split(options_.data.test_split, name)) ? loop.evaluate_test()
+        : same != results.end()                                                         ? same->metrics
+                                : evaluate(backend_, gaussians(), field(), options_, load_split(name));
     progress_.message(fmt::format("{}: PSNR {:.2f} dB, SSIM {:.4f} ({})", name, metrics.psnr, metrics.ssim,
                                   counted(static_cast<int64_t>(metrics.views.size()), "picture")));
     results.push_back({name, metrics});
@@ -171,15 +211,17 @@ ReconstructResult Reconstruction::run() {
     result.already_done = true;
     return result;
   }
+  if (!job_.start_model.empty()) read_start();
   load_data();
   make_trainer();
-  const ReconstructOptions& options = job_.options;
+  const ReconstructOptions& options = options_;
   TrainingLoop loop(backend_, *this, folder_, test_,
                     {.label = "reconstructing",
                      .evaluate_interval = options.schedule.evaluate_interval,
                      .checkpoint_interval = options.checkpoint.interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
-                     .keep_best = true},
+                     .keep_best = true,
+                     .models = options.checkpoint.models},
                     progress_, phases_);
   result.resumed = loop.resume();
   record_dataset(folder_.path(), dataset_.folder());
@@ -195,7 +237,7 @@ void check_reconstruction(const ReconstructJob& job) {
   const fs::path dataset = dataset_folder(job.dataset);
   std::string input;
   try {
-    if (fs::exists(dataset / "transforms_train.json")) input = input_of(Dataset(dataset));
+    if (is_dataset_folder(dataset)) input = input_of(job, Dataset(dataset));
   } catch (const Error&) {
     // Pictures are missing: an earlier stage will make them again.
   }
@@ -203,8 +245,7 @@ void check_reconstruction(const ReconstructJob& job) {
 }
 
 fs::path dataset_folder(const fs::path& named) {
-  if (fs::is_directory(named / "multiviews") && !fs::exists(named / "transforms_train.json"))
-    return named / "multiviews";
+  if (fs::is_directory(named / "multiviews") && !is_dataset_folder(named)) return named / "multiviews";
   return named;
 }
 

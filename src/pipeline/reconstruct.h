@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/progress.h"
@@ -21,6 +23,13 @@ struct ReconstructJob {
   bool overwrite = false;        // start anew although the folder holds a run
   bool overwrite_other = false;  // the same where it is one of other settings
   double start_seconds = 0;      // what the program took until now, for the record
+  // A model that training goes on from in place of first points, by any name that open_model takes; a field
+  // that it has keeps its sizes, whatever `options` say. Empty: none.
+  std::filesystem::path start_model = {};
+  std::optional<int64_t> start_model_iteration = {};  // the model saved at this one (ModelChoice)
+  // The fine stage's iteration that it goes on from. Empty: a checkpoint's of the Python EG4D, with its
+  // optimiser and statistics; otherwise 0, with fresh ones.
+  std::optional<int64_t> start_iteration = {};
 };
 
 struct ReconstructResult {

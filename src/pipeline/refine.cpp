@@ -13,6 +13,8 @@
 #include "pipeline/memory_message.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/python_model.h"
+#include "pipeline/python_training.h"
 #include "pipeline/recorded_path.h"
 #include "pipeline/stage_folder.h"
 #include "pipeline/training_loop.h"
@@ -24,10 +26,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path start_model_file(const fs::path& run) {
+fs::path reconstructed_model(const fs::path& run) {
   for (const WhichModel which : {WhichModel::best, WhichModel::last})
-    if (const fs::path file = run_model_file(run, which); !file.empty()) return file;
-  throw Error(fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", run.string()));
+    if (fs::path file = run_model_file(run, which); !file.empty()) return file;
+  return {};
+}
+
+// A model file, or what else open_model takes.
+fs::path start_model(const RefineJob& job) {
+  const fs::path& named = job.start.empty() ? job.run : job.start;
+  // A run may have one of this number in refined/, too.
+  if (job.iteration)
+    return model_place(fs::is_directory(named / "coarse") ? named / "coarse" : named, WhichModel::automatic,
+                       job.iteration);
+  if (fs::path file = reconstructed_model(named); !file.empty()) return file;
+  if (!job.start.empty()) return model_place(job.start);
+  throw Error(
+      fmt::format("'{}' holds no reconstructed model; `eg4d reconstruct` makes one", job.run.string()));
 }
 
 // Between two 8-bit pictures of one size.
@@ -64,8 +79,14 @@ StageFolder::Manifest manifest_of(const RefineJob& job, const std::string& input
           painter.weights + (perceptual ? ", LPIPS" : "")};
 }
 
+// A run's own model belongs to it; one from elsewhere may be another one of the same name tomorrow.
+std::string start_model_identity(const RefineJob& job) {
+  const fs::path model = start_model(job);
+  return job.start.empty() ? model_identity(model) : start_identity(model);
+}
+
 std::string input_of(const RefineJob& job, const Dataset& dataset) {
-  return fmt::format("{:016x} {}", dataset.fingerprint(), model_identity(start_model_file(job.run)));
+  return fmt::format("{:016x} {}", dataset.fingerprint(), start_model_identity(job));
 }
 
 fs::path refined_folder(const RefineJob& job) {
@@ -91,8 +112,8 @@ class Refinement : private TrainingTask {
         lpips_(lpips),
         progress_(progress),
         phases_(job.start_seconds),
-        start_model_(start_model_file(job.run)),
-        dataset_(dataset_of_model(job.run, job.dataset)),
+        start_model_(start_model(job)),
+        dataset_(dataset_of(job)),
         folder_(refined_folder(job),
                 manifest_of(job, input_of(job, dataset_), painter.identity(), lpips != nullptr),
                 job.overwrite, job.overwrite_other) {}
@@ -105,6 +126,7 @@ class Refinement : private TrainingTask {
   int64_t total() const override { return trainer_->total_iterations(); }
   const char* stage() const override { return "refine"; }
   int64_t iteration() const override { return trainer_->iteration(); }
+  int64_t model_number() const override { return fine_iterations(model_.info) + trainer_->iteration(); }
   std::vector<Figure> loss() const override;
   PreparedFile prepare_state(const std::string& extra) override {
     target_files_.finish();  // what is made again later would be made of a later render
@@ -176,21 +198,44 @@ ModelInfo Refinement::model_info() const {
 }
 
 void Refinement::load_data() {
-  model_ = load_model(backend_, start_model_);
+  model_ = open_model(backend_, start_model_);
+  if (!model_.info.deforms)
+    throw Error(
+        fmt::format("the model '{}' does not move: refinement needs one that does (`eg4d reconstruct "
+                    "DATASET --start-model` makes it move)",
+                    start_model_.string()));
   progress_.begin(1, "reading pictures");
-  const ReconstructOptions& options = model_.info.options;
+  ReconstructOptions options = model_.info.options;
+  options.data.random_background = false;  // targets have no transparency
   const double largest_time = dataset_.largest_time();
   const auto load_split = [&](const std::string& name) {
     return load_views(backend_, dataset_, dataset_.read_split(name), options, largest_time);
   };
-  training_ = load_split("train");
+  training_ = load_training_views(backend_, dataset_, options, largest_time);
   if (dataset_.has_split(options.data.test_split)) test_ = load_split(options.data.test_split);
+  // A model of the Python EG4D does not tell what it was trained on.
+  if (model_.info.extent == 0 || is_python_model(start_model_)) {
+    const double extent = model_.info.extent;
+    describe_training(model_.info, training_, largest_time);
+    if (extent > 0) model_.info.extent = extent;
+  }
   progress_.end();
 }
 
 // The first process of a refinement goes on with Stage II's optimiser.
 void Refinement::carry_moments() {
   if (!job_.options.training.carry_moments) return;
+  if (is_python_model(start_model_)) {
+    const auto training = read_python_training(backend_, start_model_, model_);
+    if (training)
+      trainer_->carry(color_moments(*training));
+    else
+      progress_.message(
+          fmt::format("the optimiser starts afresh: '{}' holds no state of it (a checkpoint does: "
+                      "best_N_PSNR.pth, fine_N.pth)",
+                      start_model_.string()));
+    return;
+  }
   const fs::path path = moments_file(start_model_);
   const auto moments = load_moments(backend_, path, model_.info.iterations);
   if (!moments) {
@@ -224,7 +269,8 @@ RefineResult Refinement::run() {
                     {.label = "refining",
                      .evaluate_interval = job_.options.evaluate_interval,
                      .checkpoint_seconds = options.checkpoint.seconds,
-                     .keep_best = false},
+                     .keep_best = false,
+                     .models = options.checkpoint.models},
                     progress_, phases_);
   result.resumed = loop.resume();
   if (!result.resumed) {
@@ -272,6 +318,10 @@ const PresetTexts& refine_presets() {
   return presets;
 }
 
+fs::path dataset_of(const RefineJob& job) {
+  return dataset_of_model(job.start.empty() ? job.run : job.start, job.dataset);
+}
+
 RefineResult refine(Backend& backend, const RefineJob& job, TargetPainter& painter, Lpips* lpips,
                     Progress& progress) {
   check_distillation(job.options.training, painter);
@@ -285,7 +335,7 @@ void check_refinement(const RefineJob& job, const PainterIdentity& painter, bool
 std::optional<RefineResult> finished_refinement(const RefineJob& job, const PainterIdentity& painter,
                                                 bool perceptual) {
   if (job.overwrite || !fs::exists(refined_folder(job) / "manifest.json")) return {};
-  const Dataset dataset(dataset_of_model(job.run, job.dataset));
+  const Dataset dataset(dataset_of(job));
   const StageFolder folder(refined_folder(job), manifest_of(job, input_of(job, dataset), painter, perceptual),
                            false, job.overwrite_other);
   if (!is_complete(folder)) return {};

@@ -49,15 +49,18 @@ struct RefineOptions {
 // SDXL held to a depth map by a ControlNet; also for the settings of DiffusionPainterOptions)
 const PresetTexts& refine_presets();
 
-// Stage III as a resumable job: the model of a run folder gets refined colours.
+// Stage III as a resumable job: a moving model gets refined colours.
 struct RefineJob {
-  std::filesystem::path run;      // run folder with coarse/; results go to <run>/refined
-  std::filesystem::path dataset;  // empty: the one that the run was trained on
+  std::filesystem::path run;      // run folder; results go to <run>/refined
+  std::filesystem::path dataset;  // empty: the one that the model was trained on, as its records tell
   RefineOptions options;
   std::string preset;            // for the record
   bool overwrite = false;        // start anew although the folder holds results
   bool overwrite_other = false;  // the same where they are of other settings
   double start_seconds = 0;      // what the program took until now, for the record
+  // The model, by any name that open_model takes, or another run; empty: the run's.
+  std::filesystem::path start = {};
+  std::optional<int64_t> iteration = {};  // the model that was saved at this one (ModelChoice)
 };
 
 struct RefineResult {
@@ -66,8 +69,13 @@ struct RefineResult {
   bool resumed = false, already_done = false;
 };
 
-// Starts from coarse/best.safetensors (coarse/model.safetensors where there is none) and, with carry_moments,
-// from best_moments.safetensors beside it. Writes
+// Throws Error that asks for it when the dataset is not known or no longer there.
+std::filesystem::path dataset_of(const RefineJob& job);
+
+// Starts from the run's coarse/best.safetensors (coarse/model.safetensors where there is none), or from
+// `start`; with carry_moments from the optimiser's state there (best_moments.safetensors beside the model, or
+// a checkpoint of the Python EG4D). What a model of another program does not tell (extent, cameras, times) is
+// the dataset's. Writes
 // refined/{targets/NNNNNN.png,model.safetensors,metrics.json,log.jsonl,events.out.tfevents.*} and, while
 // training, checkpoint.safetensors. Killed at any moment, the same call continues and reaches the same bits.
 // `lpips` may be null. Throws Interrupted after a checkpoint when the user pressed Ctrl-C; Error when the run

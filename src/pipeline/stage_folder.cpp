@@ -234,4 +234,13 @@ std::string model_identity(const fs::path& model) {
   return fmt::format("{} {} {}", model.filename().string(), size, word);
 }
 
+std::string start_identity(const fs::path& model) {
+  std::vector<fs::path> files = {model};
+  if (fs::is_directory(model)) files = {model / "point_cloud.ply", model / "deformation.pth"};
+  Sha256 hash;
+  for (const fs::path& file : files)
+    if (fs::is_regular_file(file)) hash_file(file, hash);
+  return fmt::format("{} {}", model.filename().string(), hash.hex());
+}
+
 }  // namespace eg4d

@@ -78,5 +78,7 @@ class StageFolder {
 // What identifies weights in a manifest without reading gigabytes: name, size, and the SHA-256 on record if
 // any.
 std::string model_identity(const std::filesystem::path& model);
+// Of a model that training starts from (open_model's file or folder of the Python EG4D): also what is in it.
+std::string start_identity(const std::filesystem::path& model);
 
 }  // namespace eg4d

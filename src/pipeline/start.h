@@ -7,7 +7,7 @@
 
 namespace eg4d {
 
-// The first points as start.points asks: points3d.ply of the dataset, noise, or the silhouettes' hull.
+// The first points as start.points asks: those that come with the dataset, noise, or the silhouettes' hull.
 PointCloud start_points(const Dataset& dataset, const TrainingViews& views,
                         const ReconstructOptions& options);
 

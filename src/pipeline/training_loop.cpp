@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
+#include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
 #include "pipeline/recorded_path.h"
 #include "splat/training_state.h"
@@ -297,6 +298,19 @@ void TrainingLoop::saying_what_is_kept(const Work& work) {
   }
 }
 
+// One that a killed process wrote is written again with the same bits.
+void TrainingLoop::keep_numbered_model() {
+  const int64_t number = task_.model_number();
+  if (number == 0 ||
+      std::find(settings_.models.begin(), settings_.models.end(), number) == settings_.models.end())
+    return;
+  const PhaseClock::During files(phases_, Phase::files);
+  const PreparedFile model = stopping_at_nonsense(
+      [&] { return prepare_model(task_.model_info(), task_.gaussians(), task_.field()); });
+  writer_.push(model.bytes,
+               [model, path = folder_.path() / numbered_model_name(number)] { model.write(path); });
+}
+
 void TrainingLoop::run() {
   const PhaseClock::During training(phases_, Phase::training);
   progress_.begin(task_.total(), settings_.label, task_.done());
@@ -304,6 +318,7 @@ void TrainingLoop::run() {
   while (task_.done() < task_.total()) {
     saying_what_is_kept([&] { task_.step(); });
     latest_.reset();
+    keep_numbered_model();
     const int64_t done = task_.done();
     if (done % kLogInterval == 0 || done >= task_.total()) log_step();
     // At the end too, so that the last model can be the best.

@@ -28,6 +28,8 @@ class TrainingTask {
   virtual int64_t done() const = 0, total() const = 0;  // iterations
   virtual const char* stage() const = 0;                // for the log
   virtual int64_t iteration() const = 0;                // of the stage
+  // By which models are numbered: the fine stage's iteration, on which refinement goes on counting; 0: none.
+  virtual int64_t model_number() const { return 0; }
   // Of the last iteration, "psnr" among them (waits for the device).
   virtual std::vector<Figure> loss() const = 0;
   // As Trainer::prepare_state and load_state.
@@ -55,7 +57,8 @@ class TrainingLoop {
     int evaluate_interval;        // iterations of a stage
     int checkpoint_interval = 0;  // iterations; 0: by time only
     double checkpoint_seconds;
-    bool keep_best;  // best.safetensors: the moving model with the best PSNR on the test split
+    bool keep_best;             // best.safetensors: the moving model with the best PSNR on the test split
+    std::vector<int> models{};  // numbers of models that are kept, as numbered_model_name says
   };
   // All must outlive this. `test` may be empty: then there are no evaluations. `phases` goes on with what
   // earlier processes took when this resumes.
@@ -103,6 +106,7 @@ class TrainingLoop {
   void log_step();
   Renderer& evaluation_renderer();
   void evaluate_now();
+  void keep_numbered_model();
   void warn_of_collapse();
   void save_checkpoint();
   struct BestFiles;

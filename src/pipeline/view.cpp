@@ -98,7 +98,7 @@ bool is_shelf(const ViewJob& job) {
   const fs::path& named = job.shown.model;
   if (job.beside != 0 || !fs::is_directory(named) || is_run(named) || is_python_model(named)) return false;
   try {
-    model_place(named, job.shown.choice.which);
+    model_place(named, job.shown.choice.which, job.shown.choice.iteration);
     return false;
   } catch (const Error&) {
     return true;

@@ -81,7 +81,7 @@ ViewedObject::FileState ViewedObject::state_of_model() const {
   std::error_code error;
   FileState state;
   try {
-    state.place = model_place(shown_.model, shown_.choice.which);
+    state.place = model_place(shown_.model, shown_.choice.which, shown_.choice.iteration);
   } catch (const Error&) {
     return state;
   }

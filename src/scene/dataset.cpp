@@ -12,6 +12,9 @@
 #include "io/image.h"
 #include "io/json_file.h"
 #include "io/mapped_file.h"
+#include "scene/colmap.h"
+#include "scene/dynerf.h"
+#include "scene/hypernerf.h"
 
 namespace eg4d {
 namespace {
@@ -139,18 +142,62 @@ DatasetSplit parse_transforms(std::string_view text, const fs::path& folder, con
   return split;
 }
 
+namespace {
+
+// Told by a file or folder, in the published order.
+struct Layout {
+  const char* sign;
+  DatasetLayout (*read)(const fs::path&);
+  PointCloud (*points)(const fs::path&);  // null: none
+};
+PointCloud colmap_points(const fs::path& folder) {
+  return read_colmap_points(folder / "sparse" / "0");
+}
+constexpr Layout kLayouts[] = {{"sparse/0", read_colmap, colmap_points},
+                               {"poses_bounds.npy", read_dynerf, nullptr},
+                               {"dataset.json", read_hypernerf, read_hypernerf_points}};
+
+}  // namespace
+
+bool is_dataset_folder(const fs::path& folder) {
+  if (fs::exists(folder / "transforms_train.json")) return true;
+  return std::any_of(std::begin(kLayouts), std::end(kLayouts),
+                     [&](const Layout& layout) { return fs::exists(folder / layout.sign); });
+}
+
+PointCloud Dataset::start_points() const {
+  if (const fs::path file = folder_ / "points3d.ply"; fs::exists(file)) {
+    PointCloud points = read_point_ply(file);
+    if (points.count() == 0)
+      throw Error(fmt::format("'{}' holds no points; use start.points = \"random\" or \"silhouette\"",
+                              file.string()));
+    return points;
+  }
+  if (is_dnerf()) return read_colmap_points(folder_ / "colmap" / "0");
+  for (const Layout& layout : kLayouts)
+    if (fs::exists(folder_ / layout.sign)) return layout.points ? layout.points(folder_) : PointCloud{};
+  return {};
+}
+
 Dataset::Dataset(fs::path folder) : folder_(std::move(folder)) {
   if (!fs::exists(folder_))
     throw Error(fmt::format("the dataset folder '{}' does not exist", folder_.string()));
   if (!fs::is_directory(folder_))
     throw Error(fmt::format("'{}' is not a folder; give the dataset's folder", folder_.string()));
-  if (split_names().empty())
-    throw Error(fmt::format("'{}' holds no transforms_train.json; a dataset in the D-NeRF layout is needed",
-                            folder_.string()));
+  if (!split_names().empty()) return;
+  for (const Layout& layout : kLayouts)
+    if (is_dnerf() && fs::exists(folder_ / layout.sign)) layout_ = layout.read(folder_);
+  if (is_dnerf())
+    throw Error(
+        fmt::format("'{}' holds no transforms_train.json; a dataset in the D-NeRF layout is needed, or "
+                    "one of COLMAP (sparse/0), DyNeRF (poses_bounds.npy) or HyperNeRF (dataset.json)",
+                    folder_.string()));
 }
 
 std::vector<std::string> Dataset::split_names() const {
   std::vector<std::string> names;
+  for (const auto& [name, split] : layout_.splits) names.push_back(name);
+  if (!names.empty()) return names;
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string file = entry.path().filename().string();
     if (file.starts_with("transforms_") && file.ends_with(".json"))
@@ -161,10 +208,12 @@ std::vector<std::string> Dataset::split_names() const {
 }
 
 bool Dataset::has_split(const std::string& name) const {
+  if (!is_dnerf()) return layout_.splits.contains(name);
   return fs::is_regular_file(folder_ / fmt::format("transforms_{}.json", name));
 }
 
 bool Dataset::same_split(const std::string& a, const std::string& b) const {
+  if (!is_dnerf()) return a == b;
   const auto contents = [&](const std::string& name) {
     std::ifstream file(folder_ / fmt::format("transforms_{}.json", name), std::ios::binary);
     std::stringstream text;
@@ -184,15 +233,25 @@ DatasetSplit Dataset::read_from_disk(const std::string& name) const {
   if (!has_split(name))
     throw Error(
         fmt::format("the dataset has no split '{}'; it has: {}", name, fmt::join(split_names(), ", ")));
-  const MappedFile file(path);
-  if (file.bytes().size() > kMaxJsonBytes)
-    throw Error(fmt::format("'{}' is larger than {} MiB", path.string(), kMaxJsonBytes >> 20));
-  DatasetSplit split = parse_transforms(text_of(file), folder_, name);
+  DatasetSplit split;
+  if (is_dnerf()) {
+    const MappedFile file(path);
+    if (file.bytes().size() > kMaxJsonBytes)
+      throw Error(fmt::format("'{}' is larger than {} MiB", path.string(), kMaxJsonBytes >> 20));
+    split = parse_transforms(text_of(file), folder_, name);
+  } else {
+    split = layout_.splits.at(name);
+    split.name = name;
+  }
   for (DatasetFrame& frame : split.frames) {
     frame.file = find_picture(frame.file);
     const PictureSize size = picture_size(frame.file);
-    frame.width = size.width;
-    frame.height = size.height;
+    if (!is_usable_angle(frame.intrinsics.fov_x) || !is_usable_angle(frame.intrinsics.fov_y.value_or(1)))
+      throw Error(fmt::format("the camera of '{}' has no usable field of view", frame.file.string()));
+    if (frame.width == 0) {
+      frame.width = size.width;
+      frame.height = size.height;
+    }
     const DatasetFrame& first = split.frames.front();
     if (frame.width != first.width || frame.height != first.height)
       throw Error(fmt::format(
@@ -208,9 +267,10 @@ uint64_t Dataset::fingerprint() const {
     for (const char byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
   };
   const auto mix_file = [&](const fs::path& path) { mix(text_of(MappedFile(path))); };
+  for (const fs::path& source : layout_.sources) mix_file(source);
   for (const std::string& name : split_names()) {
     mix(name);
-    mix_file(folder_ / fmt::format("transforms_{}.json", name));
+    if (is_dnerf()) mix_file(folder_ / fmt::format("transforms_{}.json", name));
   }
   for (const DatasetFrame& frame : read_split("train").frames) {
     mix(frame.file.lexically_relative(folder_).generic_string());
@@ -220,6 +280,7 @@ uint64_t Dataset::fingerprint() const {
 }
 
 double Dataset::largest_time() const {
+  if (!is_dnerf()) return 1;
   double largest = 0;
   std::vector<std::string> names;
   for (const char* name : {"train", "test"})

@@ -15,6 +15,9 @@ RenderOptions render_options(const ReconstructOptions& options) {
   RenderOptions render;
   render.use_opacity_change = options.deformation.opacity;
   render.use_color_change = options.deformation.color;
+  render.use_scale_change = options.deformation.scale;
+  render.use_rotation_change = options.deformation.rotation;
+  render.sh_at_deformed = options.gaussian.sh_direction == ShDirection::deformed;
   render.flat = options.gaussian.flat;
   std::fill_n(render.background, 3, options.data.background == Background::white ? 1.0f : 0.0f);
   return render;

@@ -14,6 +14,14 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "derive the vertical field of view with width and height exchanged, as the published code does; no "
         "effect on square pictures; false is right for others");
   s.add("data.test_split", data.test_split, "split evaluated while training");
+  s.add(
+      "data.train_on_test", data.train_on_test,
+      "the test split's pictures are trained on, too: for a final object; figures then are of pictures that "
+      "were seen");
+  s.add(
+      "data.random_background", data.random_background,
+      "behind transparent pictures and their renders lies another colour in every iteration, so that opacity "
+      "has to be right; evaluation keeps data.background");
 
   s.add("start.points", start.points,
         {{"auto", StartPoints::automatic},
@@ -31,6 +39,11 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("gaussian.sh_interval", gaussian.sh_interval, {1, kMany}, "iterations until the degree grows by one");
   s.add("gaussian.flat", gaussian.flat, "surfels: two scales instead of three (gs2d)");
 
+  s.add("gaussian.sh_direction", gaussian.sh_direction,
+        {{"canonical", ShDirection::canonical}, {"deformed", ShDirection::deformed}},
+        "colours are seen in the direction of a Gaussian's place before the deformation, as published, or of "
+        "where it is (convert_SHs_python off; then without deformation.color)");
+
   s.add("hexplane.channels", hexplane.channels, {1, 256}, "features per plane");
   s.add("hexplane.resolution", hexplane.resolution, {2, 4096}, "texels per spatial axis at the first level");
   s.add("hexplane.levels", hexplane.levels, {1, 64}, "resolution multipliers, one per level");
@@ -42,6 +55,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
 
   s.add("deformation.width", deformation.width, {1, 4096}, "neurons per layer");
   s.add("deformation.depth", deformation.depth, {1, 16}, "layers before the heads");
+  s.add("deformation.scale", deformation.scale, "Gaussians change their size with time");
+  s.add("deformation.rotation", deformation.rotation, "Gaussians turn with time");
   s.add("deformation.opacity", deformation.opacity,
         "use the predicted change of opacity; the published renderer computes and ignores it");
   s.add("deformation.color", deformation.color, "per-Gaussian colour gain and bias that depend on time");
@@ -62,6 +77,10 @@ void ReconstructOptions::bind(ConfigSchema& s) {
         "all times, as published");
   s.add("schedule.fine_iterations", schedule.fine_iterations, {0, kMany}, "iterations with deformation");
   s.add("schedule.views", schedule.views, {1, 1024}, "pictures per iteration, all of one time");
+  s.add(
+      "schedule.replacement", schedule.replacement,
+      "pictures are drawn anew in every iteration, so that one may come again before all others came; false: "
+      "epochs that see each picture once");
   s.add("schedule.random_resolution", schedule.random_resolution,
         "train at 1/1, 1/2, 1/3 or 1/4 of the picture size at random");
   s.add("schedule.full_resolution_from", schedule.full_resolution_from, {-1, kMany},
@@ -106,12 +125,22 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("density.interval", density.interval, {1, kMany}, "iterations between clone and split");
   s.add("density.gradient", density.gradient, {0, kMany},
         "mean screen-space gradient that asks for more Gaussians");
+  s.add("density.gradient_coarse", density.gradient_coarse, {-1, kMany},
+        "the same in the coarse stage; -1: density.gradient");
+  s.add("density.gradient_after", density.gradient_after, {-1, kMany},
+        "what density.gradient becomes, evenly, until density.until in the fine stage; -1: it stays");
   s.add("density.dense_scale", density.dense_scale, {0, 10},
         "× scene extent: smaller ones are cloned, larger ones split");
   s.add("density.max_gaussians", density.max_gaussians, {0, 1e8},
         "no new Gaussians from this number on; 0: no limit, as published");
   s.add("density.prune_interval", density.prune_interval, {1, kMany}, "iterations between prunings");
+  s.add("density.prune_from", density.prune_from, {-1, kMany},
+        "iteration after which pruning starts; -1: density.from");
   s.add("density.prune_opacity", density.prune_opacity, {0, 1}, "Gaussians below this opacity are removed");
+  s.add("density.prune_opacity_coarse", density.prune_opacity_coarse, {-1, 1},
+        "the same in the coarse stage; -1: density.prune_opacity");
+  s.add("density.prune_opacity_after", density.prune_opacity_after, {-1, 1},
+        "what density.prune_opacity becomes, evenly, until density.until in the fine stage; -1: it stays");
   s.add("density.prune_radius", density.prune_radius, {0, kMany}, "pixels: larger ones are removed");
   s.add("density.prune_scale", density.prune_scale, {0, kMany}, "× scene extent: larger ones are removed");
   s.add("density.prune_size_from", density.prune_size_from, {0, kMany},
@@ -138,6 +167,8 @@ void ReconstructOptions::bind(ConfigSchema& s) {
   s.add("checkpoint.interval", checkpoint.interval, {0, kMany},
         "iterations between checkpoints; 0: by time only");
   s.add("checkpoint.seconds", checkpoint.seconds, {0, kMany}, "seconds between checkpoints");
+  s.add("checkpoint.models", checkpoint.models, {1, kMany},
+        "fine iterations after which the model is kept as coarse/iteration_N.safetensors (--iteration N)");
 }
 
 }  // namespace eg4d

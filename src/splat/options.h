@@ -18,6 +18,12 @@ enum class StartPoints {
 
 enum class Background { white, black };
 
+// From where a Gaussian is looked at when its spherical harmonics give its colour.
+enum class ShDirection {
+  canonical,  // from its place before the deformation (published)
+  deformed,   // from where it is: what viewers of plain Gaussians do
+};
+
 // At which time the colour head (and the opacity head) is evaluated when a model is rendered for use.
 enum class ColorTime {
   reference,  // always at deformation.reference_time: lighting flicker learned per frame is not replayed
@@ -34,6 +40,8 @@ struct ReconstructOptions {
     Background background = Background::white;
     bool swapped_fov = true;  // quirk: vertical field of view with width and height exchanged
     std::string test_split = "test";
+    bool train_on_test = false;      // the test split's pictures are trained on, too
+    bool random_background = false;  // another colour behind picture and render in every iteration
   } data;
 
   struct Start {
@@ -48,6 +56,7 @@ struct ReconstructOptions {
     int sh_degree = 3;
     int sh_interval = 1000;  // iterations per degree
     bool flat = false;       // two scales instead of three (gs2d)
+    ShDirection sh_direction = ShDirection::canonical;
   } gaussian;
 
   struct HexPlane {
@@ -63,6 +72,8 @@ struct ReconstructOptions {
   struct Deformation {
     int width = 256;
     int depth = 2;         // linear layers of the trunk
+    bool scale = true;     // Gaussians change their size
+    bool rotation = true;  // and turn
     bool opacity = false;  // use Δopacity; the published renderer computes and ignores it
     bool color = true;     // per-Gaussian gain and bias
     float reference_time = 0;
@@ -77,6 +88,7 @@ struct ReconstructOptions {
         -1;  // the coarse stage sees only pictures nearest to this time; -1: all, as published
     int fine_iterations = 30000;
     int views = 1;                  // pictures per iteration, all of one time
+    bool replacement = false;       // drawn anew in every iteration, instead of epochs that see each once
     bool random_resolution = true;  // 1/1, 1/2, 1/3 or 1/4 of the size at random
     int full_resolution_from =
         -1;  // fine iteration from which every picture has its full size; -1: never forced
@@ -116,13 +128,17 @@ struct ReconstructOptions {
     int from = 500;
     int until = 15000;
     int interval = 100;
-    float gradient = 2e-4f;     // screen-space gradient that asks for more Gaussians, normalised device units
-    float dense_scale = 0.01f;  // × extent: clone below, split above
-    int max_gaussians = 0;      // no new ones from this number on; 0: no limit
+    float gradient = 2e-4f;  // screen-space gradient that asks for more Gaussians, normalised device units
+    float gradient_coarse = -1;  // the same in the coarse stage; -1: no difference
+    float gradient_after = -1;   // what it has become, evenly, at `until` in the fine stage; -1: it stays
+    float dense_scale = 0.01f;   // × extent: clone below, split above
+    int max_gaussians = 0;       // no new ones from this number on; 0: no limit
     int prune_interval = 8000;
+    int prune_from = -1;  // first iteration of pruning; -1: `from`
     float prune_opacity = 0.005f;
-    float prune_radius = 20;     // pixels
-    float prune_scale = 0.1f;    // × extent
+    float prune_opacity_coarse = -1, prune_opacity_after = -1;  // as with `gradient`
+    float prune_radius = 20;                                    // pixels
+    float prune_scale = 0.1f;                                   // × extent
     int prune_size_from = 3000;  // iteration after which radius and scale count
     int reset_interval = 3000;   // opacity reset; 0 = never
     int reset_until = 15000;     // no resets from here on
@@ -137,8 +153,9 @@ struct ReconstructOptions {
   } density;
 
   struct Checkpoint {
-    int interval = 0;    // iterations; 0: by time only
-    float seconds = 30;  // between two checkpoints
+    int interval = 0;           // iterations; 0: by time only
+    float seconds = 30;         // between two checkpoints
+    std::vector<int> models{};  // fine iterations whose models are kept (numbered_model_name)
   } checkpoint;
 
   void bind(ConfigSchema& schema);

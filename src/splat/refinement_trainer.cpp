@@ -46,7 +46,12 @@ void RefinementOptions::bind(ConfigSchema& s) {
         "the colours' dependence on the direction learns so many times slower");
   s.add("rate.grid", rate.grid, {0, 10}, "first learning rate of the hexplane, × extent");
   s.add("rate.grid_final", rate.grid_final, {0, 10}, "last learning rate of the hexplane, × extent");
-  s.add("rate.steps", rate.steps, {1, 1e9}, "iterations of the hexplane's log-linear decay");
+  s.add("train_network", train_network,
+        "the deformation network is trained, too; false: it stays, as published (stop_deform)");
+  s.add("rate.network", rate.network, {0, 10},
+        "first learning rate of the deformation network, × extent, with train_network");
+  s.add("rate.network_final", rate.network_final, {0, 10}, "last one");
+  s.add("rate.steps", rate.steps, {1, 1e9}, "iterations of the log-linear decays");
   s.add("rate.offset", rate.offset, {0, 1e9}, "where in that decay the first iteration stands");
   s.add("loss.weight", loss.weight, {0, 1e6}, "of the picture's losses beside the regularisers");
   s.add("loss.l1", loss.l1, {0, 100}, "weight of L1");
@@ -63,8 +68,14 @@ void RefinementOptions::bind(ConfigSchema& s) {
       "brighter than white; score distillation sees it as it is");
   s.add("sds.min_step", sds.min_step, {0, 1}, "score distillation's smallest time step, as a share of all");
   s.add("sds.max_step", sds.max_step, {0, 1}, "its largest time step");
+  s.add(
+      "sds.sum", sds.sum,
+      "gradients of all the latents' numbers are summed, as the published code means to; false: their mean");
   s.add("sds.guidance", sds.guidance, {0, 1000}, "its classifier-free guidance; up to 1 there is none");
   s.add("checkpoint.seconds", checkpoint.seconds, {0.1, 1e9}, "between two checkpoints");
+  s.add("checkpoint.models", checkpoint.models, {1, 1e9},
+        "iterations, counted on from the fine stage's, after which the model is kept as "
+        "refined/iteration_N.safetensors (--iteration N)");
 }
 
 RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& options,
@@ -100,6 +111,7 @@ RefinementTrainer::RefinementTrainer(Backend& backend, const RefinementOptions& 
   train("sh_rest", values.sh_rest, gradients.sh_rest);
   train("grid", field.grid, gradients_.grid);
   if (model.info.options.hexplane.train_box) train("box", field.box, gradients_.box);
+  if (options.train_network) train("network", field.network, gradients_.network);
   if (lpips_) {
     lpips_arena_.emplace(backend);
     std::set<RenderSize> sizes;
@@ -152,11 +164,15 @@ IterationInputs RefinementTrainer::inputs_of(size_t index, int64_t iteration) co
   row.picture = {known_targets_.at(index).data<uint8_t>(), view.camera.width, view.camera.height};
   const auto& rate = options_.rate;
   const auto extent = static_cast<float>(model_.info.extent);
-  const float grid_rate =
-      log_linear(rate.grid * extent, rate.grid_final * extent, iteration - 1 + rate.offset, rate.steps);
+  const auto decayed = [&](float first, float last) {
+    return log_linear(first * extent, last * extent, iteration - 1 + rate.offset, rate.steps);
+  };
+  const float grid_rate = decayed(rate.grid, rate.grid_final),
+              network_rate = decayed(rate.network, rate.network_final);
   const float rates[] = {rate.sh_dc, rate.sh_dc / rate.sh_rest_divisor, grid_rate, grid_rate};
   for (size_t i = 0; i < trained_.size(); ++i)
-    row.rates[i] = adam_rate(rates[i], trained_[i].moments.steps + iteration - iteration_ + 1);
+    row.rates[i] = adam_rate(trained_[i].value == &model_.field.network ? network_rate : rates[i],
+                             trained_[i].moments.steps + iteration - iteration_ + 1);
   return row;
 }
 
@@ -259,6 +275,7 @@ RefinementTrainer::DistillationDraw RefinementTrainer::draw_distillation() const
   draw.noise_seed |= random.next_u32();
   draw.guidance = sds.guidance;
   draw.weight = options_.loss.weight * options_.loss.sds;
+  draw.sum = sds.sum;
   return draw;
 }
 

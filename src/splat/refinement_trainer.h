@@ -27,13 +27,15 @@ struct RefinementOptions {
   int iterations = 15000;
   int last_iteration = 35000;  // counted from the first of Stage II's fine stage; 0: no limit
   bool carry_moments = true;   // Adam goes on with Stage II's moments and step counts
+  bool train_network = false;  // the deformation network moves, too (stop_deform = false)
 
   struct LearningRate {
     float sh_dc = 2.5e-3f;
     float sh_rest_divisor = 20;
-    float grid = 1.6e-3f, grid_final = 1.6e-5f;  // × extent; also the box
-    int steps = 20000;                           // of the log-linear decay of the grid's rate
-    int offset = 4999;                           // the first iteration's place in that decay
+    float grid = 1.6e-3f, grid_final = 1.6e-5f;        // × extent; also the box
+    float network = 1.6e-4f, network_final = 1.6e-6f;  // × extent; where the network moves
+    int steps = 20000;                                 // of the log-linear decay of the grid's rate
+    int offset = 4999;                                 // the first iteration's place in that decay
   } rate;
 
   struct Loss {
@@ -50,17 +52,21 @@ struct RefinementOptions {
   struct Distillation {
     float min_step = 0.02f, max_step = 0.98f;
     float guidance = 0;
+    bool sum = false;  // of the gradients of the latents' numbers, instead of their mean
   } sds;
 
   struct Checkpoint {
     float seconds = 30;  // between two checkpoints
+    std::vector<int>
+        models{};  // numbers of models that are kept: iterations, counted on from the fine stage's
   } checkpoint;
 
   void bind(ConfigSchema& schema);
 };
 
 // Stage III's training loop: the colours (SH) and the hexplane of a model move towards refined pictures, one
-// per training view; positions, scales, rotations, opacities and the network stay as they are, bit for bit.
+// per training view; positions, scales, rotations, opacities and, without train_network, the network stay as
+// they are, bit for bit.
 // All randomness is a function of the seed and the iteration: a saved state continues to the same bits. An
 // iteration is prepared once and replayed, as Trainer's is; only asking for a view's picture and score
 // distillation stand outside.
@@ -76,6 +82,7 @@ class RefinementTrainer {
     uint64_t noise_seed;
     double guidance;
     float weight;
+    bool sum = false;
   };
   using Distiller =
       std::function<void(const Tensor& image, const DistillationDraw& draw, const Tensor& d_image)>;

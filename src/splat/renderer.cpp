@@ -123,8 +123,9 @@ IterationInputs Renderer::inputs(const Camera& camera, const DeformationField* f
 Renderer::FieldPass Renderer::pass_of(bool geometry, bool appearance) const {
   FieldPass pass;
   pass.at_color_time = !geometry;
-  for (const Head head : {Head::position, Head::log_scale, Head::quaternion})
-    pass.heads[index_of(head)] = geometry;
+  pass.heads[index_of(Head::position)] = geometry;
+  pass.heads[index_of(Head::log_scale)] = geometry && options_.use_scale_change;
+  pass.heads[index_of(Head::quaternion)] = geometry && options_.use_rotation_change;
   pass.heads[index_of(Head::opacity)] = appearance && options_.use_opacity_change;
   for (const Head head : {Head::gain, Head::bias})
     pass.heads[index_of(head)] = appearance && options_.use_color_change;
@@ -173,8 +174,8 @@ GaussianActivation Renderer::activation() const {
   if (field_) {
     auto output = [&](Head head) { return outputs_[index_of(head)].data(); };
     a.delta_positions = output(Head::position);
-    a.delta_log_scales = output(Head::log_scale);
-    a.delta_quaternions = output(Head::quaternion);
+    if (options_.use_scale_change) a.delta_log_scales = output(Head::log_scale);
+    if (options_.use_rotation_change) a.delta_quaternions = output(Head::quaternion);
     if (options_.use_opacity_change) a.delta_opacities = output(Head::opacity);
     if (options_.use_color_change) {
       a.raw_gain = output(Head::gain);
@@ -246,7 +247,7 @@ ShColor Renderer::sh_color() const {
   ShColor color;
   color.count = gaussians_->count();
   color.degree = gaussians_->active_sh_degree;
-  color.positions = gaussians_->positions.data();
+  color.positions = (options_.sh_at_deformed ? shown_.means : gaussians_->positions).data();
   color.camera_center = render_row_->camera.center;
   color.sh_dc = gaussians_->sh_dc.data();
   color.sh_rest = gaussians_->sh_rest.data();
@@ -304,7 +305,7 @@ void Renderer::render_backward(const Tensor& d_image, Gradients& gradients) {
   ShColorBackward color;
   color.forward = sh_color();
   color.d_colors = d_colors_.data();
-  color.d_positions = gradients.gaussians.positions.data();
+  color.d_positions = options_.sh_at_deformed ? d_means_.data() : gradients.gaussians.positions.data();
   color.d_sh_dc = gradients.gaussians.sh_dc.data();
   color.d_sh_rest = gradients.gaussians.sh_rest.data();
   if (color.forward.gain_bias) color.d_gain_bias = d_gain_bias_.data();
@@ -358,8 +359,8 @@ void Renderer::deform_backward(Gradients& gradients) {
   for (ResizableTensor& tensor : d_outputs_) tensor.fill_zero();
   auto d_output = [&](Head head) { return d_outputs_[index_of(head)].data(); };
   backward.d_delta_positions = d_output(Head::position);
-  backward.d_delta_log_scales = d_output(Head::log_scale);
-  backward.d_delta_quaternions = d_output(Head::quaternion);
+  if (options_.use_scale_change) backward.d_delta_log_scales = d_output(Head::log_scale);
+  if (options_.use_rotation_change) backward.d_delta_quaternions = d_output(Head::quaternion);
   if (options_.use_opacity_change) backward.d_delta_opacities = d_output(Head::opacity);
   if (has_color) {
     backward.d_raw_gain = d_output(Head::gain);

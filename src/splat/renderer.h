@@ -23,6 +23,8 @@ struct Gradients {
 struct RenderOptions {
   bool use_opacity_change = false;  // Δopacity
   bool use_color_change = true;     // gain and bias
+  bool use_scale_change = true, use_rotation_change = true;
+  bool sh_at_deformed = false;  // the direction of colours is from the deformed means
   bool flat = false;
   float background[3] = {1, 1, 1};
 };

@@ -10,7 +10,7 @@ namespace eg4d {
 namespace {
 
 // Random streams of a run; each also takes the stage and a counter.
-constexpr uint64_t kShuffleStream = 1, kResolutionStream = 2;
+constexpr uint64_t kShuffleStream = 1, kResolutionStream = 2, kDrawStream = 8;
 
 uint64_t stream(uint64_t purpose, Stage stage, uint64_t counter) {
   return purpose << 56 | static_cast<uint64_t>(stage) << 48 | counter;
@@ -46,7 +46,7 @@ LearningRates learning_rates(const ReconstructOptions::LearningRate& r, int64_t 
 
 ViewSchedule::ViewSchedule(const TrainingViews& views, const ReconstructOptions::Schedule& options,
                            uint64_t seed)
-    : group_size_(static_cast<size_t>(options.views)), seed_(seed) {
+    : group_size_(static_cast<size_t>(options.views)), replacement_(options.replacement), seed_(seed) {
   std::map<float, std::vector<int>> times;
   for (size_t i = 0; i < views.size(); ++i) times[views[i].time].push_back(static_cast<int>(i));
   float coarse_time = 0, nearest = 2;
@@ -87,7 +87,22 @@ void ViewSchedule::prepare_epoch(Stage stage, int64_t epoch) {
   for (int i : order) groups_.push_back(std::move(groups[static_cast<size_t>(i)]));
 }
 
+// A time as often as it has views; then as many of its views as an iteration sees, each once.
+const std::vector<int>& ViewSchedule::drawn(Stage stage, int64_t iteration) {
+  const auto& times = epochs_[static_cast<size_t>(stage)].by_time;
+  Philox random(seed_, stream(kDrawStream, stage, static_cast<uint64_t>(iteration)));
+  size_t all = 0, time = 0;
+  for (const std::vector<int>& members : times) all += members.size();
+  for (size_t k = random.below(static_cast<uint32_t>(all)); k >= times[time].size(); ++time)
+    k -= times[time].size();
+  drawn_ = times[time];
+  random.shuffle(drawn_);
+  drawn_.resize(std::min(drawn_.size(), group_size_));
+  return drawn_;
+}
+
 const std::vector<int>& ViewSchedule::views(Stage stage, int64_t iteration) {
+  if (replacement_) return drawn(stage, iteration);
   const int64_t per_epoch = static_cast<int64_t>(epochs_[static_cast<size_t>(stage)].groups);
   prepare_epoch(stage, (iteration - 1) / per_epoch);
   return groups_[static_cast<size_t>((iteration - 1) % per_epoch)];

@@ -19,9 +19,9 @@ struct LearningRates {
 };
 LearningRates learning_rates(const ReconstructOptions::LearningRate& rates, int64_t iteration, double extent);
 
-// Which pictures an iteration sees: epochs over all views, shuffled; with several views per iteration they
-// share one time. A function of (seed, stage, iteration) alone, so that a resumed run sees what the
-// uninterrupted one would.
+// Which pictures an iteration sees: epochs over all views, shuffled, or, with replacement, views drawn anew
+// each time; with several views per iteration they share one time. A function of (seed, stage, iteration)
+// alone, so that a resumed run sees what the uninterrupted one would.
 class ViewSchedule {
  public:
   static constexpr int kLargestDivisor = 4;
@@ -38,11 +38,14 @@ class ViewSchedule {
     size_t groups = 0;                      // iterations per epoch
   };
   void prepare_epoch(Stage stage, int64_t epoch);
+  const std::vector<int>& drawn(Stage stage, int64_t iteration);
   size_t group_size_;
+  bool replacement_;
   uint64_t seed_;
   Epochs epochs_[2];       // coarse, fine
   int64_t prepared_ = -1;  // epoch·2 + stage of groups_
   std::vector<std::vector<int>> groups_;
+  std::vector<int> drawn_;
 };
 
 }  // namespace eg4d

@@ -34,6 +34,9 @@ Trainer::Trainer(Backend& backend, const ReconstructOptions& options, const Trai
       inputs_(backend, kPlannedIterations * options.schedule.views, options.schedule.views),
       losses_(Tensor::zeros(backend, {5}, DType::f64)) {
   if (views.empty()) throw Error("there are no training pictures");
+  for (const TrainingView& view : views)
+    if (options.data.random_background && view.rgba.empty())
+      throw Error("data.random_background needs the pictures' transparency");
   check_lpips();
   plan_lpips();
   Philox random(options.seed, kFieldStream << 56);
@@ -242,19 +245,29 @@ void Trainer::accumulate_view(const IterationInputs* row, RenderSize size, const
 
 // ---------------------------------------------------------------- density, parameters
 
+// In the fine stage from `first` to `after` over the iterations of density control; below 0: not given.
+float Trainer::threshold(float first, float coarse, float after) const {
+  if (stage_ == Stage::coarse) return coarse < 0 ? first : coarse;
+  if (after < 0) return first;
+  const double share = static_cast<double>(iteration_) / std::max(options_.density.until, 1);
+  return static_cast<float>(first - share * (static_cast<double>(first) - static_cast<double>(after)));
+}
+
 void Trainer::control_density() {
   const auto& rule = options_.density;
   const int64_t before = gaussians_.count();
-  if (iteration_ < rule.until && iteration_ > rule.from) {
+  const int prune_from = rule.prune_from < 0 ? rule.from : rule.prune_from;
+  if (iteration_ < rule.until && iteration_ > std::min(rule.from, prune_from)) {
     DensityRules event;
-    event.grow = iteration_ % rule.interval == 0 && (rule.max_gaussians == 0 || before < rule.max_gaussians);
-    event.gradient = rule.gradient;
+    event.grow = iteration_ > rule.from && iteration_ % rule.interval == 0 &&
+                 (rule.max_gaussians == 0 || before < rule.max_gaussians);
+    event.gradient = threshold(rule.gradient, rule.gradient_coarse, rule.gradient_after);
     event.dense_scale = rule.dense_scale * static_cast<float>(extent_);
     event.seed = options_.seed;
     event.stream =
         kSplitStream << 56 | static_cast<uint64_t>(stage_) << 48 | static_cast<uint64_t>(iteration_);
-    event.prune = iteration_ % rule.prune_interval == 0;
-    event.opacity = rule.prune_opacity;
+    event.prune = iteration_ > prune_from && iteration_ % rule.prune_interval == 0;
+    event.opacity = threshold(rule.prune_opacity, rule.prune_opacity_coarse, rule.prune_opacity_after);
     event.by_size = iteration_ > rule.prune_size_from;
     event.screen_radius = rule.prune_radius;
     event.scale = rule.prune_scale * static_cast<float>(extent_);

@@ -11,12 +11,14 @@
 #include "splat/deformation_field.h"
 #include "splat/density_control.h"
 #include "splat/input_table.h"
+#include "splat/model.h"
 #include "splat/moments.h"
 #include "splat/options.h"
 #include "splat/renderer.h"
 #include "splat/resizable_tensor.h"
 #include "splat/schedule.h"
 #include "splat/training_data.h"
+#include "splat/training_start.h"
 #include "vision/lpips.h"
 
 namespace eg4d {
@@ -35,6 +37,10 @@ class Trainer {
   // lpips must outlive the trainer.
   Trainer(Backend& backend, const ReconstructOptions& options, const TrainingViews& views,
           const PointCloud& start, double extent, Lpips* lpips = nullptr);
+
+  // Before the first step: the fine stage goes on from the model's Gaussians, and from its field when it has
+  // one, whose sizes must be those of the options. Throws Error when they are not.
+  void start_from(const Model& model, TrainingStart start);
 
   bool finished() const;
   // Throws Error when there is no memory for the Gaussians.
@@ -73,6 +79,7 @@ class Trainer {
 
  private:
   static constexpr int64_t kPlannedIterations = 100;  // whose inputs are uploaded at once
+  static constexpr int64_t kPlannedBackgrounds = 10;  // the same where pictures are uploaded with them
   // What an iteration sees: its pictures, and the sizes they are rendered at.
   struct Plan {
     std::vector<int> views;
@@ -97,12 +104,15 @@ class Trainer {
   void forget_prepared();
   Plan plan_of(int64_t iteration);
   void add_inputs(const Plan& plan, int64_t iteration, std::vector<IterationInputs>& rows) const;
+  int64_t planned_iterations() const;
+  void draw_backgrounds(std::vector<IterationInputs>& rows);
   const Plan& next_plan();
   void replay_gradients(const Plan& plan);
   void iterate();
   bool measures_importance() const;
   void accumulate_gradients(const Plan& plan, const Kind& kind);
   void accumulate_view(const IterationInputs* row, RenderSize size, const Kind& kind);
+  float threshold(float first, float coarse, float after) const;
   void control_density();
   void update_parameters();
   void replay_update();
@@ -149,6 +159,7 @@ class Trainer {
 
   std::array<ResizableTensor, 6> gaussian_gradients_;  // the memory of gradients_.gaussians
   ResizableTensor target_, d_image_, errors_;
+  std::vector<ResizableTensor> composed_;  // the planned pictures on their backgrounds
   std::optional<Arena> lpips_arena_;
   Tensor losses_;  // [5] f64: the four of ImageLoss, LPIPS
 };

@@ -3,10 +3,24 @@
 #include <algorithm>
 #include <set>
 
+#include "random/random.h"
 #include "splat/trainer.h"
 
 namespace eg4d {
 namespace {
+
+constexpr uint64_t kBackgroundStream = 9;
+
+// [H,W,4] over one colour, rounded to nearest.
+void compose_on_color(const std::vector<uint8_t>& rgba, const uint8_t color[3], std::vector<uint8_t>& rgb) {
+  const size_t pixels = rgba.size() / 4;
+  rgb.resize(3 * pixels);
+  for (size_t i = 0; i < pixels; ++i) {
+    const int alpha = rgba[4 * i + 3];
+    for (size_t c = 0; c < 3; ++c)
+      rgb[3 * i + c] = static_cast<uint8_t>((rgba[4 * i + c] * alpha + color[c] * (255 - alpha) + 127) / 255);
+  }
+}
 
 RenderSize size_of(const Camera& camera, int divisor) {
   return {std::max(camera.width / divisor, 1), std::max(camera.height / divisor, 1)};
@@ -64,6 +78,36 @@ void Trainer::add_inputs(const Plan& plan, int64_t iteration, std::vector<Iterat
   }
 }
 
+int64_t Trainer::planned_iterations() const {
+  return options_.data.random_background ? kPlannedBackgrounds : kPlannedIterations;
+}
+
+// Behind the planned iterations' pictures and renders: a colour that is a function of the iteration.
+void Trainer::draw_backgrounds(std::vector<IterationInputs>& rows) {
+  composed_.resize(rows.size());
+  size_t number = 0;
+  std::vector<uint8_t> rgb;
+  for (size_t plan = 0; plan < planned_.size(); ++plan) {
+    const uint64_t iteration = static_cast<uint64_t>(iteration_) + plan;
+    Philox random(options_.seed, kBackgroundStream << 56 | static_cast<uint64_t>(stage_) << 48 | iteration);
+    for (const int index : planned_[plan].views) {
+      const TrainingView& view = views_[static_cast<size_t>(index)];
+      IterationInputs& row = rows[number];
+      uint8_t color[3];
+      for (int c = 0; c < 3; ++c) {
+        color[c] = static_cast<uint8_t>(random.below(256));
+        row.camera.background[c] = static_cast<float>(color[c]) / 255;
+      }
+      compose_on_color(view.rgba, color, rgb);
+      ResizableTensor& composed = composed_[number++];
+      composed.resize(backend_, view.picture.shape(), DType::u8);
+      Tensor picture = composed.tensor();
+      picture.copy_from_host(rgb.data(), rgb.size());
+      row.picture.pixels = picture.data<uint8_t>();
+    }
+  }
+}
+
 const Trainer::Plan& Trainer::next_plan() {
   if (taken_ == planned_.size()) {
     planned_.clear();
@@ -71,11 +115,12 @@ const Trainer::Plan& Trainer::next_plan() {
     const int64_t last =
         stage_ == Stage::fine ? options_.schedule.fine_iterations : options_.schedule.coarse_iterations;
     std::vector<IterationInputs> rows;
-    for (int64_t i = iteration_; i <= std::max(last, iteration_) && i < iteration_ + kPlannedIterations;
+    for (int64_t i = iteration_; i <= std::max(last, iteration_) && i < iteration_ + planned_iterations();
          ++i) {
       planned_.push_back(plan_of(i));
       add_inputs(planned_.back(), i, rows);
     }
+    if (options_.data.random_background) draw_backgrounds(rows);
     inputs_.upload(rows);
   }
   return planned_[taken_++];

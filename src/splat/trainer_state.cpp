@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -59,6 +60,41 @@ Counters read_counters(const TrainingStateFile& file, const ReconstructOptions& 
 }
 
 }  // namespace
+
+NamedMoments color_moments(const TrainingStart& start) {
+  return {{"sh_dc", {start.first_moments.sh_dc, start.second_moments.sh_dc, start.steps[1]}},
+          {"sh_rest", {start.first_moments.sh_rest, start.second_moments.sh_rest, start.steps[2]}},
+          {"grid", start.grid},
+          {"box", start.box},
+          {"network", start.network}};
+}
+
+void Trainer::start_from(const Model& model, TrainingStart start) {
+  if (model.info.deforms) {
+    if (!(model.field.description() == field_.description()))
+      throw Error("the start model's deformation field has other sizes than the options");
+    field_ = model.field.clone();
+  }
+  gaussians_ = TrainedGaussians(model.gaussians.clone(), gaussians_.importance.defined());
+  begin_stage(Stage::fine);
+  iteration_ = start.iteration;
+  gaussians_.values.active_sh_degree =
+      std::min(gaussians_.values.active_sh_degree, options_.gaussian.sh_degree);
+  if (start.first_moments.count() > 0) {
+    gaussians_.first_moments = std::move(start.first_moments);
+    gaussians_.second_moments = std::move(start.second_moments);
+    gaussians_.steps = start.steps;
+  }
+  const std::pair<Moments*, Moments*> moments[] = {
+      {&grid_moments_, &start.grid}, {&box_moments_, &start.box}, {&network_moments_, &start.network}};
+  for (const auto& [into, from] : moments)
+    if (from->first.defined()) *into = std::move(*from);
+  const std::pair<Tensor*, Tensor*> statistics[] = {{&gaussians_.gradient_sum, &start.gradient_sum},
+                                                    {&gaussians_.views, &start.views},
+                                                    {&gaussians_.max_radii, &start.max_radii}};
+  for (const auto& [into, from] : statistics)
+    if (from->defined()) *into = std::move(*from);
+}
 
 std::vector<Trainer::StatePart> Trainer::state_parts(Stage stage, bool averaged) {
   std::vector<StatePart> parts;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct TrainingView {
   float time = 0;  // normalised, [0,1]
   Tensor picture;
   std::string name;  // the file, relative to the dataset, for reports
+  // [H,W,4] in host memory, for backgrounds that change (data.random_background); else empty.
+  std::vector<uint8_t> rgba{};
 };
 
 using TrainingViews = std::vector<TrainingView>;

@@ -31,6 +31,8 @@ TEST_F(BadInput, MissingInputs) {
   expect_failure({"export", folder_ / "none", "-o", folder_ / "a.ply"}, "there is no '");
   expect_failure({"evaluate", folder_ / "none"}, "there is no '");
   expect_failure({"info", folder_ / "none"}, "there is no '");
+  expect_failure({"refine", folder_ / "none", "-o", run_}, "there is no '");
+  expect_failure({"reconstruct", dataset_, "-o", run_, "--start-model", folder_ / "none"}, "there is no '");
   EXPECT_FALSE(std::filesystem::exists(run_));
 }
 
@@ -74,6 +76,11 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   };
   expect_usage({"render", "."}, "Add -o");
   expect_usage({"export", "."}, "Add -o");
+  expect_usage({"refine", dataset_ + "/transforms_train.json"}, "is no run folder: give -o RUN");
+  expect_usage({"reconstruct", dataset_, "-o", "run", "--iteration", "3"},
+               "--iteration is for --start-model");
+  expect_usage({"reconstruct", dataset_, "-o", "run", "--start-iteration", "3"},
+               "--start-iteration is for --start-model");
   expect_usage({"render", ".", "-o", "a.gif"}, "ends in .mp4");
   expect_usage({"render", ".", "-o", "-"}, "'-' is no file and no folder");
   expect_usage({"export", ".", "-o", "/dev/null"}, "'/dev/null' is no file and no folder");

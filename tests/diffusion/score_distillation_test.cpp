@@ -137,6 +137,10 @@ TEST_P(ScoreDistillation, IsTheWeightedDifferenceOfNoisesCarriedBack) {
 
   EXPECT_TRUE(same_bits_for_any_thread_count([&] { return distilled(how, 7); }));
   EXPECT_NE(distilled(how, 8), gradient);
+  ImageToImage::Distillation summed = how;
+  summed.sum = true;
+  summed.weight /= static_cast<float>(noise.size());
+  EXPECT_LE(relative_error(distilled(summed, 7), gradient), 1e-6);
   for (const double share : {0.0, 1.0})  // the first and the last time step
     for (const float value : distilled({.share = share}, 7)) ASSERT_TRUE(std::isfinite(value));
 }

@@ -8,6 +8,7 @@
 #include "io/torch_checkpoint.h"
 #include "pipeline/info.h"
 #include "pipeline/open_model.h"
+#include "pipeline/python_training.h"
 #include "scene/camera.h"
 #include "splat/evaluation.h"
 #include "splat/gaussian_cloud.h"
@@ -15,6 +16,7 @@
 #include "support/device_fixture.h"
 #include "support/expect_error.h"
 #include "support/golden.h"
+#include "support/python_checkpoint.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_model.h"
 
@@ -37,26 +39,8 @@ class PythonModel : public test::OnEachDevice {
     }
   }
 
-  // A checkpoint as the Python code saves it: ((degree, tensors and state dicts), iteration).
-  TorchValue checkpoint(const Model& model, int iteration) {
-    const GaussianCloud cloud = to_cloud(model.gaussians);
-    const int64_t n = cloud.count();
-    TorchValue::Dict field;
-    for (const auto& [name, tensor] : field_state(model.field)) {
-      field.entries.emplace_back(name, TorchTensor::from(tensor.shape, tensor.values));
-    }
-    const TorchTensor zeros = TorchTensor::from(Shape{n, 1}, std::vector<float>(static_cast<size_t>(n)));
-    const TorchTensor table =
-        TorchTensor::from_bytes(DType::boolean, {n}, std::vector<uint8_t>(static_cast<size_t>(n), 1).data());
-    const TorchTensor radii = TorchTensor::from(Shape{n}, std::vector<float>(static_cast<size_t>(n)));
-    TorchValue::Dict optimizer;
-    optimizer.entries = {{"state", TorchValue::Dict{}}, {"param_groups", TorchValue::List{}}};
-    const TorchValue::Tuple captured{
-        {model.gaussians.active_sh_degree, TorchTensor::from(Shape{n, 3}, cloud.positions), field, table,
-         TorchTensor::from(Shape{n, 1, 3}, cloud.sh_dc), TorchTensor::from(Shape{n, 15, 3}, cloud.sh_rest),
-         TorchTensor::from(Shape{n, 3}, cloud.log_scales), TorchTensor::from(Shape{n, 4}, cloud.quaternions),
-         TorchTensor::from(Shape{n, 1}, cloud.opacity_logits), radii, zeros, zeros, optimizer, 4.6}};
-    return TorchValue::Tuple{{captured, iteration}};
+  static TorchValue checkpoint(const Model& model, int iteration) {
+    return test::PythonCheckpoint(model, iteration).value();
   }
 
   test::TemporaryFolder folder_;
@@ -151,6 +135,79 @@ TEST_P(PythonModel, TheBestIterationComesFirst) {
   EXPECT_EQ(fine_iterations(open_model(*backend_, clouds / "iteration_best").info), 0);
   write_torch_checkpoint(folder_ / "best_14000_27.5.pth", checkpoint(model, 14000));
   EXPECT_EQ(fine_iterations(open_model(*backend_, folder_ / "best_14000_27.5.pth").info), 14000);
+}
+
+TEST_P(PythonModel, AnIterationIsChosenByItsNumber) {
+  Model model = test::tiny_model(*backend_, 4, 3);
+  for (const int iterations : {900, 10000}) {
+    model.info.iterations = iterations;
+    write_python_model(model, folder_ / "model");
+  }
+  EXPECT_EQ(open_model(*backend_, folder_ / "model", {.iteration = 900}).info.iterations, 900);
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model", {.iteration = 901}), "no point_cloud/iteration_901");
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model", {.which = WhichModel::best, .iteration = 900}),
+               "give one of them");
+  EXPECT_ERROR(open_model(*backend_, folder_ / "model/point_cloud/iteration_900", {.iteration = 10000}),
+               "is one model");
+}
+
+TEST_P(PythonModel, ACheckpointsOptimiserIsRead) {
+  const Model model = test::tiny_model(*backend_, 40, 2);
+  const test::PythonCheckpoint kept(model, 14000);
+  write_torch_checkpoint(folder_ / "best_14000_27.5.pth", kept.value());
+  const Model read = open_model(*backend_, folder_ / "best_14000_27.5.pth");
+  EXPECT_DOUBLE_EQ(read.info.extent, 4.6);
+  const auto start = read_python_training(*backend_, folder_ / "best_14000_27.5.pth", read);
+  ASSERT_TRUE(start);
+  EXPECT_EQ(start->iteration, 14000);
+  EXPECT_EQ(start->steps, (std::array<int64_t, 6>{11, 14, 15, 17, 18, 16}));
+  EXPECT_EQ(start->grid.steps, 13);
+  EXPECT_EQ(start->box.steps, 13);
+  EXPECT_EQ(start->network.steps, 12);
+  // Moments are the parameters' own values times a factor: they lie where the parameters do.
+  const auto scaled = [](const Tensor& of, float factor) {
+    std::vector<float> values = of.to_host();
+    for (float& value : values) value = factor < 0 ? value * value : value * factor;
+    return values;
+  };
+  EXPECT_EQ(start->first_moments.sh_rest.to_host(), scaled(model.gaussians.sh_rest, 0.5f));
+  EXPECT_EQ(start->second_moments.quaternions.to_host(), scaled(model.gaussians.quaternions, -1));
+  EXPECT_EQ(start->grid.first.to_host(), scaled(model.field.grid, 0.5f));
+  EXPECT_EQ(start->box.second.to_host(), scaled(model.field.box, -1));
+  EXPECT_EQ(start->network.first.to_host(), scaled(model.field.network, 0.5f));
+  EXPECT_EQ(start->max_radii.to_host(), std::vector<float>(40, 7));
+  EXPECT_EQ(start->gradient_sum.to_host(), std::vector<float>(40, 8));
+  EXPECT_EQ(start->views.to_host(), std::vector<float>(40, 9));
+  // What has no optimiser: a folder, and the coarse stage.
+  write_python_model(model, folder_ / "model");
+  EXPECT_FALSE(read_python_training(*backend_, folder_ / "model", model));
+  write_torch_checkpoint(folder_ / "coarse_3000.pth", kept.value());
+  const Model coarse = open_model(*backend_, folder_ / "coarse_3000.pth");
+  EXPECT_FALSE(read_python_training(*backend_, folder_ / "coarse_3000.pth", coarse));
+}
+
+TEST_P(PythonModel, AnOptimiserThatDoesNotFitIsSaid) {
+  const Model model = test::tiny_model(*backend_, 12, 3);
+  const auto refused = [&](const test::PythonCheckpoint& kept, const char* sentence) {
+    write_torch_checkpoint(folder_ / "fine_100.pth", kept.value());
+    const Model read = open_model(*backend_, folder_ / "fine_100.pth");
+    EXPECT_ERROR(read_python_training(*backend_, folder_ / "fine_100.pth", read), sentence);
+  };
+  test::PythonCheckpoint kept(model, 100);
+  kept.groups.pop_back();
+  refused(kept, "no parameters 'rotation'");
+  kept = test::PythonCheckpoint(model, 100);
+  kept.states[0].first = TorchTensor::from(Shape{1, 3}, std::vector<float>(3));
+  refused(kept, "'exp_avg' of 'xyz' has shape [1,3]");
+  kept = test::PythonCheckpoint(model, 100);
+  kept.states[0].second = TorchTensor::from(Shape{12, 3}, std::vector<float>(36, -1));
+  refused(kept, "impossible values");
+  kept = test::PythonCheckpoint(model, 100);
+  kept.states[0].steps = -5;
+  refused(kept, "out of range");
+  kept = test::PythonCheckpoint(model, 100);
+  kept.groups[2].second.pop_back();
+  refused(kept, "'grid' has");
 }
 
 TEST_P(PythonModel, APlyAloneStandsStill) {
