@@ -21,7 +21,13 @@ class EvaluateCommand : public Command {
            "  eg4d evaluate run examples/robot-192 --split novel --json novel.json\n"
            "  eg4d evaluate run --pictures compare               render | truth, side by side\n"
            "  eg4d evaluate run --html report.html               a page with pictures, errors and curves\n"
-           "LPIPS and CLIP-I need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
+           "  eg4d evaluate run --all-figures                    MS-SSIM, D-SSIM, flicker, acceleration, "
+           "CLIP-T too\n"
+           "  eg4d evaluate run --reference picture.png          CLIP-S: how like the input the renders "
+           "look\n"
+           "  eg4d evaluate run --results out                    results.json, per_view.json as 4DGaussians' "
+           "metrics\n"
+           "LPIPS and CLIP figures need weights: eg4d models fetch alexnet lpips_alex clip_vit_l_14";
   }
 
   bool has_field() const override { return true; }
@@ -40,6 +46,17 @@ class EvaluateCommand : public Command {
     arguments.options.add("html", html_, "file for a page with pictures, error maps and curves over time");
     arguments.options.add("models_folder", models_folder_, "where to look for weights first");
     arguments.options.add("pictures", pictures_, "folder for every picture beside its truth");
+    arguments.options.add(
+        "all_figures", job_.all_figures,
+        "MS-SSIM and D-SSIM (pictures above 160 pixels a side), and how pictures of a camera "
+        "change with time: flicker, acceleration, CLIP-T");
+    arguments.options.add("reference", reference_,
+                          "a picture, such as the object's input: CLIP-S of every render to it");
+    arguments.options.add(
+        "results", results_,
+        "folder for results.json and per_view.json, as the metrics program of 4DGaussians writes them");
+    arguments.value_name("reference", "PICTURE");
+    arguments.value_name("results", "FOLDER");
     arguments.options.add("views", views_, "print a line for every picture");
   }
 
@@ -50,6 +67,10 @@ class EvaluateCommand : public Command {
     if (!json_.empty()) require_writable_file(json_);
     if (!html_.empty()) require_writable_file(html_);
     if (!pictures_.empty()) require_writable_folder(pictures_);
+    if (!results_.empty()) require_writable_folder(results_);
+    if (!reference_.empty()) require_existing(reference_, "a picture");
+    job_.results = results_;
+    job_.reference = reference_;
     job_.model = model_;
     job_.dataset = dataset_;
     job_.pictures = pictures_;
@@ -84,12 +105,16 @@ class EvaluateCommand : public Command {
     }
     line(fmt::format("mean of {} ({})", metrics.views.size(), job_.split), "", metrics.psnr, metrics.ssim,
          [](const auto& figure) { return figure.mean(); });
+    for (const auto& figure : result.temporal)
+      std::puts(fmt::format("{:<13} {:.5f}, truth {:.5f} (mean of {})", figure.title, figure.render,
+                            figure.truth, figure.count)
+                    .c_str());
     std::puts(fmt::format("{} iterations, {} Gaussians ({})", result.iterations, result.gaussians,
                           result.model.string())
                   .c_str());
   }
 
-  std::string model_, dataset_, json_, html_, pictures_, models_folder_;
+  std::string model_, dataset_, json_, html_, pictures_, models_folder_, reference_, results_;
   bool views_ = false;
   ModelOptions shown_;
   EvaluateJob job_;

@@ -34,20 +34,20 @@ bool has_extension(const std::filesystem::path& path, std::string_view extension
   return own == extension;
 }
 
-int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count) {
+int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count,
+                       std::string_view start, size_t least_digits) {
   namespace fs = std::filesystem;
-  constexpr std::string_view kStart = "frame_";
-  constexpr size_t kDigits = 4;
   std::vector<fs::path> stale;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string(), digits = entry.path().stem().string();
-    if (entry.path().extension() != extension || !name.starts_with(kStart)) continue;
+    if (entry.path().extension() != extension || !name.starts_with(start)) continue;
     int number = 0;
-    const char* first = digits.data() + kStart.size();
+    const char* first = digits.data() + start.size();
     const char* last = digits.data() + digits.size();
     const auto [end, fault] = std::from_chars(first, last, number);
-    const bool ours = fault == std::errc() && end == last && static_cast<size_t>(last - first) >= kDigits;
+    const bool ours =
+        fault == std::errc() && end == last && static_cast<size_t>(last - first) >= least_digits;
     if (ours && number >= count) stale.push_back(entry.path());
   }
   for (const fs::path& path : stale)

@@ -16,8 +16,10 @@ bool lies_in(const std::filesystem::path& path, const std::filesystem::path& fol
 bool has_extension(const std::filesystem::path& path, std::string_view extension);
 
 // Numbered files of an earlier, longer sequence would be taken for a part of the new one: removes
-// <folder>/frame_NNNN<extension> from NNNN = count on. Returns how many there were.
-int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count);
+// <folder>/<start>NNNN<extension> from NNNN = count on, whose numbers have at least so many digits. Returns
+// how many there were.
+int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count,
+                       std::string_view start = "frame_", size_t digits = 4);
 
 // Removes everything in the folder but the file or folder `kept`. Throws Error, naming it, for what cannot be
 // removed.

@@ -48,8 +48,8 @@ const std::string& VideoWriter::encoder() const {
   return encoder_->encoder();
 }
 
-VideoReader::VideoReader(const std::filesystem::path& path, const PictureLimits& limits)
-    : decoder_(library().decode(path, limits)) {}
+VideoReader::VideoReader(const std::filesystem::path& path, const PictureLimits& limits, bool keep_alpha)
+    : decoder_(library().decode(path, limits, keep_alpha)) {}
 VideoReader::~VideoReader() = default;
 std::optional<Picture> VideoReader::next() {
   return decoder_->next();

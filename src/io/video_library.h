@@ -27,12 +27,13 @@ class VideoDecoder {
 struct VideoLibrary {
   std::unique_ptr<VideoEncoder> (*encode)(const std::filesystem::path& path, int width, int height,
                                           const VideoOptions& options);
-  std::unique_ptr<VideoDecoder> (*decode)(const std::filesystem::path& path, const PictureLimits& limits);
+  std::unique_ptr<VideoDecoder> (*decode)(const std::filesystem::path& path, const PictureLimits& limits,
+                                          bool keep_alpha);
 };
 
 // The function that the library exports; a change of these declarations changes its name.
-#define EG4D_VIDEO_LIBRARY eg4d_video_library_1
-#define EG4D_VIDEO_LIBRARY_NAME "eg4d_video_library_1"
+#define EG4D_VIDEO_LIBRARY eg4d_video_library_2
+#define EG4D_VIDEO_LIBRARY_NAME "eg4d_video_library_2"
 
 }  // namespace eg4d
 

@@ -11,6 +11,7 @@
 #include "pipeline/evaluation_report.h"
 #include "pipeline/open_model.h"
 #include "pipeline/pictures.h"
+#include "pipeline/reference_results.h"
 #include "pipeline/views.h"
 
 namespace eg4d {
@@ -37,9 +38,14 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
   const DatasetSplit& split = dataset.read_split(job.split);
   const Model model = open_model(backend, job.model, job.choice);
   if (!job.pictures.empty()) make_folder(job.pictures);
+  if (!job.results.empty()) make_folder(job.results);
   const TrainingViews views =
       load_views(backend, dataset, split, model.info.options, model.info.largest_time);
-  PerceptualFigures perceptual(backend, job.models_folder, views.size());
+  // 4DGaussians' files have MS-SSIM.
+  const bool all = job.all_figures || !job.results.empty();
+  PerceptualFigures perceptual(backend, job.models_folder, views.size(),
+                               {.all = all, .reference = job.reference});
+  TemporalFigures temporal;
   EvaluationReport report(views.size());
   int64_t done = 0;
   progress.begin(static_cast<int64_t>(views.size()), "evaluating " + job.split);
@@ -48,6 +54,9 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
                               if (interrupt_requested()) throw Interrupted("stopped; nothing was evaluated");
                               perceptual.measure(index, image, truth);
                               const auto truth_picture = [&] { return view_picture(views[index].picture); };
+                              if (job.all_figures)
+                                temporal.add(views[index].camera, to_picture(image), truth_picture(),
+                                             perceptual.embedding(), perceptual.truth_embedding());
                               if (!job.pictures.empty())
                                 write_png(job.pictures / flat_name(views[index].name),
                                           side_by_side(to_picture(image), truth_picture()));
@@ -57,10 +66,15 @@ EvaluateResult evaluate_model(Backend& backend, const EvaluateJob& job, Progress
                             });
   result.perceptual = perceptual.figures();
   result.left_out = perceptual.left_out();
+  result.temporal = temporal.figures();
+  if (job.all_figures && result.temporal.empty())
+    result.left_out.push_back(fmt::format(
+        "figures over time are left out: no camera of '{}' has pictures of two times", job.split));
   result.model = model_place(job.model, job.choice.which, job.choice.iteration);
   result.dataset = dataset.folder();
   result.iterations = model.info.iterations;
   result.gaussians = model.gaussians.count();
+  if (!job.results.empty()) write_reference_results(job.results, result);
   if (!job.report.empty()) report.write(job.report, result, job.split);
   return result;
 }
@@ -73,6 +87,9 @@ std::string to_json(const EvaluateResult& result, const std::string& split) {
   json["dataset"] = result.dataset.generic_string();
   json["iterations"] = result.iterations;
   json["gaussians"] = result.gaussians;
+  for (const TemporalFigures::Figure& figure : result.temporal)
+    json["temporal"][figure.key] = {
+        {"render", figure.render}, {"truth", figure.truth}, {"pairs", figure.count}};
   json["per_view"] = nlohmann::json::array();
   for (size_t i = 0; i < result.metrics.views.size(); ++i) {
     const ViewMetrics& view = result.metrics.views[i];

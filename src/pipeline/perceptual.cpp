@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "io/image.h"
 #include "models/model_store.h"
+#include "picture/ms_ssim.h"
 #include "pipeline/pictures.h"
 
 namespace eg4d {
@@ -79,7 +81,8 @@ double PerceptualFigures::Figure::mean() const {
              : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-PerceptualFigures::PerceptualFigures(Backend& backend, const fs::path& models_folder, size_t pictures) {
+PerceptualFigures::PerceptualFigures(Backend& backend, const fs::path& models_folder, size_t pictures,
+                                     const FurtherFigures& further) {
   for (const Lpips::Network network : {Lpips::Network::alex, Lpips::Network::vgg}) {
     const std::string title = fmt::format("LPIPS {}", name_of(network));
     std::string missing;
@@ -98,6 +101,21 @@ PerceptualFigures::PerceptualFigures(Backend& backend, const fs::path& models_fo
     figures_.push_back({"clip_i", "CLIP-I", true, std::vector<double>(pictures)});
   else
     left_out_.push_back(fmt::format("CLIP-I is left out: {}", missing));
+  if (!further.reference.empty()) {
+    if (!clip_) throw Error(fmt::format("CLIP-S cannot be measured: {}", missing));
+    reference_ = clip_->embed(read_picture(further.reference));
+    figures_.push_back({"clip_s", "CLIP-S", true, std::vector<double>(pictures)});
+  }
+  if (further.all) {
+    figures_.push_back({"ms_ssim", "MS-SSIM", true, std::vector<double>(pictures)});
+    figures_.push_back({"d_ssim", "D-SSIM", false, std::vector<double>(pictures)});
+  }
+}
+
+PerceptualFigures::Figure* PerceptualFigures::figure(const std::string& key) {
+  const auto found =
+      std::find_if(figures_.begin(), figures_.end(), [&](const Figure& one) { return one.key == key; });
+  return found == figures_.end() ? nullptr : &*found;
 }
 
 void PerceptualFigures::measure(size_t picture, const Tensor& image, const Tensor& truth) {
@@ -113,9 +131,27 @@ void PerceptualFigures::measure(size_t picture, const Tensor& image, const Tenso
     lpips_.erase(lpips_.begin() + static_cast<ptrdiff_t>(i));
     figures_.erase(figures_.begin() + static_cast<ptrdiff_t>(i));
   }
-  if (clip_)
-    figures_.back().values[picture] =
-        cosine(clip_->embed(to_picture(image)), clip_->embed(to_picture(truth)));
+  if (clip_) measure_clip(picture, image, truth);
+  if (figure("ms_ssim")) measure_ms_ssim(picture, image, truth);
+}
+
+void PerceptualFigures::measure_clip(size_t picture, const Tensor& image, const Tensor& truth) {
+  embedding_ = clip_->embed(to_picture(image));
+  truth_embedding_ = clip_->embed(to_picture(truth));
+  figure("clip_i")->values[picture] = cosine(embedding_, truth_embedding_);
+  if (Figure* clip_s = figure("clip_s")) clip_s->values[picture] = cosine(embedding_, reference_);
+}
+
+void PerceptualFigures::measure_ms_ssim(size_t picture, const Tensor& image, const Tensor& truth) {
+  if (std::min(image.dim(0), image.dim(1)) <= kMsSsimSide) {
+    left_out_.push_back(fmt::format(
+        "MS-SSIM and D-SSIM are left out: they need pictures of more than {} pixels a side", kMsSsimSide));
+    std::erase_if(figures_, [](const Figure& one) { return one.key == "ms_ssim" || one.key == "d_ssim"; });
+    return;
+  }
+  const double similarity = ms_ssim(to_picture(image), to_picture(truth));
+  figure("ms_ssim")->values[picture] = similarity;
+  figure("d_ssim")->values[picture] = (1 - similarity) / 2;
 }
 
 }  // namespace eg4d

@@ -23,8 +23,14 @@ std::unique_ptr<Lpips> require_lpips(Backend& backend, Lpips::Network network,
                                      const std::filesystem::path& models_folder,
                                      const NetworkType& type = {});
 
+// Figures beyond the usual ones.
+struct FurtherFigures {
+  bool all = false;                 // MS-SSIM and D-SSIM, of pictures that are large enough
+  std::filesystem::path reference;  // a picture, for CLIP-S; empty: none
+};
+
 // Figures of pictures beside their truth that take a network: LPIPS (AlexNet, VGG16) and CLIP-I, each when
-// its weights are here.
+// its weights are here; and further ones.
 class PerceptualFigures {
  public:
   struct Figure {
@@ -35,7 +41,9 @@ class PerceptualFigures {
     double mean() const;
   };
 
-  PerceptualFigures(Backend& backend, const std::filesystem::path& models_folder, size_t pictures);
+  // Throws Error for a reference that cannot be read, or that there is no CLIP for.
+  PerceptualFigures(Backend& backend, const std::filesystem::path& models_folder, size_t pictures,
+                    const FurtherFigures& further = {});
   // One sentence for each figure that is left out: which file it wants, or that pictures are too small for
   // it.
   const std::vector<std::string>& left_out() const { return left_out_; }
@@ -43,11 +51,19 @@ class PerceptualFigures {
   // image, truth: [H,W,3] in [0,1].
   void measure(size_t picture, const Tensor& image, const Tensor& truth);
   const std::vector<Figure>& figures() const { return figures_; }
+  // CLIP's, of the picture that was measured last and of its truth; empty where there is no CLIP.
+  const std::vector<float>& embedding() const { return embedding_; }
+  const std::vector<float>& truth_embedding() const { return truth_embedding_; }
 
  private:
+  Figure* figure(const std::string& key);  // null when it is not measured
+  void measure_clip(size_t picture, const Tensor& image, const Tensor& truth);
+  void measure_ms_ssim(size_t picture, const Tensor& image, const Tensor& truth);
+
   std::vector<std::unique_ptr<Lpips>> lpips_;
   std::unique_ptr<ClipSimilarity> clip_;
-  std::vector<Figure> figures_;  // of lpips_, then of clip_
+  std::vector<float> embedding_, truth_embedding_, reference_;
+  std::vector<Figure> figures_;  // of lpips_, then the others
   std::vector<std::string> left_out_;
 };
 

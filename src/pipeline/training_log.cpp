@@ -11,6 +11,17 @@ namespace eg4d {
 
 using nlohmann::json;
 
+namespace {
+
+// What the Python program calls a figure of ours, after its stage; null for what it does not log.
+const char* reference_tag(const std::string& figure) {
+  if (figure == "l1") return "train_loss_patches/l1_loss";
+  if (figure == "gaussians") return "total_points";
+  return nullptr;
+}
+
+}  // namespace
+
 TrainingLog::TrainingLog(const std::filesystem::path& folder, int64_t done) : events_(folder, done) {
   const std::filesystem::path path = folder / "log.jsonl";
   std::string kept, line;
@@ -33,7 +44,10 @@ void TrainingLog::step(int64_t iteration, const char* stage, const std::vector<F
   for (const Figure& figure : figures) {
     record[figure.name] = figure.value;
     add_scalar(fmt::format("train/{}", figure.name), figure.value, iteration);
+    if (const char* tag = reference_tag(figure.name))
+      add_scalar(fmt::format("{}/{}", stage, tag), figure.value, iteration);
   }
+  stage_ = stage;
   file_ << record.dump() << '\n';
 }
 
@@ -43,6 +57,10 @@ void TrainingLog::evaluation(int64_t iteration, const std::string& record, const
   add_scalar("test/psnr", metrics.psnr, iteration);
   add_scalar("test/ssim", metrics.ssim, iteration);
   add_scalar("test/l1", metrics.l1, iteration);
+  if (!stage_.empty()) {
+    add_scalar(stage_ + "/test/loss_viewpoint - l1_loss", metrics.l1, iteration);
+    add_scalar(stage_ + "/test/loss_viewpoint - psnr", metrics.psnr, iteration);
+  }
   flush_lines();
   const size_t bytes = picture.data.size();
   pictures_.push(bytes, [this, iteration, picture = std::move(picture)] {

@@ -16,7 +16,8 @@ namespace eg4d {
 
 // What a training run writes down: log.jsonl (one JSON object per line) and TensorBoard events in the same
 // folder. A resumed run drops what lies behind its checkpoint, so that both read as those of an uninterrupted
-// run.
+// run. Curves that the Python program has too stand there under its tags as well ("fine/total_points"), so
+// that runs of both lie over one another.
 class TrainingLog {
  public:
   // `done`: iterations that the checkpoint has; later records are dropped.
@@ -35,6 +36,7 @@ class TrainingLog {
   void flush_lines();
 
   std::ofstream file_;
+  std::string stage_;  // of the last step
   std::mutex events_mutex_;
   EventWriter events_;
   BackgroundWriter pictures_{{}};  // last: it adds to the events

@@ -6,6 +6,7 @@ extern "C" {
 #include <libavutil/cpu.h>
 #include <libavutil/display.h>
 #include <libavutil/opt.h>
+#include <libavutil/pixdesc.h>
 #include <libswscale/swscale.h>
 }
 
@@ -46,7 +47,8 @@ inline Frame new_frame(int width, int height, AVPixelFormat format) {
 
 std::unique_ptr<VideoEncoder> encode(const std::filesystem::path& path, int width, int height,
                                      const VideoOptions& options);
-std::unique_ptr<VideoDecoder> decode(const std::filesystem::path& path, const PictureLimits& limits);
+std::unique_ptr<VideoDecoder> decode(const std::filesystem::path& path, const PictureLimits& limits,
+                                     bool keep_alpha);
 
 inline std::string message(int error) {
   char text[AV_ERROR_MAX_STRING_SIZE] = "";

@@ -43,8 +43,8 @@ int orientation_of(const AVStream& stream) {
 
 class Decoder final : public VideoDecoder {
  public:
-  Decoder(const std::filesystem::path& path, const PictureLimits& picture_limits)
-      : name(path.string()), limits(picture_limits) {
+  Decoder(const std::filesystem::path& path, const PictureLimits& picture_limits, bool with_alpha)
+      : name(path.string()), limits(picture_limits), keep_alpha(with_alpha) {
     open();
   }
 
@@ -55,6 +55,7 @@ class Decoder final : public VideoDecoder {
  private:
   std::string name;
   PictureLimits limits;
+  const bool keep_alpha;
   Demuxer demuxer;
   AVStream* stream = nullptr;
   ffmpeg::Codec codec;
@@ -90,6 +91,14 @@ void Decoder::open() {
   stream = demuxer.context->streams[index];
   for (unsigned i = 0; i < demuxer.context->nb_streams; ++i)
     if (static_cast<int>(i) != index) demuxer.context->streams[i]->discard = AVDISCARD_ALL;
+  // FFmpeg's own VP8 and VP9 decoders ignore alpha.
+  const AVDictionaryEntry* alpha = av_dict_get(stream->metadata, "alpha_mode", nullptr, 0);
+  if (keep_alpha && alpha && std::string(alpha->value) == "1") {
+    const char* with_alpha = stream->codecpar->codec_id == AV_CODEC_ID_VP8   ? "libvpx"
+                             : stream->codecpar->codec_id == AV_CODEC_ID_VP9 ? "libvpx-vp9"
+                                                                             : "";
+    if (const AVCodec* other = avcodec_find_decoder_by_name(with_alpha)) decoder = other;
+  }
   codecs::check_picture_size(stream->codecpar->width, stream->codecpar->height, limits, name);
   orientation = orientation_of(*stream);
 
@@ -121,8 +130,11 @@ void Decoder::feed() {
 Picture Decoder::convert() {
   codecs::check_picture_size(frame->width, frame->height, limits, name);
   const AVPixelFormat format = static_cast<AVPixelFormat>(frame->format);
+  const AVPixFmtDescriptor* described = av_pix_fmt_desc_get(format);
+  const bool alpha = keep_alpha && described && (described->flags & AV_PIX_FMT_FLAG_ALPHA) != 0;
+  const AVPixelFormat wanted = alpha ? AV_PIX_FMT_RGBA : AV_PIX_FMT_RGB24;
   scaler.reset(sws_getCachedContext(
-      scaler.release(), frame->width, frame->height, format, frame->width, frame->height, AV_PIX_FMT_RGB24,
+      scaler.release(), frame->width, frame->height, format, frame->width, frame->height, wanted,
       SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_BITEXACT, nullptr, nullptr, nullptr));
   if (!scaler) fail("its pixel format is not supported; convert it to H.264 (yuv420p)");
   int* ignored_table;
@@ -135,13 +147,13 @@ Picture Decoder::convert() {
   sws_setColorspaceDetails(scaler.get(), sws_getCoefficients(space), source_range,
                            sws_getCoefficients(SWS_CS_DEFAULT), 1, brightness, contrast, saturation);
   // swscale writes past the ends of rows: into a buffer of FFmpeg's, then out of it.
-  const ffmpeg::Frame rgb = ffmpeg::new_frame(frame->width, frame->height, AV_PIX_FMT_RGB24);
+  const ffmpeg::Frame rgb = ffmpeg::new_frame(frame->width, frame->height, wanted);
   if (!rgb) fail("out of memory");
   if (sws_scale(scaler.get(), frame->data, frame->linesize, 0, frame->height, rgb->data, rgb->linesize) !=
       frame->height)
     fail(fmt::format("frame {} cannot be converted to RGB", frames));
-  Picture picture(frame->width, frame->height, 3);
-  const size_t row = static_cast<size_t>(picture.width) * 3;
+  Picture picture(frame->width, frame->height, alpha ? 4 : 3);
+  const size_t row = static_cast<size_t>(picture.width) * static_cast<size_t>(picture.channels);
   for (int y = 0; y < picture.height; ++y)
     std::memcpy(&picture.data[y * row], rgb->data[0] + static_cast<ptrdiff_t>(y) * rgb->linesize[0], row);
   return codecs::turn_upright(std::move(picture), orientation);
@@ -172,11 +184,12 @@ double Decoder::fps() const {
 
 }  // namespace
 
-std::unique_ptr<VideoDecoder> ffmpeg::decode(const std::filesystem::path& path, const PictureLimits& limits) {
+std::unique_ptr<VideoDecoder> ffmpeg::decode(const std::filesystem::path& path, const PictureLimits& limits,
+                                             bool keep_alpha) {
   if (MappedFile(path).bytes().empty())
     throw Error(fmt::format("cannot read '{}': the file is empty", path.string()));
   silence();
-  return std::make_unique<Decoder>(path, limits);
+  return std::make_unique<Decoder>(path, limits, keep_alpha);
 }
 
 }  // namespace eg4d

@@ -93,6 +93,23 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
                "--frames does not go with --split");
   expect_usage({"render", ".", "-o", "a.mp4", "--split", "test", "--truth", "--depth"}, "has no depth");
   expect_usage({"render", ".", "-o", "a.mp4", "--azimuth", "1,2,3"}, "one number or two");
+  expect_usage({"render", ".", "-o", "a.mp4", "--background", "transparent"}, "an .mp4 has no transparency");
+  expect_usage({"render", ".", "-o", "a.webm", "--webp"}, "--webp is for a folder");
+  expect_usage({"render", ".", "-o", "a.mov", "--python-folders"}, "--python-folders is for a folder");
+  expect_usage({"render", ".", "-o", "folder", "--webp", "--python-folders"}, "its pictures are PNGs");
+  expect_usage({"render", ".", "-o", "a.mp4", "--depth", "--normals"}, "a frame shows one of them");
+  expect_usage({"render", ".", "-o", "a.mp4", "--split", "test", "--truth", "--normals"}, "has no normals");
+  expect_usage({"render", ".", "-o", "a.mp4", "--path", "video", "--split", "test"},
+               "does not go with --split");
+  expect_usage({"render", ".", "-o", "a.mp4", "--path", "eg4d", "--azimuth", "3"},
+               "--azimuth does not go with --path eg4d");
+  expect_usage({"render", ".", "-o", "a.mp4", "--path", "video", "--size", "300"},
+               "--size does not go with --path video");
+  expect_usage({"render", ".", "-o", "a.mp4", "--size", "300", "--width", "3"},
+               "--width does not go with --size");
+  for (const char* size : {"0", "big", "300x", "300x200x", "20000", "-3"})
+    expect_usage({"render", ".", "-o", "a.mp4", std::string("--size=") + size}, "--size is one number or");
+  expect_failure({"render", ".", "-o", "a.mp4", "--path", folder_ / "none.json"}, "none.json");
   expect_usage({"export", ".", "-o", "folder", "--time", "0.5"}, "ends in .ply");
   expect_usage({"export", ".", "-o", "a.ply", "--frames", "5"}, "a sequence");
   expect_usage({"render", ".", "-o", "a.mp4", "--device", "toaster"}, "toaster");

@@ -204,5 +204,64 @@ TEST(Video, AVideoWithoutFramesIsAnError) {
       "no frames");
 }
 
+// A disc that is half covered, on nothing.
+Picture with_alpha(int width, int height) {
+  Picture picture(width, height, 4);
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x) {
+      uint8_t* to =
+          &picture.data[(static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x)) * 4];
+      to[0] = 180;
+      to[1] = 90;
+      to[2] = static_cast<uint8_t>(40 + x);
+      to[3] = std::hypot(x - width / 2, y - height / 2) < height / 3 ? 128 : 0;
+    }
+  return picture;
+}
+
+TEST(Video, WebmAndMovKeepAlpha) {
+  EG4D_TEST_NEEDS_VIDEO();
+  TemporaryFolder folder;
+  for (const char* name : {"a.webm", "a.mov"}) {
+    SCOPED_TRACE(name);
+    VideoOptions options;
+    options.alpha = true;
+    options.fps = 12.5;
+    const Picture picture = with_alpha(64, 48);
+    for (const char* copy : {"", "again_"}) {
+      VideoWriter writer(folder / (copy + std::string(name)), 64, 48, options);
+      for (int i = 0; i < 5; ++i) writer.add(picture);
+      writer.finish();
+    }
+    EXPECT_EQ(test::read_text(folder / name), test::read_text(folder / ("again_" + std::string(name))));
+    VideoReader reader(folder / name, {}, true);
+    EXPECT_NEAR(reader.fps(), 12.5, 1e-6);
+    int frames = 0;
+    while (const auto frame = reader.next()) {
+      ASSERT_EQ(frame->channels, 4);
+      EXPECT_LT(mean_difference(*frame, picture), 6);
+      EXPECT_NEAR(frame->data[(24 * 64 + 32) * 4 + 3], 128, 12);
+      EXPECT_LT(frame->data[3], 8);
+      ++frames;
+    }
+    EXPECT_EQ(frames, 5);
+    EXPECT_EQ(VideoReader(folder / name).next()->channels, 3);  // who does not ask gets colours alone
+  }
+}
+
+TEST(Video, AlphaIsRefusedWhereThereIsNone) {
+  EG4D_TEST_NEEDS_VIDEO();
+  TemporaryFolder folder;
+  VideoOptions options;
+  options.alpha = true;
+  EXPECT_ERROR(VideoWriter(folder / "a.mp4", 64, 48, options),
+               "MP4 has no transparency; name it .webm or .mov");
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.mp4"));
+  write_video(folder / "b.mp4", 32, 32, 1);
+  EXPECT_EQ(VideoReader(folder / "b.mp4", {}, true).next()->channels, 3);
+  VideoWriter writer(folder / "c.webm", 64, 48, options);
+  EXPECT_ERROR(writer.add(moving(64, 48, 0)), "3 channels, the video 64x48 and 4");
+}
+
 }  // namespace
 }  // namespace eg4d

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "pipeline/evaluation_report.h"
@@ -76,6 +77,54 @@ TEST_P(Evaluate, EveryFigureWhoseWeightsAreThere) {
   EXPECT_EQ(plots, 5u);
   EXPECT_FALSE(test::contains(page, "http"));  // nothing from elsewhere
   EXPECT_TRUE(test::contains(page, "LPIPS vgg"));
+}
+
+TEST_P(Evaluate, FurtherFiguresAndTheFilesOfFourDGaussians) {
+  test::write_tiny_dataset(folder_ / "large", 2, 3, 168, 162);
+  test::write_tiny_clip(job_.models_folder / "clip-vit-large-patch14.safetensors");
+  test::write_tiny_lpips(Lpips::Network::alex, job_.models_folder);
+  job_.dataset = folder_ / "large";
+  job_.all_figures = true;
+  job_.results = folder_ / "results";
+  job_.reference = folder_ / "large/views/1/images/000000.png";
+  const EvaluateResult result = evaluate_model(*backend_, job_, quiet_);
+  const auto json = nlohmann::json::parse(to_json(result, job_.split));
+  EXPECT_NEAR(json["d_ssim"].get<double>(), (1 - json["ms_ssim"].get<double>()) / 2, 1e-12);
+  EXPECT_LT(json["ms_ssim"].get<double>(), 1);
+  EXPECT_LE(json["clip_s"].get<double>(), 1);
+  EXPECT_EQ(json["temporal"]["flicker"]["pairs"], 2);
+  EXPECT_GT(json["temporal"]["flicker"]["truth"], 0);  // a blob moves
+  EXPECT_EQ(json["temporal"]["acceleration"]["pairs"], 1);
+  EXPECT_TRUE(json["temporal"].contains("clip_t"));
+
+  const auto read = [&](const char* name) {
+    return nlohmann::json::parse(test::read_text(job_.results / name));
+  };
+  const auto means = read("results.json")["ours_77"], views = read("per_view.json")["ours_77"];
+  for (const auto& [name, key] : std::map<std::string, std::string>{{"SSIM", "ssim"},
+                                                                    {"PSNR", "psnr"},
+                                                                    {"LPIPS-alex", "lpips_alex"},
+                                                                    {"MS-SSIM", "ms_ssim"},
+                                                                    {"D-SSIM", "d_ssim"}}) {
+    EXPECT_NEAR(means[name].get<double>(), json[key].get<double>(), 1e-9) << name;
+    EXPECT_EQ(views[name].size(), 3u) << name;
+    EXPECT_NEAR(views[name]["00002.png"].get<double>(), json["per_view"][2][key].get<double>(), 1e-9) << name;
+  }
+  EXPECT_FALSE(means.contains("LPIPS-vgg"));  // its weights are not here
+}
+
+TEST_P(Evaluate, WhatFurtherFiguresLackIsSaid) {
+  job_.all_figures = true;
+  EvaluateResult result = evaluate_model(*backend_, job_, quiet_);
+  EXPECT_TRUE(test::contains(result.left_out.back(), "they need pictures of more than 160 pixels a side"));
+  EXPECT_EQ(result.temporal.size(), 2u);  // no CLIP-T without CLIP
+  EXPECT_FALSE(nlohmann::json::parse(to_json(result, "train")).contains("ms_ssim"));
+  test::write_tiny_dataset(folder_ / "one", 3, 1, 40, 36);
+  job_.dataset = folder_ / "one";
+  result = evaluate_model(*backend_, job_, quiet_);
+  EXPECT_TRUE(test::contains(result.left_out.back(), "no camera of 'train' has pictures of two times"));
+  job_.reference = folder_ / "one/views/0/images/000000.png";
+  EXPECT_ERROR(evaluate_model(*backend_, job_, quiet_), "CLIP-S cannot be measured");
 }
 
 TEST_P(Evaluate, SmallPicturesHaveNoLpips) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <span>
 
@@ -48,6 +49,26 @@ TEST(TrainingLog, AfterAFlushAllOfItIsInTheFiles) {
   }
   EXPECT_EQ(steps.size(), 20u);
   EXPECT_EQ(pictures, (std::set<int64_t>{5, 10, 15, 20}));
+}
+
+// Curves of both programs are to lie over one another.
+TEST(TrainingLog, WhatThePythonProgramLogsTooHasItsTags) {
+  const TemporaryFolder folder;
+  TrainingLog log(folder.path(), 0);
+  log.step(10, "fine", {{"l1", 0.25}, {"psnr", 20}, {"gaussians", 1000}});
+  log.evaluation(10, R"({"psnr":30})", {.psnr = 30, .l1 = 0.125}, grey(200));
+  log.flush();
+  std::map<std::string, float> scalars;
+  for (const Event& event : events_in(folder.path()))
+    for (const Event::Scalar& scalar : event.scalars) {
+      EXPECT_EQ(event.step, 10);
+      scalars[scalar.tag] = scalar.value;
+    }
+  EXPECT_EQ(scalars["fine/train_loss_patches/l1_loss"], 0.25f);
+  EXPECT_EQ(scalars["fine/total_points"], 1000);
+  EXPECT_EQ(scalars["fine/test/loss_viewpoint - psnr"], 30);
+  EXPECT_EQ(scalars["fine/test/loss_viewpoint - l1_loss"], 0.125f);
+  EXPECT_EQ(scalars["train/l1"], 0.25f);  // ours stay
 }
 
 // A picture that could not be written is told when what was logged must be there.

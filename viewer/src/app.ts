@@ -3,6 +3,7 @@ import { Controls, type Controlled } from "./camera/controls";
 import { Files, turnIn } from "./capture/files";
 import { cameraOfFrame, DatasetViews, lensOfFrame, psnr, sizeAround, type Preset, type Truth } from "./compare";
 import { SplatRenderer, type Color, type DrawFigures, type Picture } from "./render/splat_renderer";
+import { KeyCameras } from "./camera/path";
 import { readScene, type Scene } from "./scene/scene";
 import { Live, type Status } from "./live";
 import { shortcut } from "./shortcuts";
@@ -21,6 +22,7 @@ const FIXED_COLORS: Record<string, Color> = { white: [1, 1, 1], grey: [0.5, 0.5,
 export class App implements Controlled {
   readonly store: SettingStore;
   readonly clock = new Clock(1);
+  readonly keyCameras = new KeyCameras();
   readonly views: DatasetViews;
   readonly page: Page;
   readonly renderer: SplatRenderer;
@@ -52,6 +54,8 @@ export class App implements Controlled {
     this.page = new Page(root, this.store, this.clock, {
       changed: () => this.changed(false),
       resetCamera: () => this.resetCamera(),
+      addKeyCamera: () => this.addKeyCamera(),
+      saveKeyCameras: () => this.saveKeyCameras(),
       choosePreset: (split, index) => this.choosePreset(split, index),
       stepPreset: (direction) => this.stepPreset(direction),
       compare: (how) => this.compare(how),
@@ -260,6 +264,16 @@ export class App implements Controlled {
     this.camera = { target: [0, 0, 0], azimuth: 0, elevation: 0, roll: 0, distance: camera?.radius || 4 };
     this.store.set({ preset: null, comparing: "off", spinning: false });
     this.changed(false);
+  }
+  addKeyCamera(): void {
+    this.keyCameras.add(this.camera, this.clock.moves ? this.clock.shown : null);
+    this.page.tell(`Key camera ${this.keyCameras.count}; "Save path" writes them for eg4d render --path`);
+  }
+  private saveKeyCameras(): void {
+    if (this.keyCameras.count === 0) return this.page.tell("There is no key camera yet: add some from where you want to look");
+    this.keyCameras.save(this.info?.title ?? "");
+    this.page.tell(`${this.keyCameras.count} key cameras saved; the next one starts another path`);
+    this.keyCameras.clear();
   }
   zoom(factor: number): void {
     this.camera = zoomed(this.camera, factor);

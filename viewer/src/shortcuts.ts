@@ -33,6 +33,7 @@ function actions(app: App): Record<string, () => void> {
     "-": () => app.zoom(1 / 0.9),
     r: () => app.resetCamera(),
     t: () => store.set({ spinning: !current.spinning }),
+    g: () => app.addKeyCamera(),
     f: () => store.set({ flying: !current.flying }),
     n: () => app.stepPreset(1),
     m: () => app.stepPreset(-1),

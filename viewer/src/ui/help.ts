@@ -18,6 +18,7 @@ const SHORTCUTS: [string, [string, string][]][] = [
     ["F", "fly, or turn about a point"],
     ["W A S D Q E", "flying (Shift: faster)"],
     ["N M", "next, previous training view"],
+    ["G", "add a key camera to a path"],
   ]],
   ["Picture", [
     ["1 2 3 4", "colour, points, depth, alpha"],

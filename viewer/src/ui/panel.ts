@@ -6,6 +6,8 @@ import { choices, h, icon, iconButton, type IconName } from "./elements";
 
 export interface PanelActions {
   resetCamera(): void;
+  addKeyCamera(): void;
+  saveKeyCameras(): void;
   choosePreset(split: string, index: number): void;
   stepPreset(direction: 1 | -1): void;
   compare(how: Comparing): void;
@@ -104,7 +106,8 @@ export class Panel {
       this.training.element,
       part("Show", this.shown.element, this.pose.element, this.colorPart),
       part("Background", swatchRow),
-      part("Camera", h("div.row", {}, action("reset", "Reset", actions.resetCamera), this.spin, this.fly)),
+      part("Camera", h("div.row", {}, action("reset", "Reset", actions.resetCamera), this.spin, this.fly),
+        h("div.row", {}, action("camera", "Add key camera", actions.addKeyCamera), action("done", "Save path", actions.saveKeyCameras))),
       this.presetPart,
       part("Capture",
         h("div.row", {}, action("photo", "Screenshot", () => actions.screenshot(size.value)), size),
