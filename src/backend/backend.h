@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "backend/layer_weights.h"
 #include "backend/operations.h"
 #include "core/error.h"
 

@@ -8,10 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 
 #include "backend/array.h"
-#include "backend/stored_weight.h"
 
 namespace eg4d {
 
@@ -45,21 +43,6 @@ class PackedWeight {
   virtual ~PackedWeight() = default;
   const Extents extents;
   virtual size_t bytes() const = 0;
-};
-
-// Read before the call returns.
-struct LinearWeight {
-  int64_t in = 0, out = 0;
-  StoredWeight weight = {};  // [out,in]
-  StoredWeight bias = {};    // [out] or none
-  NetworkType type = {};
-};
-struct ConvolutionWeight {
-  int64_t in = 0, out = 0;
-  int64_t kernel_height = 1, kernel_width = 1;
-  StoredWeight weight = {};  // [out,in,kernel_height,kernel_width]
-  StoredWeight bias = {};    // [out] or none
-  NetworkType type = {};
 };
 
 // ---------------------------------------------------------------- layers

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "backend/density_ops.h"
+#include "backend/memory_ops.h"
 #include "backend/neural_ops.h"
 #include "backend/sampling_ops.h"
 #include "backend/splat_ops.h"
@@ -79,19 +80,6 @@
 // clang-format on
 
 namespace eg4d {
-
-// May overlap.
-struct CopyBytes {
-  void* to = nullptr;
-  const void* from = nullptr;
-  size_t bytes = 0;
-};
-
-struct FillBytes {
-  void* to = nullptr;
-  uint8_t value = 0;
-  size_t bytes = 0;
-};
 
 namespace detail {
 struct NoOperation;

@@ -15,7 +15,6 @@
 // iteration of other sizes is another recording.
 
 #include <cstdint>
-#include <memory>
 #include <utility>
 #include <vector>
 

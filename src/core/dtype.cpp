@@ -1,8 +1,5 @@
 #include "core/dtype.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 namespace eg4d {
 
 size_t size_of(DType type) {
@@ -43,16 +40,6 @@ const char* name_of(DType type) {
       return "bool";
   }
   return "?";
-}
-
-std::string to_string(const Shape& shape) {
-  return fmt::format("[{}]", fmt::join(shape, ","));
-}
-
-int64_t element_count(const Shape& shape) {
-  int64_t count = 1;
-  for (int64_t extent : shape) count *= extent;
-  return count;
 }
 
 }  // namespace eg4d

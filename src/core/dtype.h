@@ -2,18 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace eg4d {
 
 enum class DType : uint8_t { f32, f16, bf16, f64, i64, i32, u8, boolean };
 size_t size_of(DType type);
 const char* name_of(DType type);  // "f32", …
-
-using Shape = std::vector<int64_t>;
-std::string to_string(const Shape& shape);  // "[21,72,72,4]"
-int64_t element_count(const Shape& shape);
 
 template <class T>
 constexpr DType dtype_of();

@@ -9,6 +9,7 @@
 
 #include "core/dtype.h"
 #include "core/host_array.h"
+#include "core/shape.h"
 #include "io/mapped_file.h"
 #include "io/prepared_file.h"
 

@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "core/dtype.h"
+#include "core/shape.h"
 
 namespace eg4d {
 

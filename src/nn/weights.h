@@ -9,6 +9,7 @@
 
 #include "backend/stored_weight.h"
 #include "core/dtype.h"
+#include "core/shape.h"
 #include "io/safetensors.h"
 
 namespace eg4d {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/shape.h"
 #include "splat/deformation_field.h"
 
 namespace eg4d {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/dtype.h"
+#include "core/shape.h"
 
 namespace eg4d::test {
 

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "backend/cpu/memory.h"
-#include "backend/neural_ops.h"
+#include "backend/layer_weights.h"
 
 namespace eg4d::cpu {
 

@@ -3,6 +3,8 @@
 // The CPU kernels of the operations on Gaussians; each is in the file of its name. They may touch "device"
 // memory freely.
 
+#include <memory>
+
 #include "backend/density_ops.h"
 #include "backend/splat_ops.h"
 

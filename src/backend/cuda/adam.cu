@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kThreads) adam_kernel(const __grid_constant__ 
 }  // namespace
 
 void adam(std::span<const Adam> tensors, cudaStream_t stream) {
-  if (tensors.size() > kMostAdamTensors) throw Error("too many tensors for one launch of Adam");
+  if (tensors.size() > kMostAdamTensors) fail("too many tensors for one launch of Adam");
   Tensors t{};
   for (const Adam& tensor : tensors) {
     t.adam[t.count] = tensor;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/gaussian_rows.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -165,12 +164,12 @@ void next_inputs(const NextInputs& a, cudaStream_t stream) {
 
 void resize_picture(const ResizePicture& r, cudaStream_t stream) {
   if (int64_t{3} * r.out_width * r.out_height > UINT32_MAX)
-    throw NotOnThisDevice("the GPU takes pictures of at most 2^32 numbers; use --device cpu");
+    not_on_this_device("the GPU takes pictures of at most 2^32 numbers; use --device cpu");
   each(int64_t{3} * r.out_width * r.out_height, ResizeOne{r}, "resizing a picture", stream);
 }
 
 void fill_bytes(std::span<const FillBytes> fills, cudaStream_t stream) {
-  if (fills.size() > kMostFills) throw Error("too many pieces of memory for one launch");
+  if (fills.size() > kMostFills) fail("too many pieces of memory for one launch");
   Fills all{};
   uint32_t blocks = 0;
   for (const FillBytes& fill : fills) {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/deformation_network.cuh"
 #include "backend/cuda/dense_product.cuh"
@@ -33,11 +32,11 @@ class Network {
       hidden_ = head.hidden.out;
       most_outputs_ = std::max(most_outputs_, head.last.out);
       if (head.hidden.out != network.heads.front().hidden.out || head.last.out > kMostNarrowOutputs)
-        throw NotOnThisDevice(
+        not_on_this_device(
             "the GPU takes a network whose heads have one width and at most 8 outputs; use --device cpu");
     }
     if (heads_.size() > kMostProducts)
-      throw NotOnThisDevice("the GPU takes a network of at most 16 heads; use --device cpu");
+      not_on_this_device("the GPU takes a network of at most 16 heads; use --device cpu");
   }
 
   struct Head {

@@ -8,7 +8,6 @@
 #include <numeric>
 #include <vector>
 
-#include "backend/backend.h"
 #include "backend/cuda/adam_step.cuh"
 #include "backend/cuda/check.h"
 #include "backend/cuda/gaussian_rows.cuh"
@@ -125,7 +124,7 @@ __global__ void __launch_bounds__(kThreads)
 void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
   const HexPlaneLayout& layout = a.context->description.planes;
   if (layout.levels() > kMostLevels)
-    throw NotOnThisDevice("the GPU takes a field of at most 8 levels; use --device cpu");
+    not_on_this_device("the GPU takes a field of at most 8 levels; use --device cpu");
   Planes planes{};
   uint32_t blocks = 0;
   std::vector<size_t> order(layout.planes.size());
@@ -139,7 +138,7 @@ void hexplane_adam(const HexPlaneAdam& a, cudaStream_t stream) {
     plane.stride = from.columns * layout.channels;
     plane.rows = from.rows;
     if (int64_t{plane.stride} * plane.rows > INT32_MAX / 2)
-      throw NotOnThisDevice("the GPU takes planes of at most 2^30 floats; use --device cpu");
+      not_on_this_device("the GPU takes planes of at most 2^30 floats; use --device cpu");
     plane.first_block = blocks;
     blocks += blocks_for(plane.stride, kThreads);
     const double differences = static_cast<double>(from.rows - 2) * plane.stride,

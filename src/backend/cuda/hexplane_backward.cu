@@ -2,7 +2,6 @@
 
 #include <bit>
 
-#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane_backward.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -21,7 +20,7 @@ FieldGeometry geometry_of(const HexPlaneLayout& layout) {
     for (int k = 0; k < 3; ++k) {
       const HexPlaneGeometry::Plane &space = planes[k == 2 ? 3 : k], &time = planes[k == 0 ? 2 : 3 + k];
       if (space.offset % g.channels != 0)
-        throw NotOnThisDevice("the GPU takes planes that begin with a whole texel; use --device cpu");
+        not_on_this_device("the GPU takes planes that begin with a whole texel; use --device cpu");
       level.size[k] = time.columns;
       level.space[k] = {space.offset, g.cells};
       level.time[k] = {time.offset, g.columns};
@@ -35,9 +34,9 @@ FieldGeometry geometry_of(const HexPlaneLayout& layout) {
 
 size_t lay_out(const FieldGeometry& g, int64_t count, void* memory, FieldWorkspace& w) {
   const int64_t pairs = int64_t{3} * g.levels * count;
-  if (2 * pairs > INT32_MAX) throw Error("there are too many Gaussians for the GPU's field (2^30 pairs)");
+  if (2 * pairs > INT32_MAX) fail("there are too many Gaussians for the GPU's field (2^30 pairs)");
   if (g.channels > 1024)
-    throw NotOnThisDevice("the GPU takes a field of at most 1024 channels; use --device cpu");
+    not_on_this_device("the GPU takes a field of at most 1024 channels; use --device cpu");
   w = {};
   w.pairs = static_cast<uint32_t>(pairs);
   w.items = static_cast<uint32_t>(pairs + count);

@@ -2,8 +2,6 @@
 // planes with time over the tiles' partial sums, points over the levels, the box over all
 // (hexplane_backward.cuh).
 
-#include <algorithm>
-
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane_backward.cuh"
 

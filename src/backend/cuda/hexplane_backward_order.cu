@@ -1,7 +1,5 @@
 // The order of the hexplane's backward pass (hexplane_backward.cuh).
 
-#include <algorithm>
-
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane_backward.cuh"
 #include "backend/cuda/splat_kernels.h"

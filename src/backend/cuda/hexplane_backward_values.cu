@@ -2,8 +2,6 @@
 // units of its active points write their derivatives, those of planes without time to memory, the others to
 // shared memory, where they are then added up column by column, in the order of the points' coordinates.
 
-#include <algorithm>
-
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane_backward.cuh"
 

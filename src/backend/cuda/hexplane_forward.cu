@@ -1,4 +1,3 @@
-#include "backend/backend.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/hexplane.cuh"
 #include "backend/cuda/splat_kernels.h"
@@ -45,7 +44,7 @@ void launch(const HexPlane& field, const HexPlaneGeometry& g, cudaStream_t strea
 
 HexPlaneGeometry hexplane_geometry(const HexPlaneLayout& layout) {
   if (layout.levels() > kMostLevels)
-    throw NotOnThisDevice("the GPU takes a field of at most 8 levels; use --device cpu");
+    not_on_this_device("the GPU takes a field of at most 8 levels; use --device cpu");
   HexPlaneGeometry g{};
   g.channels = layout.channels;
   g.levels = layout.levels();

@@ -240,7 +240,7 @@ void OperationRunner::enqueue_each(std::span<const Operation> operations, const 
       } else if (const auto* network = std::get_if<DeformationNetworkBackward>(&operation)) {
         mlp_backward(mlp_of(*network, ScratchBytes::kept(network->forward)),
                      context_of(network->forward).precision, scratch_.data(), stream_,
-                     [this] { return weights_stream_.leave(); });
+                     {[](void* side) { return static_cast<SideStream*>(side)->leave(); }, &weights_stream_});
       } else if (field) {
         if (field == ordered)
           order_stream_.come_back();

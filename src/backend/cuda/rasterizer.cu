@@ -43,7 +43,7 @@ RasterizerWorkspace lay_out(const RasterizerSize& size, void* gaussians, void* p
                             RasterizerMemory* bytes) {
   const int64_t n = size.count, capacity = size.pair_capacity, cells = cells_of(size);
   if (n > INT32_MAX || capacity > INT32_MAX || cells >= INT32_MAX / kWarp)
-    throw Error("the picture or the number of Gaussians is too large for the GPU's rasteriser (2^31)");
+    fail("the picture or the number of Gaussians is too large for the GPU's rasteriser (2^31)");
   RasterizerWorkspace w{};
   w.size = size;
   w.temporary_bytes = depth_temporary_bytes(std::max<int64_t>(n, 1));

@@ -6,11 +6,13 @@
 
 #include <cuda_runtime_api.h>
 
-#include <functional>
 #include <span>
 #include <vector>
 
-#include "backend/operations.h"
+#include "backend/density_ops.h"
+#include "backend/memory_ops.h"
+#include "backend/sampling_ops.h"
+#include "backend/splat_ops.h"
 
 namespace eg4d::cuda {
 
@@ -67,9 +69,14 @@ size_t mlp_activation_bytes(const Mlp& network);  // for any precision
 void mlp_forward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream);
 // `beside` gives a stream that goes on from where `stream` is; the sums over Gaussians that give the weights'
 // gradients may run there. The workspace belongs to them until they have ended.
-using StreamBeside = std::function<cudaStream_t()>;
+struct StreamBeside {
+  cudaStream_t (*give)(void* of) = nullptr;
+  void* of = nullptr;
+  explicit operator bool() const { return give != nullptr; }
+  cudaStream_t operator()() const { return give(of); }
+};
 void mlp_backward(const Mlp& network, MatrixPrecision precision, void* workspace, cudaStream_t stream,
-                  const StreamBeside& beside = nullptr);
+                  const StreamBeside& beside = {});
 
 // Bytes of device memory (aligned to 256) that image_loss works in.
 size_t image_loss_workspace_bytes(int width, int height);

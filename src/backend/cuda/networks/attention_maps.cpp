@@ -20,13 +20,12 @@ CUtensorMap describe_tokens(const Attention& a, const Attention::Operand& x, int
   const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(rows), 1, 1, 1}, every[5] = {1, 1, 1, 1, 1};
   CUtensorMap map;
   const EncodeTiled encode = encoder();
-  if (!encode) throw Error("the GPU's driver is older than its copy engine: update it");
+  if (!encode) fail("the GPU's driver is older than its copy engine: update it");
   const CUresult result = encode(
       &map, x.data.type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5,
       const_cast<void*>(x.data.data), extents, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS)
-    throw Error("the GPU's driver does not take the layout of attention's operands");
+  if (result != CUDA_SUCCESS) fail("the GPU's driver does not take the layout of attention's operands");
   return map;
 }
 

@@ -44,7 +44,7 @@ inline CUtensorMap describe_matrix(const void* data, DType type, int64_t rows, i
       &map, type == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
       const_cast<void*>(data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) throw Error("the GPU failed while describing a matrix to it");
+  if (result != CUDA_SUCCESS) fail("the GPU failed while describing a matrix to it");
   return map;
 }
 
