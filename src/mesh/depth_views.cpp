@@ -12,7 +12,6 @@ namespace eg4d::mesh {
 namespace {
 
 constexpr float kNothing = -1;
-constexpr double kDistance = 3;  // of the cameras, in radii of the box
 
 template <class T>
 Tensor upload(Backend& backend, Shape shape, const std::vector<T>& values) {
