@@ -71,7 +71,8 @@ class ExportCommand : public Command {
                 "of .spz; 4 is of 2026 and compresses better");
     options.add("palette", job_.writing.palette, {1, 65536}, "different sets of harmonics in .sog");
     mesh_.declare(arguments);
-    options.add("check", job_.check, "reads the file again and tells how it looks beside the model (dB)");
+    options.add("check", job_.check,
+                "tells how the file, read again, looks beside the model (dB); of a mesh: how it looks");
   }
 
   void run(const Arguments& arguments, const CommonOptions& common, Progress& progress) override {

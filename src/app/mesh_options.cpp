@@ -66,8 +66,7 @@ void MeshOptions::apply(const Arguments& arguments, ExportJob& job) const {
   }
   if (arguments.given("views") && surface.method != mesh::SurfaceMethod::depth)
     throw UsageError("--views is of --mesh depth");
-  for (const char* option :
-       {"sh_degree", "min_opacity", "error_bound", "sh_bits", "spz_version", "palette", "check"})
+  for (const char* option : {"sh_degree", "min_opacity", "error_bound", "sh_bits", "spz_version", "palette"})
     if (arguments.given(option))
       throw UsageError(fmt::format("--{} is for files of Gaussians, and not for a mesh", dashed(option)));
   if (job.up == UpAxis::minus_y) throw UsageError("a mesh has y or z up; give --up y or --up z");

@@ -160,7 +160,7 @@ TriangleMesh join(const std::vector<BlockSurface>& surfaces) {
 Lattice lattice_around(const Box& box, int resolution) {
   const float longest = box.longest_side();
   if (!std::isfinite(longest) || !(longest > 0))
-    throw Error("no surface can be made of this object: its Gaussians have no size, or none that is finite");
+    throw Error("there is no surface to make: the Gaussians have no size, or none that is finite");
   Lattice lattice;
   constexpr int kMargin = 2;
   lattice.spacing = longest / static_cast<float>(std::max(resolution - 1 - 2 * kMargin, 1));

@@ -1,6 +1,7 @@
 #include "mesh/surface.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "mesh/density_field.h"
@@ -107,15 +108,25 @@ size_t surface_memory(const SurfaceOptions& options, size_t gaussians) {
 TriangleMesh make_surface(Backend& backend, const Ellipsoids& ellipsoids, const SurfaceOptions& options,
                           Progress& progress) {
   const Extent extent = extent_of(ellipsoids, kMinOpacity);
-  const Ellipsoids object = select(ellipsoids, extent.inside);
+  Ellipsoids object = select(ellipsoids, extent.inside);
   TriangleMesh mesh;
   if (options.method == SurfaceMethod::paper) {
     mesh = paper_surface(object);
   } else {
-    const Lattice lattice = lattice_around(extent.box, options.resolution);
+    // About the origin and of size 2: what renders Gaussians leaves out those that are nearer than 0.2.
+    const Vec3f middle = extent.box.center();
+    const float size = extent.box.longest_side() / 2;
+    if (!std::isfinite(size) || !(size > 0))
+      throw Error("there is no surface to make: the Gaussians have no size, or none that is finite");
+    for (Vec3f& p : object.means) p = (p - middle) * (1 / size);
+    for (Vec3f& s : object.scales) s = s * (1 / size);
+    const Vec3f half = extent.box.size() * (0.5f / size);
+    const Box box = {half * -1, half};
+    const Lattice lattice = lattice_around(box, options.resolution);
     mesh = options.method == SurfaceMethod::depth
-               ? depth_surface(backend, object, extent.box, lattice, options, progress)
+               ? depth_surface(backend, object, box, lattice, options, progress)
                : density_surface(object, lattice, kLeastScale * lattice.spacing);
+    for (Vec3f& p : mesh.positions) p = p * size + middle;
     keep_large_pieces(mesh, kPieceDiameter, kMinFaces, true);
     smooth_taubin(mesh, kSmoothingRounds);
     simplify(mesh, static_cast<size_t>(options.faces));

@@ -10,6 +10,7 @@
 #include "formats/splat_file.h"
 #include "io/folder.h"
 #include "mesh/carried_surface.h"
+#include "mesh/draw_mesh.h"
 #include "mesh/mesh_writers.h"
 #include "mesh/texture_atlas.h"
 #include "mesh/texture_bake.h"
@@ -19,6 +20,7 @@ namespace eg4d {
 namespace {
 
 constexpr int kTextureViews = 48, kTexturePixels = 640;
+constexpr int kCheckViews = 6, kCheckPixels = 512;
 constexpr size_t kTextureMoments = 4;  // of one topology, whose colours are looked at
 
 // A surface at its times, as files take it.
@@ -100,6 +102,16 @@ class MeshExport {
       mesh::write_mesh_ply(file, still, object.baked.colors, writing_);
   }
 
+  // How the middle moment looks beside the model.
+  std::optional<double> psnr(const Textured& object) const {
+    if (!job_.check || object.baked.texture.data.empty()) return {};
+    const mesh::AnimatedMesh& surface = object.mesh;
+    const size_t m = surface.times.size() / 2;
+    return mesh::psnr_beside_object(
+        surface.reference, {surface.times[m], surface.positions[m], surface.normals[m]}, object.baked.texture,
+        mesh::cameras_around(surface.positions[m], kCheckViews, kCheckPixels), see_);
+  }
+
   const mesh::MeshWriting& writing() const { return writing_; }
   std::string said() const {
     return mesh::facts_text(facts_) + fmt::format(", {:.1f} % of it seen by a camera", 100 * seen_);
@@ -158,6 +170,7 @@ ExportResult export_folder(const ExportJob& job, const std::vector<float>& times
       add_companions(result.files, file);
     }
   }
+  if (shared) result.psnr = work.psnr(*shared);
   result.removed = remove_frames_from(job.output, extension, static_cast<int>(times.size()));
   result.surface = work.said();
   return result;
@@ -195,6 +208,7 @@ ExportResult export_mesh(Backend& backend, const ExportJob& job, const Model& mo
     work.write(job.output, object, 0);
   ExportResult result;
   add_companions(result.files, job.output);
+  result.psnr = work.psnr(object);
   result.surface = work.said();
   return result;
 }

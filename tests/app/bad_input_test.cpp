@@ -97,6 +97,20 @@ TEST_F(BadInput, ArgumentsThatDoNotFitTogether) {
   expect_usage({"render", ".", "-o", "a.mp4", "--memory", "12"}, "not '12'");
   expect_usage({"render", ".", "-o", "a.mp4", "--device", "cpu", "--memory", "8G"},
                "--memory caps a GPU's memory");
+  expect_usage({"export", ".", "-o", "a.ply", "--faces", "500"}, "add --mesh depth");
+  expect_usage({"export", ".", "-o", "a.spz", "--mesh", "depth"}, "'a.spz' is no file of a mesh");
+  expect_usage({"export", ".", "-o", "a.obj", "--frames", "5"}, "a sequence");
+  expect_usage({"export", ".", "-o", "a.obj", "--up=-y"}, "a mesh has y or z up");
+  expect_usage({"export", ".", "-o", "a.glb", "--mesh", "depth", "--up", "z"}, "glTF has y up");
+  expect_usage({"export", ".", "-o", "a.glb", "--mesh", "depth", "--time", "1", "--fps", "9"}, "of all time");
+  expect_usage({"export", ".", "-o", "a.glb", "--mesh", "depth", "--topology", "per-frame"},
+               "--topology per-frame makes a file of each time");
+  expect_usage({"export", ".", "-o", "a.glb", "--mesh", "paper", "--faces", "900"}, "has its own faces");
+  expect_usage({"export", ".", "-o", "a.obj", "--mesh", "density", "--views", "9"},
+               "--views is of --mesh depth");
+  expect_usage({"export", ".", "-o", "a.obj", "--sh-degree", "0"}, "for files of Gaussians");
+  expect_usage({"export", ".", "-o", "folder", "--mesh", "depth", "--format", "spz"},
+               "--format obj, glb or ply");
   expect_usage({"export", ".", "-o", "a.html", "--time", "0.5"}, "a page shows all of the object");
   expect_usage({"view", ".", "--port", "70000"}, "0 to 65535");
 }
