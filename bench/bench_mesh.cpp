@@ -1,6 +1,6 @@
 // Surfaces of an animal whose surface is known (tests/support/creature.h), by every method, beside the truth.
 // Distances are in thousandths of its length.
-//   bench_mesh [Gaussians] [folder for pictures]
+//   bench_mesh [Gaussians] [part of a surface's name] [folder for pictures]
 
 #include <sys/resource.h>
 
@@ -49,7 +49,7 @@ void picture(const mesh::TriangleMesh& surface, const std::string& folder, const
 
 int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 30000;
-  const std::string folder = argc > 2 ? argv[2] : "";
+  const std::string only = argc > 2 ? argv[2] : "", folder = argc > 3 ? argv[3] : "";
   const auto backend = make_cpu_backend();
   Progress quiet;
   std::vector<float> times;
@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   for (const bool noise : {false, true}) {
     const mesh::Moments moments = test::creature_gaussians(count, noise, times);
     for (const Case& c : cases) {
+      if (std::string(c.name).find(only) == std::string::npos) continue;
       reset_peak();
       const double before = peak_megabytes(), begin = bench::wall_seconds();
       std::vector<mesh::TriangleMesh> surfaces;

@@ -98,7 +98,16 @@ std::vector<Guides> guides_of(const std::vector<Vec3f>& positions, const Ellipso
   return guides;
 }
 
-Vec3f moved(Vec3f position, const Guides& guides, const Ellipsoids& from, const Ellipsoids& to) {
+Vec3f rotated(const Rotation& columns, Vec3f p) {
+  return columns[0] * p.x + columns[1] * p.y + columns[2] * p.z;
+}
+
+// Rotations (their columns) and shifts of all positions: each is where the first three take it, plus the
+// last.
+using Motions = std::array<std::vector<Vec3f>, 4>;
+
+void fit_motion(const Guides& guides, const Ellipsoids& from, const Ellipsoids& to, size_t position,
+                Motions& motions) {
   float weights = 0;
   Vec3f middle_from, middle_to;
   for (size_t k = 0; k < guides.count; ++k) {
@@ -116,8 +125,8 @@ Vec3f moved(Vec3f position, const Guides& guides, const Ellipsoids& from, const 
         s[i][j] += static_cast<double>(guides.weights[k]) * a.data()[i] * b.data()[j];
   }
   const Rotation rotation = rotation_matrix(best_rotation(s));
-  const Vec3f offset = position - middle_from;
-  return middle_to + rotation[0] * offset.x + rotation[1] * offset.y + rotation[2] * offset.z;
+  for (size_t k = 0; k < 3; ++k) motions[k][position] = rotation[k];
+  motions[3][position] = middle_to - rotated(rotation, middle_from);
 }
 
 // How much neighbours at one moment come apart at the others: the mean of the largest growth of their
@@ -176,14 +185,17 @@ AnimatedMesh carry_surface(const TriangleMesh& surface, const Moments& moments, 
     if (interrupt_requested()) throw Interrupted("stopped before the surface was carried to all times");
     std::vector<Vec3f> positions = surface.positions;
     if (m != reference) {
-      std::vector<Vec3f> displacements(positions.size());
+      Motions motions;
+      for (std::vector<Vec3f>& part : motions) part.resize(positions.size());
       parallel_for(static_cast<int64_t>(positions.size()), 512, [&](int64_t begin, int64_t end) {
         for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-          displacements[i] = moved(positions[i], guides[i], moments[reference], moments[m]) - positions[i];
+          fit_motion(guides[i], moments[reference], moments[m], i, motions);
       });
-      for (int round = 0; round < kSmoothingRounds; ++round)
-        move_to_neighbors(displacements, neighbors, 0.5f);
-      for (size_t i = 0; i < positions.size(); ++i) positions[i] += displacements[i];
+      // Motions rather than displacements: the mean of equal motions is that motion.
+      for (std::vector<Vec3f>& part : motions)
+        for (int round = 0; round < kSmoothingRounds; ++round) move_to_neighbors(part, neighbors, 0.5f);
+      for (size_t i = 0; i < positions.size(); ++i)
+        positions[i] = rotated({motions[0][i], motions[1][i], motions[2][i]}, positions[i]) + motions[3][i];
     }
     animated.normals.push_back(vertex_normals(positions, surface.triangles));
     animated.positions.push_back(std::move(positions));

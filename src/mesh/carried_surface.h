@@ -17,7 +17,7 @@ size_t reference_moment(const Moments& moments);
 
 // Carries a surface of the moment `reference` through all of them: each position moves as the nearest
 // Gaussians around it do, by the rigid motion that fits their weighted centres best (Horn 1987), and the
-// displacements are smoothed over the surface. `times`: of the moments, ascending. Positions of the reference
+// motions are smoothed over the surface. `times`: of the moments, ascending. Positions of the reference
 // moment are `surface`'s own. Throws Interrupted.
 AnimatedMesh carry_surface(const TriangleMesh& surface, const Moments& moments, size_t reference,
                            const std::vector<float>& times);

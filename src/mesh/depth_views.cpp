@@ -12,8 +12,6 @@ namespace eg4d::mesh {
 namespace {
 
 constexpr float kNothing = -1;
-constexpr float kThinnest = 1e-8f;  // of a Gaussian; surfels have no thickness
-constexpr double kDistance = 3;     // of the cameras, in radii of the box
 
 template <class T>
 Tensor upload(Backend& backend, Shape shape, const std::vector<T>& values) {
@@ -41,10 +39,8 @@ class MomentRenderer {
     const float* m = camera.world_to_view;
     std::vector<Vec3f> powers;
     powers.reserve(ellipsoids_.count());
-    for (size_t i = 0; i < ellipsoids_.count(); ++i) {
-      const Vec3f p = ellipsoids_.means[i];
-      const float view_z = p.x * m[2] + p.y * m[6] + p.z * m[10] + m[14];
-      const float z = (view_z - front_of(i, {m[2], m[6], m[10]}) - middle) / radius;
+    for (const Vec3f& p : ellipsoids_.means) {
+      const float z = (p.x * m[2] + p.y * m[6] + p.z * m[10] + m[14] - middle) / radius;
       powers.push_back({z, z * z, z * z * z});
     }
     colors_.copy_from_host(powers.data(), powers.size() * sizeof(Vec3f));
@@ -73,16 +69,6 @@ class MomentRenderer {
 
  private:
   int64_t count() const { return static_cast<int64_t>(ellipsoids_.count()); }
-  // From the centre of Gaussian i to where it is one standard deviation thick, along a direction of length 1.
-  float front_of(size_t i, Vec3f direction) const {
-    const Rotation axes = rotation_matrix(ellipsoids_.rotations[i]);
-    float squares = 0;
-    for (size_t k = 0; k < 3; ++k) {
-      const float along = dot(axes[k], direction) / std::max(ellipsoids_.scales[i].data()[k], kThinnest);
-      squares += along * along;
-    }
-    return 1 / std::sqrt(squares);
-  }
 
   Backend& backend_;
   const Ellipsoids& ellipsoids_;
@@ -93,9 +79,9 @@ class MomentRenderer {
 
 // Of moments about 0, each of weight 1: two layers have them, x1 < mean < x2 as far from it as the roots of
 // x² - (skew/variance)·x - variance. The one behind which half of the weight lies.
-float middle_layer(float first, float second, float third) {
+float middle_layer(float first, float second, float third, float spread) {
   const float variance = second - first * first;
-  if (!(variance > 1e-8f)) return first;  // a ten-thousandth of the radius: one layer
+  if (!(variance > spread * spread)) return first;  // one layer
   const float skew = third - 3 * first * second + 2 * first * first * first;
   const float half = skew / variance / 2, root = std::sqrt(half * half + variance);
   const float nearer = half - root, farther = half + root;
@@ -145,7 +131,8 @@ std::vector<DepthView> render_depths(Backend& backend, const Ellipsoids& ellipso
     for (size_t i = 0; i < depth.size(); ++i) {
       if (!(moments.alpha[i] >= 0.5f)) continue;
       const float w = 1 / moments.alpha[i], *powers = &moments.powers[3 * i];
-      depth[i] = middle + radius * middle_layer(w * powers[0], w * powers[1], w * powers[2]);
+      depth[i] =
+          middle + radius * middle_layer(w * powers[0], w * powers[1], w * powers[2], step / 2 / radius);
     }
     views.push_back({camera, without_steps(depth, camera.width, camera.height, step)});
     progress.update(static_cast<int64_t>(views.size()));

@@ -15,11 +15,11 @@ struct DepthView {
   std::vector<float> depth;
 };
 
-// The depth of Gaussians from `views` cameras all around the box, evenly over the sphere, looking at its
-// centre with square pictures that it fills; where at least half of the light is stopped. It is the middle
-// one of two layers that have the first three moments of the depths in a pixel (each weighted as its colour
-// is): their mean would lie between the front and what shines through from the back. Where neighbouring
-// pixels differ by more than `step` the depth is not known. Throws Interrupted.
+// The depth of Gaussians from `views` cameras all around the box (texture_bake.h), where at least half of the
+// light is stopped: the mean of their centres' depths, each weighted as its colour is. Where these are
+// farther apart than `step`/2 (their standard deviation), something shines through from behind; it is then
+// the middle one of two layers that have the same first three moments. Where neighbouring pixels differ by
+// more than `step` the depth is not known. Throws Interrupted.
 std::vector<DepthView> render_depths(Backend& backend, const Ellipsoids& ellipsoids, const Box& box,
                                      int views, int pixels, float step, Progress& progress);
 

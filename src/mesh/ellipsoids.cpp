@@ -21,7 +21,7 @@ void require_finite(const std::vector<float>& values, size_t width, const char* 
           i / width, what));
 }
 
-// The box of the centres without the outermost 0.3 % on each side, Gaussians counting by what they cover.
+// The box of the centres without the outermost 0.3 % on each side, Gaussians counting by their opacity.
 Box middle_box(const Ellipsoids& ellipsoids, const std::vector<uint32_t>& rows) {
   struct Place {
     float at, weight;
@@ -31,9 +31,7 @@ Box middle_box(const Ellipsoids& ellipsoids, const std::vector<uint32_t>& rows) 
   for (size_t axis = 0; axis < 3; ++axis) {
     double all = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      const Vec3f s = ellipsoids.scales[rows[i]];
-      const float area = std::max({s.x * s.y, s.y * s.z, s.z * s.x});
-      places[i] = {ellipsoids.means[rows[i]].data()[axis], area * ellipsoids.opacities[rows[i]]};
+      places[i] = {ellipsoids.means[rows[i]].data()[axis], ellipsoids.opacities[rows[i]]};
       all += places[i].weight;
     }
     std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) { return a.at < b.at; });

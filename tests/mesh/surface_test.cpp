@@ -25,7 +25,7 @@ TriangleMesh truth_at(const AnimatedMesh& truth, size_t moment) {
 
 class Surface : public test::OnEachDevice {
  protected:
-  TriangleMesh surface(const Ellipsoids& ellipsoids, SurfaceMethod method, int resolution = 96) {
+  TriangleMesh surface(const Ellipsoids& ellipsoids, SurfaceMethod method, int resolution = 128) {
     SurfaceOptions options = method == SurfaceMethod::paper ? paper_options() : SurfaceOptions();
     options.method = method;
     if (method != SurfaceMethod::paper) {
@@ -46,7 +46,7 @@ TEST_P(Surface, IsWhereTheCreaturesIs) {
                      density = surface(clean, SurfaceMethod::density);
   const test::SurfaceDistance of_depth = test::surface_distance(depth, truth, 5000),
                               of_density = test::surface_distance(density, truth, 5000);
-  EXPECT_LT(of_depth.chamfer(), 0.01);
+  EXPECT_LT(of_depth.chamfer(), 0.014);
   EXPECT_GT(of_depth.normals, 0.97);
   EXPECT_LT(of_density.chamfer(), 0.025);
   EXPECT_GT(of_density.normals, 0.97);
@@ -94,12 +94,12 @@ TEST_P(Surface, OneGaussianIsAnEllipsoidOfAnySize) {
 
 TEST_P(Surface, WhatHasNoneGetsASentence) {
   Ellipsoids none, faint, point;
+  faint.push_back({0, 0, 0}, {0.1f, 0.1f, 0.1f}, {1, 0, 0, 0}, 0.001f);
   for (const SurfaceMethod method : {SurfaceMethod::depth, SurfaceMethod::density, SurfaceMethod::paper}) {
     EXPECT_ERROR(surface(none, method), "the object has no Gaussians");
-    faint.push_back({0, 0, 0}, {0.1f, 0.1f, 0.1f}, {1, 0, 0, 0}, 0.001f);
     EXPECT_ERROR(surface(faint, method), "no Gaussian is as opaque as");
-    faint.opacities.back() = 0.01f;
   }
+  faint.opacities[0] = 0.01f;
   EXPECT_ERROR(surface(faint, SurfaceMethod::density), "nowhere are the object's Gaussians as dense as 0.5");
   EXPECT_ERROR(surface(faint, SurfaceMethod::depth),
                "nowhere do the object's Gaussians stop half of the light");
@@ -140,8 +140,10 @@ TEST(CarriedSurface, FollowsARigidMotionExactly) {
   const AnimatedMesh carried = carry_surface(surface, moments, 0, {0, 1});
   ASSERT_EQ(carried.positions.size(), 2u);
   EXPECT_EQ(carried.positions[0], surface.positions);
+  float farthest = 0;
   for (size_t i = 0; i < surface.positions.size(); ++i)
-    EXPECT_LT(length(carried.positions[1][i] - turned(surface.positions[i])), 5e-3);
+    farthest = std::max(farthest, length(carried.positions[1][i] - turned(surface.positions[i])));
+  EXPECT_LT(farthest, 1e-4);
 }
 
 TEST(CarriedSurface, StaysOnTheCreature) {
