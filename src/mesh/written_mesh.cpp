@@ -22,7 +22,10 @@ std::vector<Vec3f> positions_as_written(std::vector<Vec3f> positions, const Mesh
 }
 
 std::vector<Vec3f> normals_as_written(std::vector<Vec3f> normals, const MeshWriting& writing) {
-  for (Vec3f& n : normals) n = in_axes_of(n, writing);
+  for (Vec3f& n : normals) {
+    n = in_axes_of(normalized(n), writing);
+    if (n == Vec3f()) n = {0, 1, 0};
+  }
   return normals;
 }
 

@@ -77,7 +77,8 @@ TEST(MeshSamples, AreWrittenInEveryFormat) {
     truth["positions"].push_back(numbers(mesh.positions[i]));
     truth["normals"].push_back(numbers(mesh.normals[i]));
   }
-  for (const Vec2f uv : mesh.reference.uvs) truth["uvs"].insert(truth["uvs"].end(), {uv.x, uv.y});
+  for (const Vec2f uv : mesh.reference.uvs)
+    for (const float coordinate : {uv.x, uv.y}) truth["uvs"].push_back(coordinate);
   truth["triangles"] = mesh.reference.triangles;
   truth["plain"] = {{"positions", numbers(plain.reference.positions)},
                     {"triangles", plain.reference.triangles}};

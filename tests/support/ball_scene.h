@@ -23,9 +23,9 @@ inline mesh::Vec3f color_of(const Ball& ball, mesh::Vec3f p) {
           0.2f + 0.1f * n.z};
 }
 
-// Sixteen rays a pixel.
+// Four rays a pixel.
 inline mesh::SeenObject see_balls(const std::vector<Ball>& balls, const Camera& camera) {
-  constexpr int kSide = 4;
+  constexpr int kSide = 2;
   const auto pixels = static_cast<size_t>(camera.width) * static_cast<size_t>(camera.height);
   mesh::SeenObject seen{std::vector<float>(3 * pixels), std::vector<float>(pixels),
                         std::vector<float>(pixels)};
