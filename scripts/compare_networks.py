@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Stage I's network here and in PyTorch on the same card, one after the other: milliseconds of a call and their ratio.
 
-    python3 scripts/compare_networks.py FOLDER [--bench build/release/bench/bench_device_networks] [--modes eager,compile]
+    python3 scripts/compare_networks.py FOLDER [--bench build/release/bench/bench_device_networks] [--modes eager,blocks]
                                         [--shapes 2x21x72x72,2x25x72x72] [--ours OUTPUT]
 
 FOLDER: of bench/write_random_models. PyTorch's is the same network (training/mini/models) at the published size: f16, channels-last, with the
-attention that it finds fastest; "compile" is torch.compile's default mode. OUTPUT: what bench_device_networks printed a moment ago, instead of
+attention that it finds fastest; "compile" is torch.compile's default mode for the whole, which takes minutes, "blocks" the same for each residual
+block and transformer by itself. OUTPUT: what bench_device_networks printed a moment ago, instead of
 running it.
 """
 
 import argparse
+import copy
 import re
 import statistics
 import subprocess
@@ -61,6 +63,17 @@ def make_network():
     return network
 
 
+def compiled_by_blocks(network):
+    import torch
+    from mini.models import video_unet
+    torch._dynamo.config.recompile_limit = 64  # one for each shape
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, (video_unet.ResidualBlock, video_unet.VideoTransformer)):
+            module.compile(dynamic=False)
+    return network
+
+
 def milliseconds(call, repeats=7):
     import torch
     for _ in range(3):
@@ -89,7 +102,8 @@ def peers(shapes, modes):
                       steps=torch.ones(rows, device="cuda"), context=numbers(rows, 1024), vector=numbers(rows, 1280), frames=frames)
         for mode in modes:
             begun = time.time()
-            call = network if mode == "eager" else torch.compile(network, dynamic=False)
+            call = {"eager": lambda: network, "compile": lambda: torch.compile(network, dynamic=False),
+                    "blocks": lambda: compiled_by_blocks(network)}[mode]()
             try:
                 with torch.no_grad():
                     found.setdefault(shape, {})[mode] = ms = milliseconds(lambda: call(**inputs))
@@ -105,7 +119,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--bench", default=str(ROOT / "build/release/bench/bench_device_networks"))
     parser.add_argument("--shapes", default="2x21x72x72,2x25x72x72")
-    parser.add_argument("--modes", default="eager,compile")
+    parser.add_argument("--modes", default="eager,blocks", help="of eager, compile, blocks")
     parser.add_argument("--ours")
     arguments = parser.parse_args()
     shapes, modes = arguments.shapes.split(","), arguments.modes.split(",")
