@@ -28,7 +28,8 @@ enum class Topology {
 struct MeshJob {
   mesh::SurfaceOptions surface = {};
   Topology topology = Topology::shared;
-  int texture = 1024;  // texels a side
+  int texture = 1024;      // texels a side
+  int texture_views = 48;  // cameras around the object that its colours come from
 };
 
 struct ExportJob {

@@ -19,7 +19,7 @@
 namespace eg4d {
 namespace {
 
-constexpr int kTextureViews = 48, kTexturePixels = 640;
+constexpr int kTexturePixels = 640;
 constexpr int kCheckViews = 6, kCheckPixels = 512;
 constexpr size_t kTextureMoments = 4;  // of one topology, whose colours are looked at
 
@@ -80,7 +80,7 @@ class MeshExport {
     const std::vector<Camera> cameras =
         job_.mesh->surface.method == mesh::SurfaceMethod::paper
             ? mesh::paper_cameras(model_.info.fov_x)
-            : mesh::cameras_around(everywhere(bare), kTextureViews, kTexturePixels);
+            : mesh::cameras_around(everywhere(bare), job_.mesh->texture_views, kTexturePixels);
     const mesh::BakeOptions options{.size = job_.mesh->texture};
     result.baked =
         with_texture ? mesh::bake_texture(result.mesh.reference, looked_at, cameras, see_, options, progress_)
