@@ -35,7 +35,7 @@ TEST(TrainingLog, AfterAFlushAllOfItIsInTheFiles) {
   TrainingLog log(folder.path(), 0);
   for (int64_t iteration = 1; iteration <= 20; ++iteration) {
     log.step(iteration, "fine", {{"psnr", 20.0 + static_cast<double>(iteration)}});
-    if (iteration % 5 == 0) log.evaluation(iteration, R"({"psnr":30})", {.psnr = 30}, grey(200));
+    if (iteration % 5 == 0) log.evaluation(iteration, R"({"psnr":30})", {.psnr = 30, .views = {}}, grey(200));
   }
   log.flush();
   std::set<int64_t> steps, pictures;
@@ -56,7 +56,7 @@ TEST(TrainingLog, WhatThePythonProgramLogsTooHasItsTags) {
   const TemporaryFolder folder;
   TrainingLog log(folder.path(), 0);
   log.step(10, "fine", {{"l1", 0.25}, {"psnr", 20}, {"gaussians", 1000}});
-  log.evaluation(10, R"({"psnr":30})", {.psnr = 30, .l1 = 0.125}, grey(200));
+  log.evaluation(10, R"({"psnr":30})", {.psnr = 30, .l1 = 0.125, .views = {}}, grey(200));
   log.flush();
   std::map<std::string, float> scalars;
   for (const Event& event : events_in(folder.path()))
@@ -78,7 +78,7 @@ TEST(TrainingLog, APictureThatDoesNotFitOnTheDiskIsAnError) {
   log.flush();
   const FullDisk full(200);
   EXPECT_ANY_THROW({
-    log.evaluation(1, R"({"psnr":30})", {.psnr = 30}, grey(200));
+    log.evaluation(1, R"({"psnr":30})", {.psnr = 30, .views = {}}, grey(200));
     log.flush();
   });
 }
