@@ -17,7 +17,7 @@ struct VideoOptions {
   int quality = 18;          // constant rate factor: 0 is lossless or nearly so, 51 the worst
   std::string encoder = {};  // FFmpeg's name; empty takes the best there is: libx264, else libopenh264, else
                              // mpeg4; for WebM libvpx-vp9, for MOV prores_ks
-  bool alpha = false;  // frames are RGBA; WebM and MOV alone
+  bool alpha = false;        // frames are RGBA; WebM and MOV alone
 };
 
 // For work whose result is pictures, and videos of them beside: whether libeg4d_video.so and FFmpeg are here.
