@@ -47,7 +47,7 @@ dependencies() {
 pending=()
 while read -r source headers; do
   # shellcheck disable=SC2086
-  key=$( (echo "$rules $source $headers"; cat "$source" $headers 2>/dev/null) | sha256sum | cut -c1-64)
+  key=$( (echo "$rules $source $headers"; cat "$source" $headers 2>/dev/null || true) | sha256sum | cut -c1-64)
   [ -e "$cache/$key" ] || pending+=("$source" "$key")
 done < <(find src -name '*.cpp' -not -path '*/cuda/*' | sort | dependencies)
 

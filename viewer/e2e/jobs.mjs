@@ -59,33 +59,41 @@ async function listOfRuns(page) {
   check(true, "and there is a way back");
 }
 
-// How a run looks while it is made. The job is held meanwhile, and the page does not hear of that.
-async function shootMaking(page, shelf) {
-  if (!screens) return;
-  const run = join(shelf, "creature");
+// Holds a run's job as soon as it has written a file, so that it does not depend on the machine how far the job is
+// when the page looks.
+async function hold(run, file) {
+  while (!existsSync(join(run, file))) await new Promise((done) => setTimeout(done, 2));
   const job = Number(readFileSync(join(run, ".lock"), "utf8"));
-  while (!existsSync(join(run, "multiviews/000000/00000002.png"))) await new Promise((done) => setTimeout(done, 2));
   process.kill(job, "SIGSTOP");
+  return job;
+}
+
+// How a run looks while it is made: one that is held, of which the page does not hear.
+async function shootMaking(page, run, job) {
+  if (!screens) return;
+  process.kill(job, "SIGCONT");
+  await hold(run, "multiviews/000000/00000002.png");
   await page.route(/\/api\/runs\/[0-9a-f]+$/, async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, json: { ...(await response.json()), state: "running" } });
   });
   await page.waitForFunction(() => document.querySelector("img[alt='Moment 1, view 2']")?.naturalWidth > 0);
   await shoot(page, "making");
-  process.kill(job, "SIGCONT");
 }
 
 // A picture becomes an object, although the server is ended and started again meanwhile.
 async function pictureBecomesObject(context, shelf, server, page, options, complaints) {
+  const run = join(shelf, "creature");
   await choose(page, "creature.png", readFileSync(creature));
-  await waitForState(page, "creature", "Running");
+  const job = await hold(run, "video/frame_002.png");
+  await waitForState(page, "creature", "Paused");
   await card(page, "creature").getByRole("link").click();
   await page.waitForFunction(() => document.querySelector("img[alt='Frame 1']")?.naturalWidth > 0);
   check(true, "frames are shown as they are painted");
-  await shootMaking(page, shelf);
+  await shootMaking(page, run, job);
   await page.close();
   const ended = await server.stop();
-  check(ended === 0 && readFileSync(join(shelf, "creature/job/job.json"), "utf8").includes('"running"'), "a server that ends leaves its job to the next");
+  check(ended === 0 && readFileSync(join(run, "job/job.json"), "utf8").includes('"running"'), "a server that ends leaves its job to the next");
   const next = await startServer(shelf, ...options);
   const again = await open(context, next.link, complaints);
   await card(again, "creature").getByRole("link").click();
@@ -93,7 +101,7 @@ async function pictureBecomesObject(context, shelf, server, page, options, compl
   check(true, "a picture becomes an object, which opens in the viewer");
   await again.getByRole("link", { name: "All runs" }).click();
   await waitForState(again, "creature", "Finished");
-  check(existsSync(join(shelf, "creature/object.ply")), "the job goes on to its end after a restart");
+  check(existsSync(join(run, "object.ply")), "the job goes on to its end after a restart");
   return { server: next, page: again };
 }
 
