@@ -12,7 +12,7 @@
 namespace eg4d {
 namespace {
 
-constexpr int kWindow = 11, kScales = 5;
+constexpr int kWindow = 11, kCenter = kWindow / 2, kScales = 5;
 constexpr double kDeviation = 1.5, kC1 = 0.01 * 0.01, kC2 = 0.03 * 0.03;
 constexpr std::array<double, kScales> kWeights = {0.0448, 0.2856, 0.3001, 0.2363, 0.1333};
 
@@ -32,7 +32,7 @@ const std::array<double, kWindow>& window() {
     std::array<double, kWindow> result{};
     double sum = 0;
     for (int i = 0; i < kWindow; ++i) {
-      const double d = i - kWindow / 2;
+      const double d = i - kCenter;
       sum += result[static_cast<size_t>(i)] = std::exp(-d * d / (2 * kDeviation * kDeviation));
     }
     for (double& weight : result) weight /= sum;

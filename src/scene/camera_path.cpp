@@ -188,7 +188,7 @@ CameraPath parse_camera_path(std::string_view text, const std::string& what) {
       throw Error(where + ": 'seconds' does not grow (by a thousandth at least)");
     if (i > 0 && key.time.has_value() != path.has_times())
       throw Error(fmt::format("{}: either all keys have a 'time', or none", where));
-    path.keys.push_back(std::move(key));
+    path.keys.push_back(key);
   }
   return path;
 }
