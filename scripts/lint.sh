@@ -101,6 +101,7 @@ check_batch() {
 }
 export -f check check_batch
 export build cache
+rm -rf $build/lint # what a stopped run left
 mkdir -p $build/lint
 if [ ${#pending[@]} -gt 0 ]; then
   printf '%s %s\n' "${pending[@]}" | batches | xargs -P "$(nproc)" -L 1 bash -c 'check_batch "$@" || exit 1' check

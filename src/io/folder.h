@@ -19,7 +19,7 @@ bool has_extension(const std::filesystem::path& path, std::string_view extension
 // <folder>/<start>NNNN<extension> from NNNN = count on, whose numbers have at least so many digits. Returns
 // how many there were.
 int remove_frames_from(const std::filesystem::path& folder, std::string_view extension, int count,
-                       std::string_view start = "frame_", size_t digits = 4);
+                       std::string_view start = "frame_", size_t least_digits = 4);
 
 // Removes everything in the folder but the file or folder `kept`. Throws Error, naming it, for what cannot be
 // removed.

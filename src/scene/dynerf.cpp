@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "io/image.h"
+#include "scene/frame_source.h"
 
 namespace eg4d {
 namespace {
@@ -50,11 +51,6 @@ Vector mean_column(const std::vector<Matrix4>& poses, int j) {
   return mean;
 }
 
-bool is_picture(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg" || extension == ".webp";
-}
-
 std::vector<fs::path> camera_folders(const fs::path& folder) {
   std::vector<fs::path> folders;
   bool videos = false;
@@ -73,11 +69,8 @@ std::vector<fs::path> camera_folders(const fs::path& folder) {
 }
 
 std::vector<fs::path> pictures_in(const fs::path& folder) {
-  std::vector<fs::path> pictures;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file() && is_picture(entry.path())) pictures.push_back(entry.path());
+  std::vector<fs::path> pictures = picture_files(folder);
   if (pictures.empty()) throw Error(fmt::format("there are no pictures in '{}'", folder.string()));
-  std::sort(pictures.begin(), pictures.end());
   pictures.resize(std::min(pictures.size(), kMostFrames));
   return pictures;
 }

@@ -53,38 +53,7 @@ std::vector<std::string> names(const json& object, const char* key, const std::s
   return all;
 }
 
-HyperNerfScene read_scene(const fs::path& folder) {
-  const fs::path path = folder / "scene.json";
-  return parse_hypernerf_scene(read_json(path).dump(), path.string());
-}
-
-std::string pictures_folder(const fs::path& folder) {
-  for (const char* name : {"rgb/2x", "rgb/1x", "rgb/4x"})
-    if (fs::is_directory(folder / name)) return name;
-  throw Error(fmt::format("'{}' has no pictures in rgb/2x", folder.string()));
-}
-
-// Of every picture by its name.
-std::map<std::string, double> read_times(const fs::path& folder, const std::vector<std::string>& ids) {
-  const fs::path path = folder / "metadata.json";
-  const json metadata = read_json(path);
-  std::map<std::string, double> times;
-  double largest = 0;
-  for (const std::string& id : ids) {
-    const json& entry = member(metadata, id.c_str(), path.string());
-    const double warp = number(member(entry, "warp_id", path.string()), path.string(), "warp_id");
-    if (warp < 0) throw Error(fmt::format("'{}': a 'warp_id' is negative", path.string()));
-    times[id] = warp;
-    largest = std::max(largest, warp);
-  }
-  for (auto& [id, time] : times) time = largest > 0 ? time / largest : 0;
-  return times;
-}
-
-}  // namespace
-
-HyperNerfScene parse_hypernerf_scene(std::string_view text, const std::string& name) {
-  const json root = parse_json(text, fmt::format("'{}'", name));
+HyperNerfScene scene_of(const json& root, const std::string& name) {
   HyperNerfScene scene;
   scene.scale = number(member(root, "scale", name), name, "scale");
   numbers(root, "center", name, scene.center, 3);
@@ -92,9 +61,13 @@ HyperNerfScene parse_hypernerf_scene(std::string_view text, const std::string& n
   return scene;
 }
 
-DatasetFrame parse_hypernerf_camera(std::string_view text, const HyperNerfScene& scene,
-                                    const std::string& name) {
-  const json root = parse_json(text, fmt::format("'{}'", name));
+HyperNerfScene read_scene(const fs::path& folder) {
+  const fs::path path = folder / "scene.json";
+  return scene_of(read_json(path), path.string());
+}
+
+// Where a picture was taken from; no file of it yet.
+DatasetFrame camera_of(const json& root, const HyperNerfScene& scene, const std::string& name) {
   double position[3], size[2];
   numbers(root, "position", name, position, 3);
   numbers(root, "image_size", name, size, 2);
@@ -125,6 +98,40 @@ DatasetFrame parse_hypernerf_camera(std::string_view text, const HyperNerfScene&
   return frame;
 }
 
+std::string pictures_folder(const fs::path& folder) {
+  for (const char* name : {"rgb/2x", "rgb/1x", "rgb/4x"})
+    if (fs::is_directory(folder / name)) return name;
+  throw Error(fmt::format("'{}' has no pictures in rgb/2x", folder.string()));
+}
+
+// Of every picture by its name.
+std::map<std::string, double> read_times(const fs::path& folder, const std::vector<std::string>& ids) {
+  const fs::path path = folder / "metadata.json";
+  const json metadata = read_json(path);
+  std::map<std::string, double> times;
+  double largest = 0;
+  for (const std::string& id : ids) {
+    const json& entry = member(metadata, id.c_str(), path.string());
+    const double warp = number(member(entry, "warp_id", path.string()), path.string(), "warp_id");
+    if (warp < 0) throw Error(fmt::format("'{}': a 'warp_id' is negative", path.string()));
+    times[id] = warp;
+    largest = std::max(largest, warp);
+  }
+  for (auto& [id, time] : times) time = largest > 0 ? time / largest : 0;
+  return times;
+}
+
+}  // namespace
+
+HyperNerfScene parse_hypernerf_scene(std::string_view text, const std::string& name) {
+  return scene_of(parse_json(text, fmt::format("'{}'", name)), name);
+}
+
+DatasetFrame parse_hypernerf_camera(std::string_view text, const HyperNerfScene& scene,
+                                    const std::string& name) {
+  return camera_of(parse_json(text, fmt::format("'{}'", name)), scene, name);
+}
+
 DatasetLayout read_hypernerf(const fs::path& folder) {
   const fs::path list = folder / "dataset.json";
   const json dataset = read_json(list);
@@ -152,7 +159,7 @@ DatasetLayout read_hypernerf(const fs::path& folder) {
       if (time == times.end())
         throw Error(fmt::format("'{}': '{}' is of a split but not of 'ids'", list.string(), id));
       const fs::path camera = folder / "camera" / (id + ".json");
-      DatasetFrame frame = parse_hypernerf_camera(read_json(camera).dump(), scene, camera.string());
+      DatasetFrame frame = camera_of(read_json(camera), scene, camera.string());
       frame.file = folder / pictures / (id + ".png");
       frame.time = time->second;
       layout.sources.push_back(camera);
