@@ -5,16 +5,16 @@
 #include "core/interrupt.h"
 #include "io/partial_file.h"
 #include "io/sha256.h"
+#include "support/canned_server.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"
-#include "support/http_server.h"
 #include "support/temporary_folder.h"
 
 namespace eg4d {
 namespace {
 
+using test::CannedServer;
 using test::http_response;
-using test::HttpServer;
 using test::range_start;
 using test::TemporaryFolder;
 
@@ -38,7 +38,7 @@ std::string partial_response(const std::string& body, size_t start, const std::s
                        body.substr(start, sent));
 }
 
-DownloadRequest request_to(const HttpServer& server, const TemporaryFolder& folder) {
+DownloadRequest request_to(const CannedServer& server, const TemporaryFolder& folder) {
   return {.url = server.url("/file"),
           .destination = folder / "models/file",
           .token = {},
@@ -50,7 +50,7 @@ DownloadRequest request_to(const HttpServer& server, const TemporaryFolder& fold
 
 TEST(Download, FetchesAndSendsTheToken) {
   const TemporaryFolder folder;
-  HttpServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
+  CannedServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
   auto request = request_to(server, folder);
   request.token = "hf_secret";
   Progress progress;
@@ -64,7 +64,7 @@ TEST(Download, FetchesAndSendsTheToken) {
 
 TEST(Download, ContinuesWhatBreaksOff) {
   const TemporaryFolder folder;
-  HttpServer server([](const std::string& request) {  // 700 bytes at a time
+  CannedServer server([](const std::string& request) {  // 700 bytes at a time
     const size_t start = range_start(request);
     if (start == 0)
       return http_response(200, "ETag: \"v1\"\r\nContent-Length: 5000\r\n", sample().substr(0, 700));
@@ -82,7 +82,7 @@ TEST(Download, ContinuesInALaterCall) {
   const TemporaryFolder folder;
   std::string tag = "v1";
   bool works = false;
-  HttpServer server([&](const std::string& request) {
+  CannedServer server([&](const std::string& request) {
     const size_t start = range_start(request);
     const std::string headers = "ETag: \"" + tag + "\"\r\n";
     if (start == 0)
@@ -113,7 +113,7 @@ TEST(Download, ContinuesInALaterCall) {
 TEST(Download, StartsAnewWhenTheServerCannotContinue) {
   const TemporaryFolder folder;
   int call = 0;
-  HttpServer server([&](const std::string&) {
+  CannedServer server([&](const std::string&) {
     const std::string body = call++ == 0 ? sample().substr(0, 100) : sample();
     return http_response(200, "ETag: \"v1\"\r\nContent-Length: 5000\r\n", body);
   });
@@ -125,15 +125,15 @@ TEST(Download, StartsAnewWhenTheServerCannotContinue) {
 TEST(Download, NoticesALieAboutTheLength) {
   const TemporaryFolder folder;
   Progress progress;
-  HttpServer longer([](const std::string& request) {
+  CannedServer longer([](const std::string& request) {
     if (range_start(request)) return http_response(416, "", "");
     return http_response(200, "ETag: \"v1\"\r\nContent-Length: 9000\r\n", sample());
   });
   EXPECT_ERROR(download(request_to(longer, folder), progress), "contradicts itself");
-  HttpServer contradicting(
+  CannedServer contradicting(
       [](const std::string&) { return http_response(200, "X-Linked-Size: 77\r\n", sample()); });
   EXPECT_ERROR(download(request_to(contradicting, folder), progress), "77 bytes and then that it has 5000");
-  HttpServer shorter([](const std::string&) {
+  CannedServer shorter([](const std::string&) {
     return http_response(200, "X-Linked-ETag: \"" + hash_of(sample()) + "\"\r\nContent-Length: 4000\r\n",
                          sample());
   });
@@ -143,7 +143,7 @@ TEST(Download, NoticesALieAboutTheLength) {
 
 TEST(Download, ThrowsWrongBytesAway) {
   const TemporaryFolder folder;
-  HttpServer server([](const std::string& request) {
+  CannedServer server([](const std::string& request) {
     if (request.find("GET /file ") == 0)
       return http_response(
           302, "Location: /blob\r\nX-Linked-Size: 5000\r\nX-Linked-ETag: \"" + hash_of(sample()) + "\"\r\n",
@@ -161,7 +161,7 @@ TEST(Download, TellsRefusals) {
   const TemporaryFolder folder;
   Progress progress;
   for (const int status : {401, 403, 404}) {
-    HttpServer server(
+    CannedServer server(
         [&](const std::string&) { return http_response(status, "X-Error-Message: no\r\n", "no"); });
     try {
       download(request_to(server, folder), progress);
@@ -171,15 +171,15 @@ TEST(Download, TellsRefusals) {
     }
     EXPECT_EQ(server.requests().size(), 1u);
   }
-  HttpServer broken([](const std::string&) { return http_response(500, "", "oops"); });
+  CannedServer broken([](const std::string&) { return http_response(500, "", "oops"); });
   EXPECT_ERROR(download(request_to(broken, folder), progress), "500");
   EXPECT_EQ(broken.requests().size(), 3u);
-  HttpServer silent([](const std::string&) { return std::string(); });
+  CannedServer silent([](const std::string&) { return std::string(); });
   EXPECT_ERROR(download(request_to(silent, folder), progress), "cannot download");
   EXPECT_ERROR(download({.url = "http://example.org/x", .destination = folder / "x"}, progress), "https");
   EXPECT_ERROR(download({.url = "http://127.0.0.1.example.org/x", .destination = folder / "x"}, progress),
                "https");
-  HttpServer away(
+  CannedServer away(
       [](const std::string&) { return http_response(302, "Location: file:///etc/passwd\r\n", ""); });
   EXPECT_ERROR(download(request_to(away, folder), progress), "cannot download");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / "models"), {}), 0);
@@ -187,7 +187,7 @@ TEST(Download, TellsRefusals) {
 
 TEST(Download, OneProcessAtATime) {
   const TemporaryFolder folder;
-  HttpServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
+  CannedServer server([](const std::string&) { return http_response(200, "ETag: \"v1\"\r\n", sample()); });
   const auto request = request_to(server, folder);
   Progress progress;
   {
@@ -240,7 +240,7 @@ TEST(PartialFile, CommittingSaysWhatIsWrong) {
 
 TEST(Download, KeepsThePartWhenInterrupted) {
   const TemporaryFolder folder;
-  HttpServer server([](const std::string&) {
+  CannedServer server([](const std::string&) {
     request_interrupt();
     return http_response(200, "ETag: \"v1\"\r\nContent-Length: 900000\r\n", sample());
   });

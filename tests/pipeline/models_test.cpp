@@ -8,9 +8,9 @@
 #include "models/model_check.h"
 #include "models/model_fetch.h"
 #include "models/model_store.h"
+#include "support/canned_server.h"
 #include "support/environment.h"
 #include "support/expect_error.h"
-#include "support/http_server.h"
 #include "support/run_program.h"
 #include "support/sdxl_manifest.h"
 #include "support/temporary_folder.h"
@@ -181,7 +181,7 @@ TEST_F(Models, OnTheCommandLine) {
   EXPECT_TRUE(
       test::contains(test::run_program({"models", "check", "sv3dp"}).errors, "did you mean 'sv3d_p'?"));
 
-  test::HttpServer server([&](const std::string&) { return http_response(403, "", ""); });
+  test::CannedServer server([&](const std::string&) { return http_response(403, "", ""); });
   const auto refused = test::run_program({"models", "fetch", "sv3d_p"}, {"HF_ENDPOINT=" + server.url("")});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_TRUE(test::contains(refused.errors, "https://huggingface.co/stabilityai/sv3d"));
@@ -189,7 +189,7 @@ TEST_F(Models, OnTheCommandLine) {
 
 TEST_F(Models, AreFetchedWithTheToken) {
   const std::string body = test::read_text(write_model(folder / "origin.safetensors"));
-  test::HttpServer server([&](const std::string& request) {
+  test::CannedServer server([&](const std::string& request) {
     if (request.find("GET /stabilityai/sv3d/resolve/main/sv3d_p.safetensors ") != 0)
       return http_response(404, "", "");
     if (request.find("Bearer hf_good\r\n") == std::string::npos) return http_response(401, "", "");
@@ -210,7 +210,7 @@ TEST_F(Models, AreFetchedWithTheToken) {
 TEST_F(Models, RefusalsSayWhatToDo) {
   const WithEnvironment with_token("HF_TOKEN", "hf_x");
   int status = 403;
-  test::HttpServer server(
+  test::CannedServer server(
       [&](const std::string&) { return http_response(status, "", "<html>a web page</html>"); });
   const WithEnvironment endpoint("HF_ENDPOINT", server.url(""));
   Progress progress;
@@ -226,7 +226,7 @@ TEST_F(Models, RefusalsSayWhatToDo) {
 // What is no model is set aside, not deleted: it may be gigabytes of something else.
 TEST_F(Models, WhatIsNoModelIsKeptAside) {
   std::string body(1000, 'x');
-  test::HttpServer server([&](const std::string&) { return http_response(200, "", body); });
+  test::CannedServer server([&](const std::string&) { return http_response(200, "", body); });
   const WithEnvironment endpoint("HF_ENDPOINT", server.url(""));
   Progress progress;
   const fs::path rejected = folder / "to/sv3d_p.safetensors.rejected";

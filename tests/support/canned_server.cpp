@@ -1,4 +1,4 @@
-#include "support/http_server.h"
+#include "support/canned_server.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -10,7 +10,7 @@
 
 namespace eg4d::test {
 
-HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)) {
+CannedServer::CannedServer(Handler handler) : handler_(std::move(handler)) {
   socket_ = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -24,22 +24,22 @@ HttpServer::HttpServer(Handler handler) : handler_(std::move(handler)) {
   thread_ = std::thread([this] { serve(); });
 }
 
-HttpServer::~HttpServer() {
+CannedServer::~CannedServer() {
   stop_ = true;
   thread_.join();
   close(socket_);
 }
 
-std::string HttpServer::url(const std::string& path) const {
+std::string CannedServer::url(const std::string& path) const {
   return "http://127.0.0.1:" + std::to_string(port_) + path;
 }
 
-std::vector<std::string> HttpServer::requests() const {
+std::vector<std::string> CannedServer::requests() const {
   const std::lock_guard lock(mutex_);
   return requests_;
 }
 
-void HttpServer::serve() {
+void CannedServer::serve() {
   while (!stop_) {
     pollfd waiting{socket_, POLLIN, 0};
     if (poll(&waiting, 1, 20) <= 0) continue;

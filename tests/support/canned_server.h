@@ -11,14 +11,14 @@ namespace eg4d::test {
 
 // A server on 127.0.0.1 for one test that answers with exactly the bytes it is told to, lies included, and
 // then closes the connection.
-class HttpServer {
+class CannedServer {
  public:
   // Gets the request's head (request line and headers), returns the raw response.
   using Handler = std::function<std::string(const std::string& request)>;
-  explicit HttpServer(Handler handler);
-  ~HttpServer();
-  HttpServer(const HttpServer&) = delete;
-  HttpServer& operator=(const HttpServer&) = delete;
+  explicit CannedServer(Handler handler);
+  ~CannedServer();
+  CannedServer(const CannedServer&) = delete;
+  CannedServer& operator=(const CannedServer&) = delete;
 
   std::string url(const std::string& path) const;
   std::vector<std::string> requests() const;  // so far
